@@ -1,0 +1,1 @@
+"""deltalab: a laboratory for the theory of delta tuning."""

@@ -1,0 +1,107 @@
+"""`PLM`: a frozen pre-trained language model and its one verb, `logits(overrides, batch)`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from lab.linalg.layout import Layout, Part
+from lab.models.architecture import Architecture, WeightMatrix
+from lab.models.graft import Graft
+from lab.models.heads import Head
+
+Batch = Mapping[str, Tensor]
+Overrides = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class PLM:
+    """A frozen PLM θ with the function (overrides, batch) ↦ logits. Never mutated.
+
+    Attributes:
+        name: what the user asked for ("minilm", a hub id, a folder's name).
+        model: the transformers module, in eval mode, no parameter requires grad. Parameter names are transformers'.
+        architecture: where this family keeps its blocks, attention, feed-forward and norms.
+        head: how a batch becomes logits (classification, regression, or the language-model head).
+        num_labels: width of the logits of a classification or verbaliser head.
+        tokenizer: the tokenizer; None for models built without one.
+        new_names: names of parameters that are newly initialised (the head), hence not pre-trained.
+        grafts: what has been grafted onto the structural copy in `model` (see `lab.models.graft`).
+        provenance: where the weights came from: source, sha256, quantisation of the source file if any.
+    """
+
+    name: str
+    model: nn.Module
+    architecture: Architecture
+    head: Head
+    num_labels: int
+    tokenizer: Any = None
+    new_names: frozenset[str] = frozenset()
+    grafts: tuple[Graft, ...] = ()
+    provenance: Mapping[str, Any] | None = None
+
+    @cached_property
+    def parameters(self) -> dict[str, Tensor]:
+        """Every parameter by name, native and grafted, tied ones once."""
+        return dict(self.model.named_parameters())
+
+    @cached_property
+    def grafted_names(self) -> frozenset[str]:
+        """Names of the parameters that grafts added."""
+        return frozenset(name for graft in self.grafts for name in graft.parameter_names)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Layout of θ: all native parameters (head included, tied ones once), with block indices; size D."""
+        return self.layout_of(name for name in self.parameters if name not in self.grafted_names)
+
+    @property
+    def size(self) -> int:
+        """D, the number of native parameters, head included."""
+        return self.layout.size
+
+    def layout_of(self, names) -> Layout:
+        """Layout of the named parameters, in the order given."""
+        block_of = self.architecture.block_of
+        return Layout(tuple(Part(n, tuple(self.parameters[n].shape), block_of(self.model, n)) for n in names))
+
+    def matrices(self, roles: Sequence[str]) -> tuple[WeightMatrix, ...]:
+        """The weight matrices that play the given roles ("query", "value", …), in order of depth."""
+        return self.architecture.matrices(self.model, roles)
+
+    @property
+    def n_blocks(self) -> int:
+        """T, the number of blocks (encoder blocks, then decoder blocks)."""
+        return len(self.architecture.block_names(self.model))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(iter(self.parameters.values())).dtype
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self.parameters.values())).device
+
+    def logits(self, overrides: Overrides, batch: Batch) -> Tensor:
+        """Logits of a batch with some parameters replaced.
+
+        Args:
+            overrides: parameter name -> tensor used in its place; {} is the PLM itself. A tied parameter is
+                replaced everywhere by overriding its one name.
+            batch: "input_ids" (batch, seq), "attention_mask" (batch, seq), optionally "token_type_ids"; "labels" is
+                ignored.
+
+        Returns:
+            (batch, num_labels) for a classification, regression or verbaliser head.
+        """
+
+        def run(**inputs: Tensor):
+            return functional_call(self.model, dict(overrides), (), inputs)
+
+        return self.head.logits(run, batch)
