@@ -92,7 +92,7 @@ class Layout:
         if flat.ndim != 1 or flat.shape[0] != self.size:
             raise ValueError(f"this layout needs a flat vector ({self.size},); got shape {tuple(flat.shape)}.")
         pieces = torch.split(flat, [part.size for part in self.parts])
-        return {part.name: piece.view(part.shape) for part, piece in zip(self.parts, pieces, strict=True)}
+        return {part.name: piece.reshape(part.shape) for part, piece in zip(self.parts, pieces, strict=True)}
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """The flat vector (size,) of named tensors; names and shapes must be exactly the layout's."""

@@ -1,0 +1,38 @@
+"""θ_n ↦ θ_n + φ_n for chosen parameters: full fine-tuning, BitFit, selected layers, heads, and every graft."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from lab.deltas.delta import Delta
+from lab.models import PLM
+
+
+class Additive(Delta):
+    """φ ↦ {n: θ_n + φ_n for the chosen names}, φ₀ = 0.
+
+    Args:
+        plm: the host.
+        names: parameters to change, native or grafted.
+        at_identity: False for grafts that change the logits even at φ₀ (prefix, prompt).
+    """
+
+    def __init__(self, plm: PLM, names: Iterable[str], *, at_identity: bool = True):
+        self.plm = plm
+        self.layout = plm.layout_of(names)
+        self.phi0 = torch.zeros((), dtype=plm.dtype, device=plm.device).expand(self.layout.size)
+        self.at_identity = at_identity
+        self.head_size = sum(part.size for part in self.layout if part.name in plm.new_names)
+        self.n_added = sum(part.size for part in self.layout if part.name in plm.grafted_names)
+
+    def overrides(self, phi: Tensor) -> dict[str, Tensor]:
+        parameters = self.plm.parameters
+        return {name: parameters[name] + change for name, change in self.layout.unflatten(phi).items()}
+
+    def weight_difference(self, phi: Tensor) -> dict:
+        grafted = self.plm.grafted_names
+        changes = self.layout.unflatten(phi)
+        return {name: change for name, change in changes.items() if change.ndim == 2 and name not in grafted}

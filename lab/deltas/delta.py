@@ -1,0 +1,224 @@
+"""`Delta`: a smooth map φ ∈ R^d ↦ parameter overrides of a frozen PLM, closed under composition and addition."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lab.linalg import Layout, LinearOperator, LowRank, Part
+from lab.models import PLM, graft
+from lab.models.plm import Batch
+
+WeightDifference = dict[str, Tensor | LowRank]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many numbers a delta trains, stores and adds, with the percentage the field reports.
+
+    Attributes:
+        trained: d, the coordinates the optimiser moves, head included.
+        stored: numbers to keep after training (smaller than `trained` where training reparameterises, as prefix MLPs do).
+        head: how many of `trained` belong to a newly initialised head.
+        added: parameters the delta adds to the PLM (grafts, low-rank factors); 0 for changes of native weights.
+        native: D, the PLM's own parameters.
+    """
+
+    trained: int
+    stored: int
+    head: int
+    added: int
+    native: int
+
+    @property
+    def percent(self) -> float:
+        """100·d / (D + added), the convention of Ding et al. 2023, Table 2."""
+        return 100 * self.trained / (self.native + self.added)
+
+    @property
+    def percent_without_head(self) -> float:
+        """The same without the newly initialised head in the numerator."""
+        return 100 * (self.trained - self.head) / (self.native + self.added)
+
+
+class Delta(ABC):
+    """A smooth map φ ∈ R^d ↦ {parameter name: tensor used in its place}.
+
+    Attributes:
+        plm: the host whose parameters are overridden; it may carry grafts.
+        layout: the named parts of φ, with the block (layer) each part acts in; `layout.size` is d.
+        phi0: the start φ₀, shape (d,), in the PLM's dtype and device.
+        at_identity: whether logits(φ₀) equal the PLM's own, bit for bit.
+        head_size: how many coordinates of φ belong to a newly initialised head.
+        n_added: parameters this delta adds to the PLM.
+        stored_size: numbers to keep after training.
+    """
+
+    plm: PLM
+    layout: Layout
+    phi0: Tensor
+    at_identity: bool
+    head_size: int = 0
+    n_added: int = 0
+
+    @abstractmethod
+    def overrides(self, phi: Tensor) -> dict[str, Tensor]:
+        """Parameter name -> its value under φ; only the parameters that change occur."""
+
+    @property
+    def size(self) -> int:
+        """d, the number of trained coordinates."""
+        return self.layout.size
+
+    @property
+    def stored_size(self) -> int:
+        return self.size
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(self.size, self.stored_size, self.head_size, self.n_added, self.plm.size)
+
+    def logits(self, phi: Tensor, batch: Batch) -> Tensor:
+        """Logits of the PLM under φ, shape (batch, num_labels) with a classification head."""
+        if phi.shape != (self.size,):
+            raise ValueError(f"this delta's φ has shape ({self.size},); got {tuple(phi.shape)}.")
+        return self.plm.logits(self.overrides(phi), batch)
+
+    def weight_difference(self, phi: Tensor) -> WeightDifference:
+        """ΔW of every native weight matrix that φ changes, as a dense tensor (m, n) or as its factors.
+
+        Embeddings and heads are weight matrices too; vectors (biases, norms) are left out.
+        """
+        native = self.plm.parameters
+        grafted = self.plm.grafted_names
+        return {
+            name: value - native[name]
+            for name, value in self.overrides(phi).items()
+            if value.ndim == 2 and name not in grafted
+        }
+
+    def restrict(self, P: LinearOperator, origin: Tensor | None = None) -> Delta:
+        """The same delta on an affine subspace: x ∈ R^k ↦ overrides(origin + P x), started at x = 0.
+
+        This *is* intrinsic-dimension training when the delta is full fine-tuning and P a random projection
+        (Li et al. 2018, eq. 2: θ = θ₀ + P φ), and training in a shared task subspace when P is a basis.
+
+        Args:
+            P: operator (d, k).
+            origin: point of R^d the subspace passes through; default φ₀.
+
+        Raises:
+            ValueError: P does not map into R^d, or origin has another length.
+        """
+        if P.shape[0] != self.size:
+            raise ValueError(f"P must map into R^{self.size} (this delta's φ); got an operator of shape {P.shape}.")
+        if origin is not None and origin.shape != (self.size,):
+            raise ValueError(f"origin must have shape ({self.size},); got {tuple(origin.shape)}.")
+        start = self.phi0 if origin is None else origin
+        shift = start if bool(start.any()) else None  # φ₀ = 0 for most methods: spare a pass over D numbers
+
+        def embed(x: Tensor) -> Tensor:
+            moved = P @ x
+            return moved if shift is None else shift + moved
+
+        x0 = self.phi0.new_zeros(P.shape[1])
+        identity = self.at_identity and (origin is None or torch.equal(origin, self.phi0))
+        return Reparameterized(self, embed, x0, at_identity=identity)
+
+    def reparameterize(self, g: Callable[[Tensor], Tensor], z0: Tensor) -> Delta:
+        """The delta z ∈ R^k ↦ overrides(g(z)), started at z0; g: R^k -> R^d smooth."""
+        reached = g(z0)
+        if reached.shape != (self.size,):
+            raise ValueError(f"g must map into R^{self.size} (this delta's φ); g(z0) has shape {tuple(reached.shape)}.")
+        return Reparameterized(self, g, z0, at_identity=self.at_identity and torch.equal(reached, self.phi0))
+
+    def __add__(self, other: Delta) -> Delta:
+        """Both changes at once: R^{d₁+d₂} ∋ (φ₁, φ₂); where both change a native weight, the differences add."""
+        return Combined(self, other) if isinstance(other, Delta) else NotImplemented
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(size={self.size}, plm={self.plm.name!r})"
+
+
+class Reparameterized(Delta):
+    """z ↦ overrides(g(z)) of another delta."""
+
+    def __init__(self, inner: Delta, g: Callable[[Tensor], Tensor], z0: Tensor, *, at_identity: bool):
+        self.inner, self.g = inner, g
+        self.plm, self.phi0, self.at_identity = inner.plm, z0, at_identity
+        self.layout = Layout((Part("z", tuple(z0.shape)),))
+        self.n_added = inner.n_added
+
+    def overrides(self, phi: Tensor) -> dict[str, Tensor]:
+        return self.inner.overrides(self.g(phi))
+
+    def weight_difference(self, phi: Tensor) -> WeightDifference:
+        return self.inner.weight_difference(self.g(phi))
+
+
+class Combined(Delta):
+    """(φ₁, φ₂) ↦ both changes, on a host that carries the grafts of both."""
+
+    def __init__(self, first: Delta, second: Delta):
+        if first.plm.model is not second.plm.model and not _same_weights(first.plm, second.plm):
+            raise ValueError(
+                f"both deltas must be built on the same PLM; got {first.plm.name!r} and {second.plm.name!r} with "
+                "different weights. Call `.on(plm)` of both methods with one loaded PLM."
+            )
+        self.first, self.second = first, second
+        present = {g.name for g in first.plm.grafts} if first.plm.model is second.plm.model else set()
+        missing = tuple(g for g in second.plm.grafts if g.name not in present)
+        self.plm = graft(first.plm, *missing) if missing else first.plm
+        self.layout = _joined(first.layout, second.layout)
+        self.phi0 = torch.cat([first.phi0, second.phi0])
+        self.at_identity = first.at_identity and second.at_identity
+        self.head_size = first.head_size + second.head_size
+        self.n_added = first.n_added + second.n_added
+
+    @property
+    def stored_size(self) -> int:
+        return self.first.stored_size + self.second.stored_size
+
+    def _split(self, phi: Tensor) -> tuple[Tensor, ...]:
+        return torch.split(phi, [self.first.size, self.second.size])
+
+    def overrides(self, phi: Tensor) -> dict[str, Tensor]:
+        phi1, phi2 = self._split(phi)
+        merged = self.first.overrides(phi1)
+        for name, value in self.second.overrides(phi2).items():
+            merged[name] = merged[name] + (value - self.plm.parameters[name]) if name in merged else value
+        return merged
+
+    def weight_difference(self, phi: Tensor) -> WeightDifference:
+        phi1, phi2 = self._split(phi)
+        merged = self.first.weight_difference(phi1)
+        for name, value in self.second.weight_difference(phi2).items():
+            merged[name] = _dense(merged[name]) + _dense(value) if name in merged else value
+        return merged
+
+
+def _dense(matrix: Tensor | LowRank) -> Tensor:
+    return matrix.to_dense() if isinstance(matrix, LowRank) else matrix
+
+
+def _same_weights(first: PLM, second: PLM) -> bool:
+    """Whether the native parameters of two hosts are the very same tensors."""
+    shared = first.layout.names == second.layout.names
+    return shared and all(first.parameters[name] is second.parameters[name] for name in first.layout.names)
+
+
+def _joined(first: Layout, second: Layout) -> Layout:
+    """Direct sum with names kept where they are unique, and numbered where they are not."""
+    taken = set(first.names)
+    parts = list(first.parts)
+    for part in second:
+        name, n = part.name, 2
+        while name in taken:
+            name, n = f"{part.name}.{n}", n + 1
+        taken.add(name)
+        parts.append(Part(name, part.shape, part.block))
+    return Layout(tuple(parts))

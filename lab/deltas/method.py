@@ -1,0 +1,77 @@
+"""`DeltaMethod`: hyperparameters only. Its one verb is `on(plm, seed=…) -> Delta`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Literal
+
+from lab.deltas.additive import Additive
+from lab.deltas.delta import Delta
+from lab.models import PLM
+
+HeadTreatment = Literal["free", "inside", "frozen"]
+
+
+@dataclass(frozen=True)
+class DeltaMethod(ABC):
+    """A delta method: a frozen, hashable, JSON-able set of hyperparameters.
+
+    A classification head is new, not pre-trained, so every method says what happens to it:
+
+    * ``"free"``: trained beside φ, every entry its own coordinate (they count in d). The default, as in peft, whose
+      sequence-classification adapters train the modules `classifier` and `score` in full (`peft.utils.SEQ_CLS_HEAD_NAMES`).
+    * ``"frozen"``: kept at its random initialisation.
+    * ``"inside"``: only for subspace methods (DID, SAID): the head is one more slice of θ₀ + Pφ, as in Li et al. 2018,
+      where P acts on all parameters. Their default: a free head may solve the task alone.
+
+    Attributes:
+        head: see above.
+    """
+
+    head: HeadTreatment = "free"
+
+    name: ClassVar[str]
+    family: ClassVar[Literal["addition", "specification", "reparameterisation", "full"]]
+    heads: ClassVar[tuple[HeadTreatment, ...]] = ("free", "frozen")
+
+    def __post_init__(self) -> None:
+        if self.head not in self.heads:
+            raise ValueError(f"{type(self).__name__}: head must be one of {self.heads}; got {self.head!r}.")
+
+    @abstractmethod
+    def body(self, plm: PLM, seed: int) -> Delta:
+        """The delta of the pre-trained part, without any head."""
+
+    def on(self, plm: PLM, *, seed: int = 0) -> Delta:
+        """The delta of this method on a PLM.
+
+        Args:
+            plm: the frozen PLM; it is not changed.
+            seed: seed of every random choice (initial factors, projections, chosen modules).
+        """
+        delta = self.body(plm, seed)
+        return delta + Additive(plm, head_names(plm)) if self.head == "free" and plm.new_names else delta
+
+    def to_json(self) -> dict[str, Any]:
+        """{"method": name, hyperparameters…}; `method_from_json` reads it back."""
+        return {"method": self.name, **asdict(self)}
+
+    @classmethod
+    def from_fields(cls, values: dict[str, Any]) -> DeltaMethod:
+        """This method from its JSON fields; unknown fields raise."""
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"{cls.__name__} has no hyperparameter {unknown}; it has {sorted(known)}.")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def head_names(plm: PLM) -> tuple[str, ...]:
+    """Names of the newly initialised head's parameters, in the PLM's order."""
+    return tuple(name for name in plm.layout.names if name in plm.new_names)
+
+
+def body_names(plm: PLM) -> tuple[str, ...]:
+    """Names of the pre-trained parameters, in the PLM's order."""
+    return tuple(name for name in plm.layout.names if name not in plm.new_names)

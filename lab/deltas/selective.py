@@ -1,0 +1,66 @@
+"""Heuristic specification: the last layers, or modules chosen by pattern or at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+
+from lab.deltas.additive import Additive
+from lab.deltas.delta import Delta
+from lab.deltas.method import DeltaMethod, body_names
+from lab.models import PLM
+
+
+@dataclass(frozen=True)
+class LastLayer(DeltaMethod):
+    """Only the last blocks move. On encoder-decoders: of the encoder, as in the source text (T5, scale experiment).
+
+    Attributes:
+        n_layers: how many of the last blocks. Default 1.
+    """
+
+    n_layers: int = 1
+
+    name = "last-layer"
+    family = "specification"
+
+    def body(self, plm: PLM, seed: int) -> Delta:
+        blocks = plm.architecture.first_stack(plm.model)
+        if not 1 <= self.n_layers <= len(blocks):
+            raise ValueError(f"n_layers must be in 1..{len(blocks)} for {plm.name!r}; got {self.n_layers}.")
+        chosen = set(blocks[-self.n_layers :])
+        return Additive(plm, [part.name for part in plm.layout if part.block in chosen])
+
+
+@dataclass(frozen=True)
+class SelectiveModule(DeltaMethod):
+    """Chosen modules move, in full.
+
+    Attributes:
+        patterns: shell patterns of module paths ("*attention.self.query"); takes precedence when given.
+        n_modules: else this many modules, drawn at random over all blocks (the source text's "selective module").
+            Default 4.
+    """
+
+    patterns: tuple[str, ...] = ()
+    n_modules: int = 4
+
+    name = "selective-module"
+    family = "specification"
+
+    def body(self, plm: PLM, seed: int) -> Delta:
+        owners = {part.name: part.name.rpartition(".")[0] for part in plm.layout if part.name in set(body_names(plm))}
+        in_blocks = [owners[part.name] for part in plm.layout if part.block is not None and part.name in owners]
+        if self.patterns:
+            modules = {m for m in owners.values() if any(fnmatchcase(m, p) for p in self.patterns)}
+            if not modules:
+                raise ValueError(f"no module of {plm.name!r} matches {self.patterns}; it has e.g. {in_blocks[:3]}.")
+        else:
+            candidates = list(dict.fromkeys(in_blocks))
+            if not 1 <= self.n_modules <= len(candidates):
+                raise ValueError(f"n_modules must be in 1..{len(candidates)} for {plm.name!r}; got {self.n_modules}.")
+            order = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(seed))
+            modules = {candidates[i] for i in order[: self.n_modules].tolist()}
+        return Additive(plm, [name for name, owner in owners.items() if owner in modules])
