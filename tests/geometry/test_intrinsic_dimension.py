@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from math import inf, log
+
+import numpy as np
+import pytest
+
+from lab.geometry.closed_forms import grouped_sums_minimum
+from lab.geometry.intrinsic_dimension import intrinsic_dimension
+from lab.projections import Gaussian
+
+
+def curve(d50: float, noise: float = 0.0):
+    """Logistic in log d with value 0.5 at d50; its 0.9 crossing is at d50·9 exactly."""
+
+    def score(d, seeds):
+        clean = 1 / (1 + d50 / d)
+        return [clean + noise * np.random.default_rng((d, seed)).standard_normal() for seed in seeds]
+
+    return score
+
+
+def test_finds_the_crossing_of_a_known_curve():
+    found = intrinsic_dimension(curve(100), [1.0], max_dimension=10**6, tolerance=1.02, max_evaluations=200)
+    assert found.status == "converged"
+    assert abs(log(found.d / 900)) < log(1.02)
+    assert found.low <= found.d <= found.high
+
+
+def test_li_toy_has_dimension_ten_found_by_the_search_itself():
+    def score(d, seeds):
+        return [-float(grouped_sums_minimum(Gaussian(1000, d, seed=seed))) for seed in seeds]
+
+    start_loss = 0.5 * sum(k * k for k in range(1, 11))
+    found = intrinsic_dimension(
+        score, [0.0], floor_score=-start_loss, fraction=1 - 1e-10, max_dimension=1000, tolerance=1.0, seeds=(0, 1, 2)
+    )
+    assert found.status == "converged"
+    assert (found.d, found.low, found.high) == (10, 10, 10)
+
+
+def test_interval_covers_the_truth_as_often_as_it_says():
+    hits = 0
+    for trial in range(40):
+        noisy = curve(50, noise=0.02)
+        found = intrinsic_dimension(
+            lambda d, seeds, trial=trial, noisy=noisy: noisy(d, [1000 * trial + s for s in seeds]),
+            [1.0, 1.0],
+            max_dimension=10**5,
+            seeds=(0, 1, 2),
+            n_bootstrap=200,
+        )
+        hits += found.low <= 450 <= found.high
+    assert hits >= 34  # nominal 38; binomial(40, .95) is below 34 with probability 0.014
+
+
+def test_no_dimension_reaches_the_line():
+    found = intrinsic_dimension(lambda d, seeds: [0.5] * len(seeds), [1.0], max_dimension=1000)
+    assert found.status == "above_range"
+    assert found.d is None
+    assert found.high == inf
+
+
+def test_every_dimension_reaches_the_line():
+    found = intrinsic_dimension(lambda d, seeds: [1.0] * len(seeds), [1.0], max_dimension=1000, min_dimension=2)
+    assert found.status == "below_range"
+    assert found.d == 2
+
+
+def test_budget_is_respected_and_said():
+    found = intrinsic_dimension(curve(100), [1.0], max_dimension=10**6, max_evaluations=12, tolerance=1.001)
+    assert found.evaluations <= 12
+    assert found.status == "budget"
+
+
+def test_extra_seeds_narrow_the_interval():
+    few = intrinsic_dimension(curve(50, 0.05), [1.0], max_dimension=10**4, seeds=(0, 1))
+    more = intrinsic_dimension(
+        curve(50, 0.05), [1.0], max_dimension=10**4, seeds=(0, 1), extra_seeds=range(2, 30), max_evaluations=80
+    )
+    assert more.evaluations > few.evaluations
+    assert log(more.high / more.low) < log(few.high / few.low)
+
+
+def test_search_is_a_function_of_the_scores():
+    first = intrinsic_dimension(curve(70, 0.03), [1.0, 0.98], max_dimension=10**4)
+    second = intrinsic_dimension(curve(70, 0.03), [1.0, 0.98], max_dimension=10**4)
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"baseline": []}, "baseline needs at least one finite score"),
+        ({"baseline": [float("nan")]}, "baseline needs at least one finite score"),
+        ({"seeds": ()}, "at least one seed"),
+        ({"max_dimension": 1}, "min_dimension < max_dimension"),
+        ({"factor": 1.0}, "factor > 1"),
+    ],
+)
+def test_misuse_is_refused(arguments, message):
+    keywords = {"baseline": [1.0], "max_dimension": 100} | arguments
+    with pytest.raises(ValueError, match=message):
+        intrinsic_dimension(curve(10), **keywords)
+
+
+def test_score_that_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match="one finite score per seed"):
+        intrinsic_dimension(lambda d, seeds: [float("nan")] * len(seeds), [1.0], max_dimension=100)
