@@ -9,11 +9,21 @@ from lab.deltas.bitfit import BitFit
 from lab.deltas.delta import Combined, Counts, Delta, Reparameterized
 from lab.deltas.full_fine_tuning import FullFineTuning
 from lab.deltas.intrinsic import DID, SAID
+from lab.deltas.linear_probe import LinearProbe
 from lab.deltas.lora import LoRA
 from lab.deltas.method import DeltaMethod
 from lab.deltas.selective import LastLayer, SelectiveModule
 
-METHODS: tuple[type[DeltaMethod], ...] = (FullFineTuning, BitFit, LastLayer, SelectiveModule, LoRA, DID, SAID)
+METHODS: tuple[type[DeltaMethod], ...] = (
+    FullFineTuning,
+    LinearProbe,
+    BitFit,
+    LastLayer,
+    SelectiveModule,
+    LoRA,
+    DID,
+    SAID,
+)
 
 
 def method_from_json(config: dict[str, Any]) -> DeltaMethod:
@@ -42,6 +52,7 @@ __all__ = [
     "DeltaMethod",
     "FullFineTuning",
     "LastLayer",
+    "LinearProbe",
     "LoRA",
     "Reparameterized",
     "SelectiveModule",

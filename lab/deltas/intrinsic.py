@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ def projection_named(name: str, D: int, d: int, seed: int) -> LinearOperator:
 
 @dataclass(frozen=True)
 class _RandomSubspace(DeltaMethod):
-    head: HeadTreatment = "inside"
+    head: HeadTreatment = field(default="inside", kw_only=True)
     dimension: int = 1000
     projection: str = "fastfood"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from lab.deltas.additive import Additive
@@ -29,7 +29,7 @@ class DeltaMethod(ABC):
         head: see above.
     """
 
-    head: HeadTreatment = "free"
+    head: HeadTreatment = field(default="free", kw_only=True)
 
     name: ClassVar[str]
     family: ClassVar[Literal["addition", "specification", "reparameterisation", "full"]]
