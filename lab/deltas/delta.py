@@ -22,7 +22,7 @@ class Counts:
 
     Attributes:
         trained: d, the coordinates the optimiser moves, head included.
-        stored: numbers to keep after training (smaller than `trained` where training reparameterises, as prefix MLPs do).
+        stored: numbers to keep after training (fewer than `trained` where training reparameterises, as prefix MLPs do).
         head: how many of `trained` belong to a newly initialised head.
         added: parameters the delta adds to the PLM (grafts, low-rank factors); 0 for changes of native weights.
         native: D, the PLM's own parameters.

@@ -73,7 +73,7 @@ class LowRankUpdate(Delta):
         self.n_added = self.layout.size
 
     def _initial(self, seed: int) -> Tensor:
-        """A uniform on ±1/√n (Kaiming uniform with a = √5, the initialisation of Hu et al.'s code and of peft), B = 0."""
+        """A uniform on ±1/√n (Kaiming uniform, a = √5, as in Hu et al.'s code and in peft), B = 0."""
         generator = torch.Generator().manual_seed(seed)
         parts = {}
         for matrix in self.matrices:

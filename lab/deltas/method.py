@@ -20,7 +20,7 @@ class DeltaMethod(ABC):
     A classification head is new, not pre-trained, so every method says what happens to it:
 
     * ``"free"``: trained beside φ, every entry its own coordinate (they count in d). The default, as in peft, whose
-      sequence-classification adapters train the modules `classifier` and `score` in full (`peft.utils.SEQ_CLS_HEAD_NAMES`).
+      sequence-classification adapters train `classifier` and `score` in full (`peft.utils.SEQ_CLS_HEAD_NAMES`).
     * ``"frozen"``: kept at its random initialisation.
     * ``"inside"``: only for subspace methods (DID, SAID): the head is one more slice of θ₀ + Pφ, as in Li et al. 2018,
       where P acts on all parameters. Their default: a free head may solve the task alone.

@@ -66,15 +66,15 @@ def intrinsic_dimension(
     3. *Fit*: isotonic regression of the mean score on log d (more dimensions cannot hurt in expectation), joined by
        straight lines in log d; d_int is where the fit meets the line.
     4. *Interval*: bootstrap of residuals pooled over all dimensions, and of the baseline's seeds; every replicate is
-       fitted again. While the interval is wider than `tolerance` on either side, the two dimensions next to the crossing
-       are measured with one more of `extra_seeds` each.
+       fitted again. While the interval is wider than `tolerance` on either side, the two dimensions next to the
+       crossing are measured with one more of `extra_seeds` each.
 
     The search is a deterministic function of the scores, so with scores kept in a store it resumes where it stopped.
 
     Args:
         score: (d, seeds) -> one score per seed; higher is better. Called once per dimension and round.
-        baseline: scores of the reference, one per seed: full fine-tuning of the same architecture ("local" baseline), or
-            the best score known for the task ("global").
+        baseline: scores of the reference, one per seed: full fine-tuning of the same architecture ("local" baseline),
+            or the best score known for the task ("global").
         max_dimension, min_dimension: range of the search.
         start: first dimension; default the geometric middle of the range.
         fraction: share of the baseline to reach. Default 0.9 (Li et al. 2018).

@@ -1,0 +1,62 @@
+"""Loss and score of a φ: on a batch for its gradient, on a split for the history; and the memory it took."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+
+import torch
+from torch import Tensor
+
+from lab.deltas import Delta
+from lab.tasks import EncodedTask
+from lab.training.settings import Precision
+
+
+def batch_loss(
+    delta: Delta, encoded: EncodedTask, phi: Tensor, batch: dict[str, Tensor], precision: Precision
+) -> Tensor:
+    """Mean loss [nats] of φ on one batch; the logits return to φ's dtype before the loss."""
+    with autocast(precision, phi.device):
+        logits = delta.logits(phi, batch)
+    return encoded.task.loss(logits.to(phi.dtype), batch["labels"])
+
+
+def autocast(precision: Precision, device: torch.device):
+    """The context the model runs in: nothing for float32, autocast for bfloat16."""
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def evaluate(
+    delta: Delta,
+    encoded: EncodedTask,
+    phi: Tensor,
+    split: str,
+    *,
+    batch_size: int = 64,
+    size: int | None = None,
+    precision: Precision = "float32",
+) -> tuple[float, float]:
+    """Mean loss [nats] and score of φ on a split ("train" or "validation"), on at most `size` examples."""
+    examples = encoded.train if split == "train" else encoded.validation
+    logits, labels = [], []
+    with torch.no_grad():
+        overrides = delta.overrides(phi)
+        for batch in examples.batches(batch_size, size=size):
+            with autocast(precision, phi.device):
+                logits.append(delta.plm.logits(overrides, batch).to(phi.dtype))
+            labels.append(batch["labels"])
+        stacked_logits, stacked_labels = torch.cat(logits), torch.cat(labels)
+        loss = float(encoded.task.loss(stacked_logits, stacked_labels))
+    return loss, float(encoded.task.metric(stacked_logits, stacked_labels))
+
+
+def peak_memory(device: torch.device) -> int:
+    """Peak memory in bytes so far: of CUDA's allocator, or resident memory of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes if sys.platform == "darwin" else kilobytes * 1024

@@ -1,0 +1,36 @@
+"""How to train: the settings shared by every run of the loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; see `fit` for meaning and defaults."""
+
+    steps: int
+    batch_size: int = 32
+    warmup: float = 0.06
+    weight_decay: float = 0.0
+    clip: float | None = 1.0
+    evaluate_every: int | None = None
+    evaluation_size: int | None = None
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 1:
+            raise ValueError(f"steps and batch_size must be positive; got {self.steps} and {self.batch_size}.")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup is a fraction of the steps in [0, 1); got {self.warmup}.")
+        if self.evaluate_every is not None and self.evaluate_every < 1:
+            raise ValueError(f"evaluate_every must be positive or None; got {self.evaluate_every}.")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f'precision must be "float32" or "bfloat16"; got {self.precision!r}.')
+
+    def evaluates_after(self, step: int) -> bool:
+        """Whether to evaluate after `step` steps have been taken; always after the last."""
+        return step == self.steps or (self.evaluate_every is not None and step % self.evaluate_every == 0)
