@@ -1,1 +1,28 @@
+"""What was asked and what was measured: jobs, records, stores. Importable without torch."""
 
+from __future__ import annotations
+
+from lab.runs.errors import DamagedRecord, StoreError, StoreFull, UnknownRecord
+from lab.runs.folder import Manifest
+from lab.runs.job import Job, canonical, flattened, key
+from lab.runs.provenance import environment, observe
+from lab.runs.record import Record
+from lab.runs.store import Overlay, Records, Store
+
+__all__ = [
+    "DamagedRecord",
+    "Job",
+    "Manifest",
+    "Overlay",
+    "Record",
+    "Records",
+    "Store",
+    "StoreError",
+    "StoreFull",
+    "UnknownRecord",
+    "canonical",
+    "environment",
+    "flattened",
+    "key",
+    "observe",
+]

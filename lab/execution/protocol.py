@@ -1,0 +1,82 @@
+"""What every engine is: something that has the records of jobs made, whichever of them are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lab.runs import Job, Record, Store, key
+
+Measure = Callable[[Job, Store], Record]
+
+
+class Engine(Protocol):
+    """Runs jobs; what is in its store is done, so that running again resumes."""
+
+    @property
+    def store(self) -> Store:
+        """Where the records go."""
+
+    def run(self, jobs: Sequence[Job], measure: Measure, label: str = "") -> list[Record]:
+        """The records of the jobs, in their order; those that are missing are measured and stored first.
+
+        Args:
+            jobs: equal jobs are measured once.
+            measure: a pure function of the job; it may read the store, and run child jobs with an engine of its own.
+            label: what to call this in the progress display.
+
+        Raises:
+            RunsFailed: some measurements raised; all others were done and stored.
+            Interrupted: Ctrl-C; what was done is stored.
+            StoreError: the store cannot be written (nothing more is tried).
+        """
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job whose measurement raised."""
+
+    job: Job
+    error: Exception
+
+    def __str__(self) -> str:
+        return (
+            f"{self.job.experiment} {key(self.job)[:12]} {self.job.config}: {type(self.error).__name__}: {self.error}"
+        )
+
+
+class RunsFailed(Exception):
+    """Some jobs failed; the others are stored. Each failure keeps its job and its exception with the traceback."""
+
+    def __init__(self, failures: Sequence[Failure], *, done: int, total: int) -> None:
+        self.failures = tuple(failures)
+        self.done = done
+        self.total = total
+        listed = "\n".join(f"  {failure}" for failure in self.failures)
+        super().__init__(f"{len(self.failures)} of {total} failed, {done} done and stored:\n{listed}")
+        self.__cause__ = self.failures[0].error
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C; a `KeyboardInterrupt` that says what is done. The job that was running is dropped whole."""
+
+    def __init__(self, label: str, *, done: int, total: int) -> None:
+        self.done = done
+        self.total = total
+        super().__init__(
+            f"interrupted: {tally(label, done, total)}; run it again to go on, finished runs are not repeated"
+        )
+
+
+def tally(label: str, done: int, total: int, failed: int = 0) -> str:
+    """How far a run is, as one says it.
+
+    Example:
+        >>> tally("curve", 37, 40)
+        'curve: 37 of 40 done, 3 left'
+        >>> tally("curve", 37, 40, failed=1)
+        'curve: 37 of 40 done, 2 left, 1 failed'
+    """
+    text = f"{label}: {done} of {total} done, {total - done - failed} left"
+    return f"{text}, {failed} failed" if failed else text

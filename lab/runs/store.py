@@ -1,0 +1,255 @@
+"""Stores: folders of records that many processes may write at once, on any file system with an atomic rename.
+
+``<store>/<experiment>/<key[:2]>/<key>/`` is the folder of a record (`lab.runs.folder`). It is written under
+``<store>/.staging/`` and renamed into place, so a record exists iff its folder does, and then it is whole. Nothing is
+ever locked, edited or replaced.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from lab.runs.errors import StoreError, StoreFull, UnknownRecord
+from lab.runs.folder import MANIFEST, Manifest, read_folder, read_manifest, sync_folder, write_folder
+from lab.runs.job import Job, key
+from lab.runs.record import METRICS, Record
+from lab.runs.staging import new_staging, remove_abandoned
+from lab.runs.table import tabulate
+
+_KEY_LENGTH = 64
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Records(ABC):
+    """What can be read: the same for one store and for several laid over each other."""
+
+    @abstractmethod
+    def _folders(self, experiment: str | None) -> dict[str, Path]:
+        """Folder of every record, by key."""
+
+    @abstractmethod
+    def _folder(self, job_or_key: Job | str) -> Path | None:
+        """Folder of one record, without listing the others."""
+
+    def has(self, job_or_key: Job | str) -> bool:
+        """Whether the record of a job, or with a whole key, exists."""
+        return self._folder(job_or_key) is not None
+
+    def get(self, job_or_key: Job | str, *, verify: bool = True) -> Record:
+        """The record of a job, or with a whole key.
+
+        Args:
+            job_or_key: a job or the 64 hex digits of its key (`find` completes a prefix).
+            verify: check the sha256 of every file.
+
+        Raises:
+            UnknownRecord: there is none.
+            DamagedRecord: a file is missing, truncated or altered.
+        """
+        return read_folder(self._existing(job_or_key), verify=verify)
+
+    def manifest(self, job_or_key: Job | str) -> Manifest:
+        """The head of a record, without its numbers.
+
+        Raises:
+            UnknownRecord, DamagedRecord: as in `get`.
+        """
+        return read_manifest(self._existing(job_or_key))
+
+    def keys(self, experiment: str | None = None) -> list[str]:
+        """Keys of all records, or of those of one experiment, sorted."""
+        return sorted(self._folders(experiment))
+
+    def manifests(self, experiment: str | None = None) -> Iterator[Manifest]:
+        """Heads of all records, in the order of their keys.
+
+        Raises:
+            DamagedRecord: at the first that cannot be read.
+        """
+        for _, folder in sorted(self._folders(experiment).items()):
+            yield read_manifest(folder)
+
+    def records(self, experiment: str | None = None, *, verify: bool = True) -> Iterator[Record]:
+        """All records, in the order of their keys, read one at a time.
+
+        Raises:
+            DamagedRecord: at the first that cannot be read.
+        """
+        for _, folder in sorted(self._folders(experiment).items()):
+            yield read_folder(folder, verify=verify)
+
+    def table(self, experiment: str | None = None, name: str = METRICS, *, verify: bool = True) -> pd.DataFrame:
+        """One tidy table of all records of an experiment (of the store, if None): see `lab.runs.table.tabulate`.
+
+        Raises:
+            StoreError: there are records, but none with a table of this name.
+            DamagedRecord: a file is missing, truncated or altered.
+        """
+        return tabulate(list(self.manifests(experiment)), name, verify=verify)
+
+    def find(self, prefix: str) -> str:
+        """The one key that begins with `prefix`.
+
+        Raises:
+            UnknownRecord: none does, or several do (they are listed).
+        """
+        fitting = [name for name in self.keys() if name.startswith(prefix)]
+        if len(fitting) == 1:
+            return fitting[0]
+        if not fitting:
+            raise UnknownRecord(f"no record in {self} has a key that begins with {prefix!r}")
+        shown = ", ".join(name[: max(12, len(prefix) + 2)] for name in fitting[:8])
+        raise UnknownRecord(f"{len(fitting)} records in {self} have a key that begins with {prefix!r}: {shown}")
+
+    def _existing(self, job_or_key: Job | str) -> Path:
+        folder = self._folder(job_or_key)
+        if folder is None:
+            raise UnknownRecord(f"no record of {job_or_key} in {self}")
+        return folder
+
+
+class Store(Records):
+    """One folder of records.
+
+    Nothing is written before the first `put`: a store may be read-only, or not exist yet (then it is empty).
+
+    Args:
+        path: the folder; ``~`` is expanded.
+
+    Raises:
+        StoreError: the path is a file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser().absolute()
+        self._swept = False
+        if self.path.exists() and not self.path.is_dir():
+            raise StoreError(f"{self.path} is a file; a store is a folder (choose another with --store)")
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r})"
+
+    def put(self, record: Record) -> bool:
+        """Stores a record, whole or not at all.
+
+        A record with the same key that is already there stays as it is: it answers the same job. Of two writers that
+        finish at the same time, one wins.
+
+        Returns:
+            Whether this call stored it.
+
+        Raises:
+            StoreFull: the disk or quota is full.
+            StoreError: the store cannot be written.
+            ValueError: a table or the provenance cannot be stored.
+        """
+        target = self._place(record.job.experiment, key(record.job))
+        if (target / MANIFEST).is_file():
+            return False
+        try:
+            if not self._swept:
+                remove_abandoned(self.path)
+                self._swept = True
+            staging = new_staging(self.path)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            write_folder(record, staging)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return self._rename(staging, target)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _rename(self, staging: Path, target: Path) -> bool:
+        try:
+            staging.rename(target)
+        except OSError as error:
+            # Another writer was first; or (NFS) the rename was done, its answer lost, and the retry failed.
+            if (target / MANIFEST).is_file():
+                return False
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            raise StoreError(f"{target} is no record (it has no {MANIFEST}); delete it and run again") from error
+        for folder in (target.parent, target.parent.parent, self.path):
+            sync_folder(folder)
+        return True
+
+    def _place(self, experiment: str, name: str) -> Path:
+        return self.path / experiment / name[:2] / name
+
+    def _folder(self, job_or_key: Job | str) -> Path | None:
+        if isinstance(job_or_key, Job):
+            candidates = [self._place(job_or_key.experiment, key(job_or_key))]
+        elif _is_key(job_or_key):
+            candidates = [self._place(experiment, job_or_key) for experiment in self.experiments()]
+        else:
+            candidates = []
+        return next((folder for folder in candidates if (folder / MANIFEST).is_file()), None)
+
+    def _folders(self, experiment: str | None) -> dict[str, Path]:
+        names = self.experiments() if experiment is None else [experiment]
+        return {
+            manifest.parent.name: manifest.parent
+            for name in names
+            for manifest in (self.path / name).glob(f"*/*/{MANIFEST}")
+            if _is_key(manifest.parent.name)
+        }
+
+    def experiments(self) -> list[str]:
+        """Names of the experiments that have a folder, sorted."""
+        if not self.path.is_dir():
+            return []
+        return sorted(entry.name for entry in self.path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        if error.errno in _FULL:
+            return StoreFull(
+                f"no space left for a record in {self.path} ({error}); nothing half-written was kept: "
+                "free some space and run the same command again, finished runs are not repeated"
+            )
+        return StoreError(f"cannot write to {self.path} ({error}); choose another folder with --store")
+
+
+class Overlay(Records):
+    """Several stores read as one, such as the user's runs and the shipped gallery; the first that has a key answers.
+
+    Args:
+        stores: at least one.
+
+    Raises:
+        ValueError: no store is given.
+    """
+
+    def __init__(self, *stores: Store) -> None:
+        if not stores:
+            raise ValueError("Overlay got no store; expected at least one")
+        self.stores = stores
+
+    def __repr__(self) -> str:
+        return f"Overlay({', '.join(map(repr, self.stores))})"
+
+    def _folder(self, job_or_key: Job | str) -> Path | None:
+        found = (store._folder(job_or_key) for store in self.stores)
+        return next((folder for folder in found if folder is not None), None)
+
+    def _folders(self, experiment: str | None) -> dict[str, Path]:
+        folders: dict[str, Path] = {}
+        for store in reversed(self.stores):
+            folders |= store._folders(experiment)
+        return folders
+
+    def experiments(self) -> list[str]:
+        """Names of the experiments that have a folder in any of the stores, sorted."""
+        return sorted({name for store in self.stores for name in store.experiments()})
+
+
+def _is_key(text: str) -> bool:
+    return len(text) == _KEY_LENGTH and set(text) <= set("0123456789abcdef")

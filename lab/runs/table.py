@@ -1,0 +1,103 @@
+"""Many records as one tidy table: DuckDB over the parquet files that the manifests list."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lab.runs.errors import DamagedRecord, StoreError
+from lab.runs.folder import Manifest, parquet_file, read_file, unparsable
+from lab.runs.job import flattened
+from lab.runs.record import KEY, METRICS
+
+STANDARD = ("seed", "tunable", "stored", "seconds", "device")  # columns that every table has, null where unknown
+
+_MEASURED = ("seconds", "device")
+_RECORD = "__record__"
+
+
+def tabulate(manifests: Sequence[Manifest], name: str = METRICS, *, verify: bool = True) -> pd.DataFrame:
+    """One table of many records, each row with the job that made it.
+
+    Columns, in this order: those of the table; the job's config, flattened (nested names joined by dots); `tunable`
+    and `stored` from the record's metrics; `seconds` and `device` from its provenance; `experiment` and `key`. A name
+    that is already taken by an earlier one gets its owner before it: ``job.d``, ``metric.stored``, ``run.seconds``.
+
+    Args:
+        manifests: the records; those without a table of this name are left out.
+        name: which table.
+        verify: check the sha256 of each file first.
+
+    Raises:
+        StoreError: there are records, but none of them has a table of this name.
+        DamagedRecord: a file is missing, truncated, altered or no parquet.
+    """
+    chosen = [manifest for manifest in manifests if name in manifest.tables]
+    if not chosen:
+        if manifests:
+            names = sorted({table for manifest in manifests for table in manifest.tables})
+            raise StoreError(f"no record has a table {name!r}; these have: {', '.join(names)}")
+        return pd.DataFrame(columns=[*STANDARD, "experiment", KEY])
+    rows = _read(chosen, name, verify=verify)
+    origin = rows.pop(_RECORD).to_numpy()
+    counts = rows if name == METRICS else _read(chosen, METRICS, verify=verify)
+    table = rows.drop(columns=[KEY]) if name == METRICS else rows
+    missing = [count for count in ("tunable", "stored") if name != METRICS or count not in counts]
+    seed = {} if "seed" in table else {"seed": None}
+    beside = {
+        "job": pd.DataFrame([{**seed, **flattened(manifest.job.config)} for manifest in chosen]),
+        "metric": counts.reindex(columns=missing),
+        "run": pd.DataFrame(
+            [{name: manifest.provenance.get(name) for name in ("seconds", "device")} for manifest in chosen]
+        ),
+        "record": pd.DataFrame([{"experiment": manifest.job.experiment, KEY: manifest.key} for manifest in chosen]),
+    }
+    for owner, columns in beside.items():
+        free = columns.rename(columns={name: f"{owner}.{name}" for name in columns if name in table})
+        table = pd.concat([table, free.iloc[origin].reset_index(drop=True)], axis=1)
+    return table
+
+
+def _read(manifests: Sequence[Manifest], name: str, *, verify: bool) -> pd.DataFrame:
+    """The rows of all records in order, with the position of their record in the column `_RECORD`."""
+    groups: dict[pa.Schema, list[int]] = {}
+    for position, manifest in enumerate(manifests):
+        data = read_file(manifest, parquet_file(name), verify=verify)
+        try:
+            schema = pq.read_schema(pa.BufferReader(data)).remove_metadata()
+        except (pa.ArrowException, OSError) as error:
+            raise unparsable(manifest.folder / parquet_file(name), error) from error
+        groups.setdefault(schema, []).append(position)
+    with duckdb.connect(":memory:") as connection:
+        parts = [_query(connection, schema, manifests, positions, name) for schema, positions in groups.items()]
+    columns = list(dict.fromkeys(column for part in parts for column in part))
+    filled = [part.dropna(axis=1, how="all") for part in parts]  # an all-null column would decide the dtype of the rest
+    table = pd.concat(filled, ignore_index=True).reindex(columns=columns)
+    return table.sort_values(_RECORD, kind="stable", ignore_index=True)
+
+
+def _query(
+    connection: duckdb.DuckDBPyConnection,
+    schema: pa.Schema,
+    manifests: Sequence[Manifest],
+    positions: Sequence[int],
+    name: str,
+) -> pd.DataFrame:
+    # One query per schema, columns taken by position: DuckDB ignores case, so that union_by_name would put a record's
+    # `D` into another record's `d`.
+    files = {str(manifests[position].folder / parquet_file(name)): position for position in positions}
+    try:
+        part = connection.execute(
+            "SELECT * FROM read_parquet($files, filename='__file__')",
+            {"files": [glob.escape(file) for file in files]},
+        ).df()
+    except duckdb.Error as error:
+        raise DamagedRecord(f"a table {name!r} cannot be read: {error}") from error
+    part.columns = pd.Index([*schema.names, _RECORD])
+    part[_RECORD] = part[_RECORD].map(files)
+    return part
