@@ -1,0 +1,248 @@
+"""The intrinsic dimension d90 of adapting a PLM to a task.
+
+Question: how many dimensions of a random subspace of all weights suffice for 90 % of full fine-tuning's score?
+Source: Li et al. 2018 (d_int90); Aghajanyan et al. 2020, table 1 (DID and SAID on BERT and RoBERTa).
+Varied: the subspace dimension d (searched), seeds (head, projection, order of examples).
+Tuned: the step size, by the rule of `lab.training.default_step_size`, not per dimension.
+Fixed: steps, batch size, examples, sequence length; the same for every row of the figure.
+Expected: pre-trained PLMs need hundreds to thousands of dimensions; the same architecture with random weights stays far
+    below the line at the same d; SAID needs no more than DID.
+Cost: demo: 4-6 minutes on two cores (MiniLM, bbc-news). smoke: < 20 s. paper: hours on a GPU.
+
+Rows beside the curve: the linear probe (what the head alone reaches on frozen features) and random weights (the null of
+pre-training), without which d90 says nothing about the PLM.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from math import inf, isfinite
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.training_run import measure as train
+from experiments.training_run import training_job
+from lab.execution import Local
+from lab.geometry import IntrinsicDimension, intrinsic_dimension
+from lab.runs import Job, Record, Store
+
+NAME = "intrinsic_dimension"
+FIGURES = ("intrinsic_dimension", "learning_curves")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Everything a scale fixes. `steps` and step sizes: found on MiniLM, bbc-news (docs/intrinsic_dimension.md)."""
+
+    model: str
+    task: str
+    steps: int
+    n_train: int | None
+    n_validation: int | None
+    max_length: int
+    batch_size: int = 32
+    baseline_seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0, 1)
+    extra_seeds: tuple[int, ...] = ()
+    start: int = 1000
+    max_dimension: int = 100_000
+    tolerance: float = 1.5
+    max_evaluations: int = 16
+    precision: str = "float32"
+
+
+SCALES = {
+    "smoke": Scale(
+        "tiny-bert", "bbc-news", steps=4, n_train=64, n_validation=32, max_length=16, batch_size=8,
+        baseline_seeds=(0,), seeds=(0,), start=64, max_dimension=256, max_evaluations=4,
+    ),
+    "demo": Scale("minilm", "bbc-news", steps=60, n_train=None, n_validation=300, max_length=32),
+    "paper": Scale(
+        "minilm", "bbc-news", steps=1000, n_train=None, n_validation=None, max_length=128,
+        baseline_seeds=(0, 1, 2, 3, 4), seeds=(0, 1, 2), extra_seeds=(3, 4, 5, 6, 7), max_dimension=1_000_000,
+        tolerance=1.25, max_evaluations=80,
+    ),
+}  # fmt: skip
+
+PAPER_GRID = {"model": ("minilm", "smollm2"), "task": ("bbc-news", "rotten-tomatoes", "drug-reviews")}
+
+
+def jobs(
+    scale: str,
+    *,
+    model: str | None = None,
+    task: str | None = None,
+    method: str | None = None,
+    projection: str = "fastfood",
+    head: str = "inside",
+    seed: int = 0,
+    steps: int | None = None,
+    lr: float | None = None,
+    baseline: float | None = None,
+) -> list[Job]:
+    """One search per PLM, task and method.
+
+    Args:
+        scale: "smoke", "demo" or "paper".
+        model: name for `load_plm` ("minilm", "smollm2", a hub id, a folder); default: the scale's.
+        task: name or path for `load_task`; default: the scale's.
+        method: "did" or "said"; default did (paper: both).
+        projection: of `lab.projections`: "fastfood", "one-hot", "gaussian", "sparse".
+        head: what happens to the new head: "inside" the subspace (Li et al. 2018), trained "free"ly, or "frozen".
+        seed: shifts all seeds.
+        steps: steps of every run; default: the scale's.
+        lr: step size of every subspace run; default: the rule for d and D.
+        baseline: a "global" baseline score to take 90 % of; default "local": full fine-tuning of the same PLM.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"unknown scale {scale!r}; choose one of {sorted(SCALES)}.")
+    base = SCALES[scale]
+    if steps is not None:
+        base = replace(base, steps=steps)
+    grid = scale == "paper"
+    models = (model,) if model else PAPER_GRID["model"] if grid else (base.model,)
+    tasks = (task,) if task else PAPER_GRID["task"] if grid else (base.task,)
+    methods = (method,) if method else ("did", "said") if grid else ("did",)
+    found = []
+    for m in models:
+        for t in tasks:
+            for kind in methods:
+                config: dict[str, Any] = asdict(replace(base, model=m, task=t))
+                config |= {"method": kind, "projection": projection, "head": head, "seed": seed, "lr": lr}
+                found.append(Job(NAME, config | {"baseline": baseline}))
+    return found
+
+
+def measure(job: Job, store: Store) -> Record:
+    """Baselines, linear probe, the search, and random weights at the found dimension."""
+    runs = _Runs(job, store)
+    full = runs.scores("full", {"method": "full"}, job.config["baseline_seeds"])
+    runs.scores("linear_probe", {"method": "linear-probe"}, job.config["baseline_seeds"])
+    baseline = full if job.config["baseline"] is None else [job.config["baseline"]]
+
+    def score(d: int, seeds) -> list[float]:
+        return runs.scores("subspace", runs.subspace(d), seeds)
+
+    c = job.config
+    found = intrinsic_dimension(
+        score,
+        baseline,
+        max_dimension=c["max_dimension"],
+        min_dimension=runs.smallest,
+        start=c["start"],
+        seeds=c["seeds"],
+        extra_seeds=c["extra_seeds"],
+        tolerance=c["tolerance"],
+        max_evaluations=c["max_evaluations"],
+    )
+    null_at = found.d if found.d is not None else c["max_dimension"]
+    runs.scores("random_weights", runs.subspace(null_at), c["seeds"], weights="random")
+    return Record(job, _metrics(found, runs, full), {"runs": _table(job, found, runs), "history": runs.histories()})
+
+
+class _Runs:
+    """The child runs of one search, done once each and kept in the store."""
+
+    def __init__(self, job: Job, store: Store):
+        self.config, self.store = job.config, store
+        self.rows: list[dict[str, Any]] = []
+        self.records: list[tuple[str, Record]] = []
+
+    @property
+    def smallest(self) -> int:
+        return 32 if self.config["method"] == "said" else 2  # SAID spends one dimension on each layer's scale
+
+    def subspace(self, d: int) -> dict[str, Any]:
+        names = ("method", "projection", "head")
+        return {name: self.config[name] for name in names} | {"dimension": d}
+
+    def scores(self, kind: str, method: dict[str, Any], seeds, weights: str = "pretrained") -> list[float]:
+        """Scores of one method over seeds; the runs join the table under `kind`."""
+        c = self.config
+        shared = ("model", "task", "steps", "batch_size", "max_length", "n_train", "n_validation", "precision")
+        lr = c["lr"] if kind in ("subspace", "random_weights") else None
+        children = [
+            training_job(
+                **{name: c[name] for name in shared},
+                method=method, seed=c["seed"] + seed, weights=weights, lr=lr, evaluations=3,
+            )
+            for seed in seeds
+        ]  # fmt: skip
+        label = f"{kind} d={method['dimension']}" if "dimension" in method else kind
+        records = Local(self.store).run(children, train, label=label)
+        for record in records:
+            m = record.metrics
+            self.rows.append(
+                {"kind": kind, "d": m["tunable"], "seed": record.job.config["seed"], "score": m["score"],
+                 "train_seconds": m["train_seconds"], "step_size": m["step_size"], "metric": m["metric"]}
+            )  # fmt: skip
+            self.records.append((label, record))
+        return [float(record.metrics["score"]) for record in records]  # type: ignore[arg-type]
+
+    def mean(self, kind: str) -> float:
+        return fmean(row["score"] for row in self.rows if row["kind"] == kind)
+
+    def histories(self) -> pd.DataFrame:
+        """Learning curves of all runs."""
+        tables = [
+            record.tables["history"].assign(label=label, seed=record.job.config["seed"])
+            for label, record in self.records
+        ]
+        return pd.concat(tables, ignore_index=True)
+
+
+def _metrics(found: IntrinsicDimension, runs: _Runs, full: list[float]) -> dict[str, Any]:
+    native = runs.records[0][1].metrics["native"]
+    return {
+        "d90": found.d if found.d is not None else None,
+        "d90_low": found.low,
+        "d90_high": found.high if isfinite(found.high) else None,
+        "line": found.line,
+        "full": fmean(full),
+        "linear_probe": runs.mean("linear_probe"),
+        "random_weights": runs.mean("random_weights"),
+        "probe_passes": runs.mean("linear_probe") >= found.line,
+        "status": found.status,
+        "message": found.message,
+        "evaluations": found.evaluations,
+        "tunable": found.d,
+        "native": native,
+        "train_seconds": sum(row["train_seconds"] for row in runs.rows),
+    }
+
+
+def _table(job: Job, found: IntrinsicDimension, runs: _Runs) -> pd.DataFrame:
+    """The tidy table of the figure: one row per run, and the rows kind = fit, d90, d90_low, d90_high."""
+    rows = list(runs.rows)
+    rows += [{"kind": "fit", "d": d, "score": value} for d, value in found.curve]
+    ends = {"d90": found.d, "d90_low": found.low, "d90_high": found.high}
+    rows += [
+        {"kind": kind, "d": np.nan if d is None or d == inf else d, "score": found.line} for kind, d in ends.items()
+    ]
+    c = job.config
+    label = f"{c['method'].upper()} {c['projection']}"
+    table = pd.DataFrame(rows).assign(label=label, model=c["model"], task=c["task"])
+    return table.assign(metric=table["metric"].ffill())
+
+
+def summary(store: Store, records: list[Record]) -> str:
+    """What a person wants to read at the end of the run."""
+    lines = []
+    for record in records:
+        m, c = record.metrics, record.job.config
+        share = f"{100 * m['d90'] / m['native']:.4f} % of {m['native']:,} weights" if m["d90"] else m["message"]
+        high = f"{m['d90_high']:,.0f}" if m["d90_high"] is not None else "open"
+        d90 = f"{m['d90']:,}" if m["d90"] else "not reached"
+        lines += [
+            f"{c['model']} on {c['task']}, {c['method'].upper()} with {c['projection']}, head {c['head']}:",
+            f"  d90 = {d90}  [95 % interval {m['d90_low']:,.0f} to {high}]  ({share})",
+            f"  full fine-tuning {m['full']:.3f}   line at 90 % {m['line']:.3f}",
+            f"  linear probe     {m['linear_probe']:.3f}   random weights at d90 {m['random_weights']:.3f}",
+            f"  search: {m['status']}, {m['evaluations']} runs; {m['message']}",
+        ]
+        if m["probe_passes"]:
+            lines.append("  note: the linear probe alone passes the line, so a freely trained head would hide d90.")
+    return "\n".join(lines)

@@ -1,0 +1,135 @@
+"""One training run: the child job of every experiment that trains.
+
+Question: what does one delta method reach on one task with one seed?
+Source: –
+Varied: everything in the job.
+Tuned: nothing here; step sizes are part of the job.
+Fixed: AdamW, linear warm-up and decay, no dropout (`lab.training.fit`).
+Expected: –
+Cost: MiniLM, 32 examples of 32 tokens: 0.2-0.45 s a step on two cores.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import pandas as pd
+import torch
+from lab.models.tiny import tiny_plm
+
+from lab.deltas import Delta, method_from_json
+from lab.models import PLM, load_plm, random_weights
+from lab.runs import Job, Record, Store
+from lab.tasks import Task, load_task
+from lab.training import fit
+
+NAME = "training_run"
+FIGURES = ("learning_curves",)
+
+KEEP_PHI = 1_000_000
+"""φ of at most this many numbers is kept in the record (4 MB): full fine-tuning is not, every restricted delta is."""
+
+
+def training_job(
+    *,
+    model: str,
+    task: str,
+    method: dict[str, Any],
+    seed: int,
+    steps: int,
+    lr: float | None = None,
+    batch_size: int = 32,
+    max_length: int = 64,
+    n_train: int | None = None,
+    n_validation: int | None = None,
+    precision: str = "float32",
+    weights: str = "pretrained",
+    evaluations: int = 1,
+) -> Job:
+    """The job of one run; see `lab.training.fit` for the settings.
+
+    Args:
+        model: name for `load_plm`, or "tiny-FAMILY" for a random two-layer model.
+        task: name or path for `load_task`.
+        method: `DeltaMethod.to_json()`.
+        seed: of the head, the method's random choices and the order of examples.
+        weights: "pretrained", or "random" for the same architecture freshly initialised.
+        evaluations: how many times to evaluate, evenly spaced, the last after the last step.
+    """
+    config = dict(locals())
+    return Job(NAME, config)
+
+
+def jobs(scale: str, *, model: str = "minilm", task: str = "bbc-news", seed: int = 0) -> list[Job]:
+    """A full fine-tuning and a LoRA run, for a first look."""
+    steps = {"smoke": 2, "demo": 60, "paper": 500}[scale]
+    methods = [{"method": "full"}, {"method": "lora", "rank": 8}]
+    size = {"smoke": 32, "demo": 300, "paper": None}[scale]
+    return [
+        training_job(
+            model=model, task=task, method=m, seed=seed, steps=steps, max_length=32, n_validation=size, evaluations=4
+        )
+        for m in methods
+    ]
+
+
+def measure(job: Job, store: Store) -> Record:
+    """Train as the job says."""
+    config = job.config
+    task = subset(config["task"], config["n_train"], config["n_validation"])
+    plm = plm_of(config["model"], task.num_labels, config["seed"], config["weights"])
+    delta = method_from_json(config["method"]).on(plm, seed=config["seed"])
+    result = fit(
+        delta,
+        task.encode(plm, max_length=config["max_length"]),
+        steps=config["steps"],
+        lr=config["lr"],
+        batch_size=config["batch_size"],
+        seed=config["seed"],
+        evaluate_every=-(-config["steps"] // config["evaluations"]),
+        evaluation_size=config["n_validation"],
+        precision=config["precision"],
+    )
+    if result.status != "finished":
+        raise RuntimeError(f"{config['method']['method']} on {config['task']}: {result.message}")
+    metrics = {
+        "metric": result.metric,
+        "score": result.score,
+        "best_score": result.best_score,
+        "train_score": result.history[-2]["score"],
+        "step_size": result.lr,
+        "train_seconds": result.seconds,
+        "peak_memory": result.peak_memory,
+        **counts(delta),
+    }
+    arrays = {"phi": result.phi.cpu().numpy()} if delta.size <= KEEP_PHI else {}
+    device = str(plm.device)
+    return Record(job, metrics, {"history": pd.DataFrame(result.history)}, arrays, {"device": device})
+
+
+def counts(delta: Delta) -> dict[str, int]:
+    """Trained, stored, head and native parameter counts, under the names every table uses."""
+    c = delta.counts
+    return {"tunable": c.trained, "stored": c.stored, "head": c.head, "added": c.added, "native": c.native}
+
+
+def device() -> torch.device:
+    """The GPU when there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@lru_cache(maxsize=2)
+def plm_of(model: str, num_labels: int, seed: int, weights: str) -> PLM:
+    """The PLM of a job, kept between jobs that share it."""
+    if model.startswith("tiny-"):
+        plm = tiny_plm(model.removeprefix("tiny-"), num_labels=num_labels, seed=seed, dtype=torch.float32)
+    else:
+        plm = load_plm(model, num_labels=num_labels, seed=seed, device=device(), attention="sdpa")
+    return random_weights(plm, seed=seed) if weights == "random" else plm
+
+
+@lru_cache(maxsize=4)
+def subset(task: str, n_train: int | None, n_validation: int | None) -> Task:
+    """The task of a job, cut to size with a fixed seed so that all jobs see the same examples."""
+    return load_task(task).subset(n_train, n_validation, seed=0)

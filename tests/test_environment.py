@@ -1,0 +1,59 @@
+"""The three places that say what to install say the same."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def variable(name: str) -> str:
+    match = re.search(rf"^{name}\s*:?=\s*(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert match is not None, f"the Makefile does not define {name}"
+    return match.group(1).strip()
+
+
+def pip_section() -> list[str]:
+    lines = (ROOT / "environment.yml").read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.strip() == "- pip:")
+    return [line.strip().removeprefix("- ") for line in lines[start + 1 :] if line.startswith("      - ")]
+
+
+def pinned() -> dict[str, str]:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    return dict(re.fullmatch(r"([^=]+)==(.+)", line).groups() for line in lines)
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_conda_installs_what_make_installs():
+    assert pip_section() == ["-c constraints.txt", variable("TORCH"), f"-e .[{variable('EXTRAS')}]"]
+
+
+def test_torch_is_pinned_to_one_version_everywhere():
+    assert f"torch=={pinned()['torch']}" == variable("TORCH")
+
+
+def test_every_dependency_is_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = project["dependencies"] + [d for extra in variable("EXTRAS").split(",") for d in extras[extra]]
+    names = {normal(re.split(r"[<>=\[; ]", d, maxsplit=1)[0]) for d in wanted}
+    assert names
+    assert names <= {normal(name) for name in pinned()}
+
+
+def test_nothing_pulls_torchvision():
+    assert "torchvision" not in {normal(name) for name in pinned()}
+
+
+@pytest.mark.parametrize("name", ["app", "notebooks", "hub", "ray", "dev"])
+def test_extra_exists(name):
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras[name]
