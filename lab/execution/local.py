@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lab.execution.progress import shown
 from lab.execution.protocol import Failure, Interrupted, Measure, RunsFailed
@@ -18,11 +19,13 @@ class Local:
 
     Args:
         store: where records go, and where finished ones are found.
+        command: the command line that repeats this run, kept in the provenance of its records.
         progress: show done, left and time to go on stderr (plain lines where stderr is no terminal).
     """
 
-    def __init__(self, store: Store, *, progress: bool = True) -> None:
+    def __init__(self, store: Store, *, command: str | None = None, progress: bool = True) -> None:
         self.store = store
+        self.command = command
         self.progress = progress
 
     def run(self, jobs: Sequence[Job], measure: Measure, label: str = "") -> list[Record]:
@@ -54,4 +57,5 @@ class Local:
         record = observe(lambda: measure(job, self.store))
         if record.job != job:
             raise ValueError(f"measure returned the record of {record.job}; expected that of the job it was given")
-        self.store.put(record)
+        said = {} if self.command is None else {"command": self.command}
+        self.store.put(replace(record, provenance={**record.provenance, **said}))

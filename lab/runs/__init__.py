@@ -5,6 +5,7 @@ from __future__ import annotations
 from lab.runs.errors import DamagedRecord, StoreError, StoreFull, UnknownRecord
 from lab.runs.folder import Manifest
 from lab.runs.job import Job, canonical, flattened, key
+from lab.runs.places import everything, user_store
 from lab.runs.provenance import environment, observe
 from lab.runs.record import Record
 from lab.runs.store import Overlay, Records, Store
@@ -22,7 +23,9 @@ __all__ = [
     "UnknownRecord",
     "canonical",
     "environment",
+    "everything",
     "flattened",
     "key",
     "observe",
+    "user_store",
 ]

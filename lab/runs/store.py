@@ -135,6 +135,9 @@ class Store(Records):
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r})"
 
+    def __str__(self) -> str:
+        return str(self.path)
+
     def put(self, record: Record) -> bool:
         """Stores a record, whole or not at all.
 
@@ -235,6 +238,9 @@ class Overlay(Records):
 
     def __repr__(self) -> str:
         return f"Overlay({', '.join(map(repr, self.stores))})"
+
+    def __str__(self) -> str:
+        return " or ".join(map(str, self.stores))
 
     def _folder(self, job_or_key: Job | str) -> Path | None:
         found = (store._folder(job_or_key) for store in self.stores)

@@ -1,0 +1,259 @@
+"""``deltalab``: run experiments, look at what they found, export figures, open the explorer, check the theory."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import shlex
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lab.execution import Engine, Interrupted, Local, RunsFailed
+from lab.execution.experiment import (
+    SCALES,
+    experiment_names,
+    load_experiment,
+    options_for,
+    question,
+    summarized,
+)
+from lab.reports import metrics_text, record_text, runs_table
+from lab.runs import Store, StoreError, UnknownRecord, everything, user_store
+
+INTERRUPTED = 130  # exit code of a program that was stopped by Ctrl-C: 128 + SIGINT
+MISUSE = 2
+
+app = typer.Typer(
+    help="A laboratory for the theory of delta tuning: intrinsic dimension, spectra and optimal control.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+StorePath = Annotated[
+    Path | None, typer.Option("--store", help="Folder of the runs.  [default: $DELTALAB_STORE, else ./runs]")
+]
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(
+    context: typer.Context,
+    experiment: Annotated[str, typer.Argument(help="Its name; `deltalab list` shows them.")],
+    scale: Annotated[str, typer.Option(help="smoke (seconds, tiny model), demo (minutes) or paper (hours).")] = "demo",
+    model: Annotated[str | None, typer.Option(help="A PLM: minilm, smollm2, a hub id, a local folder.")] = None,
+    task: Annotated[str | None, typer.Option(help="A task: bbc-news, …, glue/sst2, a CSV or JSON-lines file.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    engine: Annotated[str, typer.Option(help="local (this process) or ray (a cluster).")] = "local",
+    store: StorePath = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress display.")] = False,
+    trace: Annotated[bool, typer.Option("--trace", help="Show the traceback of jobs that fail.")] = False,
+) -> None:
+    """Run an experiment; what is done already is not repeated.
+
+    Further options go to the experiment (--lr 0.1 --seeds 0,1,2 …); an unknown one lists those it has.
+    """
+    with refusals():
+        chosen = load_experiment(experiment)
+        if scale not in SCALES:
+            raise ValueError(f"unknown scale {scale!r}; choose one of: {', '.join(SCALES)}")
+        named = {"model": model, "task": task, "seed": seed}
+        given = {name: str(value) for name, value in named.items() if value is not None} | extra_options(context.args)
+        jobs = chosen.jobs(scale, **options_for(chosen, given))
+        parts = [f"--{name}={value}" for name, value in given.items()]
+        command = shlex.join(["deltalab", "run", chosen.NAME, "--scale", scale, *parts])
+        runs = user_store(store)
+        started = start_engine(engine, runs, command=command, progress=not quiet)
+    try:
+        records = started.run(jobs, chosen.measure, label=f"{chosen.NAME} ({scale})")
+    except KeyboardInterrupt as interrupt:
+        told = str(interrupt) if isinstance(interrupt, Interrupted) else "interrupted"
+        where = "" if store is None else f" --store {shlex.quote(str(store))}"
+        complain(f"{told}\nresume with: {command}{where}")
+        raise typer.Exit(INTERRUPTED) from None
+    except RunsFailed as failed:
+        if trace:
+            for failure in failed.failures:
+                traceback.print_exception(failure.error)
+        complain(f"{failed}\nrun the same command again to retry them" + ("" if trace else "; --trace shows where"))
+        raise typer.Exit(1) from None
+    except StoreError as error:
+        complain(str(error))
+        raise typer.Exit(1) from None
+    typer.echo(summarized(chosen, runs, records) or metrics_text(records))
+    typer.echo(f"\n{len(records)} record(s) in {runs.path}; `deltalab app` opens the explorer on them")
+
+
+@app.command("list")
+def list_runs(
+    experiment: Annotated[str | None, typer.Argument(help="Only the runs of this experiment.")] = None,
+    store: StorePath = None,
+) -> None:
+    """List the experiments, and the runs in the store and the gallery."""
+    with refusals():
+        runs = everything(store)
+        if experiment is not None and experiment not in {*experiment_names(), *runs.experiments()}:
+            raise ValueError(f"unknown experiment {experiment!r}; choose one of: {', '.join(experiment_names())}")
+        console = output()
+        if experiment is None:
+            table = Table("experiment", "question", title="deltalab run EXPERIMENT", title_justify="left")
+            for name in experiment_names():
+                table.add_row(name, question(name))
+            console.print(table)
+        console.print(runs_table(runs, experiment))
+
+
+@app.command()
+def show(
+    key: Annotated[str, typer.Argument(help="A key, or the beginning of one.")],
+    table: Annotated[str | None, typer.Option(help="Print this table of the record as CSV.")] = None,
+    store: StorePath = None,
+) -> None:
+    """Show a record: job, metrics, tables, arrays, provenance; its files are verified."""
+    with refusals():
+        runs = everything(store)
+        record = runs.get(runs.find(key))
+        if table is not None and table not in record.tables:
+            raise ValueError(
+                f"the record has no table {table!r}; choose one of: {', '.join(record.tables) or '(none)'}"
+            )
+        typer.echo(record_text(record) if table is None else record.tables[table].to_csv(index=False).rstrip())
+
+
+@app.command("app")
+def open_app(
+    store: StorePath = None,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8501,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+) -> None:
+    """Open the explorer on the store and the gallery; it listens on this machine only."""
+    with refusals():
+        main_page = importlib.util.find_spec("app.main")
+        if importlib.util.find_spec("streamlit") is None or main_page is None or main_page.origin is None:
+            raise ValueError("the explorer is not installed; pip install 'deltalab[app]'")
+        environment = {**os.environ, "DELTALAB_STORE": str(user_store(store).path)}
+        flags = [
+            f"--server.port={port}",
+            "--server.address=127.0.0.1",
+            f"--server.headless={str(not browser).lower()}",
+            "--browser.gatherUsageStats=false",
+        ]
+    # in the project's folder, where Streamlit finds .streamlit/config.toml
+    done = subprocess.run(
+        [sys.executable, "-m", "streamlit", "run", main_page.origin, *flags],
+        env=environment,
+        cwd=Path(main_page.origin).parents[1],
+        check=False,
+    )
+    raise typer.Exit(done.returncode)
+
+
+@app.command()
+def check() -> None:
+    """Compute the known answers of the theory, live: green or red."""
+    answers = importlib.import_module("lab.known_answers")  # brings torch
+    console = output()
+    table = Table("", "answer", "expected", "got", "source")
+    wrong = 0
+    for answer in answers.KNOWN_ANSWERS:
+        result = answers.checked(answer)
+        wrong += not result.right
+        mark = "[green]✓[/green]" if result.right else "[red]✗[/red]"
+        table.add_row(mark, answer.name, result.expected, result.got, answer.source)
+    console.print(table)
+    console.print(f"{len(answers.KNOWN_ANSWERS) - wrong} of {len(answers.KNOWN_ANSWERS)} as expected")
+    raise typer.Exit(1 if wrong else 0)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(
+    context: typer.Context,
+    benchmark: Annotated[str, typer.Argument(help="Its name, such as projections.")],
+) -> None:
+    """Run a benchmark of ours against peers; further options go to it. Benchmarks come with a clone of the project."""
+    with refusals():
+        folder = Path(__file__).resolve().parents[1] / "benchmarks"
+        names = sorted(path.stem for path in folder.glob("[!_]*.py"))
+        if benchmark not in names:
+            raise ValueError(f"unknown benchmark {benchmark!r}; choose one of: {', '.join(names) or '(none)'}")
+    command = [sys.executable, str(folder / f"{benchmark}.py"), *context.args]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+def start_engine(name: str, store: Store, *, command: str, progress: bool) -> Engine:
+    """An engine by name.
+
+    Raises:
+        ValueError: there is none of this name, or what it needs is not installed.
+    """
+    if name == "local":
+        return Local(store, command=command, progress=progress)
+    raise ValueError(f"unknown engine {name!r}; choose one of: local, ray")
+
+
+def extra_options(arguments: list[str]) -> dict[str, str]:
+    """Pairs of ``--name value`` or ``--name=value``.
+
+    Raises:
+        ValueError: a word that belongs to no option, or an option without a value.
+
+    Example:
+        >>> extra_options(["--lr", "0.1", "--seeds=0,1"])
+        {'lr': '0.1', 'seeds': '0,1'}
+    """
+    options: dict[str, str] = {}
+    words = iter(arguments)
+    for word in words:
+        if not word.startswith("--"):
+            raise ValueError(f"{word!r} belongs to no option; options of an experiment are written --name value")
+        name, equals, value = word[2:].partition("=")
+        if not equals:
+            value = next(words, "")
+            if not value:
+                raise ValueError(f"--{name} has no value; write --{name} VALUE")
+        options[name] = value
+    return options
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turns what a user can put right into one sentence on stderr: misuse exits with 2, a failing store with 1."""
+    try:
+        yield
+    except UnknownRecord as error:
+        complain(str(error))
+        raise typer.Exit(MISUSE) from None
+    except StoreError as error:
+        complain(str(error))
+        raise typer.Exit(1) from None
+    except ValueError as error:
+        complain(str(error))
+        raise typer.Exit(MISUSE) from None
+
+
+def output() -> Console:
+    """Stdout; wide where it is no terminal, so that piped tables are not cut at 80 columns."""
+    return Console(width=None if sys.stdout.isatty() else 180)
+
+
+def complain(text: str) -> None:
+    """A message to the person at the terminal."""
+    typer.secho(text, fg="red" if sys.stderr.isatty() else None, err=True)
+
+
+def main() -> None:
+    """Entry point of the ``deltalab`` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""What an experiment is, and how one is found by name and given options from a command line.
+
+An experiment is a module ``experiments/<name>.py``, listed in ``experiments.EXPERIMENTS``. It is imported only when it
+is needed, because it brings torch with it. ``deltalab run`` makes these calls::
+
+    records = engine.run(module.jobs(scale, **options), module.measure, label=…)
+    print(module.summary(store, records))        # without a `summary`: the table of metrics
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from lab.runs import Job, Record, Store
+
+SCALES = ("smoke", "demo", "paper")
+
+_PACKAGE = "experiments"
+
+
+class Experiment(Protocol):
+    """One question, as a module. Its docstring says Question · Source · Varied · Tuned · Fixed · Expected · Cost."""
+
+    NAME: str
+    """Name of the module and of its jobs' experiment."""
+
+    FIGURES: tuple[str, ...]
+    """Names of the figures (`lab.figures`) that draw its tables."""
+
+    jobs: Callable[..., list[Job]]
+    """``jobs(scale, *, option=default, …)``: what to measure at a scale. Options are keyword-only and annotated with
+    str, int, float, bool, tuples of them, or None; each becomes an option of ``deltalab run``."""
+
+    measure: Callable[[Job, Store], Record]
+    """A pure function of the job; it may read the store, and run child jobs with an engine of its own."""
+
+
+def experiment_names() -> tuple[str, ...]:
+    """The names one can run, without importing the experiments."""
+    return tuple(importlib.import_module(_PACKAGE).EXPERIMENTS)
+
+
+def load_experiment(name: str) -> Experiment:
+    """The experiment of a name; ``-`` and ``_`` are the same.
+
+    Raises:
+        ValueError: there is none; the choices are listed.
+    """
+    chosen = name.replace("-", "_")
+    if chosen not in experiment_names():
+        raise ValueError(f"unknown experiment {name!r}; choose one of: {', '.join(experiment_names())}")
+    return cast(Experiment, importlib.import_module(f"{_PACKAGE}.{chosen}"))
+
+
+def question(name: str) -> str:
+    """What an experiment asks: the line ``Question: …`` of its docstring, without importing it."""
+    spec = importlib.util.find_spec(f"{_PACKAGE}.{name}")
+    source = Path(spec.origin).read_text(encoding="utf-8") if spec is not None and spec.origin is not None else ""
+    found = re.search(r"^Question: (.*)$", ast.get_docstring(ast.parse(source)) or "", re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def summarized(experiment: Experiment, store: Store, records: Sequence[Record]) -> str | None:
+    """The experiment's own words on its records: ``summary(store, records)``, or None where it defines no summary."""
+    summary: Callable[[Store, Sequence[Record]], str] | None = getattr(experiment, "summary", None)
+    return None if summary is None else summary(store, records)
+
+
+def options_for(experiment: Experiment, given: Mapping[str, str]) -> dict[str, Any]:
+    """Options as written on a command line, in the types that ``jobs`` annotates.
+
+    Args:
+        experiment: whose options.
+        given: text by name; ``-`` and ``_`` are the same.
+
+    Raises:
+        ValueError: an option that ``jobs`` does not have (the choices are listed), or text of another type.
+    """
+    parameters = dict(inspect.signature(experiment.jobs).parameters)
+    parameters.pop("scale", None)
+    options = {}
+    for name, text in given.items():
+        parameter = parameters.get(name.replace("-", "_"))
+        if parameter is None:
+            choices = ", ".join(f"--{choice.replace('_', '-')}" for choice in parameters)
+            raise ValueError(f"{experiment.NAME} has no option --{name}; choose from: {choices or '(none)'}")
+        options[parameter.name] = _converted(name, text, str(parameter.annotation))
+    return options
+
+
+def _converted(name: str, text: str, annotation: str) -> Any:
+    kinds = set(re.findall(r"\w+", annotation))
+    if "None" in kinds and text.lower() == "none":
+        return None
+    if kinds & {"tuple", "list", "Sequence"}:
+        return tuple(_scalar(name, part.strip(), kinds, annotation) for part in text.split(",") if part.strip())
+    return _scalar(name, text, kinds, annotation)
+
+
+def _scalar(name: str, text: str, kinds: set[str], annotation: str) -> bool | int | float | str:
+    if "bool" in kinds and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind, parse in (("int", int), ("float", float)):
+        if kind in kinds:
+            try:
+                return parse(text)
+            except ValueError:
+                continue
+    if "str" in kinds:
+        return text
+    raise ValueError(f"--{name} is {text!r}; expected {annotation}")

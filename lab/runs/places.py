@@ -1,0 +1,26 @@
+"""Where stores are: the user's, and the gallery that ships with the lab."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lab.runs.store import Overlay, Store
+
+STORE_VARIABLE = "DELTALAB_STORE"
+GALLERY = Path(__file__).resolve().parents[2] / "gallery"
+
+
+def user_store(path: str | Path | None = None) -> Store:
+    """The store at `path`; without one, at ``$DELTALAB_STORE``; without that, at ``./runs``.
+
+    Raises:
+        StoreError: the path is a file.
+    """
+    return Store(path or os.environ.get(STORE_VARIABLE) or "runs")
+
+
+def everything(path: str | Path | None = None) -> Overlay:
+    """The user's store laid over the gallery, where there is one: what `list`, `show`, `export` and the app read."""
+    stores = [user_store(path)]
+    return Overlay(*stores, *([Store(GALLERY)] if GALLERY.is_dir() else []))
