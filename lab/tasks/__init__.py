@@ -1,1 +1,29 @@
+"""Tasks: labelled batches, a loss, a metric with its unit."""
 
+# the nouns
+from lab.tasks.encoding import EncodedSplit
+from lab.tasks.examples import Examples
+
+# loading
+from lab.tasks.load import TASKS, load_task
+
+# scores
+from lab.tasks.metrics import METRICS, Metric
+from lab.tasks.packaged import MissingPackage
+from lab.tasks.rows import BadFile
+from lab.tasks.source import Source
+from lab.tasks.task import EncodedTask, Task
+
+__all__ = [
+    "METRICS",
+    "TASKS",
+    "BadFile",
+    "EncodedSplit",
+    "EncodedTask",
+    "Examples",
+    "Metric",
+    "MissingPackage",
+    "Source",
+    "Task",
+    "load_task",
+]

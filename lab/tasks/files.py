@@ -1,0 +1,72 @@
+"""Tasks from the user's own files: a folder of JSON lines (or tables), or a single file that is split here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from lab.tasks.order import split
+from lab.tasks.rows import SUFFIXES, BadFile, read_examples
+from lab.tasks.source import VALIDATION_FRACTION, assemble
+from lab.tasks.task import Task
+
+FEW_SHOT = re.compile(r"\d+-shot-\d+")
+
+
+def load_folder(folder: Path, few_shot_split: str | None = None) -> Task:
+    """The task of a folder that holds `train` and `validation` files (.jsonl, .csv, …), in the layout of `datasets`.
+
+    Few-shot splits lie in subfolders "16-shot-13", …: name one, or give its path. Its own small validation file is then the
+    development data, and the folder's validation file becomes `task.test`. A `test` file with labels is loaded too.
+
+    Args:
+        folder: the task's folder, or one of its few-shot subfolders.
+        few_shot_split: a subfolder's name.
+
+    Raises:
+        BadFile: a file is missing or cannot be read, or there is no such few-shot split.
+    """
+    if few_shot_split is not None:
+        if not FEW_SHOT.fullmatch(few_shot_split) or not (folder / few_shot_split).is_dir():
+            have = sorted(path.name for path in folder.iterdir() if FEW_SHOT.fullmatch(path.name))
+            raise BadFile(
+                f"{folder} has no few-shot split {few_shot_split!r}; "
+                f"it has {have or 'none'}. task.few_shot(k, seed) draws one from any task."
+            )
+        folder = folder / few_shot_split
+    folder = folder.resolve()
+    train, validation = (_required(folder, split_name) for split_name in ("train", "validation"))
+    if FEW_SHOT.fullmatch(folder.name):
+        test = _find(folder.parent, "validation")
+        name = f"{folder.parent.name}/{folder.name}"
+    else:
+        test, name = _find(folder, "test"), folder.name
+    return assemble(
+        name,
+        read_examples(train),
+        read_examples(validation),
+        test=None if test is None else read_examples(test),
+    )
+
+
+def load_file(path: Path, seed: int) -> Task:
+    """The task of a single file, split here: stratified, equal texts on one side, 20 % for validation.
+
+    Raises:
+        BadFile: the file cannot be read.
+    """
+    train, validation = split(read_examples(path), VALIDATION_FRACTION, seed)
+    return assemble(path.stem, train, validation)
+
+
+def _required(folder: Path, split_name: str) -> Path:
+    path = _find(folder, split_name)
+    if path is None:
+        names = " or ".join(f"{split_name}{suffix}" for suffix in SUFFIXES)
+        raise BadFile(f"{folder} has no {names}; a task folder holds train and validation files.")
+    return path
+
+
+def _find(folder: Path, split_name: str) -> Path | None:
+    paths = (folder / f"{split_name}{suffix}" for suffix in (".jsonl", ".csv", ".tsv", ".json"))
+    return next((path for path in paths if path.is_file()), None)

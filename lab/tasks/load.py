@@ -1,0 +1,60 @@
+"""`load_task`: one name or path, one task. `TASKS`: the tasks that need no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lab.tasks.bbc_news import BBC_NEWS
+from lab.tasks.drug_reviews import DRUG_REVIEWS
+from lab.tasks.files import load_file, load_folder
+from lab.tasks.glue import load_glue
+from lab.tasks.movie_reviews import IMDB, ROTTEN_TOMATOES
+from lab.tasks.source import Source
+from lab.tasks.task import Task
+
+TASKS: tuple[Source, ...] = (
+    BBC_NEWS,
+    ROTTEN_TOMATOES,
+    IMDB,
+    DRUG_REVIEWS,
+)
+
+
+def load_task(name_or_path: str | Path, *, seed: int = 0, few_shot_split: str | None = None) -> Task:
+    """Load a task.
+
+    Args:
+        name_or_path: a name of `TASKS` ("bbc-news", …); "glue/sst2" and the like (from the hub, with `datasets`); a folder
+            with train and validation files; or a .csv, .tsv or .jsonl file. A name wins over a path: write "./imdb" for a
+            folder of that name.
+        seed: seed of the train / validation split, where the source has none of its own. Default 0: one split for all.
+        few_shot_split: few-shot subfolder of a task folder, e.g. "16-shot-13".
+
+    Returns:
+        The task.
+
+    Raises:
+        ValueError: unknown name, no such path, or data that are not a task (`BadFile` names file and line).
+        MissingPackage: the data package, or `datasets`, is not installed, or there is no network.
+    """
+    choices = ", ".join(source.name for source in TASKS)
+    source = next((source for source in TASKS if source.name == str(name_or_path)), None)
+    path = Path(name_or_path)
+    if few_shot_split is not None and (source is not None or not path.is_dir()):
+        raise ValueError(
+            f"few_shot_split={few_shot_split!r} belongs to a task folder; got {str(name_or_path)!r}. "
+            "Use load_task(…).few_shot(k, seed) for other tasks."
+        )
+    if source is not None:
+        return source.load(seed)
+    if path.is_dir():
+        return load_folder(path, few_shot_split)
+    if path.is_file():
+        return load_file(path, seed)
+    if str(name_or_path).startswith("glue/"):
+        return load_glue(str(name_or_path), choices=choices)
+    raise ValueError(
+        f"unknown task {str(name_or_path)!r}: neither a known name nor a file or folder here. "
+        f"Known names: {choices}; glue/sst2 and the like from the hub; or the path of a task folder or of a "
+        ".csv, .tsv or .jsonl file."
+    )

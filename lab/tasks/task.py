@@ -1,0 +1,219 @@
+"""`Task`: labelled examples with a loss and a metric; `EncodedTask`: the same, tokenised for one PLM."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from lab.tasks.encoding import EncodedSplit, Encoder, encode
+from lab.tasks.examples import Examples
+from lab.tasks.metrics import Metric
+from lab.tasks.order import strata, stratified
+
+Kind = Literal["classification", "regression"]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A task to adapt a PLM to.
+
+    Attributes:
+        name: "bbc-news", a folder's name, …; few-shot tasks append "/16-shot-13".
+        kind: "classification" (integer labels) or "regression" (float labels).
+        labels: names of the classes, in the order of their numbers; () for regression.
+        train: what to fit.
+        validation: what to score on; shares no text with `train` where this library made the split.
+        metric: the score, higher is better.
+        further_metrics: scores reported beside it (accuracy beside F1, Spearman beside Pearson).
+        test: examples neither fitted nor selected on, where the source has them: the full validation data of a
+            few-shot task.
+
+    Raises:
+        ValueError: labels of the wrong kind or out of range, one class only, constant regression labels.
+    """
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    train: Examples
+    validation: Examples
+    metric: Metric
+    further_metrics: tuple[Metric, ...] = ()
+    test: Examples | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("classification", "regression"):
+            raise ValueError(f'kind must be "classification" or "regression"; got {self.kind!r}.')
+        for split, examples in self.splits.items():
+            if examples.numeric != (self.kind == "regression"):
+                got = "floats" if examples.numeric else "integers"
+                raise ValueError(f"{self.name}: the {split} labels are {got}, which does not fit {self.kind}.")
+            largest = max(examples.labels)
+            if self.kind == "classification" and largest >= len(self.labels):
+                raise ValueError(
+                    f"{self.name}: the {split} data have the label {largest}, "
+                    f"out of range for {len(self.labels)} classes {self.labels}."
+                )
+            if (examples.pairs is None) != (self.train.pairs is None):
+                raise ValueError(f"{self.name}: train and {split} must both hold pairs or both single sentences.")
+        if len(set(self.train.labels)) < 2:
+            raise ValueError(
+                f"{self.name}: every training example has the label {self.train.labels[0]!r}; "
+                "a task needs at least two different labels."
+            )
+
+    @property
+    def splits(self) -> dict[str, Examples]:
+        """The splits by name."""
+        named = {"train": self.train, "validation": self.validation}
+        return named if self.test is None else {**named, "test": self.test}
+
+    @property
+    def num_labels(self) -> int:
+        """Width of the logits: the number of classes, 1 for regression."""
+        return len(self.labels) if self.kind == "classification" else 1
+
+    @property
+    def overlap(self) -> int:
+        """Number of validation examples whose text is also a training text."""
+        seen = set(self.train.keys)
+        return sum(key in seen for key in self.validation.keys)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of name, kind, label names and every example."""
+        parts = [self.name, self.kind, *self.labels, *(e.fingerprint for e in self.splits.values())]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss of a batch: −(1/n) Σ log p(y_i | x_i) [nats], or (1/n) Σ (ŷ_i − y_i)² for regression.
+
+        The mean squared error is that of transformers' regression head: twice the negative log likelihood of a unit
+        Gaussian, up to a constant, in squared units of the label.
+
+        Args:
+            logits: (n, num_labels); for regression also (n,).
+            labels: (n,), integers or floats.
+
+        Returns:
+            A scalar of the logits' dtype, differentiable, usable under `vmap`.
+
+        Raises:
+            ValueError: logits of another width.
+        """
+        if self.kind == "regression":
+            if logits.ndim == 2 and logits.shape[1] == 1:
+                logits = logits.squeeze(1)
+            if logits.shape != labels.shape:
+                raise ValueError(
+                    f"{self.name}: regression needs logits ({len(labels)}, 1) for {len(labels)} labels; "
+                    f"got {tuple(logits.shape)}. Load the PLM with num_labels=1."
+                )
+            return F.mse_loss(logits, labels.to(logits.dtype))
+        if logits.shape != (len(labels), self.num_labels):
+            raise ValueError(
+                f"{self.name}: expected logits ({len(labels)}, {self.num_labels}); got {tuple(logits.shape)}. "
+                f"Load the PLM with num_labels={self.num_labels}."
+            )
+        return F.cross_entropy(logits, labels)
+
+    def subset(self, n_train: int | None = None, n_validation: int | None = None, seed: int = 0) -> Task:
+        """A smaller task with the classes in the same proportions.
+
+        Subsets of one seed are nested, and hold every class once n >= number of classes.
+
+        Args:
+            n_train: training examples to keep; None: all.
+            n_validation: validation examples to keep; None: all.
+            seed: seed of the choice.
+
+        Raises:
+            ValueError: fewer than one or more examples asked for than there are.
+        """
+
+        def chosen(examples: Examples, n: int | None, split: str) -> Examples:
+            if n is None:
+                return examples
+            if not 1 <= n <= len(examples):
+                raise ValueError(f"{self.name} has {len(examples)} {split} examples; cannot keep {n} of them.")
+            return examples.take(stratified(examples, seed)[:n])
+
+        return replace(
+            self,
+            train=chosen(self.train, n_train, "train"),
+            validation=chosen(self.validation, n_validation, "validation"),
+        )
+
+    def few_shot(self, k: int, seed: int) -> Task:
+        """k training and k disjoint development examples per class, both drawn from `train` (Gao et al. 2021, §3).
+
+        The old validation data become `test`. Regression is sampled from two bins, cut at the middle of the label range.
+
+        Raises:
+            ValueError: k < 1, or a class with fewer than 2·k different texts.
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1; got {k}.")
+        members: dict[int, dict[tuple[str, ...], int]] = defaultdict(dict)
+        classes, seen = strata(self.train), set()
+        for i in stratified(self.train, seed):
+            key = self.train.keys[i]
+            if key not in seen:  # the same text twice would leak from train to development
+                seen.add(key)
+                members[classes[i]][key] = int(i)
+        n_classes = self.num_labels if self.kind == "classification" else 2
+        for c in range(n_classes):
+            if len(members[c]) < 2 * k:
+                raise ValueError(
+                    f"{self.name}: {k} shots need {2 * k} different training texts per class ({k} to train on, {k} to "
+                    f"develop on); class {c} has {len(members[c])}. Choose k <= {len(members[c]) // 2}."
+                )
+        pools = [list(members[c].values()) for c in range(n_classes)]
+        return replace(
+            self,
+            name=f"{self.name}/{k}-shot-{seed}",
+            train=self.train.take(i for pool in pools for i in pool[:k]),
+            validation=self.train.take(i for pool in pools for i in pool[k : 2 * k]),
+            test=self.validation,
+        )
+
+    def encode(self, plm: Encoder, max_length: int = 128, template: str | None = None) -> EncodedTask:
+        """Tokenise every split for a PLM; cached in memory by content, so that it happens once.
+
+        Args:
+            plm: whose `tokenizer` to use and on whose `device` to put the batches.
+            max_length: tokens kept per example, special tokens included.
+            template: manual template for a language-model head, e.g. "{sentence} It was {mask}."; see `lab.tasks.templating`.
+
+        Raises:
+            ValueError: a PLM without tokenizer, or max_length too small for the special tokens (and the template).
+        """
+        splits = {name: encode(examples, plm, max_length, template) for name, examples in self.splits.items()}
+        return EncodedTask(self, splits["train"], splits["validation"], max_length, template, splits.get("test"))
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedTask:
+    """A task tokenised for one PLM.
+
+    Attributes:
+        task: what was encoded.
+        train: training batches.
+        validation: evaluation batches.
+        max_length: tokens kept per example.
+        template: the manual template, or None.
+        test: batches of `task.test`, if it has any.
+    """
+
+    task: Task
+    train: EncodedSplit
+    validation: EncodedSplit
+    max_length: int
+    template: str | None = None
+    test: EncodedSplit | None = None
