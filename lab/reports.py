@@ -65,8 +65,8 @@ def runs_table(runs: Records, experiment: str | None = None) -> Table:
             "" if seconds is None else f"{seconds:.1f}",
             Text(" ".join(f"{name}={value}" for name, value in config.items() if value is not None)),
         )
-    for name, error in damaged:
-        table.add_row(name[:SHOWN_KEY], "damaged", "", "", Text(str(error), style="red"))
+    for name, damage in damaged:
+        table.add_row(name[:SHOWN_KEY], "damaged", "", "", Text(str(damage), style="red"))
     return table
 
 

@@ -8,6 +8,7 @@ from lab.runs.job import Job, canonical, flattened, key
 from lab.runs.places import everything, user_store
 from lab.runs.provenance import environment, observe
 from lab.runs.record import Record
+from lab.runs.search import table_with
 from lab.runs.store import Overlay, Records, Store
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "flattened",
     "key",
     "observe",
+    "table_with",
     "user_store",
 ]

@@ -37,6 +37,10 @@ class Records(ABC):
     def _folder(self, job_or_key: Job | str) -> Path | None:
         """Folder of one record, without listing the others."""
 
+    @abstractmethod
+    def experiments(self) -> list[str]:
+        """Names of the experiments that have a folder, sorted."""
+
     def has(self, job_or_key: Job | str) -> bool:
         """Whether the record of a job, or with a whole key, exists."""
         return self._folder(job_or_key) is not None

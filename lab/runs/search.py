@@ -1,0 +1,46 @@
+"""Finding the table that holds what a figure needs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pandas as pd
+
+from lab.runs.errors import StoreError
+from lab.runs.store import Records
+
+
+def table_with(
+    runs: Records, columns: Collection[str], *, name: str, experiment: str | None = None
+) -> tuple[str, pd.DataFrame]:
+    """The table of one experiment that has certain columns.
+
+    Args:
+        runs: where to look.
+        columns: what the table must have, its own or joined ones.
+        name: of the table that is preferred; others are looked at if no experiment has it.
+        experiment: the only one to look at; by default there must be one that fits.
+
+    Returns:
+        The name of the experiment, and the table.
+
+    Raises:
+        StoreError: no experiment fits, or several do.
+        DamagedRecord: a file is missing, truncated or altered.
+    """
+    fitting: dict[str, pd.DataFrame] = {}
+    others: dict[str, pd.DataFrame] = {}
+    for candidate in [experiment] if experiment is not None else runs.experiments():
+        tables = {table for manifest in runs.manifests(candidate) for table in manifest.tables}
+        for table in sorted(tables, key=lambda table: (table != name, table)):
+            found = runs.table(candidate, table)
+            if set(columns) <= set(found.columns):
+                (fitting if table == name else others).setdefault(candidate, found)
+                break
+    chosen = fitting or others
+    if len(chosen) == 1:
+        return next(iter(chosen.items()))
+    where = f"the runs of {experiment}" if experiment is not None else f"{runs}"
+    if not chosen:
+        raise StoreError(f"no table in {where} has the columns {', '.join(columns)}; run an experiment that makes it")
+    raise StoreError(f"several experiments have the columns {', '.join(columns)}: {', '.join(chosen)}; choose one")

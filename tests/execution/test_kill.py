@@ -1,0 +1,104 @@
+"""Killed at random moments: no unreadable record, nothing finished computed again, the table of an undisturbed run."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lab.execution import Local
+from lab.runs import Store, key
+from lab.runs.staging import STAGING
+
+PROGRAM = Path(__file__).with_name("quick_jobs.py")
+JOBS, KILLS = 120, 20
+
+
+def quick():
+    spec = importlib.util.spec_from_file_location("quick_jobs", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def started(store: Store, count: int, log: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, str(PROGRAM), str(store.path), str(count), str(log)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_kill_9_at_twenty_random_moments(tmp_path):
+    """Each child is killed a random time after its first measurement, so that kills fall on work, not on imports.
+
+    The moments differ from run to run (the clock decides); what is asserted holds for all of them.
+    """
+    module, rng = quick(), np.random.default_rng(0)
+    jobs = module.jobs(JOBS)
+    store, log = Store(tmp_path / "runs"), tmp_path / "log"
+    log.write_bytes(b"")
+    killed = 0
+    with started(store, JOBS, log) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        for _ in range(KILLS):
+            before, done = store.keys(), {job.config["i"] for job in jobs if store.has(job)}
+            logged = log.stat().st_size
+            program.stdin.write("run\n")
+            program.stdin.flush()
+            child = int(program.stdout.readline())
+            while log.stat().st_size == logged:
+                time.sleep(0.0005)
+            time.sleep(rng.uniform(0, 0.06))
+            os.kill(child, signal.SIGKILL)
+            killed += int(program.stdout.readline()) == -signal.SIGKILL
+            after = store.keys()
+            assert set(before) <= set(after)
+            assert done.isdisjoint(map(int, log.read_bytes()[logged:].split())), "something finished was computed again"
+            for name in set(after) - set(before):
+                store.get(name)  # verified: whole, every sha256 fits
+        program.stdin.close()
+    assert killed == KILLS, f"the run was over after {killed} kills: raise JOBS"
+    finished = len(store.keys())
+    assert finished > 0
+
+    Local(store, progress=False).run(jobs, module.logged(str(log)))
+    begun = Counter(log.read_text().split())
+    assert set(begun) == {str(i) for i in range(JOBS)}
+    # a kill costs at most the measurement that was running
+    assert sum(begun.values()) <= JOBS + KILLS
+    assert list((store.path / STAGING).iterdir()) == [], "the next writer removes what killed ones left"
+
+    undisturbed = Store(tmp_path / "undisturbed")
+    Local(undisturbed, progress=False).run(jobs, lambda job, _: module.measured(job))
+    for name in ("metrics", "history"):
+        ours, theirs = (s.table("quick", name).drop(columns="seconds") for s in (store, undisturbed))
+        pd.testing.assert_frame_equal(ours, theirs)
+    for job in jobs:
+        np.testing.assert_array_equal(store.get(job).arrays["values"], module.measured(job).arrays["values"])
+
+
+def test_several_processes_fill_one_store(tmp_path):
+    """All run the same jobs at once: each record is there once, whole, and the rows are exact."""
+    module, count, writers = quick(), 50, 4
+    store, log = Store(tmp_path / "runs"), tmp_path / "log"
+    programs = [started(store, count, log) for _ in range(writers)]
+    answers = [program.communicate("run\n")[0].split() for program in programs]
+    assert [code for _, code in answers] == ["0"] * writers
+    jobs = module.jobs(count)
+    assert store.keys() == sorted(key(job) for job in jobs)
+    assert list((store.path / STAGING).iterdir()) == []
+    table = store.table("quick").sort_values("i", ignore_index=True)
+    assert table["i"].tolist() == list(range(count))
+    assert table["mean"].tolist() == [module.measured(job).metrics["mean"] for job in jobs]
+    assert len(store.table("quick", "history")) == 20 * count
+    begun = Counter(log.read_text().split())
+    assert max(begun.values()) <= writers
