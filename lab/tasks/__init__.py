@@ -14,16 +14,22 @@ from lab.tasks.rows import BadFile
 from lab.tasks.source import Source
 from lab.tasks.task import EncodedTask, Task
 
+# prompts
+from lab.tasks.templates import TEMPLATES, ManualTemplate, manual_template
+
 __all__ = [
     "METRICS",
     "TASKS",
+    "TEMPLATES",
     "BadFile",
     "EncodedSplit",
     "EncodedTask",
     "Examples",
+    "ManualTemplate",
     "Metric",
     "MissingPackage",
     "Source",
     "Task",
     "load_task",
+    "manual_template",
 ]

@@ -1,4 +1,4 @@
-"""drug-reviews: 600 + 379 patients' reviews of drugs (Gräßer et al. 2018), in three classes, with the package's own split."""
+"""drug-reviews: 600 + 379 patients' reviews of drugs (Gräßer et al. 2018) in three classes; the package's own split."""
 
 from __future__ import annotations
 

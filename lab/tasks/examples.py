@@ -64,6 +64,10 @@ class Examples:
                 digest.update(len(encoded).to_bytes(8, "little") + encoded)
         return digest.hexdigest()
 
+    def as_floats(self) -> Examples:
+        """The same with float labels."""
+        return Examples(self.texts, tuple(float(label) for label in self.labels), self.pairs)
+
     def take(self, indices: Iterable[int]) -> Examples:
         """The examples at the given positions, in that order."""
         chosen = [int(i) for i in indices]
@@ -81,7 +85,7 @@ def _check_labels(labels: Sequence[Label]) -> None:
                 f"example {i} has the label {label!r}; expected an integer class 0, 1, … or a float (regression). "
                 "Number the classes and load again."
             )
-        if not math.isfinite(label):
+        if isinstance(label, float) and not math.isfinite(label):
             raise ValueError(f"example {i} has the label {label!r}; expected a finite number. Drop or repair it.")
     kinds = {type(label) for label in labels}
     if len(kinds) > 1:

@@ -16,8 +16,8 @@ FEW_SHOT = re.compile(r"\d+-shot-\d+")
 def load_folder(folder: Path, few_shot_split: str | None = None) -> Task:
     """The task of a folder that holds `train` and `validation` files (.jsonl, .csv, …), in the layout of `datasets`.
 
-    Few-shot splits lie in subfolders "16-shot-13", …: name one, or give its path. Its own small validation file is then the
-    development data, and the folder's validation file becomes `task.test`. A `test` file with labels is loaded too.
+    Few-shot splits lie in subfolders "16-shot-13", …: name one, or give its path. Its own small validation file is then
+    the development data, and the folder's validation file becomes `task.test`. A `test` file with labels is loaded too.
 
     Args:
         folder: the task's folder, or one of its few-shot subfolders.

@@ -1,7 +1,7 @@
 """What is known about public tasks by name: label names in the order of their numbers, and metrics.
 
-Metrics are GLUE's (Wang et al. 2019, table 1): Matthews for CoLA, F1 and accuracy for MRPC and QQP, Pearson and Spearman for
-STS-B, accuracy for all others. Label names are those of the public data sets' cards.
+Metrics are GLUE's (Wang et al. 2019, table 1): Matthews for CoLA, F1 and accuracy for MRPC and QQP, Pearson and
+Spearman for STS-B, accuracy for all others. Label names are those of the public data sets' cards.
 """
 
 from __future__ import annotations

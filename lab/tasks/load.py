@@ -9,6 +9,7 @@ from lab.tasks.drug_reviews import DRUG_REVIEWS
 from lab.tasks.files import load_file, load_folder
 from lab.tasks.glue import load_glue
 from lab.tasks.movie_reviews import IMDB, ROTTEN_TOMATOES
+from lab.tasks.probing import BIGRAM_SHIFT, NEXT_SENTENCE, SAME_TOPIC, SENTENCE_LENGTH
 from lab.tasks.source import Source
 from lab.tasks.task import Task
 
@@ -17,6 +18,10 @@ TASKS: tuple[Source, ...] = (
     ROTTEN_TOMATOES,
     IMDB,
     DRUG_REVIEWS,
+    BIGRAM_SHIFT,
+    SENTENCE_LENGTH,
+    NEXT_SENTENCE,
+    SAME_TOPIC,
 )
 
 
@@ -24,9 +29,9 @@ def load_task(name_or_path: str | Path, *, seed: int = 0, few_shot_split: str | 
     """Load a task.
 
     Args:
-        name_or_path: a name of `TASKS` ("bbc-news", …); "glue/sst2" and the like (from the hub, with `datasets`); a folder
-            with train and validation files; or a .csv, .tsv or .jsonl file. A name wins over a path: write "./imdb" for a
-            folder of that name.
+        name_or_path: a name of `TASKS` ("bbc-news", …); "glue/sst2" and the like (from the hub, with `datasets`); a
+            folder with train and validation files; or a .csv, .tsv or .jsonl file. A name wins over a path: write
+            "./imdb" for a folder of that name.
         seed: seed of the train / validation split, where the source has none of its own. Default 0: one split for all.
         few_shot_split: few-shot subfolder of a task folder, e.g. "16-shot-13".
 

@@ -1,4 +1,4 @@
-"""rotten-tomatoes: 8,530 review sentences (Pang and Lee 2005). imdb: 25,000 reviews (Maas et al. 2011). Both balanced."""
+"""rotten-tomatoes: 8,530 sentences (Pang and Lee 2005). imdb: 25,000 reviews (Maas et al. 2011). Both balanced."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Seeded orders: shuffles, nested stratified samples, and splits that keep equal texts on one side.
 
-Every order is a stable argsort of raw PCG64 words. NumPy promises the stream of its bit generators and of `SeedSequence`,
-but not that of `Generator.permutation`, so these orders are the same on every machine and version.
+Every order is a stable argsort of raw PCG64 words. NumPy promises the stream of its bit generators and of
+`SeedSequence`, but not that of `Generator.permutation`, so these orders are the same on every machine and version.
 """
 
 from __future__ import annotations
@@ -14,16 +14,24 @@ import numpy as np
 from lab.tasks.examples import Examples
 
 
-def shuffled(n: int, *seeds: int) -> np.ndarray:
-    """A permutation of 0 … n−1 (int64) that depends on n and the seeds alone.
+def draws(n: int, *seeds: int) -> np.ndarray:
+    """n independent uniform uint64 words that depend on the seeds alone.
 
     Raises:
         ValueError: a negative seed.
     """
     if any(seed < 0 for seed in seeds):
         raise ValueError(f"seeds must be integers >= 0; got {seeds}.")
-    words = np.random.PCG64(np.random.SeedSequence(list(seeds))).random_raw(n)
-    return np.argsort(words, kind="stable")
+    return np.random.PCG64(np.random.SeedSequence(list(seeds))).random_raw(n)
+
+
+def shuffled(n: int, *seeds: int) -> np.ndarray:
+    """A permutation of 0 … n−1 (int64) that depends on n and the seeds alone.
+
+    Raises:
+        ValueError: a negative seed.
+    """
+    return np.argsort(draws(n, *seeds), kind="stable")
 
 
 def strata(examples: Examples) -> list[int]:

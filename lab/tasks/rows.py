@@ -16,6 +16,7 @@ from lab.tasks.examples import Examples, Label
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json")
 COLUMNS = "label, and sentence (or text), or sentence1 and sentence2"
+LARGEST_LABEL = 1e9
 INTEGER = re.compile(r"[+-]?\d+")
 
 
@@ -130,8 +131,8 @@ def _label(row: Mapping[str, Any], place: str) -> Label:
             f"{place}: the label is {row.get('label')!r}; expected an integer class 0, 1, … or a float (regression). "
             "Number the classes."
         )
-    if label != label or label in (float("inf"), float("-inf")):
-        raise BadFile(f"{place}: the label is {row.get('label')!r}; expected a finite number.")
+    if not abs(label) < LARGEST_LABEL:  # also true of NaN
+        raise BadFile(f"{place}: the label is {str(label)[:20]}; expected a finite number below {LARGEST_LABEL:g}.")
     return label
 
 

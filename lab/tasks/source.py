@@ -14,6 +14,9 @@ from lab.tasks.task import Task
 VALIDATION_FRACTION = 0.2
 """Share kept for validation where a source has no split of its own: a convention of this laboratory, stratified."""
 
+TOLERATED_OVERLAP = 0.01
+"""Share of validation texts seen in training that passes without a warning: it moves an accuracy by at most as much."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -44,7 +47,7 @@ def assemble(
 
     Args:
         name: the task's name, looked up in `KNOWN`.
-        train: training examples; float labels make it a regression.
+        train: training examples; float labels in any split make it a regression.
         validation: validation examples.
         labels: names of the classes; default: those known for the name, else "0", "1", … up to the largest label.
         test: further examples.
@@ -53,22 +56,26 @@ def assemble(
         ValueError: classes that no training example has, or what `Task` refuses.
 
     Warns:
-        UserWarning: validation texts that also are training texts: published splits are kept as they are.
+        UserWarning: float labels that are all whole numbers; more than 1 % of the validation texts are training texts
+            (published splits are kept as they are; `task.overlap` is the exact number).
     """
     row = known(name)
-    if train.numeric:
+    if train.numeric or validation.numeric or (test is not None and test.numeric):
+        train, validation, test = train.as_floats(), validation.as_floats(), test and test.as_floats()
+        _warn_of_whole_floats(name, train)
         metrics = row.metrics if row and not row.labels else (PEARSON, SPEARMAN)
         return _warned(Task(name, "regression", (), train, validation, metrics[0], metrics[1:], test))
     present = set(train.labels)
-    if labels is None:
-        fits = row is not None and max(present) < len(row.labels)
-        labels = row.labels if row and fits else tuple(str(c) for c in range(int(max(present)) + 1))
-    missing = sorted(set(range(len(labels))) - present)
-    if len(present) > 1 and missing:
+    if labels is None and row is not None and max(present) < len(row.labels):
+        labels = row.labels
+    n_classes = int(max(present)) + 1 if labels is None else len(labels)
+    if 1 < len(present) < n_classes:
+        missing = next(c for c in range(n_classes) if c not in present)
         raise ValueError(
-            f"{name}: no training example has the label {missing[0]}; expected classes 0 … {len(labels) - 1}, each at least "
-            "once. Number the classes without gaps."
+            f"{name}: no training example has the label {missing}; expected classes 0 … {n_classes - 1}, each at "
+            "least once. Number the classes without gaps."
         )
+    labels = tuple(str(c) for c in range(len(present))) if labels is None else labels
     metrics = _classification_metrics(row.metrics if row else (ACCURACY,), len(labels))
     return _warned(Task(name, "classification", labels, train, validation, metrics[0], metrics[1:], test))
 
@@ -79,8 +86,17 @@ def _classification_metrics(metrics: tuple[Metric, ...], n_classes: int) -> tupl
     return (ACCURACY,) if binary_only and (n_classes != 2 or PEARSON in metrics) else metrics
 
 
+def _warn_of_whole_floats(name: str, train: Examples) -> None:
+    if all(float(label).is_integer() for label in train.labels):
+        warnings.warn(
+            f"{name}: every label is a whole number written as a float, so this is a regression; "
+            "write the labels as integers (1, not 1.0) for classification.",
+            stacklevel=4,
+        )
+
+
 def _warned(task: Task) -> Task:
-    if task.overlap:
+    if task.overlap > TOLERATED_OVERLAP * len(task.validation):
         warnings.warn(
             f"{task.name}: {task.overlap} of {len(task.validation)} validation texts are also training texts; "
             "its validation scores are optimistic.",

@@ -153,7 +153,7 @@ class Task:
     def few_shot(self, k: int, seed: int) -> Task:
         """k training and k disjoint development examples per class, both drawn from `train` (Gao et al. 2021, §3).
 
-        The old validation data become `test`. Regression is sampled from two bins, cut at the middle of the label range.
+        The old validation data become `test`. Regression is sampled from two bins, cut at the middle of the range.
 
         Raises:
             ValueError: k < 1, or a class with fewer than 2·k different texts.
@@ -189,7 +189,8 @@ class Task:
         Args:
             plm: whose `tokenizer` to use and on whose `device` to put the batches.
             max_length: tokens kept per example, special tokens included.
-            template: manual template for a language-model head, e.g. "{sentence} It was {mask}."; see `lab.tasks.templating`.
+            template: manual template for a language-model head, e.g. "{sentence} It was {mask}."; see
+                `lab.tasks.templating`.
 
         Raises:
             ValueError: a PLM without tokenizer, or max_length too small for the special tokens (and the template).

@@ -1,8 +1,8 @@
 """Manual templates: "{sentence} It was {mask}." turns classification into predicting a word.
 
-Fields are {sentence} for single sentences, {sentence1} and {sentence2} for pairs, and {mask} exactly once. {mask} becomes the
-tokenizer's mask token (BERT, RoBERTa), or its first sentinel (T5). A causal model has neither: there the template ends
-before {mask}, and the word is predicted at the last position (attention_mask.sum(1) − 1).
+Fields are {sentence} for single sentences, {sentence1} and {sentence2} for pairs, and {mask}, each exactly once. {mask}
+becomes the tokenizer's mask token (BERT, RoBERTa), or its first sentinel (T5). A causal model has neither: there the
+template ends before {mask}, and the word is predicted at the last position (attention_mask.sum(1) − 1).
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def fill(template: str, examples: Examples, tokenizer: Any, max_length: int) -> 
 
 def _with_mask(template: str, examples: Examples, tokenizer: Any) -> str:
     """The template with {mask} replaced, checked."""
-    fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    parsed = string.Formatter().parse(template)
+    fields = [f"{name}{spec or ''}{conversion or ''}" for _, name, spec, conversion in parsed if name is not None]
     sentences = ["sentence"] if examples.pairs is None else ["sentence1", "sentence2"]
     expected = sorted([*sentences, "mask"])
     if sorted(fields) != expected:

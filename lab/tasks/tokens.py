@@ -39,7 +39,7 @@ class Tokens:
 
 
 def tokenize(examples: Examples, tokenizer: Any, max_length: int, template: str | None = None) -> Tokens:
-    """Tokens of the examples, special tokens included, at most max_length each; the longer sentence of a pair is cut first.
+    """Tokens of the examples, special tokens included, at most max_length each; of a pair the longer one is cut first.
 
     Args:
         examples: what to tokenise.
@@ -56,7 +56,8 @@ def tokenize(examples: Examples, tokenizer: Any, max_length: int, template: str 
     n_sentences = 1 if examples.pairs is None else 2
     if max_length < reserved + n_sentences:
         raise ValueError(
-            f"max_length must be at least {reserved + n_sentences} ({reserved} special tokens and text); got {max_length}."
+            f"max_length must be at least {reserved + n_sentences} ({reserved} special tokens and text); "
+            f"got {max_length}."
         )
     return _tokens(_Request(examples.fingerprint, _identity(tokenizer), max_length, template, examples, tokenizer))
 
