@@ -1,0 +1,624 @@
+"""The CPU kernels of the projections, compiled by numba: counter, fast Hadamard transform, Fastfood, one-hot, sparse.
+
+All in one file because numba's on-disk cache watches only the file of the function it compiled: a change of `word` in
+another file would leave stale kernels that draw a different map. Each kernel has a twin in torch (`counter`, `hadamard`,
+`fastfood_reference`, `sparse`, `one_hot`) that tests hold it to.
+
+Vectors of 16 numbers are written as LLVM vector operations: LLVM's own vectoriser gives up on butterflies whose stride it
+cannot see. On processors with narrower registers LLVM splits them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.extending import intrinsic
+
+WIDTH = 16  # numbers per vector operation
+TILE = 1 << 14  # numbers transformed inside cache: 64 KiB in float32
+PARTS = 32  # pieces of work and of sums: a fixed number, so results do not depend on the threads
+ROUNDS = 5  # of a keyed permutation; see `counter.permute`
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_U27, _U30, _U31 = np.uint64(27), np.uint64(30), np.uint64(31)
+
+
+def compiled(**options):
+    """numba's njit, cached on disk where some cache folder is writable."""
+
+    def decorate(function):
+        try:
+            return njit(cache=True, **options)(function)
+        except RuntimeError:  # neither the package's nor the user's cache folder can be written
+            return njit(**options)(function)
+
+    return decorate
+
+
+# Only explicit pranges: numba's search for other parallel loops costs seconds of compilation.
+parallel = compiled(
+    parallel=dict.fromkeys(
+        ("comprehension", "fusion", "inplace_binop", "numpy", "reduction", "setitem", "stencil"), False
+    )
+    | {"prange": True}
+)
+
+
+# ---- vectors of 16 numbers ----
+
+
+def _vector_pointer(context, builder, array_type, array, offset):
+    struct = context.make_array(array_type)(context, builder, array)
+    vector = ir.VectorType(context.get_data_type(array_type.dtype), WIDTH)
+    return builder.bitcast(builder.gep(struct.data, [offset]), vector.as_pointer())
+
+
+def _load(builder, pointer):
+    return builder.load(pointer, align=4)
+
+
+def _butterfly(bits):
+    """Transforms 2^bits vectors that lie `stride` numbers apart, in registers."""
+
+    @intrinsic
+    def butterfly(typingctx, x, start, stride):
+        def codegen(context, builder, signature, args):
+            array, start, stride = args
+            steps = [builder.mul(stride, ir.Constant(stride.type, r)) for r in range(1 << bits)]
+            pointers = [
+                _vector_pointer(context, builder, signature.args[0], array, builder.add(start, step)) for step in steps
+            ]
+            v = [_load(builder, pointer) for pointer in pointers]
+            for b in range(bits):
+                for i in [i for i in range(len(v)) if not i >> b & 1]:
+                    j = i | 1 << b
+                    v[i], v[j] = builder.fadd(v[i], v[j]), builder.fsub(v[i], v[j])
+            for pointer, vector in zip(pointers, v, strict=True):
+                builder.store(vector, pointer, align=4)
+            return context.get_dummy_value()
+
+        return types.void(x, types.intp, types.intp), codegen
+
+    return butterfly
+
+
+_butterfly_2, _butterfly_4, _butterfly_8, _butterfly_16 = (_butterfly(bits) for bits in (1, 2, 3, 4))
+
+
+def _inner_butterfly(stride):
+    """The stage of this stride (1, 2, 4 or 8) inside one vector: x_i ± x_{i xor stride}."""
+
+    @intrinsic
+    def inner(typingctx, x, start):
+        def codegen(context, builder, signature, args):
+            pointer = _vector_pointer(context, builder, signature.args[0], *args)
+            v = _load(builder, pointer)
+            i32 = ir.VectorType(ir.IntType(32), WIDTH)
+            low = builder.shuffle_vector(v, v, ir.Constant(i32, [i & ~stride for i in range(WIDTH)]))
+            high = builder.shuffle_vector(v, v, ir.Constant(i32, [i | stride for i in range(WIDTH)]))
+            pick = ir.Constant(i32, [i + WIDTH if i & stride else i for i in range(WIDTH)])
+            result = builder.shuffle_vector(builder.fadd(low, high), builder.fsub(low, high), pick)
+            builder.store(result, pointer, align=4)
+            return context.get_dummy_value()
+
+        return types.void(x, types.intp), codegen
+
+    return inner
+
+
+_inner_1, _inner_2, _inner_4, _inner_8 = (_inner_butterfly(stride) for stride in (1, 2, 4, 8))
+
+
+def _signed(context, builder, source_type, source, start, bits):
+    """±source[start : start + 16], minus where the bit of the 16-bit word is set."""
+    v = _load(builder, _vector_pointer(context, builder, source_type, source, start))
+    mask = builder.bitcast(bits, ir.VectorType(ir.IntType(1), WIDTH))
+    return builder.select(mask, builder.fneg(v), v)
+
+
+@intrinsic
+def _flip(typingctx, target, source, start, bits):
+    """target = ±source on 16 numbers."""
+
+    def codegen(context, builder, signature, args):
+        v = _signed(context, builder, signature.args[1], *args[1:])
+        builder.store(v, _vector_pointer(context, builder, signature.args[0], args[0], args[2]), align=4)
+        return context.get_dummy_value()
+
+    return types.void(target, source, types.intp, types.uint16), codegen
+
+
+@intrinsic
+def _add_flipped(typingctx, target, source, start, bits):
+    """target += ±source on 16 numbers."""
+
+    def codegen(context, builder, signature, args):
+        v = _signed(context, builder, signature.args[1], *args[1:])
+        pointer = _vector_pointer(context, builder, signature.args[0], args[0], args[2])
+        builder.store(builder.fadd(_load(builder, pointer), v), pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.void(target, source, types.intp, types.uint16), codegen
+
+
+@compiled()
+def _aligned(n, like):
+    """An uninitialised buffer that starts on a 64-byte line: vector loads that cross lines cost double."""
+    buffer = np.empty(n + WIDTH, like.dtype)
+    start = (-(buffer.ctypes.data // buffer.itemsize)) % WIDTH
+    return buffer[start : start + n]
+
+
+# ---- counter ----
+
+
+@compiled()
+def word(key, index):
+    """The 64-bit word number `index` of the stream `key` (splitmix64: a Weyl sequence and two multiplications)."""
+    z = np.uint64(key) + np.uint64(index) * _GOLDEN
+    z = (z ^ (z >> _U30)) * _MIX_1
+    z = (z ^ (z >> _U27)) * _MIX_2
+    return z ^ (z >> _U31)
+
+
+@compiled()
+def draw_words(words, key, first):
+    for i in range(words.size):
+        words[i] = word(key, np.uint64(first) + np.uint64(i))
+
+
+@compiled()
+def draw_gaussians(g, words, key, first, table):
+    """g[q] = the Gaussian number first + q; `first` and g.size are multiples of 4, words has g.size / 4 places."""
+    draw_words(words, key, first // 4)
+    u = words.view(np.uint16)
+    for q in range(g.size):
+        g[q] = table[u[q]]
+
+
+@compiled()
+def draw_constants(constants, key, number):
+    """The 2·ROUNDS multipliers and summands of permutation `number`."""
+    for r in range(2 * ROUNDS):
+        constants[r] = np.uint32(word(key, np.uint64(2 * ROUNDS * number + r)) & np.uint64(0xFFFFFFFF))
+
+
+@compiled()
+def draw_permutation(pi, first, constants, log2_size):
+    """pi[i] = Π(first + i), Π the permutation of 2^log2_size numbers with these constants."""
+    half = np.uint32((log2_size + 1) // 2)
+    mask = np.uint32((1 << log2_size) - 1)
+    for i in range(pi.size):
+        pi[i] = first + i
+    for r in range(ROUNDS):
+        a, c = constants[2 * r] | np.uint32(1), constants[2 * r + 1]
+        for i in range(pi.size):
+            x = np.uint32(np.uint32(np.uint32(pi[i] * a) + c) & mask)
+            pi[i] = np.uint32(x ^ np.uint32(x >> half))
+
+
+@compiled()
+def _log2(n):
+    k = 0
+    while 1 << k < n:
+        k += 1
+    return k
+
+
+# ---- fast Hadamard transform ----
+
+
+@compiled()
+def wht(x, stride):
+    """In place: x ← (H ⊗ I_stride) x for x of 2^k numbers, 2^k ≥ 16; `stride` a power of two."""
+    n, h = x.size, stride
+    if h <= 1:
+        for i in range(0, n, WIDTH):
+            _inner_1(x, i)
+    if h <= 2:
+        for i in range(0, n, WIDTH):
+            _inner_2(x, i)
+    if h <= 4:
+        for i in range(0, n, WIDTH):
+            _inner_4(x, i)
+    if h <= 8:
+        for i in range(0, n, WIDTH):
+            _inner_8(x, i)
+    h = max(h, WIDTH)
+    while h < n:
+        left = n // h
+        if left >= 256 or left == 16:
+            for i in range(0, n, 16 * h):
+                for j in range(i, i + h, WIDTH):
+                    _butterfly_16(x, j, h)
+            h *= 16
+        elif left >= 8:
+            for i in range(0, n, 8 * h):
+                for j in range(i, i + h, WIDTH):
+                    _butterfly_8(x, j, h)
+            h *= 8
+        elif left == 4:
+            for i in range(0, n, 4 * h):
+                for j in range(i, i + h, WIDTH):
+                    _butterfly_4(x, j, h)
+            h *= 4
+        else:
+            for i in range(0, n, 2 * h):
+                for j in range(i, i + h, WIDTH):
+                    _butterfly_2(x, j, h)
+            h *= 2
+
+
+@compiled()
+def _wht_strip(x, tile, first, columns):
+    """In place: x seen as rows of length `tile`; the columns first … first + columns transformed, in a buffer in cache."""
+    rows = x.size // tile
+    buffer = _aligned(rows * columns, x)
+    for i in range(rows):
+        for j in range(columns):
+            buffer[i * columns + j] = x[i * tile + first + j]
+    wht(buffer, columns)
+    for i in range(rows):
+        for j in range(columns):
+            x[i * tile + first + j] = buffer[i * columns + j]
+
+
+@parallel
+def wht_rows(X):
+    """In place: each row of X (k, n) transformed; n a power of two ≥ 16. Long rows go through memory twice."""
+    k, n = X.shape
+    tile = min(n, TILE)
+    for item in prange(k * (n // tile)):
+        r, start = item // (n // tile), item % (n // tile) * tile
+        wht(X[r, start : start + tile], 1)
+    if n > tile:
+        columns = max(WIDTH, TILE // (n // tile))
+        strips = tile // columns
+        for item in prange(k * strips):
+            _wht_strip(X[item // strips], tile, item % strips * columns, columns)
+
+
+# ---- Fastfood, blocks that fit in cache ----
+
+
+@compiled()
+def _draw_group(group, n, lanes, D, keys, table, g, words, signs, pi, constants):
+    """Fills the signs, the scaled Gaussians g·scale and the permutation of one group of `lanes` blocks."""
+    size = n * lanes
+    draw_words(signs, keys[0], group * (size // 64))
+    draw_gaussians(g, words, keys[1], group * size, table)
+    draw_constants(constants, keys[2], group)
+    draw_permutation(pi, 0, constants, _log2(n))
+    width = max(lanes, WIDTH)  # sum g² per lane; lanes narrower than a vector are summed a vector at a time
+    squares = np.zeros(width, np.float64)
+    for q in range(0, size, width):
+        for r in range(width):
+            squares[r] += np.float64(g[q + r]) * np.float64(g[q + r])
+    scale = np.zeros(width, g.dtype)
+    for r in range(width):
+        total = 0.0
+        for s in range(r % lanes, width, lanes):
+            total += squares[s]
+        scale[r] = 1.0 / np.sqrt(D * total)
+    for q in range(0, size, width):
+        for r in range(width):
+            g[q + r] *= scale[r]
+
+
+@compiled()
+def _products_chunk(expanded, Y, begin, end, n, lanes, keys, table):
+    k, D = Y.shape
+    size = n * lanes
+    t, w, g = _aligned(size, Y), _aligned(size, Y), _aligned(size, Y)
+    words, signs = np.empty(size // 4, np.uint64), np.empty(size // 64, np.uint64)
+    bits = signs.view(np.uint16)
+    pi, constants = np.empty(n, np.uint32), np.empty(2 * ROUNDS, np.uint32)
+    for group in range(begin, end):
+        _draw_group(group, n, lanes, D, keys, table, g, words, signs, pi, constants)
+        first = group * size
+        count = min(size, D - first)
+        for c in range(k):
+            x = expanded[c]
+            for q in range(0, size, WIDTH):
+                _flip(t, x, q, bits[q // WIDTH])  # B x
+            wht(t, lanes)  # H B x
+            out = Y[c, first : first + size] if count == size else w
+            for i in range(n):
+                j = np.intp(pi[i]) * lanes
+                for lane in range(lanes):
+                    out[i * lanes + lane] = g[i * lanes + lane] * t[j + lane]  # G Π H B x
+            wht(out, lanes)  # H G Π H B x
+            if count < size:
+                for q in range(count):
+                    Y[c, first + q] = out[q]
+
+
+@parallel
+def fastfood_products(expanded, Y, n, lanes, keys, table):
+    """Y[c] = P x_c for the columns c; `expanded` (k, n·lanes) holds x_c zero-padded to n, each number `lanes` times."""
+    groups = -(-Y.shape[1] // (n * lanes))
+    chunks = min(groups, PARTS)
+    for chunk in prange(chunks):
+        begin, end = chunk * groups // chunks, (chunk + 1) * groups // chunks
+        _products_chunk(expanded, Y, begin, end, n, lanes, keys, table)
+
+
+@compiled()
+def _adjoint_chunk(Y, sums, begin, end, n, lanes, keys, table):
+    k, D = Y.shape
+    size = n * lanes
+    t, w, g = _aligned(size, Y), _aligned(size, Y), _aligned(size, Y)
+    words, signs = np.empty(size // 4, np.uint64), np.empty(size // 64, np.uint64)
+    bits = signs.view(np.uint16)
+    pi, constants = np.empty(n, np.uint32), np.empty(2 * ROUNDS, np.uint32)
+    sums[:] = 0
+    for group in range(begin, end):
+        _draw_group(group, n, lanes, D, keys, table, g, words, signs, pi, constants)
+        first = group * size
+        count = min(size, D - first)
+        for c in range(k):
+            for q in range(count):
+                t[q] = Y[c, first + q]
+            for q in range(count, size):
+                t[q] = 0
+            wht(t, lanes)  # H y
+            for i in range(n):
+                j = np.intp(pi[i]) * lanes
+                for lane in range(lanes):
+                    w[j + lane] = g[i * lanes + lane] * t[i * lanes + lane]  # Πᵀ G H y
+            wht(w, lanes)  # H Πᵀ G H y
+            for q in range(0, size, WIDTH):
+                _add_flipped(sums[c], w, q, bits[q // WIDTH])  # B H Πᵀ G H y
+
+
+@parallel
+def fastfood_adjoint(Y, sums, n, lanes, keys, table):
+    """sums[chunk, c] (n·lanes) = the part of Pᵀ y_c that comes from a chunk of groups, its lanes not yet added."""
+    chunks = sums.shape[0]
+    groups = -(-Y.shape[1] // (n * lanes))
+    for chunk in prange(chunks):
+        begin, end = chunk * groups // chunks, (chunk + 1) * groups // chunks
+        _adjoint_chunk(Y, sums[chunk], begin, end, n, lanes, keys, table)
+
+
+# ---- Fastfood, blocks longer than the cache ----
+
+
+@compiled()
+def _add_flipped_piece(target, source, key, first, negative, begin, end):
+    for q in range(begin, end, 64):
+        bits = word(key, np.uint64((first + q) // 64))
+        if negative:
+            bits = ~bits
+        for i in range(q, min(q + 64, end)):
+            target[i] += -source[i] if bits & np.uint64(1) else source[i]
+            bits >>= np.uint64(1)
+
+
+@parallel
+def add_flipped(target, source, key, first, negative):
+    """target += ±source (n,), number i by sign first + i (or its opposite); `first` a multiple of 64."""
+    n = source.size
+    for piece in prange(-(-n // TILE)):
+        begin = piece * TILE
+        _add_flipped_piece(target, source, key, first, negative, begin, min(begin + TILE, n))
+
+
+@compiled()
+def _sum_of_squares(g):
+    total = 0.0
+    for i in range(g.size):
+        total += np.float64(g[i]) * np.float64(g[i])
+    return total
+
+
+@compiled()
+def _spread_piece(v, low, block, period, upper, lower, accumulate, first, step, keys, table):
+    h = upper.size
+    g0, g1, words = _aligned(step, v), _aligned(step, v), np.empty(step // 4, np.uint64)
+    pi0, pi1, constants = np.empty(step, np.uint32), np.empty(step, np.uint32), np.empty(2 * ROUNDS, np.uint32)
+    draw_constants(constants, keys[2], block)
+    draw_gaussians(g0, words, keys[1], block * 2 * h + first, table)
+    draw_gaussians(g1, words, keys[1], block * 2 * h + h + first, table)
+    draw_permutation(pi0, first, constants, _log2(2 * h))
+    draw_permutation(pi1, h + first, constants, _log2(2 * h))
+    zero = v.dtype.type(0)
+    for i in range(step):
+        i0 = np.intp(pi0[i] & np.uint32(period - 1)) - low
+        i1 = np.intp(pi1[i] & np.uint32(period - 1)) - low
+        a = g0[i] * v[i0] if 0 <= i0 < v.size else zero
+        b = g1[i] * v[i1] if 0 <= i1 < v.size else zero
+        upper[first + i] = a + b + (upper[first + i] if accumulate else zero)
+        if lower.size:
+            lower[first + i] = a - b + (lower[first + i] if accumulate else zero)
+    return _sum_of_squares(g0) + _sum_of_squares(g1)
+
+
+@parallel
+def spread(v, low, block, period, upper, lower, accumulate, squares, keys, table):
+    """The first stage of H G Π (v tiled) for a block of length 2h: w = G Π v; upper = w_0 + w_1, lower = w_0 - w_1.
+
+    v holds numbers low … low + v.size of the tile of length `period`; the others count as zero. `lower` is (h,), or empty
+    where it is not wanted. squares[piece] receives the piece's part of Σ G².
+    """
+    step = upper.size // squares.size
+    for piece in prange(squares.size):
+        squares[piece] = _spread_piece(
+            v, low, block, period, upper, lower, accumulate, piece * step, step, keys, table
+        )
+
+
+@compiled()
+def _collect_piece(t, offset, u, low, block, length, period, first, step, keys, table):
+    g, words = _aligned(step, t), np.empty(step // 4, np.uint64)
+    pi, constants = np.empty(step, np.uint32), np.empty(2 * ROUNDS, np.uint32)
+    draw_constants(constants, keys[2], block)
+    draw_gaussians(g, words, keys[1], block * length + offset + first, table)
+    draw_permutation(pi, offset + first, constants, _log2(length))
+    for i in range(step):
+        j = np.intp(pi[i] & np.uint32(period - 1)) - low
+        if 0 <= j < u.size:
+            u[j] += g[i] * t[first + i]
+    return _sum_of_squares(g)
+
+
+@parallel
+def collect(t, offset, u, low, block, length, period, squares, keys, table):
+    """u += the part of (tile)ᵀ Πᵀ G t that falls on low … low + m; t (h,) = numbers offset … of a block.
+
+    u is (chunks, m), each chunk of t with a sum of its own; one serves all when period == length, where no two meet.
+    """
+    pieces = squares.size
+    step = t.size // pieces
+    shared = period == length
+    chunks = pieces if shared else u.shape[0]
+    for chunk in prange(chunks):
+        own = u[0] if shared else u[chunk]
+        for piece in range(chunk * pieces // chunks, (chunk + 1) * pieces // chunks):
+            squares[piece] = _collect_piece(
+                t, offset, own, low, block, length, period, piece * step, step, keys, table
+            )
+
+
+# ---- one-hot, sparse, Gaussian ----
+
+
+@compiled()
+def _draw_columns(columns, pi, constants, chunk, d, key):
+    """columns[:d] = a permutation of 0 … d - 1: the images below d of a permutation of 2^⌈log2 d⌉ numbers, in order."""
+    draw_constants(constants, key, chunk)
+    draw_permutation(pi, 0, constants, _log2(d))
+    n = 0
+    for t in range(pi.size):  # a store for each, kept when the image is below d: no branch to mispredict
+        columns[n] = pi[t]
+        n += 1 if pi[t] < d else 0
+
+
+@compiled()
+def _flip_places(y, first, key):
+    """y[i] ← ±y[i] by the sign of place first + i."""
+    i = 0
+    while i < y.size:
+        place = first + i
+        bits = word(key, np.uint64(place // 64)) >> np.uint64(place % 64)
+        for _ in range(min(64 - place % 64, y.size - i)):
+            y[i] = -y[i] if bits & np.uint64(1) else y[i]
+            bits >>= np.uint64(1)
+            i += 1
+
+
+@compiled()
+def _one_hot_chunk(X, Y, begin, end, keys, signed):
+    k, D = Y.shape
+    d = X.shape[1]
+    pi, columns = np.empty(1 << _log2(d), np.uint32), np.empty((1 << _log2(d)) + 1, np.uint32)
+    constants = np.empty(2 * ROUNDS, np.uint32)
+    for stretch in range(begin, end):
+        _draw_columns(columns, pi, constants, stretch, d, keys[1])
+        first = stretch * d
+        count = min(d, D - first)
+        for c in range(k):
+            for i in range(count):
+                Y[c, first + i] = X[c, columns[i]]
+            if signed:
+                _flip_places(Y[c, first : first + count], first, keys[0])
+
+
+@parallel
+def one_hot_products(X, Y, keys, signed):
+    """Y[c, i] = ±X[c, column(i)]."""
+    stretches = -(-Y.shape[1] // X.shape[1])
+    chunks = min(stretches, PARTS)
+    for chunk in prange(chunks):
+        begin, end = chunk * stretches // chunks, (chunk + 1) * stretches // chunks
+        _one_hot_chunk(X, Y, begin, end, keys, signed)
+
+
+@compiled()
+def _one_hot_adjoint_chunk(Y, sums, begin, end, keys, signed):
+    k, D = Y.shape
+    d = sums.shape[1]
+    pi, columns = np.empty(1 << _log2(d), np.uint32), np.empty((1 << _log2(d)) + 1, np.uint32)
+    constants = np.empty(2 * ROUNDS, np.uint32)
+    values = np.empty(d, Y.dtype)
+    sums[:] = 0
+    for stretch in range(begin, end):
+        _draw_columns(columns, pi, constants, stretch, d, keys[1])
+        first = stretch * d
+        count = min(d, D - first)
+        for c in range(k):
+            for i in range(count):
+                values[i] = Y[c, first + i]
+            if signed:
+                _flip_places(values[:count], first, keys[0])
+            for i in range(count):
+                sums[c, columns[i]] += values[i]
+
+
+@parallel
+def one_hot_adjoint(Y, sums, keys, signed):
+    """sums[chunk, c, j] = Σ ±Y[c, i] over the places i of a chunk with column(i) = j."""
+    chunks = sums.shape[0]
+    stretches = -(-Y.shape[1] // sums.shape[2])
+    for chunk in prange(chunks):
+        begin, end = chunk * stretches // chunks, (chunk + 1) * stretches // chunks
+        _one_hot_adjoint_chunk(Y, sums[chunk], begin, end, keys, signed)
+
+
+@compiled()
+def _sparse_place(key, stratum, j, d, begin, width):
+    """(place, minus?) of the non-zero of column j in a stratum: 31 bits choose the place, the lowest bit the sign."""
+    w = word(key, np.uint64(stratum * d + j))
+    place = begin + np.intp(((w >> np.uint64(33)) * np.uint64(width)) >> np.uint64(31))
+    return place, (w & np.uint64(1)) != np.uint64(0)
+
+
+@compiled()
+def _sparse_stratum(X, Y, stratum, strata, key):
+    k, D = Y.shape
+    d = X.shape[1]
+    begin, end = stratum * D // strata, (stratum + 1) * D // strata
+    Y[:, begin:end] = 0
+    for j in range(d):
+        place, minus = _sparse_place(key, stratum, j, d, begin, end - begin)
+        for c in range(k):
+            Y[c, place] += -X[c, j] if minus else X[c, j]
+
+
+@parallel
+def sparse_products(X, Y, strata, key):
+    """Y[c] = Σ_j ±X[c, j] e_place(stratum, j): each stratum of rows by one thread."""
+    for stratum in prange(strata):
+        _sparse_stratum(X, Y, stratum, strata, key)
+
+
+@compiled()
+def _sparse_adjoint_chunk(Y, sums, first, last, strata, key):
+    k, D = Y.shape
+    d = sums.shape[1]
+    sums[:] = 0
+    for stratum in range(first, last):
+        begin, end = stratum * D // strata, (stratum + 1) * D // strata
+        for j in range(d):
+            place, minus = _sparse_place(key, stratum, j, d, begin, end - begin)
+            for c in range(k):
+                sums[c, j] += -Y[c, place] if minus else Y[c, place]
+
+
+@parallel
+def sparse_adjoint(Y, sums, strata, key):
+    """sums[chunk, c, j] = Σ ±Y[c, place(stratum, j)] over the strata of a chunk."""
+    chunks = sums.shape[0]
+    for chunk in prange(chunks):
+        first, last = chunk * strata // chunks, (chunk + 1) * strata // chunks
+        _sparse_adjoint_chunk(Y, sums[chunk], first, last, strata, key)
+
+
+@parallel
+def gaussian_rows(out, words, key, first_row, table):
+    """out[i, j] = the Gaussian number (first_row + i)·width + j; width = out.shape[1], a multiple of 4."""
+    width = out.shape[1]
+    for i in prange(out.shape[0]):
+        draw_gaussians(out[i], words[i], key, (first_row + i) * width, table)

@@ -1,0 +1,92 @@
+"""The one-hot projection of Uni-LoRA: each weight moves with one coordinate, and PᵀP = I exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lab.projections import counter, kernels
+from lab.projections.projection import Projection
+from lab.projections.threads import limited_threads
+
+CHUNK = 1 << 18  # rows drawn at a time by the torch path
+
+
+@dataclass(frozen=True)
+class OneHot(Projection):
+    """P_ij = ±1/√n_j if column(i) = j, else 0; n_j = number of rows of column j (Li et al. 2025, "Uni-LoRA", arXiv 2506.00799).
+
+    Columns are disjoint and of norm 1: PᵀP = I. Each stretch of d consecutive rows meets every column once, in the order of a
+    permutation of its own, so n_j is ⌊D/d⌋ or ⌈D/d⌉; Uni-LoRA draws the column of each row independently.
+
+    Cost: O(D), one gather. State: none.
+
+    Attributes:
+        signed: random signs. Default True: with all signs + the columns of one matrix share a direction, the all-one vector.
+            Uni-LoRA itself has none.
+    """
+
+    signed: bool = True
+
+    name: ClassVar[str] = "one_hot"
+
+    def _product(self, X: Tensor) -> Tensor:
+        scaled = X * self._scale(X)[:, None]
+        if X.device.type == "cpu":
+            Y = X.new_empty(X.shape[1], self.D)
+            with limited_threads():
+                kernels.one_hot_products(scaled.T.contiguous().numpy(), Y.numpy(), self._keys(), self.signed)
+            return Y.T
+        Y = X.new_empty(self.D, X.shape[1])
+        for first, columns, signs in self._chunks(X):
+            Y[first : first + len(columns)] = signs[:, None] * scaled[columns]
+        return Y
+
+    def _adjoint_product(self, Y: Tensor) -> Tensor:
+        if Y.device.type == "cpu":
+            parts = max(1, min(kernels.PARTS, self.D // self.d))
+            sums = Y.new_empty(parts, Y.shape[1], self.d)
+            with limited_threads():
+                kernels.one_hot_adjoint(Y.T.contiguous().numpy(), sums.numpy(), self._keys(), self.signed)
+            return sums.sum(0).T * self._scale(Y)[:, None]
+        X = Y.new_zeros(self.d, Y.shape[1])
+        for first, columns, signs in self._chunks(Y):
+            X.index_add_(0, columns, signs[:, None] * Y[first : first + len(columns)])
+        return X * self._scale(Y)[:, None]
+
+    def _keys(self) -> np.ndarray:
+        streams = (counter.Stream.SIGNS, counter.Stream.PERMUTATION)
+        return np.array([counter.stream_key(self.seed, stream) for stream in streams], dtype=np.uint64)
+
+    def _scale(self, like: Tensor) -> Tensor:
+        """1/√n_j: the columns of the last, incomplete stretch occur once more than the others."""
+        counts = torch.full((self.d,), self.D // self.d, device=like.device)
+        rest = self.D % self.d
+        if rest:
+            counts[self._columns(torch.tensor([self.D // self.d], device=like.device))[0, :rest]] += 1
+        return counts.double().rsqrt().to(like.dtype)
+
+    def _columns(self, stretch: Tensor) -> Tensor:
+        """Columns of the rows of these stretches, (len(stretch), d): the images below d of a permutation of 2^⌈log2 d⌉."""
+        log2_size = (self.d - 1).bit_length()
+        key = counter.stream_key(self.seed, counter.Stream.PERMUTATION)
+        index = torch.arange(1 << log2_size, device=stretch.device)
+        images = counter.permute(key, stretch[:, None], index, log2_size)
+        return images[images < self.d].reshape(-1, self.d)
+
+    def _chunks(self, like: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """(first row, columns, signs): the torch form of the kernel."""
+        step = max(1, CHUNK // self.d)
+        for begin in range(0, -(-self.D // self.d), step):
+            stretch = torch.arange(begin, min(begin + step, -(-self.D // self.d)), device=like.device)
+            first = begin * self.d
+            columns = self._columns(stretch).reshape(-1)[: self.D - first]
+            rows = torch.arange(first, first + len(columns), device=like.device)
+            key = counter.stream_key(self.seed, counter.Stream.SIGNS)
+            signs = counter.signs(key, rows, like.dtype) if self.signed else like.new_ones(len(rows))
+            yield first, columns, signs

@@ -1,0 +1,20 @@
+"""The numba kernels use as many threads as torch does, so one setting (`torch.set_num_threads`, OMP_NUM_THREADS) governs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numba
+import torch
+
+
+@contextmanager
+def limited_threads() -> Iterator[None]:
+    """Inside, numba runs on torch's number of threads; results do not depend on it."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
