@@ -13,6 +13,9 @@ from scipy.optimize import isotonic_regression
 SearchStatus = Literal["converged", "budget", "above_range", "below_range"]
 Scores = dict[int, list[float]]
 
+OWN_RESIDUALS = 4
+"""From this many seeds on, a dimension's error is resampled from its own residuals; below, from those of all."""
+
 
 @dataclass(frozen=True)
 class IntrinsicDimension:
@@ -65,9 +68,10 @@ def intrinsic_dimension(
     2. *Bisect* in log d until the two sides differ by at most `tolerance`.
     3. *Fit*: isotonic regression of the mean score on log d (more dimensions cannot hurt in expectation), joined by
        straight lines in log d; d_int is where the fit meets the line.
-    4. *Interval*: bootstrap of residuals pooled over all dimensions, and of the baseline's seeds; every replicate is
-       fitted again. While the interval is wider than `tolerance` on either side, the two dimensions next to the
-       crossing are measured with one more of `extra_seeds` each.
+    4. *Interval*: bootstrap over the seeds of every dimension (residuals pooled over dimensions while a dimension has
+       fewer than four) and of the baseline; every replicate is fitted again. While its upper end is open, the next
+       larger dimension is measured; while it is wider than `tolerance` on either side of d, the two dimensions next to
+       the crossing are measured with one more of `extra_seeds` each.
 
     The search is a deterministic function of the scores, so with scores kept in a store it resumes where it stopped.
 
@@ -132,18 +136,22 @@ def intrinsic_dimension(
     while True:  # 3. fit, 4. interval
         d_int = search.crossing()
         low, high = search.interval(confidence, n_bootstrap, bootstrap_seed)
-        bracket_low, bracket_high = search.bracket()
-        tight = bracket_high / bracket_low <= tolerance or bracket_high - bracket_low <= 1
-        if tight and d_int is not None and d_int / tolerance <= low + 1 and high - 1 <= d_int * tolerance:
-            text = f"the neighbours {bracket_low} and {bracket_high} bracket the line; the interval met the tolerance."
+        left, right = search.bracket()
+        bracketed = right / left <= tolerance or right - left <= 1
+        if bracketed and d_int is not None and d_int / tolerance <= low + 1 and high - 1 <= d_int * tolerance:
+            text = f"the neighbours {left} and {right} bracket the line; the interval met the tolerance."
             return search.result(d_int, low, high, "converged", text)
-        if not remaining or not search.can_afford(2):
-            why = "seeds" if not remaining else "evaluations"
+        largest = max(search.scores)
+        if high == inf and largest < max_dimension and search.can_afford(len(seeds)):
+            search.measure(min(max_dimension, ceil(largest * factor)), seeds)
+        elif remaining and search.can_afford(2):
+            seed = remaining.pop(0)
+            for neighbour in (left, right):
+                search.measure(neighbour, [seed])
+        else:
+            why = "evaluations" if remaining or high == inf else "seeds"
             text = f"no {why} left with the interval still wider than a factor of {tolerance:g} from d."
             return search.result(d_int, low, high, "budget", text)
-        seed = remaining.pop(0)
-        for neighbour in (bracket_low, bracket_high):
-            search.measure(neighbour, [seed])
 
 
 class _Search:
@@ -212,33 +220,45 @@ class _Search:
         return min(int(dimensions[i]), max(int(dimensions[i - 1]) + 1, ceil(d - 1e-9)))
 
     def interval(self, confidence: float, n_bootstrap: int, seed: int) -> tuple[float, float]:
+        """Bootstrap interval of the crossing, over the seeds of every dimension and of the baseline."""
         rng = np.random.default_rng(seed)
-        dimensions = sorted(self.scores)
-        counts = np.array([len(self.scores[d]) for d in dimensions])
         means = self.means()
-        residuals = np.concatenate(
-            [
-                (np.array(self.scores[d]) - mean) * sqrt(n / (n - 1))  # unbiased second moment at n seeds
-                for d, mean, n in zip(dimensions, means, counts, strict=True)
-                if n > 1
-            ]
-            or [np.zeros(1)]
+        noise = np.stack([self._noise(d, n_bootstrap, rng) for d in sorted(self.scores)], axis=1)
+        baseline = self.baseline.mean() + _resampled_means(
+            self._baseline_residuals(), len(self.baseline), n_bootstrap, rng
         )
-        centred = self.baseline - self.baseline.mean()
-        n = len(self.baseline)
-        spread = centred * sqrt(n / (n - 1)) if n > 1 else residuals
-        replicates = []
-        for _ in range(n_bootstrap):
-            noise = np.array([rng.choice(residuals, size=k).mean() for k in counts])
-            baseline = self.baseline.mean() + rng.choice(spread, size=n).mean()
-            d = self.crossing(means + noise, self.line(baseline))
-            replicates.append(inf if d is None else d)
+        found = [self.crossing(means + e, self.line(b)) for e, b in zip(noise, baseline, strict=True)]
+        replicates = [inf if d is None else d for d in found]
         tail = (1 - confidence) / 2
         low, high = np.quantile(replicates, [tail, 1 - tail], method="closest_observation")
         return float(low), float(high)
+
+    def _noise(self, d: int, n_bootstrap: int, rng: np.random.Generator) -> np.ndarray:
+        """Replicates of the error of the mean at d: its own residuals where there are enough, pooled ones elsewhere."""
+        own = len(self.scores[d]) >= OWN_RESIDUALS
+        residuals = _residuals(self.scores[d]) if own else self._pooled_residuals()
+        return _resampled_means(residuals, len(self.scores[d]), n_bootstrap, rng)
+
+    def _pooled_residuals(self) -> np.ndarray:
+        repeated = [_residuals(values) for values in self.scores.values() if len(values) > 1]
+        return np.concatenate(repeated) if repeated else np.zeros(1)
+
+    def _baseline_residuals(self) -> np.ndarray:
+        return _residuals(self.baseline) if len(self.baseline) > 1 else self._pooled_residuals()
 
     def result(self, d: int | None, low: float, high: float, status: SearchStatus, text: str) -> IntrinsicDimension:
         dimensions, fitted = self.fit(self.means())
         curve = tuple((int(k), float(v)) for k, v in zip(dimensions, fitted, strict=True))
         scores = {k: list(self.scores[k]) for k in sorted(self.scores)}
         return IntrinsicDimension(d, low, high, self.target, scores, curve, status, text, self.evaluations)
+
+
+def _residuals(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Deviations from the mean, scaled so that their mean square is the unbiased variance."""
+    scores = np.asarray(values, float)
+    return (scores - scores.mean()) * sqrt(len(scores) / (len(scores) - 1))
+
+
+def _resampled_means(residuals: np.ndarray, n: int, n_bootstrap: int, rng: np.random.Generator) -> np.ndarray:
+    """n_bootstrap means of n residuals drawn with replacement."""
+    return rng.choice(residuals, size=(n_bootstrap, n)).mean(axis=1)

@@ -33,7 +33,14 @@ def test_li_toy_has_dimension_ten_found_by_the_search_itself():
 
     start_loss = 0.5 * sum(k * k for k in range(1, 11))
     found = intrinsic_dimension(
-        score, [0.0], floor_score=-start_loss, fraction=1 - 1e-10, max_dimension=1000, tolerance=1.0, seeds=(0, 1, 2)
+        score,
+        [0.0, 0.0],  # the solution exists: loss 0, whatever the seed
+        floor_score=-start_loss,
+        fraction=1 - 1e-10,
+        max_dimension=1000,
+        tolerance=1.0,
+        seeds=range(5),
+        max_evaluations=60,
     )
     assert found.status == "converged"
     assert (found.d, found.low, found.high) == (10, 10, 10)
