@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -27,8 +28,9 @@ from lab.execution.experiment import (
     question,
     summarized,
 )
+from lab.figures import FORMATS, Figure, export, figure
 from lab.reports import metrics_text, record_text, runs_table
-from lab.runs import Store, StoreError, UnknownRecord, everything, user_store
+from lab.runs import Store, StoreError, UnknownRecord, everything, table_with, tabulate, user_store
 
 INTERRUPTED = 130  # exit code of a program that was stopped by Ctrl-C: 128 + SIGINT
 MISUSE = 2
@@ -40,6 +42,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+DEFAULT_FORMATS = ",".join(FORMATS)
+Formats = Annotated[str, typer.Option(help="Of figures: any of html, pdf, svg, png, csv, tex, joined by commas.")]
 StorePath = Annotated[
     Path | None, typer.Option("--store", help="Folder of the runs.  [default: $DELTALAB_STORE, else ./runs]")
 ]
@@ -57,6 +61,10 @@ def run(
     store: StorePath = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress display.")] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Show the traceback of jobs that fail.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the experiment's figures of these runs to this folder.")
+    ] = None,
+    formats: Formats = DEFAULT_FORMATS,
 ) -> None:
     """Run an experiment; what is done already is not repeated.
 
@@ -71,14 +79,14 @@ def run(
         jobs = chosen.jobs(scale, **options_for(chosen, given))
         parts = [f"--{name}={value}" for name, value in given.items()]
         command = shlex.join(["deltalab", "run", chosen.NAME, "--scale", scale, *parts])
+        store_option = "" if store is None else f" --store {shlex.quote(str(store))}"
         runs = user_store(store)
         started = start_engine(engine, runs, command=command, progress=not quiet)
     try:
         records = started.run(jobs, chosen.measure, label=f"{chosen.NAME} ({scale})")
     except KeyboardInterrupt as interrupt:
         told = str(interrupt) if isinstance(interrupt, Interrupted) else "interrupted"
-        where = "" if store is None else f" --store {shlex.quote(str(store))}"
-        complain(f"{told}\nresume with: {command}{where}")
+        complain(f"{told}\nresume with: {command}{store_option}")
         raise typer.Exit(INTERRUPTED) from None
     except RunsFailed as failed:
         if trace:
@@ -90,7 +98,12 @@ def run(
         complain(str(error))
         raise typer.Exit(1) from None
     typer.echo(summarized(chosen, runs, records) or metrics_text(records))
-    typer.echo(f"\n{len(records)} record(s) in {runs.path}; `deltalab app` opens the explorer on them")
+    manifests = [runs.manifest(record.job) for record in records]
+    if out is not None:
+        with refusals():
+            for drawn in map(figure, chosen.FIGURES):
+                write_figure(drawn, tabulate(manifests, drawn.table), out / drawn.name, formats, command)
+    typer.echo(f"\n{len(records)} record(s) in {runs.path}; to explore them: deltalab app{store_option}")
 
 
 @app.command("list")
@@ -127,6 +140,26 @@ def show(
                 f"the record has no table {table!r}; choose one of: {', '.join(record.tables) or '(none)'}"
             )
         typer.echo(record_text(record) if table is None else record.tables[table].to_csv(index=False).rstrip())
+
+
+@app.command("export")
+def export_figure(
+    name: Annotated[str, typer.Argument(metavar="FIGURE", help="Its name; a wrong one lists them.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("out"),
+    formats: Formats = DEFAULT_FORMATS,
+    experiment: Annotated[str | None, typer.Option(help="Whose runs to draw, if several would do.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help="Only rows with COLUMN=VALUE; may be repeated.")] = None,
+    store: StorePath = None,
+) -> None:
+    """Write a figure of the runs in the store and the gallery: HTML, PDF, SVG, CSV, LaTeX."""
+    with refusals():
+        chosen = figure(name)
+        _, table = table_with(everything(store), tuple(chosen.columns), name=chosen.table, experiment=experiment)
+        for condition in where or []:
+            table = rows_where(table, condition)
+        options = [f"--experiment={experiment}"] if experiment else []
+        options += [f"--where={condition}" for condition in where or []]
+        write_figure(chosen, table, out / name, formats, shlex.join(["deltalab", "export", name, *options]))
 
 
 @app.command("app")
@@ -198,6 +231,31 @@ def start_engine(name: str, store: Store, *, command: str, progress: bool) -> En
     if name == "local":
         return Local(store, command=command, progress=progress)
     raise ValueError(f"unknown engine {name!r}; choose one of: local, ray")
+
+
+def write_figure(chosen: Figure, table: pd.DataFrame, stem: Path, formats: str, command: str) -> None:
+    """Exports a figure and says what was written, and what was not and why.
+
+    Raises:
+        ValueError: an unknown format, or a table that the figure cannot draw.
+    """
+    wanted = [name.strip() for name in formats.split(",") if name.strip()]
+    typer.echo(export(chosen, stem, wanted, table, provenance={"command": command}).message)
+
+
+def rows_where(table: pd.DataFrame, condition: str) -> pd.DataFrame:
+    """The rows whose column, as text, equals a value.
+
+    Raises:
+        ValueError: no such column, no ``=``, or no such row; what there is is listed.
+    """
+    column, equals, value = condition.partition("=")
+    if not equals or column not in table.columns:
+        raise ValueError(f"--where is {condition!r}; expected COLUMN=VALUE with one of: {', '.join(table.columns)}")
+    rows = table[table[column].astype(str) == value]
+    if rows.empty:
+        raise ValueError(f"no row has {condition}; {column} is one of: {', '.join(map(str, table[column].unique()))}")
+    return rows
 
 
 def extra_options(arguments: list[str]) -> dict[str, str]:

@@ -99,12 +99,15 @@ def _converted(name: str, text: str, annotation: str) -> Any:
     kinds = set(re.findall(r"\w+", annotation))
     if "None" in kinds and text.lower() == "none":
         return None
-    if kinds & {"tuple", "list", "Sequence"}:
-        return tuple(_scalar(name, part.strip(), kinds, annotation) for part in text.split(",") if part.strip())
-    return _scalar(name, text, kinds, annotation)
+    try:
+        if kinds & {"tuple", "list", "Sequence"}:
+            return tuple(_scalar(part.strip(), kinds) for part in text.split(",") if part.strip())
+        return _scalar(text, kinds)
+    except ValueError as error:
+        raise ValueError(f"--{name} is {text!r}; expected {annotation}") from error
 
 
-def _scalar(name: str, text: str, kinds: set[str], annotation: str) -> bool | int | float | str:
+def _scalar(text: str, kinds: set[str]) -> bool | int | float | str:
     if "bool" in kinds and text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind, parse in (("int", int), ("float", float)):
@@ -115,4 +118,4 @@ def _scalar(name: str, text: str, kinds: set[str], annotation: str) -> bool | in
                 continue
     if "str" in kinds:
         return text
-    raise ValueError(f"--{name} is {text!r}; expected {annotation}")
+    raise ValueError(text)

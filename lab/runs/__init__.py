@@ -10,6 +10,7 @@ from lab.runs.provenance import environment, observe
 from lab.runs.record import Record
 from lab.runs.search import table_with
 from lab.runs.store import Overlay, Records, Store
+from lab.runs.table import tabulate
 
 __all__ = [
     "DamagedRecord",
@@ -29,5 +30,6 @@ __all__ = [
     "key",
     "observe",
     "table_with",
+    "tabulate",
     "user_store",
 ]

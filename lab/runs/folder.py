@@ -74,7 +74,7 @@ def write_folder(record: Record, folder: Path) -> None:
     }
     try:
         manifest = {**body, "sha256": _body_sha256(body)}
-        text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False)
+        text = json.dumps(manifest, indent=1, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"the provenance is no JSON ({error}); use str, bool, int, finite float, list, dict"
