@@ -1,0 +1,140 @@
+"""Training steps side by side in one process: a subspace step against the full step, our LoRA against peft's.
+
+All steps: MiniLM with a classification head, 32 sequences of 32 tokens, float32, sdpa attention, no dropout. Variants
+run in turn, round after round, so that a slow moment of the machine meets them all; medians over the rounds.
+
+    deltalab bench training_step [--rounds 15] [--out benchmarks/results]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from peft import LoraConfig, TaskType, get_peft_model
+from torch import Tensor
+
+from lab.deltas import DID, BitFit, Delta, FullFineTuning, LoRA
+from lab.models import PLM, load_plm
+from lab.models.graft import structural_copy
+from lab.runs import environment
+
+BATCH, TOKENS, LABELS = 32, 32, 5
+
+
+def batch_of(plm: PLM) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(1000, 20000, (BATCH, TOKENS), generator=generator)
+    labels = torch.randint(0, LABELS, (BATCH,), generator=generator)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+
+
+def delta_step(delta: Delta, batch: dict[str, Tensor], *, fused: bool = True) -> Callable[[], None]:
+    """One step of `lab.training`: φ is the only leaf."""
+    phi = delta.phi0.clone().requires_grad_(True)
+    optimizer = torch.optim.AdamW([phi], lr=1e-9, weight_decay=0.0, fused=fused)
+
+    def step() -> None:
+        loss = torch.nn.functional.cross_entropy(delta.logits(phi, batch), batch["labels"])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def module_step(model: torch.nn.Module, batch: dict[str, Tensor], *, fused: bool) -> Callable[[], None]:
+    """The usual step: the module's own trainable parameters, AdamW, `loss.backward()`."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=1e-9, weight_decay=0.0, fused=fused)
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+
+    def step() -> None:
+        loss = torch.nn.functional.cross_entropy(model(**inputs).logits, batch["labels"])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def trainable_copy(plm: PLM) -> torch.nn.Module:
+    """A copy with parameters of its own, all trainable, in eval mode like ours."""
+    model = structural_copy(plm.model)
+    for module in list(model.modules()):
+        for name, parameter in list(module._parameters.items()):
+            if parameter is not None:
+                module._parameters[name] = torch.nn.Parameter(parameter.detach().clone())
+    return model.eval()
+
+
+def variants(plm: PLM) -> dict[str, Callable[[], None]]:
+    batch = batch_of(plm)
+    config = LoraConfig(
+        task_type=TaskType.SEQ_CLS, r=8, lora_alpha=8, lora_dropout=0.0, target_modules=["query", "value"]
+    )
+    peft_lora = get_peft_model(trainable_copy(plm), config).eval()
+    return {
+        "full, AdamW (torch default)": module_step(trainable_copy(plm), batch, fused=False),
+        "full, AdamW fused": module_step(trainable_copy(plm), batch, fused=True),
+        "full as a delta, AdamW fused": delta_step(FullFineTuning().on(plm), batch),
+        "Fastfood d=1000": delta_step(DID(dimension=1000).on(plm), batch),
+        "Fastfood d=10000": delta_step(DID(dimension=10_000).on(plm), batch),
+        "one-hot d=1000": delta_step(DID(dimension=1000, projection="one_hot").on(plm), batch),
+        "LoRA r=8, peft": module_step(peft_lora, batch, fused=True),
+        "LoRA r=8, ours": delta_step(LoRA(rank=8).on(plm), batch),
+        "BitFit, ours": delta_step(BitFit().on(plm), batch),
+    }
+
+
+def run(rounds: int) -> list[dict]:
+    """One row per variant: median, minimum and maximum seconds, ratio of medians to the full AdamW step."""
+    plm = load_plm("minilm", num_labels=LABELS, attention="sdpa")
+    steps = variants(plm)
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for round_ in range(rounds + 2):
+        for name, step in steps.items():
+            began = time.perf_counter()
+            step()
+            if round_ >= 2:  # two warm-up rounds
+                times[name].append(time.perf_counter() - began)
+    reference = median(times["full, AdamW (torch default)"])
+    return [
+        {
+            "step": name,
+            "median_s": median(values),
+            "min_s": min(values),
+            "max_s": max(values),
+            "ratio_to_full_adamw": median(values) / reference,
+        }
+        for name, values in times.items()
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--out", type=Path, help="folder for the results as JSON")
+    arguments = parser.parse_args()
+    rows = run(arguments.rounds)
+    for row in rows:
+        print(
+            f"{row['step']:32s} {1e3 * row['median_s']:8.1f} ms  [{1e3 * row['min_s']:.1f}, {1e3 * row['max_s']:.1f}]"
+            f"  {row['ratio_to_full_adamw']:.2f} x full AdamW"
+        )
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        result = {"rounds": arguments.rounds, "environment": environment(), "rows": rows}
+        path = arguments.out / f"training_step-{platform.machine()}-{torch.get_num_threads()}threads.json"
+        path.write_text(json.dumps(result, indent=1) + "\n")
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
