@@ -1,0 +1,181 @@
+"""From a configuration, tensors and a tokenizer to a `PLM`; shared by loading, tiny models and bare configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import torch
+import transformers  # its names load their modules on first use
+from torch import nn
+
+from lab.models.architecture import Architecture
+from lab.models.attention import Attention, implementation
+from lab.models.families import architecture_of
+from lab.models.heads import ClassificationHead, Head, LanguageModelHead, VerbalizerHead, label_ids
+from lab.models.plm import PLM
+from lab.models.precision import exact_norms
+from lab.models.t5_classifier import t5_classifier
+
+HeadKind = Literal["classification", "regression", "lm"]
+HEADS: tuple[HeadKind, ...] = ("classification", "regression", "lm")
+
+
+@dataclass(frozen=True)
+class HeadRequest:
+    """What the user asked of the head.
+
+    Attributes:
+        kind: "classification", "regression" or "lm".
+        num_labels: classes; None leaves it to the configuration. Must be 1 or None for regression.
+        verbalizer: label words of an "lm" head, in the order of the labels.
+
+    Raises:
+        ValueError: these do not fit together.
+    """
+
+    kind: HeadKind = "classification"
+    num_labels: int | None = None
+    verbalizer: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in HEADS:
+            raise ValueError(f"head must be one of {HEADS}; got {self.kind!r}.")
+        if self.kind == "regression" and self.num_labels not in (None, 1):
+            raise ValueError(f"a regression head has one output; got num_labels={self.num_labels}.")
+        if self.kind == "classification" and self.num_labels is not None and self.num_labels < 2:
+            raise ValueError(f'classification needs num_labels >= 2 (or head="regression"); got {self.num_labels}.')
+        if self.verbalizer is not None and self.kind != "lm":
+            raise ValueError(f'a verbalizer goes with head="lm"; got head={self.kind!r}.')
+        if self.verbalizer is not None and self.num_labels not in (None, len(self.verbalizer)):
+            raise ValueError(f"num_labels={self.num_labels}, but the verbalizer has {len(self.verbalizer)} words.")
+
+
+def configured(config: Any, request: HeadRequest, tokenizer: Any) -> Any:
+    """A copy of the configuration, set up for the head: number of labels, padding token, no key-value cache."""
+    config = deepcopy(config)
+    config.use_cache = False
+    if config.pad_token_id is None and tokenizer is not None:
+        config.pad_token_id = tokenizer.pad_token_id
+    if request.kind == "regression":
+        config.num_labels = 1
+        config.problem_type = "regression"
+    elif request.kind == "classification" and request.num_labels is not None:
+        config.num_labels = request.num_labels
+    return config
+
+
+def model_class(architecture: Architecture, config: Any, kind: HeadKind) -> type[nn.Module]:
+    """The transformers class with that head."""
+    if kind != "lm":
+        return t5_classifier() if architecture.family == "t5" else _of(config, "AutoModelForSequenceClassification")
+    auto = {
+        "encoder": "AutoModelForMaskedLM",
+        "decoder": "AutoModelForCausalLM",
+        "encoder-decoder": "AutoModelForSeq2SeqLM",
+    }
+    return _of(config, auto[architecture.kind])
+
+
+def _of(config: Any, auto: str) -> type[nn.Module]:
+    return getattr(transformers, auto)._model_mapping[type(config)]
+
+
+def fresh(cls: type, config: Any, *, seed: int, attention: Attention) -> nn.Module:
+    """A model initialised as its configuration says, in float32; no global generator is moved."""
+    with seeded(seed):
+        return cls._from_config(deepcopy(config), attn_implementation=implementation(attention), dtype=torch.float32)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """torch's CPU generator at `seed` inside, as it was before outside."""
+    state = torch.random.get_rng_state()
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch the GPU's generators too
+    try:
+        yield
+    finally:
+        torch.random.set_rng_state(state)
+
+
+@torch.no_grad()
+def reseed_head(model: nn.Module, new_names: Sequence[str], seed: int) -> None:
+    """Draw the new parameters again, in float32, from `seed` alone: not from what was loaded before, nor the dtype."""
+    new = set(new_names)
+    with seeded(seed):
+        for name in _topmost_new_modules(model, new):
+            module = model.get_submodule(name)
+            draft = deepcopy(module).float()
+            for parameter in draft.parameters():
+                parameter.__dict__.pop("_is_hf_initialized", None)
+            for child in _children_first(draft):
+                model._init_weights(child)
+            for target, source in zip(module.parameters(), draft.parameters(), strict=True):
+                target.copy_(source)
+
+
+def _topmost_new_modules(model: nn.Module, new: set[str]) -> list[str]:
+    """Modules all of whose parameters are new, and whose parent's are not."""
+    found: list[str] = []
+    for name, module in model.named_modules():
+        names = {f"{name}.{child}" for child, _ in module.named_parameters()}
+        if names and names <= new and not any(name.startswith(f"{above}.") for above in found):
+            found.append(name)
+    return found
+
+
+def _children_first(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        yield from _children_first(child)
+    yield module
+
+
+def as_plm(
+    name: str,
+    model: nn.Module,
+    request: HeadRequest,
+    tokenizer: Any,
+    *,
+    new_names: Sequence[str] = (),
+    provenance: Mapping[str, Any] | None = None,
+) -> PLM:
+    """Freeze the model and put the PLM together.
+
+    Raises:
+        ValueError: a verbaliser without a tokenizer, or with words that are no single tokens.
+    """
+    architecture = architecture_of(model.config.model_type)
+    if next(model.parameters()).dtype == torch.float64:
+        exact_norms(model)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    head, num_labels = _head(architecture, model.config, request, tokenizer)
+    return PLM(
+        name=name,
+        model=model.eval(),
+        architecture=architecture,
+        head=head,
+        num_labels=num_labels,
+        tokenizer=tokenizer,
+        new_names=frozenset(new_names),
+        provenance=provenance,
+    )
+
+
+def _head(architecture: Architecture, config: Any, request: HeadRequest, tokenizer: Any) -> tuple[Head, int]:
+    if request.kind != "lm":
+        return ClassificationHead(), config.num_labels
+    start = config.decoder_start_token_id if architecture.kind == "encoder-decoder" else None
+    if request.verbalizer is None:
+        return LanguageModelHead(start), config.vocab_size
+    if tokenizer is None:
+        raise ValueError("a verbalizer needs a tokenizer, and this model came without one.")
+    ids = label_ids(tokenizer, request.verbalizer)
+    mask_id = tokenizer.mask_token_id if architecture.kind == "encoder" else None
+    if architecture.kind == "encoder" and mask_id is None:
+        raise ValueError("a verbalizer on an encoder needs a mask token, and this tokenizer has none.")
+    return VerbalizerHead(ids, mask_id, start), len(ids)

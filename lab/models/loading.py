@@ -1,0 +1,211 @@
+"""`load_plm`: a name, a hub id or a folder becomes a `PLM`."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers  # its names load their modules on first use
+from torch import Tensor, nn
+
+from lab.models.architecture import Architecture
+from lab.models.assemble import HeadKind, HeadRequest, as_plm, configured, model_class, reseed_head, seeded
+from lab.models.attention import Attention, implementation
+from lab.models.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from lab.models.families import architecture_of
+from lab.models.hub import hub_folder
+from lab.models.packaged import PACKAGED, model_folder
+from lab.models.plm import PLM
+from lab.models.quiet import quiet
+
+
+def load_plm(
+    name: str | os.PathLike[str],
+    *,
+    num_labels: int | None = None,
+    head: HeadKind = "classification",
+    verbalizer: Sequence[str] | None = None,
+    n_layers: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    attention: Attention = "eager",
+    seed: int = 0,
+) -> PLM:
+    """Load a pre-trained language model, frozen, with a head.
+
+    Weights come from safetensors only; no code from the folder runs, and no pickle is read. The same call gives the
+    same PLM, its new head included, whatever the global random state, which it leaves alone.
+
+    Args:
+        name: "minilm" or "smollm2" (they install from the package registry), a local folder that `save_pretrained`
+            wrote, or a hub id such as "google/t5-v1_1-base" (cached or downloaded).
+        num_labels: classes of the head. Default: the checkpoint's configuration (2 if it says nothing). A checkpoint's
+            own head is kept when its width fits, and replaced by a new one otherwise.
+        head: "classification", "regression" (one output), or "lm", the pre-trained language-model head.
+        verbalizer: with head="lm": one word per label; logits are then the scores of these words, (batch, labels).
+        n_layers: keep only the first so many blocks of each stack. Default: all.
+        dtype: of all parameters: float32 for training, float64 for theory.
+        device: where the weights go.
+        attention: "eager" supports every transform of `torch.func`, forward mode included; "sdpa" is faster and
+            supports reverse mode only.
+        seed: of the new head's weights. They depend on nothing else, not even on the dtype.
+
+    Returns:
+        The PLM. `plm.new_names` are the parameters the checkpoint did not hold: the head, and BERT's pooler when the
+        checkpoint has none. `plm.provenance` says where the weights came from, their sha256, whether they were
+        quantised, and which of the checkpoint's tensors are not used ("unused").
+
+    Raises:
+        ModuleNotFoundError: a packaged PLM that is not installed; the message is the command.
+        OSError: an id that is not in the hub's cache, and no network; the message names the packaged PLMs.
+        CheckpointError: a folder that cannot be used (a ValueError).
+        ValueError: arguments that do not fit together.
+    """
+    request = HeadRequest(head, num_labels, tuple(verbalizer) if verbalizer is not None else None)
+    folder, provenance = _folder_of(name)
+    checkpoint = read_checkpoint(folder)
+    tokenizer = _tokenizer(checkpoint)
+    architecture = architecture_of(checkpoint.config.model_type)
+    config = configured(checkpoint.config, request, tokenizer)
+    tensors = checkpoint.tensors
+    if n_layers is not None:
+        tensors = _truncate(config, architecture, tensors, n_layers)
+    model, new_names, unused = _build(checkpoint, config, architecture, tensors, request, dtype, attention, seed)
+    model = model.to(device)
+    provenance |= {"files": checkpoint.files, "n_layers": n_layers, "head": head, "head_seed": seed, "unused": unused}
+    label = os.fspath(name) if provenance["source"] != "folder" else folder.name
+    return as_plm(label, model, request, tokenizer, new_names=new_names, provenance=provenance)
+
+
+def _folder_of(name: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
+    text = os.fspath(name)
+    for choice in PACKAGED:
+        if choice.name == text:
+            quantised = "Q4_1" if choice.gguf else None
+            return model_folder(choice), {"source": "package", "package": choice.package, "quantised": quantised}
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        return folder, {"source": "folder", "quantised": None}
+    if isinstance(name, Path) or text.startswith((".", "~", os.sep)) or text.count("/") > 1:
+        raise FileNotFoundError(f"there is no folder {text!r}; give a folder with config.json and model.safetensors.")
+    return hub_folder(text), {"source": "hub", "quantised": None}
+
+
+def _tokenizer(checkpoint: Checkpoint) -> Any:
+    """The folder's tokenizer, padding on the right, with a padding token; None when the folder has none."""
+    if not any(
+        (checkpoint.folder / f).is_file() for f in ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model")
+    ):
+        return None
+    try:
+        with quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                checkpoint.folder, config=checkpoint.config, local_files_only=True, trust_remote_code=False
+            )
+    except Exception as error:  # tokenizers raise whatever their parsers raise
+        raise CheckpointError(f"the tokenizer in {checkpoint.folder} cannot be read: {error}") from error
+    if tokenizer.pad_token_id is None:
+        if checkpoint.config.pad_token_id is not None:
+            tokenizer.pad_token = tokenizer.convert_ids_to_tokens(checkpoint.config.pad_token_id)
+        else:
+            tokenizer.pad_token = tokenizer.eos_token  # GPT-2 and Llama have none; the mask hides it from attention
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def _truncate(config: Any, architecture: Architecture, tensors: dict[str, Tensor], n_layers: int) -> dict[str, Tensor]:
+    """Set the configuration to its first `n_layers` blocks and drop the tensors of the others."""
+    depth = config.num_hidden_layers
+    if not 1 <= n_layers <= depth:
+        raise ValueError(f"n_layers must be in 1..{depth} for this PLM; got {n_layers}.")
+    config.num_hidden_layers = n_layers
+    if architecture.kind == "encoder-decoder":
+        config.num_decoder_layers = min(n_layers, config.num_decoder_layers)
+    if config.to_dict().get("layer_types") is not None:
+        config.layer_types = config.layer_types[:n_layers]
+    stacks = "|".join(re.escape(stack.path) for stack in architecture.stacks)
+    block = re.compile(rf"(?:^|\.)(?:{stacks})\.(\d+)\.")
+    found = {name: block.search(name) for name in tensors}
+    return {name: t for name, t in tensors.items() if not (m := found[name]) or int(m[1]) < n_layers}
+
+
+def _build(
+    checkpoint: Checkpoint,
+    config: Any,
+    architecture: Architecture,
+    tensors: dict[str, Tensor],
+    request: HeadRequest,
+    dtype: torch.dtype,
+    attention: Attention,
+    seed: int,
+) -> tuple[nn.Module, tuple[str, ...], tuple[str, ...]]:
+    """The model with the checkpoint's tensors, the names that are new, and the tensors it has no place for."""
+    cls = model_class(architecture, config, request.kind)
+    with seeded(seed), quiet():
+        model, info = cls.from_pretrained(
+            None,
+            config=config,
+            state_dict=tensors,
+            dtype=dtype,
+            attn_implementation=implementation(attention),
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    misfits = {name: (tuple(got), tuple(wanted)) for name, got, wanted in info["mismatched_keys"]}
+    missing = {*info["missing_keys"], *misfits} & set(dict(model.named_parameters()))
+    _check(checkpoint, architecture, model, request, missing, misfits)
+    new_names = tuple(name for name, _ in model.named_parameters() if name in missing)
+    reseed_head(model, new_names, seed)
+    unused = tuple(sorted({*info["unexpected_keys"], *misfits}))
+    _warn_of_unused(checkpoint, architecture, unused)
+    return model, new_names, unused
+
+
+def _check(
+    checkpoint: Checkpoint,
+    architecture: Architecture,
+    model: nn.Module,
+    request: HeadRequest,
+    missing: set[str],
+    misfits: dict[str, tuple[tuple[int, ...], tuple[int, ...]]],
+) -> None:
+    base = architecture.base_path(model)
+    heads = {name for name in missing if base and not name.startswith(base)}
+    optional = {base + name for name in architecture.poolers}
+    files = ", ".join(checkpoint.files)
+    body = sorted(missing - heads - optional)
+    wrong = [name for name in body if name in misfits]
+    if wrong:
+        got, wanted = misfits[wrong[0]]
+        raise CheckpointError(
+            f"{checkpoint.folder}: tensor {wrong[0]!r} in {files} has shape {got}, but config.json asks for {wanted} "
+            f"({len(wrong)} tensors differ); configuration and weights do not belong together."
+        )
+    if body or (request.kind == "lm" and not base and missing):
+        absent = sorted(missing) if not body else body
+        raise CheckpointError(
+            f"{checkpoint.folder}: {files} lacks {len(absent)} tensors of this {architecture.family} model, first "
+            f"{absent[:3]}; the file is incomplete, or belongs to another configuration."
+        )
+    if request.kind == "lm" and heads:
+        raise CheckpointError(
+            f"{checkpoint.folder} holds no language-model head ({files} lacks {sorted(heads)[:3]}); its predictions "
+            'would be random. Use head="classification", or a PLM with that head, e.g. "smollm2".'
+        )
+
+
+def _warn_of_unused(checkpoint: Checkpoint, architecture: Architecture, unused: tuple[str, ...]) -> None:
+    """Other heads are expected in a checkpoint; tensors of blocks that the configuration does not have are not."""
+    stacks = tuple(f"{stack.path}." for stack in architecture.stacks)
+    blocks = [name for name in unused if any(stack in name for stack in stacks)]
+    if blocks:
+        warnings.warn(
+            f"{checkpoint.folder}: {len(blocks)} tensors of the weights have no place in the model, first {blocks[:3]}; "
+            "config.json may describe a smaller model.",
+            stacklevel=3,
+        )

@@ -1,0 +1,115 @@
+"""Random two-layer models of every family, built offline in milliseconds: what tests and smoke runs work on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import transformers  # its names load their modules on first use
+from torch import nn
+
+from lab.models.assemble import HeadKind, HeadRequest, as_plm, configured, fresh, model_class, reseed_head, seeded
+from lab.models.attention import Attention
+from lab.models.families import architecture_of
+from lab.models.plm import PLM
+from lab.models.tiny_tokenizer import tiny_tokenizer
+
+HIDDEN, FEED_FORWARD, N_LAYERS, HEADS, POSITIONS = 16, 24, 2, 4, 256
+STD = 0.2
+"""Standard deviation of the weights: ten times the usual 0.02, so that attention is far from uniform at 16 channels."""
+
+_COMMON = {"hidden_size": HIDDEN, "num_hidden_layers": N_LAYERS, "num_attention_heads": HEADS, "initializer_range": STD}
+_WIDE = {**_COMMON, "intermediate_size": FEED_FORWARD, "max_position_embeddings": POSITIONS}
+_GROUPED = {**_WIDE, "num_key_value_heads": 2, "head_dim": HIDDEN // HEADS, "tie_word_embeddings": True}
+_SANDWICH = {**_GROUPED, "query_pre_attn_scalar": HIDDEN // HEADS, "sliding_window": 8}
+
+# name -> (model_type, family of the tokenizer, settings)
+CONFIGURATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "bert": ("bert", "bert", _WIDE),
+    "roberta": ("roberta", "roberta", {**_WIDE, "max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1}),
+    "llama": ("llama", "llama", _GROUPED),
+    "mistral": ("mistral", "llama", {**_GROUPED, "sliding_window": 8}),
+    "qwen2": ("qwen2", "llama", {k: v for k, v in _GROUPED.items() if k != "head_dim"}),
+    "qwen3": ("qwen3", "llama", _GROUPED),
+    "gpt2": ("gpt2", "gpt2", {**_COMMON, "n_inner": FEED_FORWARD, "n_positions": POSITIONS}),
+    "t5": (
+        "t5",
+        "t5",
+        {
+            "d_model": HIDDEN,
+            "d_kv": HIDDEN // HEADS,
+            "d_ff": FEED_FORWARD,
+            "num_layers": N_LAYERS,
+            "num_heads": HEADS,
+            "feed_forward_proj": "gated-gelu",
+            "decoder_start_token_id": 0,
+            "relative_attention_num_buckets": 8,
+            "relative_attention_max_distance": 16,
+        },
+    ),
+    "gemma": ("gemma", "gemma", _GROUPED),
+    "gemma2": ("gemma2", "gemma", _SANDWICH),
+    "gemma3": ("gemma3_text", "gemma", {**_SANDWICH, "layer_types": ["sliding_attention", "full_attention"]}),
+}
+
+FAMILIES = ("bert", "roberta", "llama", "gpt2", "t5", "gemma")
+"""One tiny model per family; `CONFIGURATIONS` holds variants of some."""
+
+
+def tiny_plm(
+    family: str,
+    *,
+    seed: int = 0,
+    num_labels: int | None = None,
+    head: HeadKind = "classification",
+    verbalizer: tuple[str, ...] | None = None,
+    dtype: torch.dtype = torch.float64,
+    device: str | torch.device = "cpu",
+    attention: Attention = "eager",
+) -> PLM:
+    """A random two-layer PLM with 16 channels and its tokenizer; about 15,000 parameters, no file, no network.
+
+    Biases are nonzero and norms vary, so that nothing passes a test because it was zero or one. Llama and Gemma share
+    keys and values between heads. The head counts as new (`new_names`), as in a loaded PLM.
+
+    Args:
+        family: one of `FAMILIES`, or a variant in `CONFIGURATIONS`.
+        seed: of all weights.
+        num_labels: default 2 (1 for regression).
+        head: "classification", "regression" or "lm".
+        verbalizer: label words of an "lm" head, e.g. ("bad", "good").
+        dtype: default float64, the lab's dtype for tests and theory.
+        device: where the weights go.
+        attention: "eager" (every transform of `torch.func`) or "sdpa".
+
+    Raises:
+        ValueError: an unknown family, or a head that does not fit.
+    """
+    if family not in CONFIGURATIONS:
+        raise ValueError(f"there is no tiny {family!r}; choose one of {list(CONFIGURATIONS)}.")
+    model_type, layout, settings = CONFIGURATIONS[family]
+    if head == "classification" and num_labels is None:
+        num_labels = 2
+    request = HeadRequest(head, num_labels, verbalizer)
+    tokenizer = tiny_tokenizer(layout)
+    special = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id", None) for role in ("pad", "bos", "eos")}
+    config = transformers.AutoConfig.for_model(model_type, vocab_size=len(tokenizer), **special, **settings)
+    config = configured(config, request, tokenizer)
+    cls = model_class(architecture_of(model_type), config, head)
+    model = fresh(cls, config, seed=seed, attention=attention)
+    _perturb(model, seed)
+    base = model.base_model_prefix + "."
+    new = () if head == "lm" else tuple(n for n, _ in model.named_parameters() if not n.startswith(base))
+    reseed_head(model, new, seed)
+    model = model.to(dtype=dtype, device=device)
+    provenance = {"source": f"random weights, seed {seed}", "model_type": model_type}
+    return as_plm(f"tiny-{family}", model, request, tokenizer, new_names=new, provenance=provenance)
+
+
+@torch.no_grad()
+def _perturb(model: nn.Module, seed: int) -> None:
+    """Move every bias and norm weight away from 0 and 1."""
+    with seeded(seed + 1):
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(STD * torch.randn_like(parameter))
