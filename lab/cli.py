@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +28,7 @@ from lab.execution.experiment import (
     question,
     summarized,
 )
+from lab.execution.ray import Ray
 from lab.figures import FORMATS, Figure, export, figure
 from lab.reports import metrics_text, record_text, runs_table
 from lab.runs import Store, StoreError, UnknownRecord, everything, table_with, tabulate, user_store
@@ -228,9 +229,10 @@ def start_engine(name: str, store: Store, *, command: str, progress: bool) -> En
     Raises:
         ValueError: there is none of this name, or what it needs is not installed.
     """
-    if name == "local":
-        return Local(store, command=command, progress=progress)
-    raise ValueError(f"unknown engine {name!r}; choose one of: local, ray")
+    engines: dict[str, Callable[..., Engine]] = {"local": Local, "ray": Ray}
+    if name not in engines:
+        raise ValueError(f"unknown engine {name!r}; choose one of: {', '.join(engines)}")
+    return engines[name](store, command=command, progress=progress)
 
 
 def write_figure(chosen: Figure, table: pd.DataFrame, stem: Path, formats: str, command: str) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from lab.execution.progress import shown
-from lab.execution.protocol import Failure, Interrupted, Measure, RunsFailed
-from lab.runs import Job, Record, Store, StoreError, observe
+from lab.execution.bookkeeping import Outcomes, measure_and_store, run_missing
+from lab.execution.protocol import Measure
+from lab.runs import Job, Record, Store
 
 
 class Local:
@@ -30,32 +29,9 @@ class Local:
 
     def run(self, jobs: Sequence[Job], measure: Measure, label: str = "") -> list[Record]:
         """See `lab.execution.protocol.Engine.run`."""
-        distinct = list(dict.fromkeys(jobs))
-        waiting = [job for job in distinct if not self.store.has(job)]
-        label = label or (distinct[0].experiment if distinct else "nothing to do")
-        failures: list[Failure] = []
-        done = len(distinct) - len(waiting)
-        try:
-            with shown(label, done=done, total=len(distinct), visible=self.progress) as advance:
-                for job in waiting:
-                    try:
-                        self._measure(job, measure)
-                    except StoreError:
-                        raise  # a full disk would waste every measurement to come
-                    except Exception as error:
-                        failures.append(Failure(job, error))
-                    else:
-                        done += 1
-                    advance(done, len(failures))
-        except KeyboardInterrupt as interrupt:
-            raise Interrupted(label, done=done, total=len(distinct)) from interrupt
-        if failures:
-            raise RunsFailed(failures, done=done, total=len(distinct))
-        return [self.store.get(job) for job in jobs]
 
-    def _measure(self, job: Job, measure: Measure) -> None:
-        record = observe(lambda: measure(job, self.store))
-        if record.job != job:
-            raise ValueError(f"measure returned the record of {record.job}; expected that of the job it was given")
-        said = {} if self.command is None else {"command": self.command}
-        self.store.put(replace(record, provenance={**record.provenance, **said}))
+        def outcomes(missing: list[Job]) -> Outcomes:
+            for job in missing:
+                yield job, measure_and_store(job, measure, self.store, self.command)
+
+        return run_missing(self.store, jobs, outcomes, label=label, progress=self.progress)

@@ -1,0 +1,85 @@
+"""Jobs as Ray tasks: many processes on one machine, or a cluster. The only file that imports ray.
+
+Ray moves jobs, never records: each worker writes to the store itself, so the store must lie on a file system that all
+machines see. What is done is known by its key; Ray's own checkpoints are not used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from lab.execution.bookkeeping import Outcomes, measure_and_store, run_missing
+from lab.execution.protocol import Measure
+from lab.runs import Job, Record, Store
+
+RETRIES = 3  # of a task whose process or machine dies; a measurement that raises is not repeated
+
+
+class Ray:
+    """The engine for many processes.
+
+    Measurements run in Ray's workers, where deltalab and the experiments must be importable; a measurement that runs
+    child jobs runs them inside its own worker.
+
+    Args:
+        store: where records go, and where finished ones are found; on a file system that all workers see.
+        command: the command line that repeats this run, kept in the provenance of its records.
+        progress: show done, left and time to go on stderr.
+        address: of a running cluster ("auto": the one this machine belongs to); by default `ray.init` looks for
+            ``$RAY_ADDRESS`` and else starts one on this machine, which lives as long as this process.
+        cpus: processors that a job reserves.
+        gpus: GPUs that a job reserves; a fraction lets several jobs share one.
+
+    Raises:
+        ValueError: ray is not installed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        command: str | None = None,
+        progress: bool = True,
+        address: str | None = None,
+        cpus: float = 1,
+        gpus: float = 0,
+    ) -> None:
+        self.store = store
+        self.command = command
+        self.progress = progress
+        self.cpus = cpus
+        self.gpus = gpus
+        self._ray = _imported()
+        if not self._ray.is_initialized():
+            self._ray.init(address=address, log_to_driver=False, include_dashboard=False)
+
+    def run(self, jobs: Sequence[Job], measure: Measure, label: str = "") -> list[Record]:
+        """See `lab.execution.protocol.Engine.run`."""
+
+        def outcomes(missing: list[Job]) -> Outcomes:
+            ray = self._ray
+            task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=RETRIES)(measure_and_store)
+            waiting = {task.remote(job, measure, self.store, self.command): job for job in missing}
+            try:
+                while waiting:
+                    (reference,), _ = ray.wait(list(waiting), num_returns=1)
+                    job = waiting.pop(reference)
+                    try:
+                        error = ray.get(reference)
+                    except ray.exceptions.RayError as lost:  # the worker died RETRIES + 1 times, or cannot import
+                        error = lost
+                    yield job, error
+            finally:  # Ctrl-C, or a full disk: what was not begun is not begun, what runs is stopped
+                for reference in waiting:
+                    ray.cancel(reference, force=True)
+
+        return run_missing(self.store, jobs, outcomes, label=label, progress=self.progress)
+
+
+def _imported() -> Any:
+    try:
+        return importlib.import_module("ray")
+    except ImportError as error:
+        raise ValueError("the ray engine needs ray, which is not installed; pip install 'deltalab[ray]'") from error

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import pytest
+
+from lab.execution import RunsFailed
+from lab.execution.ray import Ray
+from lab.runs import Job, Record, Store
+
+
+def test_without_ray_the_error_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ValueError, match=r"needs ray, which is not installed; pip install 'deltalab\[ray\]'"):
+        Ray(Store(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_ray_makes_the_same_records_and_survives_a_killed_worker(tmp_path):
+    ray = pytest.importorskip("ray")
+
+    def measure(job: Job, store: Store) -> Record:
+        i, attempts = job.config["i"], tmp_path / f"attempts{job.config['i']}"
+        with attempts.open("a") as file:
+            file.write("x")
+        if i == 3 and attempts.stat().st_size == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if i == 5:
+            raise ZeroDivisionError("no 5")
+        return Record(job, {"square": i * i, "process": os.getpid()})
+
+    store = Store(tmp_path / "runs")
+    jobs = [Job("toy", {"i": i}) for i in range(6)]
+    try:
+        engine = Ray(store, command="deltalab run toy", progress=False)
+        with pytest.raises(RunsFailed, match="1 of 6 failed, 5 done and stored") as caught:
+            engine.run(jobs, measure)
+        assert isinstance(caught.value.failures[0].error, ZeroDivisionError)
+        records = engine.run(jobs[:5], measure)
+    finally:
+        ray.shutdown()
+    assert [record.metrics["square"] for record in records] == [0, 1, 4, 9, 16]
+    assert os.getpid() not in {record.metrics["process"] for record in records}
+    assert records[0].provenance["command"] == "deltalab run toy"
+    assert [(tmp_path / f"attempts{i}").read_text() for i in range(6)] == ["x", "x", "x", "xx", "x", "x"]
