@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 import experiments
 import lab.cli
 from lab.cli import app, extra_options
+from lab.figures import INTRINSIC_DIMENSION
 from lab.runs import Job, Record, Store, key
 
 
@@ -189,6 +190,115 @@ def test_the_gallery_is_read_and_never_counts_as_done(fake, tmp_path, monkeypatc
     assert "2 runs" in invoke("list", "squares").stdout
     assert "squares (smoke): 0 of 2 done, 2 left" in invoke("run", "squares", "--scale", "smoke").stderr
     assert "2 runs" in invoke("list", "squares").stdout, "a record that is in both counts once"
+
+
+@pytest.fixture
+def drawable(fake, monkeypatch):
+    """The experiment, with the table of a figure in each record."""
+
+    def measure(job: Job, store: Store) -> Record:
+        table = INTRINSIC_DIMENSION.example().assign(model=f"m{job.config['i']}")
+        return Record(job, {"d90": 1797}, {"runs": table})
+
+    monkeypatch.setattr(fake, "measure", measure)
+    monkeypatch.setattr(fake, "FIGURES", (INTRINSIC_DIMENSION.name,))
+    return fake
+
+
+def test_run_writes_the_figures_of_its_own_records(drawable, tmp_path):
+    invoke("run", "squares", "--scale", "paper")
+    done = invoke("run", "squares", "--scale", "smoke", "--out", str(tmp_path / "out"), "--formats", "csv,html")
+    assert done.exit_code == 0, done.output
+    assert f"wrote {tmp_path / 'out' / 'intrinsic_dimension.csv'}" in done.stdout
+    written = pd.read_csv(tmp_path / "out" / "intrinsic_dimension.csv")
+    assert set(written["model"]) == {"m0", "m1"}
+    assert "deltalab run squares --scale smoke" in (tmp_path / "out" / "intrinsic_dimension.html").read_text()
+
+
+def test_export_draws_what_is_stored(drawable, tmp_path):
+    invoke("run", "squares", "--scale", "smoke")
+    options = ["--out", str(tmp_path / "out"), "--formats", "csv,tex", "--where", "model=m1"]
+    done = invoke("export", "intrinsic_dimension", *options)
+    assert done.exit_code == 0, done.output
+    assert set(pd.read_csv(tmp_path / "out" / "intrinsic_dimension.csv")["model"]) == {"m1"}
+    assert (tmp_path / "out" / "intrinsic_dimension.tex").exists()
+    assert "--where=model=m1" in (tmp_path / "out" / "intrinsic_dimension.caption.tex").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--where", "model=m9"], 2, "no row has model=m9; model is one of: "),
+        (["--where", "nothing=1"], 2, "--where is 'nothing=1'; expected COLUMN=VALUE with one of: "),
+        (["--formats", "gif"], 2, "choose from html, csv"),
+        (["--experiment", "training_run"], 1, "no table in the runs of training_run has the columns"),
+    ],
+)
+def test_export_refuses_what_it_cannot_draw(drawable, tmp_path, options, code, message):
+    invoke("run", "squares", "--scale", "smoke")
+    done = invoke("export", "intrinsic_dimension", "--out", str(tmp_path / "out"), *options)
+    assert done.exit_code == code
+    assert message in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+class Launched:
+    """Stands for `subprocess.run`: remembers what was to be started."""
+
+    returncode = 3
+
+    def __call__(self, command: list[str], **options: object) -> Launched:
+        self.command, self.options = command, options
+        return self
+
+
+@pytest.fixture
+def launched(fake, monkeypatch) -> Launched:
+    launched = Launched()
+    monkeypatch.setattr(lab.cli.subprocess, "run", launched)
+    return launched
+
+
+def test_app_opens_the_explorer_on_this_machine_only(launched, monkeypatch, tmp_path):
+    main_page = tmp_path / "project" / "app" / "main.py"
+    spec = types.SimpleNamespace(origin=str(main_page))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: spec)
+    done = invoke("app", "--port", "8600", "--no-browser", "--store", "mine")
+    assert done.exit_code == 3
+    command = launched.command
+    assert command[:5] == [sys.executable, "-m", "streamlit", "run", str(main_page)]
+    assert {"--server.address=127.0.0.1", "--server.port=8600", "--server.headless=true"} < set(command)
+    assert launched.options["cwd"] == tmp_path / "project"
+    assert launched.options["env"]["DELTALAB_STORE"] == str(Store("mine").path)  # type: ignore[index]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    done = invoke("app")
+    assert done.exit_code == 2
+    assert "pip install 'deltalab[app]'" in done.stderr
+
+
+def test_bench_runs_the_script_and_passes_options_on(launched, monkeypatch, tmp_path):
+    script = tmp_path / "benchmarks" / "projections.py"
+    script.parent.mkdir()
+    script.touch()
+    monkeypatch.setattr(lab.cli, "__file__", str(tmp_path / "lab" / "cli.py"))
+    assert invoke("bench", "projections", "--repeats", "3").exit_code == 3
+    assert launched.command == [sys.executable, str(script), "--repeats", "3"]
+    assert "choose one of: projections" in invoke("bench", "nothing").stderr
+
+
+@pytest.mark.parametrize(("rights", "code"), [((True, True), 0), ((True, False), 1)])
+def test_check_is_green_or_red(monkeypatch, rights, code):
+    def checked(answer: types.SimpleNamespace) -> types.SimpleNamespace:
+        return types.SimpleNamespace(right=answer.right, expected="2", got="2" if answer.right else "3")
+
+    known = [types.SimpleNamespace(name=f"answer {i}", source="by hand", right=right) for i, right in enumerate(rights)]
+    answers = types.SimpleNamespace(KNOWN_ANSWERS=known, checked=checked)
+    monkeypatch.setitem(sys.modules, "lab.known_answers", answers)  # type: ignore[arg-type]
+    done = invoke("check")
+    assert done.exit_code == code
+    assert done.stdout.count("✓") == sum(rights)
+    assert done.stdout.count("✗") == len(rights) - sum(rights)
+    assert f"{sum(rights)} of 2 as expected" in done.stdout
 
 
 def test_help_needs_no_torch():
