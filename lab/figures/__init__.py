@@ -1,1 +1,63 @@
+"""Figures as pure functions of tidy tables; neither torch nor transformers is imported here."""
 
+from __future__ import annotations
+
+# what a figure is
+from lab.figures.d90 import Answer, answers
+from lab.figures.export import FORMATS, Exported, Skipped, export, rendered
+from lab.figures.figure import TEXT, Column, Figure, TableError
+from lab.figures.images import HOW_TO_GET_A_BROWSER, ImageError, find_browser
+
+# the figures
+from lab.figures.intrinsic_dimension import INTRINSIC_DIMENSION
+from lab.figures.learning_curves import LEARNING_CURVES
+from lab.figures.sources import Source
+
+# how they look
+from lab.figures.style import CONFIG, DARK, LIGHT, SIZES, THEMES, Size, Theme
+from lab.figures.weight_difference_spectra import WEIGHT_DIFFERENCE_SPECTRA
+
+FIGURES: tuple[Figure, ...] = (INTRINSIC_DIMENSION, LEARNING_CURVES, WEIGHT_DIFFERENCE_SPECTRA)
+
+
+def figure(name: str) -> Figure:
+    """The figure of this name.
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
+    for candidate in FIGURES:
+        if candidate.name == name:
+            return candidate
+    raise ValueError(f"no figure is called {name!r}; there are {', '.join(f.name for f in FIGURES)}")
+
+
+__all__ = [
+    "CONFIG",
+    "DARK",
+    "FIGURES",
+    "FORMATS",
+    "HOW_TO_GET_A_BROWSER",
+    "INTRINSIC_DIMENSION",
+    "LEARNING_CURVES",
+    "LIGHT",
+    "SIZES",
+    "TEXT",
+    "THEMES",
+    "WEIGHT_DIFFERENCE_SPECTRA",
+    "Answer",
+    "Column",
+    "Exported",
+    "Figure",
+    "ImageError",
+    "Size",
+    "Skipped",
+    "Source",
+    "TableError",
+    "Theme",
+    "answers",
+    "export",
+    "figure",
+    "find_browser",
+    "rendered",
+]

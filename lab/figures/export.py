@@ -1,0 +1,187 @@
+"""Writes a figure as files: offline HTML, CSV, LaTeX, caption, BibTeX, and PDF, SVG, PNG where a browser is."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from lab.figures.figure import Figure
+from lab.figures.images import IMAGE_FORMATS, ImageError, images
+from lab.figures.latex import booktabs, escaped
+from lab.figures.page import page
+from lab.figures.style import LIGHT, SCREEN, SIZES, Theme
+
+TEXT_FORMATS = ("html", "csv", "tex", "caption", "bib")
+FORMATS = ("html", "pdf", "svg", "csv", "tex")
+"""What `export` writes unless told otherwise, caption and BibTeX besides."""
+SUFFIXES = {name: name for name in (*TEXT_FORMATS, *IMAGE_FORMATS)} | {"caption": "caption.tex"}
+
+_SHORT = 12  # digits of a key that people are shown
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A format that was asked for and not written, and why."""
+
+    format: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `export` did."""
+
+    written: tuple[Path, ...]
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def message(self) -> str:
+        """One line per fact, for a person."""
+        lines = [f"wrote {path}" for path in self.written]
+        reasons = dict.fromkeys(skip.reason for skip in self.skipped)
+        for reason in reasons:
+            formats = ", ".join(skip.format.upper() for skip in self.skipped if skip.reason == reason)
+            lines.append(f"no {formats}: {reason}")
+        return "\n".join(lines)
+
+
+def export(
+    figure: Figure | go.Figure,
+    path_stem: str | Path,
+    formats: Sequence[str] = FORMATS,
+    table: pd.DataFrame | None = None,
+    *,
+    size: str = "double",
+    theme: Theme = LIGHT,
+    provenance: Mapping[str, str] | None = None,
+) -> Exported:
+    """Writes `path_stem`.html, .csv, …; each file appears whole or not at all, folders are made.
+
+    Args:
+        figure: what to draw; or a drawing that is finished, which has no table, caption or sources.
+        path_stem: path without suffix.
+        formats: any of html, pdf, svg, png, csv, tex (the figure's summary in booktabs), caption, bib. The caption and
+            BibTeX of a `Figure` are always written.
+        table: what the figure is drawn from; keys of records in a column ``key`` become part of the provenance.
+        size: width of PDF, SVG and PNG: "single" or "double" column of a paper, "slide", "screen".
+        theme: of all formats; paper wants the light one.
+        provenance: name → value ("command": "deltalab run …"), printed in the HTML and the caption.
+
+    Returns:
+        The files, and what was skipped: images where no browser is found.
+
+    Raises:
+        TableError: the table cannot be drawn.
+        ValueError: an unknown format or size, or a `Figure` without a table.
+        OSError: the files cannot be written.
+    """
+    formats = _wanted(formats, size)
+    made_by = {**_records(table), **(provenance or {})}
+    if isinstance(figure, Figure):
+        if table is None:
+            raise ValueError(f"the figure {figure.name!r} needs a table; call export(figure, path_stem, table=...)")
+        texts = _texts(figure, table, formats, theme, made_by)
+        skipped: list[Skipped] = []
+        drawing = figure.draw(table, theme, SIZES[size])
+    else:
+        named = {"title": "Figure", "alt": "a figure made with deltalab", "provenance": made_by}
+        texts = {"html": page(figure, theme=theme, **named)} if "html" in formats else {}  # type: ignore[arg-type]
+        reason = "a finished drawing has no table; pass a lab.figures.Figure and table="
+        skipped = [Skipped(name, reason) for name in formats if name in TEXT_FORMATS and name != "html"]
+        drawing = figure
+    contents: dict[str, bytes] = {name: text.encode() for name, text in texts.items()}
+    pictures = [name for name in formats if name in IMAGE_FORMATS]
+    if pictures:
+        try:
+            rendered = images([(drawing, name) for name in pictures], scale=3)  # 3 × 96 = 288 dpi
+            contents |= dict(zip(pictures, rendered, strict=True))
+        except ImageError as error:
+            skipped += [Skipped(name, str(error)) for name in pictures]
+    stem = Path(path_stem)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    written = [stem.with_name(f"{stem.name}.{SUFFIXES[name]}") for name in contents]
+    for path, content in zip(written, contents.values(), strict=True):
+        _write(path, content)
+    return Exported(tuple(written), tuple(skipped))
+
+
+def rendered(
+    figure: Figure,
+    table: pd.DataFrame,
+    format: str,
+    *,
+    size: str = "double",
+    theme: Theme = LIGHT,
+    provenance: Mapping[str, str] | None = None,
+) -> bytes:
+    """One format as bytes, without a file; arguments as in `export`.
+
+    Raises:
+        ImageError: no browser, for an image format.
+        TableError, ValueError: as in `export`.
+    """
+    (name,) = _wanted([format], size)[:1]
+    if name in IMAGE_FORMATS:
+        return images([(figure.draw(table, theme, SIZES[size]), name)], scale=3)[0]
+    return _texts(figure, table, [name], theme, {**_records(table), **(provenance or {})})[name].encode()
+
+
+def _wanted(formats: Sequence[str], size: str) -> list[str]:
+    known = [*TEXT_FORMATS, *IMAGE_FORMATS]
+    unknown = [name for name in formats if name not in known]
+    if unknown or isinstance(formats, str):
+        raise ValueError(f"formats are {formats!r}; choose from {', '.join(known)}")
+    if size not in SIZES:
+        raise ValueError(f"size is {size!r}; choose one of {', '.join(SIZES)}")
+    return list(dict.fromkeys([*formats, "caption", "bib"]))
+
+
+def _texts(
+    figure: Figure, table: pd.DataFrame, formats: Sequence[str], theme: Theme, provenance: Mapping[str, str]
+) -> dict[str, str]:
+    made: dict[str, str] = {}
+    for name in formats:
+        if name == "html":
+            made[name] = page(
+                figure.draw(table, theme, SCREEN), title=figure.title, alt=figure.alt(table), theme=theme,
+                answer=figure.summarize(table).head(200), caption=figure.caption, reading=figure.reading,
+                sources=figure.source, provenance=provenance,
+            )  # fmt: skip
+        elif name == "csv":
+            made[name] = figure.checked(table).to_csv(index=False, lineterminator="\n")
+        elif name == "tex":
+            made[name] = booktabs(figure.summarize(table))
+        elif name == "caption":
+            made[name] = _caption(figure, provenance)
+        elif name == "bib":
+            made[name] = "\n".join(source.bibtex for source in figure.source)
+    return made
+
+
+def _caption(figure: Figure, provenance: Mapping[str, str]) -> str:
+    cited = ",".join(source.key for source in figure.source)
+    comments = "".join(f"% {name}: {' '.join(str(text).split())}\n" for name, text in provenance.items())
+    return f"{escaped(figure.caption)} After~\\cite{{{cited}}}.\n{comments}"
+
+
+def _records(table: pd.DataFrame | None) -> dict[str, str]:
+    """Keys of the records in a table of a store."""
+    if table is None or "key" not in table.columns:
+        return {}
+    keys = dict.fromkeys(str(key)[:_SHORT] for key in table["key"].dropna())
+    return {"records": ", ".join(keys)} if keys else {}
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes beside the target and renames, so that a reader never sees half a file."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

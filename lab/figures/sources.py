@@ -1,0 +1,93 @@
+"""The papers that figures come from, for captions and BibTeX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Source:
+    """One paper.
+
+    Args:
+        key: BibTeX key.
+        authors: as BibTeX wants them, joined by " and ".
+        title, year: of the paper.
+        venue: journal or proceedings; empty for a preprint.
+        arxiv: arXiv identifier; empty if there is none.
+        entry: BibTeX type; "misc" is a preprint.
+    """
+
+    key: str
+    authors: str
+    title: str
+    year: int
+    venue: str = ""
+    arxiv: str = ""
+    entry: str = "misc"
+
+    @property
+    def citation(self) -> str:
+        """Short plain-text form: "Li et al. (2018), arXiv:1804.08838"."""
+        people = [person.partition(",")[0].strip() for person in self.authors.split(" and ")]
+        who = people[0] if len(people) == 1 else " and ".join(people) if len(people) == 2 else f"{people[0]} et al."
+        where = f"arXiv:{self.arxiv}" if self.arxiv else self.venue
+        return f"{who} ({self.year}), {where}"
+
+    @property
+    def url(self) -> str:
+        """Where to read it; empty without an arXiv number."""
+        return f"https://arxiv.org/abs/{self.arxiv}" if self.arxiv else ""
+
+    @property
+    def bibtex(self) -> str:
+        """The BibTeX entry."""
+        fields = {"author": self.authors, "title": f"{{{self.title}}}", "year": str(self.year)}
+        if self.venue:
+            fields["journal" if self.entry == "article" else "booktitle"] = self.venue
+        if self.arxiv:
+            fields |= {"eprint": self.arxiv, "archiveprefix": "arXiv"}
+        body = "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items())
+        return f"@{self.entry}{{{self.key},\n{body}}}\n"
+
+
+LI_2018 = Source(
+    "li2018measuring",
+    "Li, Chunyuan and Farkhoor, Heerad and Liu, Rosanne and Yosinski, Jason",
+    "Measuring the Intrinsic Dimension of Objective Landscapes",
+    2018,
+    venue="International Conference on Learning Representations",
+    arxiv="1804.08838",
+    entry="inproceedings",
+)
+AGHAJANYAN_2020 = Source(
+    "aghajanyan2020intrinsic",
+    "Aghajanyan, Armen and Zettlemoyer, Luke and Gupta, Sonal",
+    "Intrinsic Dimensionality Explains the Effectiveness of Language Model Fine-Tuning",
+    2020,
+    arxiv="2012.13255",
+)
+HU_2021 = Source(
+    "hu2021lora",
+    "Hu, Edward J. and Shen, Yelong and Wallis, Phillip and Allen-Zhu, Zeyuan and Li, Yuanzhi and Wang, Shean "
+    "and Wang, Lu and Chen, Weizhu",
+    "LoRA: Low-Rank Adaptation of Large Language Models",
+    2021,
+    arxiv="2106.09685",
+)
+DING_2022 = Source(
+    "ding2022delta",
+    "Ding, Ning and Qin, Yujia and Yang, Guang and Wei, Fuchao and Yang, Zonghan and others",
+    "Delta Tuning: A Comprehensive Study of Parameter Efficient Methods for Pre-trained Language Models",
+    2022,
+    arxiv="2203.06904",
+)
+BENAYCH_GEORGES_2012 = Source(
+    "benaych2012singular",
+    "Benaych-Georges, Florent and Nadakuditi, Raj Rao",
+    "The singular values and vectors of low rank perturbations of large rectangular random matrices",
+    2012,
+    venue="Journal of Multivariate Analysis",
+    arxiv="1103.2221",
+    entry="article",
+)

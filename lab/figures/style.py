@@ -1,0 +1,204 @@
+"""How every figure looks: themes, colours for any eye, fonts, paper widths, and a plotly set-up that stays local."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+
+FONT = "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
+
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "star", "hexagon")
+
+CONFIG: Mapping[str, Any] = {
+    "showSendToCloud": False,  # plotly's default button uploads the figure
+    "plotlyServerURL": "",
+    "displaylogo": False,
+    "responsive": True,
+    "toImageButtonOptions": {"format": "svg"},
+}
+"""plotly.js configuration for every place that shows a figure: nothing leaves the machine."""
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of one background.
+
+    Args:
+        name: "light" or "dark".
+        ink: text and everything that is neither data nor grid.
+        muted: secondary text, nulls.
+        grid: grid lines.
+        background: of paper and plot.
+        palette: series colours, most distinguishable first.
+        depth: ends, in [0, 1], of the part of plotly's Viridis that is visible on the background.
+    """
+
+    name: str
+    ink: str
+    muted: str
+    grid: str
+    background: str
+    palette: tuple[str, ...]
+    depth: tuple[float, float]
+
+    def colour(self, i: int) -> str:
+        """Colour of the i-th series; the palette repeats, `symbol` then differs."""
+        return self.palette[i % len(self.palette)]
+
+    def symbol(self, i: int) -> str:
+        """Marker of the i-th series: changes whenever the palette starts again."""
+        return SYMBOLS[(i // len(self.palette)) % len(SYMBOLS)]
+
+    def depths(self, n: int) -> list[str]:
+        """n colours from the first block to the last, ordered in lightness so that they survive grey print."""
+        low, high = self.depth
+        points = [low + (high - low) * (i / (n - 1) if n > 1 else 0.5) for i in range(n)]
+        return [str(colour) for colour in sample_colorscale("Viridis", points)]
+
+
+# Colours: Okabe & Ito, "Color Universal Design" (2008), without those too close to the background.
+LIGHT = Theme(
+    name="light",
+    ink="#1a1a1a",
+    muted="#6b6b6b",
+    grid="#e6e6e6",
+    background="#ffffff",
+    palette=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),
+    depth=(0.0, 0.88),
+)
+DARK = Theme(
+    name="dark",
+    ink="#eaeaea",
+    muted="#a3a3a3",
+    grid="#333a44",
+    background="#0e1117",  # Streamlit's dark page, so that a figure has no visible edge there
+    palette=("#56b4e9", "#e69f00", "#00b386", "#cc79a7", "#f0e442", "#d55e00"),
+    depth=(0.25, 1.0),
+)
+THEMES: Mapping[str, Theme] = {theme.name: theme for theme in (LIGHT, DARK)}
+
+
+@dataclass(frozen=True)
+class Size:
+    """Where a figure is to appear.
+
+    Args:
+        width: in plotly pixels (1/96 inch).
+        font: size of all text, in pixels.
+        fixed: whether the figure keeps this width; else it fills what holds it.
+        slenderness: height of the plotting area, relative to the figure's own proportions.
+    """
+
+    width: int
+    font: int
+    fixed: bool = True
+    slenderness: float = 1.0
+
+
+SCREEN = Size(width=960, font=13, fixed=False)
+SIZES: Mapping[str, Size] = {
+    "screen": SCREEN,
+    "single": Size(width=336, font=9, slenderness=1.35),  # 3.5 in: one column of a two-column paper (IEEE, ACL)
+    "double": Size(width=672, font=11, slenderness=1.1),  # 7 in: across both columns, or a one-column paper
+    "slide": Size(width=1280, font=20),  # 16:9 projector
+}
+
+
+def template(theme: Theme, font: int) -> go.layout.Template:
+    """The plotly template of a theme: white or dark ground, outside ticks, light grid, no boxes."""
+    axis = {
+        "gridcolor": theme.grid,
+        "linecolor": theme.muted,
+        "showline": True,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": theme.muted,
+        "zeroline": False,
+        "automargin": True,
+        "title": {"standoff": 0.6 * font, "font": {"size": font}},
+    }
+    bar = {"outlinewidth": 0, "thickness": font, "title": {"side": "top", "font": {"size": font}}}
+    layout = go.Layout(
+        font={"family": FONT, "size": font, "color": theme.ink},
+        paper_bgcolor=theme.background,
+        plot_bgcolor=theme.background,
+        colorway=list(theme.palette),
+        xaxis=axis,
+        yaxis=axis,
+        legend={"bgcolor": "rgba(0,0,0,0)", "font": {"size": font}, "tracegroupgap": 0},
+        hoverlabel={"font": {"family": FONT, "size": font}, "align": "left", "namelength": -1},
+        annotationdefaults={"font": {"size": font, "color": theme.ink}, "showarrow": False},
+    )
+    template = go.layout.Template(layout=layout)
+    template.data.scatter = [go.Scatter(marker={"colorbar": bar})]
+    return template
+
+
+def frame(drawing: go.Figure, theme: Theme, size: Size) -> go.Figure:
+    """Sets template, margins and the legend's place below the axes; the drawing is changed and returned.
+
+    The drawing's own `layout.height` is read as the height of its plotting area on screen. plotly places a legend in
+    units of that area, so a fixed number of pixels below it needs this arithmetic.
+    """
+    font = size.font
+    area = (drawing.layout.height or 380) * size.width / SCREEN.width * size.slenderness
+    top = 2.2 * font if drawing.layout.annotations else font
+    axis = 4.2 * font
+    legend = _legend_rows(drawing, size) * 1.75 * font
+    drawing.update_layout(
+        template=template(theme, font),
+        height=round(top + area + axis + legend),
+        width=size.width if size.fixed else None,
+        autosize=not size.fixed,
+        margin={"l": 4.5 * font, "r": font, "t": top, "b": axis + legend},
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -axis / area, "yanchor": "top"},
+    )
+    return drawing
+
+
+def _legend_rows(drawing: go.Figure, size: Size) -> int:
+    """Rows of the horizontal legend: plotly gives every entry the width of the widest as soon as one row is too short.
+
+    A letter is taken as 0.55 em, the key before it as 45 px.
+    """
+    names = [str(trace.name) for trace in drawing.data if trace.showlegend is not False and trace.name]
+    widths = [45 + 0.55 * size.font * len(re.sub(r"<[^>]*>", "", name)) for name in names]
+    room = size.width - 6 * size.font
+    if sum(widths) <= room:
+        return 1 if names else 0
+    return -(-len(names) // max(1, int(room // max(widths))))
+
+
+def fade(colour: str, alpha: float) -> str:
+    """A colour "#rrggbb" or "rgb(r, g, b)" with an opacity in [0, 1].
+
+    Raises:
+        ValueError: another notation.
+    """
+    if colour.startswith("#") and len(colour) == 7:
+        channels = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    elif colour.startswith("rgb(") and colour.count(",") == 2:
+        channels = [round(float(part)) for part in colour[4:-1].split(",")]
+    else:
+        raise ValueError(f'colour is {colour!r}; expected "#rrggbb" or "rgb(r, g, b)"')
+    return f"rgba({channels[0]},{channels[1]},{channels[2]},{alpha:g})"
+
+
+def plain(text: object) -> str:
+    """Text from a table as plotly shall show it: plotly reads HTML in labels, and names come from files."""
+    return html.escape(str(text), quote=False)
+
+
+def count(value: float) -> str:
+    """A count as people write it: 812, 1,024, 22.7 M."""
+    if abs(value) >= 1e9:
+        return f"{value / 1e9:.3g} G"
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:.3g} M"
+    return f"{value:,.0f}"

@@ -1,0 +1,136 @@
+"""Every figure: declares what it needs, draws its example in both themes and all sizes, refuses what it cannot draw."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from lab.figures import DARK, FIGURES, LIGHT, SIZES, TEXT, Figure, TableError, figure
+
+every_figure = pytest.mark.parametrize("drawn", FIGURES, ids=lambda f: f.name)
+
+
+def test_names_are_distinct_and_found_again():
+    names = [f.name for f in FIGURES]
+    assert len(set(names)) == len(names) >= 3
+    assert all(figure(name) is f for name, f in zip(names, FIGURES, strict=True))
+
+
+def test_an_unknown_name_lists_the_known():
+    with pytest.raises(ValueError, match="no figure is called 'pie'; there are intrinsic_dimension"):
+        figure("pie")
+
+
+@every_figure
+def test_declares_columns_units_caption_reading_and_sources(drawn: Figure):
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", drawn.name)
+    assert drawn.title
+    assert drawn.table
+    assert all(column.description and column.unit for column in {**drawn.columns, **drawn.optional}.values())
+    assert len(drawn.caption) > 60
+    assert drawn.caption.endswith(".")
+    assert len(drawn.reading) > 100
+    assert drawn.source
+    for source in drawn.source:
+        assert source.bibtex.startswith(f"@{source.entry}{{{source.key},\n")
+        assert source.bibtex.count("{") == source.bibtex.count("}")
+        assert str(source.year) in source.citation
+
+
+@every_figure
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda t: t.name)
+@pytest.mark.parametrize("size", SIZES)
+def test_draws_its_example(drawn: Figure, theme, size):
+    table = drawn.example()
+    before = table.copy()
+    drawing = drawn.draw(table, theme, SIZES[size])
+    pd.testing.assert_frame_equal(table, before)
+    assert isinstance(drawing, go.Figure)
+    assert sum(trace.x is not None and len(trace.x) > 1 for trace in drawing.data) > 0
+    assert drawing.layout.paper_bgcolor is None  # colours come from the template, so a theme can be swapped
+    assert drawing.layout.template.layout.paper_bgcolor == theme.background
+    if SIZES[size].fixed:
+        assert drawing.layout.width == SIZES[size].width
+    else:
+        assert drawing.layout.width is None
+        assert drawing.layout.autosize
+    json.loads(drawing.to_json())
+
+
+@every_figure
+def test_every_axis_says_quantity_and_unit(drawn: Figure):
+    layout = drawn.draw(drawn.example()).to_dict()["layout"]
+    titles = [axis["title"]["text"] for name, axis in layout.items() if "axis" in name and "title" in axis]
+    assert titles
+    assert all(re.search(r".+ \[.+\]$", title) for title in titles), titles
+
+
+@every_figure
+def test_needs_no_mathjax(drawn: Figure):
+    assert "$" not in drawn.draw(drawn.example()).to_json()  # plotly loads MathJax from a CDN for $...$
+
+
+@every_figure
+def test_answers_in_words_and_in_few_rows(drawn: Figure):
+    table = drawn.example()
+    assert len(drawn.alt(table)) > 40
+    summary = drawn.summarize(table)
+    assert 0 < len(summary) <= len(table)
+
+
+@every_figure
+def test_ignores_other_columns_and_the_order_of_rows(drawn: Figure):
+    table = drawn.example()
+    extended = table.assign(key="0" * 64, unrelated=[object()] * len(table))
+    assert drawn.draw(extended).to_json() == drawn.draw(table).to_json()
+    assert drawn.summarize(extended).equals(drawn.summarize(table))
+
+
+@every_figure
+def test_each_missing_column_is_named(drawn: Figure):
+    table = drawn.example()
+    for name in drawn.columns:
+        with pytest.raises(TableError, match=f"missing {re.escape(name)}: "):
+            drawn.draw(table.drop(columns=name))
+
+
+@every_figure
+def test_refuses_no_rows_no_table_and_names_where_numbers_belong(drawn: Figure):
+    table = drawn.example()
+    for use in (drawn.draw, drawn.summarize, drawn.alt):
+        with pytest.raises(TableError, match="has no rows; widen the filter"):
+            use(table.head(0))
+    with pytest.raises(TableError, match="got a list; expected a pandas DataFrame"):
+        drawn.draw([1, 2])
+    number = next(name for name, column in drawn.columns.items() if column.unit != TEXT)
+    with pytest.raises(TableError, match=f"column '{number}' .* expected numbers"):
+        drawn.draw(table.assign(**{number: "many"}))
+
+
+@every_figure
+def test_names_from_files_are_shown_not_run(drawn: Figure):
+    table = drawn.example()
+    words = [name for name, column in drawn.columns.items() if column.unit == TEXT and name not in ("kind", "split")]
+    hostile = table.assign(**{name: "<a href='https://x.example'>" + table[name] for name in words})
+    text = drawn.draw(hostile).to_json().replace("\\u003c", "<").replace("\\u0026", "&")
+    assert "<a " not in text
+    assert "&lt;a href" in text
+
+
+@every_figure
+def test_a_single_row_can_be_drawn(drawn: Figure):
+    table = drawn.example().head(1)
+    assert drawn.draw(table).data
+    assert drawn.alt(table)
+
+
+def test_figures_and_runs_import_neither_torch_nor_transformers():
+    code = "import sys, lab.figures, lab.runs; print({'torch', 'transformers', 'streamlit'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "set()", "")

@@ -1,0 +1,61 @@
+"""Known scalars of a spectrum, and what is drawn for odd ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lab.figures import WEIGHT_DIFFERENCE_SPECTRA
+
+
+def spectrum(sigma, role="query", block=0, null=(1.2, 1.5), label="LoRA") -> pd.DataFrame:
+    return pd.DataFrame(
+        {"label": label, "matrix": f"{block}.{role}", "role": role, "block": block,
+         "index": np.arange(1, len(sigma) + 1), "sigma": np.asarray(sigma, float),
+         "null_low": null[0], "null_high": null[1]}
+    )  # fmt: skip
+
+
+def test_scalars_of_a_known_spectrum():
+    # sigma = (2, 1, 1): stable rank 6/4, effective rank exp(ln 4 - (ln 2)/2 ) = 2 sqrt(2), one value above 1.5
+    (row,) = WEIGHT_DIFFERENCE_SPECTRA.summarize(spectrum([2, 1, 1])).to_dict("records")
+    assert row["largest σ"] == 2
+    assert row["Frobenius norm"] == pytest.approx(6**0.5)
+    assert row["stable rank"] == pytest.approx(1.5)
+    assert row["effective rank"] == pytest.approx(8**0.5)
+    assert row["above null [count]"] == 1
+
+
+def test_an_untrained_matrix_is_all_zero_and_still_drawn():
+    table = spectrum([0, 0, 0], null=(0, 0))
+    (row,) = WEIGHT_DIFFERENCE_SPECTRA.summarize(table).to_dict("records")
+    assert (row["stable rank"], row["effective rank"], row["above null [count]"]) == (0, 0, 0)
+    assert WEIGHT_DIFFERENCE_SPECTRA.draw(table).data
+
+
+def test_one_panel_per_role_in_the_order_of_the_block():
+    table = pd.concat([spectrum([2, 1], role) for role in ("down", "value", "query", "odd")], ignore_index=True)
+    drawing = WEIGHT_DIFFERENCE_SPECTRA.draw(table)
+    assert [a.text for a in drawing.layout.annotations] == ["query", "value", "down", "odd"]
+
+
+def test_several_labels_have_panels_of_their_own():
+    table = pd.concat([spectrum([2, 1], label="LoRA"), spectrum([3, 1], label="full")], ignore_index=True)
+    drawing = WEIGHT_DIFFERENCE_SPECTRA.draw(table)
+    assert [a.text for a in drawing.layout.annotations] == ["LoRA · query", "full · query"]
+
+
+def test_nulls_lie_behind_and_a_missing_null_is_no_error():
+    drawing = WEIGHT_DIFFERENCE_SPECTRA.draw(spectrum([2, 1, 0.5]))
+    assert [trace.fill for trace in drawing.data if trace.x[0] is not None] == ["toself", None]
+    without = WEIGHT_DIFFERENCE_SPECTRA.draw(spectrum([2, 1, 0.5], null=(np.nan, np.nan)))
+    assert [trace.fill for trace in without.data if trace.x[0] is not None] == [None]
+
+
+def test_depth_is_a_colour_bar_where_there_are_blocks_to_tell_apart():
+    def has_bar(table):
+        return any(trace.marker.showscale for trace in WEIGHT_DIFFERENCE_SPECTRA.draw(table).data)
+
+    assert not has_bar(spectrum([2, 1]))
+    assert has_bar(pd.concat([spectrum([2, 1], block=b) for b in range(3)], ignore_index=True))
