@@ -22,7 +22,8 @@ def draws(n: int, *seeds: int) -> np.ndarray:
     """
     if any(seed < 0 for seed in seeds):
         raise ValueError(f"seeds must be integers >= 0; got {seeds}.")
-    return np.random.PCG64(np.random.SeedSequence(list(seeds))).random_raw(n)
+    # SeedSequence takes (s,) and (s, 0) for the same: the count tells them apart
+    return np.random.PCG64(np.random.SeedSequence([len(seeds), *seeds])).random_raw(n)
 
 
 def shuffled(n: int, *seeds: int) -> np.ndarray:

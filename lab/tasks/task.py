@@ -50,6 +50,11 @@ class Task:
     def __post_init__(self) -> None:
         if self.kind not in ("classification", "regression"):
             raise ValueError(f'kind must be "classification" or "regression"; got {self.kind!r}.')
+        if len(set(self.train.labels)) < 2:
+            raise ValueError(
+                f"{self.name}: every training example has the label {self.train.labels[0]!r}; "
+                "a task needs at least two different labels."
+            )
         for split, examples in self.splits.items():
             if examples.numeric != (self.kind == "regression"):
                 got = "floats" if examples.numeric else "integers"
@@ -62,11 +67,6 @@ class Task:
                 )
             if (examples.pairs is None) != (self.train.pairs is None):
                 raise ValueError(f"{self.name}: train and {split} must both hold pairs or both single sentences.")
-        if len(set(self.train.labels)) < 2:
-            raise ValueError(
-                f"{self.name}: every training example has the label {self.train.labels[0]!r}; "
-                "a task needs at least two different labels."
-            )
 
     @property
     def splits(self) -> dict[str, Examples]:

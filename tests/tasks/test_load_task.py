@@ -1,0 +1,232 @@
+import json
+import os
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from lab.tasks import BadFile, MissingPackage, load_task
+from lab.tasks.glue import load_glue
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = Path(os.environ.get("DELTALAB_TASKS", ROOT.parent / "shared" / "data" / "tasks"))
+needs_folders = pytest.mark.skipif(not FOLDERS.is_dir(), reason="no task folders: set DELTALAB_TASKS")
+
+
+def lines(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def rows(n, name, n_classes=2, label=int):
+    return [{"sentence": f"{name} {i}", "label": label(i % n_classes)} for i in range(n)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    lines(tmp_path / "sst-2" / "train.jsonl", rows(8, "train"))
+    lines(tmp_path / "sst-2" / "validation.jsonl", rows(6, "validation"))
+    lines(tmp_path / "sst-2" / "16-shot-13" / "train.jsonl", rows(4, "few"))
+    lines(tmp_path / "sst-2" / "16-shot-13" / "validation.jsonl", rows(4, "development"))
+    return tmp_path / "sst-2"
+
+
+def test_folder(folder):
+    task = load_task(folder)
+    assert (task.name, task.kind, task.labels) == ("sst-2", "classification", ("negative", "positive"))
+    assert (len(task.train), len(task.validation), task.test) == (8, 6, None)
+    assert load_task(str(folder), seed=7).fingerprint == task.fingerprint
+
+
+def test_few_shot_subfolder_by_name_or_path(folder):
+    by_name = load_task(folder, few_shot_split="16-shot-13")
+    by_path = load_task(folder / "16-shot-13")
+    assert by_name.fingerprint == by_path.fingerprint
+    assert by_name.name == "sst-2/16-shot-13"
+    assert (len(by_name.train), len(by_name.validation), len(by_name.test)) == (4, 4, 6)
+
+
+@pytest.mark.parametrize("name", ["16-shot-99", "../sst-2", "train.jsonl"])
+def test_folder_without_that_few_shot_split(folder, name):
+    with pytest.raises(BadFile, match=r"has no few-shot split .*; it has \['16-shot-13'\]"):
+        load_task(folder, few_shot_split=name)
+
+
+def test_few_shot_split_needs_a_folder(tmp_path):
+    path = lines(tmp_path / "mine.jsonl", rows(20, "a"))
+    with pytest.raises(ValueError, match="few_shot_split='16-shot-13' belongs to a task folder"):
+        load_task(path, few_shot_split="16-shot-13")
+
+
+def test_folder_without_validation(tmp_path):
+    lines(tmp_path / "train.jsonl", rows(4, "a"))
+    with pytest.raises(BadFile, match=r"has no validation\.csv or .*; a task folder holds train and validation"):
+        load_task(tmp_path)
+
+
+def test_folder_of_tables_with_a_test_file(tmp_path):
+    for split, n in (("train", 6), ("validation", 4), ("test", 2)):
+        (tmp_path / f"{split}.csv").write_text("text,label\n" + "".join(f"{split} {i},{i % 2}\n" for i in range(n)))
+    task = load_task(tmp_path)
+    assert (len(task.train), len(task.validation), len(task.test)) == (6, 4, 2)
+    assert task.labels == ("0", "1")
+
+
+def test_file_is_split_here(tmp_path):
+    path = lines(tmp_path / "mine.jsonl", rows(50, "text", n_classes=5))
+    task = load_task(path)
+    assert (task.name, task.num_labels, len(task.train), len(task.validation)) == ("mine", 5, 40, 10)
+    assert task.overlap == 0
+    assert load_task(path).fingerprint == task.fingerprint
+    assert load_task(path, seed=1).fingerprint != task.fingerprint
+
+
+def test_float_labels_make_a_regression(tmp_path):
+    path = lines(tmp_path / "mine.jsonl", [{"text": f"t {i}", "label": i / 2} for i in range(20)])
+    task = load_task(path)
+    assert (task.kind, task.num_labels, task.metric.name) == ("regression", 1, "Pearson")
+    assert [metric.name for metric in task.further_metrics] == ["Spearman"]
+
+
+def test_one_split_of_whole_numbers_joins_the_regression(tmp_path):
+    lines(tmp_path / "train.jsonl", [{"text": f"t {i}", "label": i / 2} for i in range(6)])
+    lines(tmp_path / "validation.jsonl", [{"text": f"v {i}", "label": i} for i in range(6)])
+    assert load_task(tmp_path).validation.labels == (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+
+
+def test_whole_floats_are_warned_about(tmp_path):
+    path = lines(tmp_path / "mine.jsonl", rows(20, "text", label=float))
+    with pytest.warns(UserWarning, match="so this is a regression; write the labels as integers"):
+        assert load_task(path).kind == "regression"
+
+
+def test_overlap_is_warned_about(tmp_path):
+    lines(tmp_path / "train.jsonl", rows(8, "same"))
+    lines(tmp_path / "validation.jsonl", rows(4, "same"))
+    with pytest.warns(UserWarning, match="4 of 4 validation texts are also training texts"):
+        assert load_task(tmp_path).overlap == 4
+
+
+def test_a_known_metric_that_does_not_fit_is_not_used(tmp_path):
+    path = lines(tmp_path / "mrpc.jsonl", rows(50, "text", n_classes=5))
+    assert load_task(path).metric.name == "accuracy"
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 2] * 10, "no training example has the label 1; expected classes 0 … 2"),
+        ([0, 10**8] * 10, "no training example has the label 1;"),
+        ([1] * 20, "every training example has the label 1"),
+    ],
+)
+def test_refuses_labels(tmp_path, labels, message):
+    path = lines(tmp_path / "mine.jsonl", [{"text": f"t {i}", "label": c} for i, c in enumerate(labels)])
+    with pytest.raises(ValueError, match=message):
+        load_task(path)
+
+
+def test_unknown_name_lists_the_choices(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"unknown task 'bbc-new': .* Known names: bbc-news, rotten-tomatoes, imdb"):
+        load_task("bbc-new")
+
+
+# --- GLUE ------------------------------------------------------------------------------------------------------------
+
+
+def test_glue_maps_columns_splits_and_metrics():
+    asked = []
+
+    def fetch(repository, config):
+        asked.append((repository, config))
+        block = {"question": ["q1", "q2"], "sentence": ["s1", "s2"], "label": [0, 1]}
+        held = {"question": ["q3"], "sentence": ["s3"], "label": [1]}
+        return {"train": block, "validation": held, "test": {}}
+
+    task = load_glue("glue/qnli", fetch)
+    assert asked == [("nyu-mll/glue", "qnli")]
+    assert task.train.keys == (("q1", "s1"), ("q2", "s2"))
+    assert (task.labels, task.metric.name) == (("entailment", "not entailment"), "accuracy")
+
+
+def test_glue_sts_b_is_a_regression():
+    block = {"sentence1": ["a", "b"], "sentence2": ["c", "d"], "label": [1.5, 4]}
+    task = load_glue("glue/sts-b", lambda *_: {"train": block, "validation": block | {"sentence1": ["x", "y"]}})
+    assert (task.kind, task.train.labels) == ("regression", (1.5, 4.0))
+
+
+def test_glue_mnli_validates_on_the_matched_data():
+    def block(n):
+        return {"premise": [f"p{n}{i}" for i in range(3)], "hypothesis": ["h"] * 3, "label": [0, 1, 2]}
+
+    task = load_glue("glue/mnli", lambda *_: {"train": block(1), "validation_matched": block(2)})
+    assert task.validation.texts == ("p20", "p21", "p22")
+
+
+def test_glue_unknown_task():
+    with pytest.raises(ValueError, match="unknown GLUE task 'glue/imdb'; expected one of"):
+        load_task("glue/imdb")
+
+
+def test_glue_without_datasets(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingPackage, match=r"needs `datasets`: pip install 'deltalab\[hub\]'.*bbc-news"):
+        load_task("glue/sst2")
+
+
+def test_glue_without_network(monkeypatch):
+    def load_dataset(repository, config):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    with pytest.raises(
+        MissingPackage, match=r"could not fetch glue/sst2 \(ConnectionError: no route to host\).*bbc-news"
+    ):
+        load_task("glue/sst2")
+
+
+# --- the development folders -----------------------------------------------------------------------------------------
+
+FACTS = [
+    ("cola", 543, 500, 2, "Matthews"),
+    ("sst-2", 436, 436, 2, "accuracy"),
+    ("mr", 1334, 666, 2, "accuracy"),
+    ("sst-5", 1474, 736, 5, "accuracy"),
+    ("imdb", 1000, 1000, 2, "accuracy"),
+    ("amazon-5", 1000, 1000, 5, "accuracy"),
+    ("qnli", 2000, 1000, 2, "accuracy"),
+    ("rte", 139, 138, 2, "accuracy"),
+    ("mrpc", 204, 204, 2, "F1"),
+    ("sts-b", 1000, 500, 1, "Pearson"),
+    ("subj", 1334, 666, 2, "accuracy"),
+    ("ag-news", 1000, 1000, 4, "accuracy"),
+    ("yahoo", 1000, 1000, 10, "accuracy"),
+]
+
+
+@needs_folders
+@pytest.mark.parametrize(("name", "n_train", "n_validation", "num_labels", "metric"), FACTS)
+def test_development_folders(name, n_train, n_validation, num_labels, metric):
+    task = load_task(FOLDERS / name)
+    assert (len(task.train), len(task.validation), task.num_labels) == (n_train, n_validation, num_labels)
+    assert task.metric.name == metric
+
+
+@needs_folders
+def test_development_folder_with_published_overlap():
+    with pytest.warns(UserWarning, match="mpqa: 96 of 666 validation texts"):
+        assert len(load_task(FOLDERS / "mpqa").train) == 1334
+
+
+@needs_folders
+@pytest.mark.parametrize("seed", [13, 21, 42, 87, 100])
+def test_our_few_shot_sampler_matches_the_published_shape(seed):
+    published = load_task(FOLDERS / "sst-5", few_shot_split=f"16-shot-{seed}")
+    ours = load_task(FOLDERS / "sst-5").few_shot(16, seed)
+    assert sorted(ours.train.labels) == sorted(published.train.labels)
+    assert sorted(ours.validation.labels) == sorted(published.validation.labels)
+    assert ours.test.fingerprint == published.test.fingerprint
+    assert ours.name == published.name
