@@ -4,22 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
+from lab.deltas.adapter import Adapter
 from lab.deltas.additive import Additive
 from lab.deltas.bitfit import BitFit
 from lab.deltas.delta import Combined, Counts, Delta, Reparameterized
+from lab.deltas.diff_pruning import DiffPruning
 from lab.deltas.full_fine_tuning import FullFineTuning
+from lab.deltas.ia3 import IA3
 from lab.deltas.intrinsic import DID, SAID
 from lab.deltas.linear_probe import LinearProbe
 from lab.deltas.lora import LoRA
+from lab.deltas.mask import Mask
 from lab.deltas.method import DeltaMethod
+from lab.deltas.prefix import Prefix
+from lab.deltas.prefix_mass import prefix_mass
+from lab.deltas.prompt import Prompt
 from lab.deltas.selective import LastLayer, SelectiveModule
 
 METHODS: tuple[type[DeltaMethod], ...] = (
     FullFineTuning,
     LinearProbe,
+    # addition
+    Adapter,
+    Prefix,
+    Prompt,
+    IA3,
+    # specification
     BitFit,
     LastLayer,
     SelectiveModule,
+    DiffPruning,
+    Mask,
+    # reparameterisation
     LoRA,
     DID,
     SAID,
@@ -42,19 +58,26 @@ def method_from_json(config: dict[str, Any]) -> DeltaMethod:
 
 __all__ = [
     "DID",
+    "IA3",
     "METHODS",
     "SAID",
+    "Adapter",
     "Additive",
     "BitFit",
     "Combined",
     "Counts",
     "Delta",
     "DeltaMethod",
+    "DiffPruning",
     "FullFineTuning",
     "LastLayer",
     "LinearProbe",
     "LoRA",
+    "Mask",
+    "Prefix",
+    "Prompt",
     "Reparameterized",
     "SelectiveModule",
     "method_from_json",
+    "prefix_mass",
 ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
 from lab.deltas.delta import Delta
-from lab.models import PLM
+from lab.models import PLM, Graft, graft
 
 
 class Additive(Delta):
@@ -29,10 +29,19 @@ class Additive(Delta):
         self.n_added = sum(part.size for part in self.layout if part.name in plm.grafted_names)
 
     def overrides(self, phi: Tensor) -> dict[str, Tensor]:
+        return self.overrides_of(self.layout.unflatten(phi))
+
+    def overrides_of(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         parameters = self.plm.parameters
-        return {name: parameters[name] + change for name, change in self.layout.unflatten(phi).items()}
+        return {name: parameters[name] + change for name, change in parts.items()}
 
     def weight_difference(self, phi: Tensor) -> dict:
         grafted = self.plm.grafted_names
         changes = self.layout.unflatten(phi)
         return {name: change for name, change in changes.items() if change.ndim == 2 and name not in grafted}
+
+
+def grafted(plm: PLM, new: Graft, *, at_identity: bool) -> Additive:
+    """a ↦ a₀ + φ_a for every parameter a that a graft adds, on the host that carries it."""
+    host = graft(plm, new)
+    return Additive(host, host.grafts[-1].parameter_names, at_identity=at_identity)

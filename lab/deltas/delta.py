@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -68,6 +68,18 @@ class Delta(ABC):
     @abstractmethod
     def overrides(self, phi: Tensor) -> dict[str, Tensor]:
         """Parameter name -> its value under φ; only the parameters that change occur."""
+
+    def overrides_of(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The overrides that some parts of φ cause while the others stay at φ₀.
+
+        Equal to `overrides` on every parameter the given parts act on; parameters they do not act on may be absent. This
+        is what makes one block of a PLM a function of its own slice of φ; methods override it to skip the other blocks.
+
+        Args:
+            parts: part name of `layout` -> tensor of that part's shape.
+        """
+        values = self.layout.unflatten(self.phi0) | dict(parts)
+        return self.overrides(self.layout.flatten(values))
 
     @property
     def size(self) -> int:
@@ -145,13 +157,37 @@ class Delta(ABC):
 
 
 class Reparameterized(Delta):
-    """z ↦ overrides(g(z)) of another delta."""
+    """z ↦ overrides(g(z)) of another delta.
 
-    def __init__(self, inner: Delta, g: Callable[[Tensor], Tensor], z0: Tensor, *, at_identity: bool):
+    Args:
+        inner: the other delta.
+        g: smooth map R^k -> R^d.
+        z0: start.
+        at_identity: whether g(z0) is the inner delta's start at the identity.
+        layout: named parts of z; default one part "z".
+        stored_size: numbers to keep when g itself is trained and then discarded; default all of z.
+    """
+
+    def __init__(
+        self,
+        inner: Delta,
+        g: Callable[[Tensor], Tensor],
+        z0: Tensor,
+        *,
+        at_identity: bool,
+        layout: Layout | None = None,
+        stored_size: int | None = None,
+    ):
         self.inner, self.g = inner, g
         self.plm, self.phi0, self.at_identity = inner.plm, z0, at_identity
-        self.layout = Layout((Part("z", tuple(z0.shape)),))
-        self.n_added = inner.n_added
+        self.layout = Layout((Part("z", tuple(z0.shape)),)) if layout is None else layout
+        # a generator that is thrown away after training (prefix MLP) is part of the model while it trains
+        self.n_added = inner.n_added if stored_size is None else self.layout.size
+        self._stored_size = self.layout.size if stored_size is None else stored_size
+
+    @property
+    def stored_size(self) -> int:
+        return self._stored_size
 
     def overrides(self, phi: Tensor) -> dict[str, Tensor]:
         return self.inner.overrides(self.g(phi))
@@ -170,8 +206,8 @@ class Combined(Delta):
                 "different weights. Call `.on(plm)` of both methods with one loaded PLM."
             )
         self.first, self.second = first, second
-        present = {g.name for g in first.plm.grafts} if first.plm.model is second.plm.model else set()
-        missing = tuple(g for g in second.plm.grafts if g.name not in present)
+        present = {g.attach for g in first.plm.grafts}
+        missing = tuple(g for g in second.plm.grafts if g.attach not in present)
         self.plm = graft(first.plm, *missing) if missing else first.plm
         self.layout = _joined(first.layout, second.layout)
         self.phi0 = torch.cat([first.phi0, second.phi0])
@@ -188,8 +224,19 @@ class Combined(Delta):
 
     def overrides(self, phi: Tensor) -> dict[str, Tensor]:
         phi1, phi2 = self._split(phi)
-        merged = self.first.overrides(phi1)
-        for name, value in self.second.overrides(phi2).items():
+        return self._merged(self.first.overrides(phi1), self.second.overrides(phi2))
+
+    def overrides_of(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        n = len(self.first.layout)
+        second_name = dict(zip(self.layout.names[n:], self.second.layout.names, strict=True))
+        first = {name: value for name, value in parts.items() if name not in second_name}
+        second = {second_name[name]: value for name, value in parts.items() if name in second_name}
+        return self._merged(
+            self.first.overrides_of(first) if first else {}, self.second.overrides_of(second) if second else {}
+        )
+
+    def _merged(self, merged: dict[str, Tensor], others: dict[str, Tensor]) -> dict[str, Tensor]:
+        for name, value in others.items():
             merged[name] = merged[name] + (value - self.plm.parameters[name]) if name in merged else value
         return merged
 

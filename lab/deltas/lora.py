@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
 
@@ -47,26 +48,45 @@ class LoRA(DeltaMethod):
         return alpha / (sqrt(self.rank) if self.rslora else self.rank)
 
     def body(self, plm: PLM, seed: int) -> Delta:
-        return LowRankUpdate(plm, plm.matrices(self.targets), self.rank, self.scale, seed)
+        matrices = plm.matrices(self.targets)
+        ranks, scales = {m.label: self.rank for m in matrices}, {m.label: self.scale for m in matrices}
+        return LowRankUpdate(plm, matrices, ranks, scales, seed, rslora=self.rslora)
 
 
 class LowRankUpdate(Delta):
-    """φ = (A_1, B_1, A_2, B_2, …) ↦ {W_i + s·B_i·A_i}.
+    """φ = (A_1, B_1, A_2, B_2, …) ↦ {W_i + s_i·B_i·A_i}.
 
     The product s·B·A is formed (m·n·r multiplications, small beside the batch's m·n·tokens) and added once, so frozen
     and updated layers run the same code and an update at B = 0 changes no bit.
+
+    Args:
+        plm: the PLM.
+        matrices: the matrices W_i.
+        ranks: label of the matrix -> r_i.
+        scales: label of the matrix -> s_i.
+        seed: of the initial A_i.
+        rslora: whether the scales came from α/√r; only a checkpoint's configuration tells it from α/r.
     """
 
-    def __init__(self, plm: PLM, matrices: tuple[WeightMatrix, ...], rank: int, scale: float, seed: int):
-        for matrix in matrices:
-            if rank > min(matrix.shape):
-                raise ValueError(f"rank {rank} exceeds min{matrix.shape} of {matrix.label!r}; choose a smaller rank.")
-        self.plm, self.matrices, self.rank, self.scale = plm, matrices, rank, scale
+    def __init__(
+        self,
+        plm: PLM,
+        matrices: tuple[WeightMatrix, ...],
+        ranks: Mapping[str, int],
+        scales: Mapping[str, float],
+        seed: int,
+        *,
+        rslora: bool = False,
+    ):
         parts = []
         for matrix in matrices:
-            m, n = matrix.shape
+            (m, n), rank = matrix.shape, ranks[matrix.label]
+            if rank > min(m, n):
+                raise ValueError(f"rank {rank} exceeds min{matrix.shape} of {matrix.label!r}; choose a smaller rank.")
             parts.append(Part(f"{matrix.label}.lora_A", (rank, n), matrix.block))
             parts.append(Part(f"{matrix.label}.lora_B", (m, rank), matrix.block))
+        self.plm, self.matrices, self.ranks, self.scales = plm, matrices, dict(ranks), dict(scales)
+        self.rslora = rslora
         self.layout = Layout(tuple(parts))
         self.phi0 = self._initial(seed)
         self.at_identity = True
@@ -78,9 +98,9 @@ class LowRankUpdate(Delta):
         parts = {}
         for matrix in self.matrices:
             bound = 1 / sqrt(matrix.shape[1])
-            A = torch.rand(self.rank, matrix.shape[1], generator=generator, dtype=torch.float64)
+            A = torch.rand(self.ranks[matrix.label], matrix.shape[1], generator=generator, dtype=torch.float64)
             parts[f"{matrix.label}.lora_A"] = (2 * A - 1) * bound
-            parts[f"{matrix.label}.lora_B"] = torch.zeros(matrix.shape[0], self.rank, dtype=torch.float64)
+            parts[f"{matrix.label}.lora_B"] = torch.zeros(matrix.shape[0], A.shape[0], dtype=torch.float64)
         return self.layout.flatten(parts).to(dtype=self.plm.dtype, device=self.plm.device)
 
     def factors(self, phi: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
@@ -89,13 +109,17 @@ class LowRankUpdate(Delta):
         return {x.label: (parts[f"{x.label}.lora_B"], parts[f"{x.label}.lora_A"]) for x in self.matrices}
 
     def overrides(self, phi: Tensor) -> dict[str, Tensor]:
-        factors = self.factors(phi)
+        return self.overrides_of(self.layout.unflatten(phi))
+
+    def overrides_of(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         changed: dict[str, Tensor] = {}
         for matrix in self.matrices:  # several matrices may live in one parameter (GPT-2's c_attn)
-            B, A = factors[matrix.label]
+            if f"{matrix.label}.lora_B" not in parts:
+                continue
+            A, B = parts[f"{matrix.label}.lora_A"], parts[f"{matrix.label}.lora_B"]
             current = changed.get(matrix.name, self.plm.parameters[matrix.name])
-            changed[matrix.name] = matrix.added(current, self.scale * (B @ A))
+            changed[matrix.name] = matrix.added(current, self.scales[matrix.label] * (B @ A))
         return changed
 
     def weight_difference(self, phi: Tensor) -> WeightDifference:
-        return {label: LowRank(self.scale * B, A) for label, (B, A) in self.factors(phi).items()}
+        return {label: LowRank(self.scales[label] * B, A) for label, (B, A) in self.factors(phi).items()}

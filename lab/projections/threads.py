@@ -12,9 +12,12 @@ import torch
 @contextmanager
 def limited_threads() -> Iterator[None]:
     """Inside, numba runs on torch's number of threads; results do not depend on it."""
+    torch_threads = torch.get_num_threads()  # before numba starts: its OpenMP layer sets the number torch reads, too
     before = numba.get_num_threads()
-    numba.set_num_threads(max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)))
+    numba.set_num_threads(max(1, min(torch_threads, numba.config.NUMBA_NUM_THREADS)))
     try:
         yield
     finally:
         numba.set_num_threads(before)
+        if torch.get_num_threads() != torch_threads:
+            torch.set_num_threads(torch_threads)

@@ -1,0 +1,120 @@
+"""Prefix tuning (Li & Liang 2021): trained keys and values in front of every attention's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lab.deltas.additive import Additive, grafted
+from lab.deltas.delta import Delta, Reparameterized
+from lab.deltas.method import DeltaMethod
+from lab.deltas.prefixed_attention import PrefixTokens, use_prefixes
+from lab.deltas.roles import present_places
+from lab.linalg import Layout, Part
+from lab.models import PLM, Graft
+
+@dataclass(frozen=True)
+class Prefix(DeltaMethod):
+    """Attn(x; K, V) ↦ Attn(x; [P_K; K], [P_V; V]) in every attention module, cross-attention included.
+
+    Per head this is (1 − λ(x))·Attn(x; K, V) + λ(x)·Attn(x; P_K, P_V), with λ(x) the softmax mass on the prefix
+    (He et al. 2022, eq. 7; `prefix_mass` returns it). λ > 0, so there is no exact identity.
+
+    Positions: a prefix has none (no rotation, no relative bias). In decoders the text's positions start after the
+    prefix, as in Li & Liang's code and in peft; encoders and T5 keep theirs.
+
+    Attributes:
+        tokens: length of the prefix. Default 5, the source text's setting.
+        mlp: width m of the training-time reparameterisation P = W₂·tanh(W₁·E + b₁) + b₂ with E (tokens, m) (Li & Liang
+            2021, section 4.3); φ then holds E, W₁, b₁, W₂, b₂, and `counts.stored` is the prefix alone. None: the
+            prefix itself is φ.
+        init_std: standard deviation of P at φ₀ without MLP. Default 0.02, as new parameters in BERT and GPT-2.
+        label: name of the graft; give another one to put two on one PLM.
+    """
+
+    tokens: int = 5
+    mlp: int | None = None
+    init_std: float = 0.02
+    label: str = "prefix"
+
+    name = "prefix"
+    family = "addition"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tokens < 1:
+            raise ValueError(f"Prefix needs tokens >= 1; got {self.tokens}.")
+        if self.mlp is not None and self.mlp < 1:
+            raise ValueError(f"Prefix needs mlp >= 1 or None; got {self.mlp}.")
+
+    def body(self, plm: PLM, seed: int) -> Delta:
+        std = 0.0 if self.mlp else self.init_std
+        plain = prefix_delta(plm, self.tokens, self.label, std, seed)
+        return plain if self.mlp is None else _through_mlp(plain, self.tokens, self.mlp, seed)
+
+
+def prefix_delta(plm: PLM, tokens: int, label: str, std: float, seed: int) -> Additive:
+    """φ = changes of the prefix of every attention module, by depth, keys before values; P ~ N(0, std²) at φ₀."""
+    widths = attention_widths(plm)
+    base = plm.architecture.base_path(plm.model).removesuffix(".")
+
+    def attach(model: nn.Module) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for path, width in widths.items():
+            noise = std * torch.randn(2, tokens, width, generator=generator, dtype=torch.float64)
+            key, value = noise.to(dtype=plm.dtype, device=plm.device)
+            model.get_submodule(path).add_module(label, PrefixTokens(key.clone(), value.clone()))
+        use_prefixes(model)
+        if plm.architecture.kind == "decoder":
+            model.get_submodule(base).register_forward_pre_hook(_positions_after(tokens), with_kwargs=True)
+
+    return grafted(plm, Graft(label, attach), at_identity=False)
+
+
+def attention_widths(plm: PLM) -> dict[str, int]:
+    """Path of each attention module, by depth -> key-value heads · head dimension."""
+    pairs = []
+    for place, role in (("attention", "key"), ("cross_attention", "cross_key")):
+        modules = present_places(plm, (place,))
+        keys = plm.matrices((role,)) if modules else ()
+        pairs += zip(modules, keys, strict=True)
+    return {module.path: key.shape[0] for module, key in sorted(pairs, key=lambda pair: pair[0].block)}
+
+
+def _positions_after(tokens: int) -> Any:
+    """A pre-hook of a decoder's base model: the text starts at position `tokens` (later, with several prefixes)."""
+
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        positions = kwargs.get("position_ids")
+        if positions is None:
+            inputs = [x for x in (*args[:1], kwargs.get("input_ids"), kwargs.get("inputs_embeds")) if x is not None]
+            positions = torch.arange(inputs[0].shape[1], device=inputs[0].device)[None]
+        return args, {**kwargs, "position_ids": positions + tokens}
+
+    return hook
+
+
+def _through_mlp(plain: Additive, tokens: int, width: int, seed: int) -> Delta:
+    """The prefix as the output of a two-layer MLP; weights uniform on ±1/√(inputs), E standard normal, biases 0."""
+    columns = [part.shape[1] for part in plain.layout]
+    shapes = {"mlp.E": (tokens, width), "mlp.W1": (width, width), "mlp.b1": (width,)}
+    shapes |= {"mlp.W2": (sum(columns), width), "mlp.b2": (sum(columns),)}
+    layout = Layout(tuple(Part(name, shape) for name, shape in shapes.items()))
+    generator = torch.Generator().manual_seed(seed)
+    start = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
+    start["mlp.E"].normal_(generator=generator)
+    for name in ("mlp.W1", "mlp.W2"):
+        start[name].uniform_(-1 / sqrt(width), 1 / sqrt(width), generator=generator)
+
+    def generate(z: Tensor) -> Tensor:
+        p = layout.unflatten(z)
+        hidden = torch.tanh(p["mlp.E"] @ p["mlp.W1"].mT + p["mlp.b1"])
+        prefix = hidden @ p["mlp.W2"].mT + p["mlp.b2"]  # (tokens, keys and values of all attention modules)
+        return torch.cat([piece.reshape(-1) for piece in prefix.split(columns, dim=-1)])
+
+    z0 = layout.flatten(start).to(dtype=plain.plm.dtype, device=plain.plm.device)
+    return Reparameterized(plain, generate, z0, at_identity=False, layout=layout, stored_size=plain.size)

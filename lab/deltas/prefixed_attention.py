@@ -1,0 +1,98 @@
+"""Attention with trained keys and values in front of the computed ones, for every family that uses transformers' interface.
+
+transformers looks the attention function up by the name in `config._attn_implementation`. A host with prefixes has its own
+name there ("deltalab_eager_prefix", "sdpa_prefix"); the function prepends what it finds in the calling module and
+delegates. The name needs its mask function registered too, else transformers passes no causal mask at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from lab.models.attention import EAGER, additive_mask, eager_attention
+
+_SUFFIX = "_prefix"
+
+
+class PrefixTokens(nn.Module):
+    """Keys and values (tokens, key-value heads · head dimension) of one attention module."""
+
+    def __init__(self, key: Tensor, value: Tensor):
+        super().__init__()
+        self.key = nn.Parameter(key)
+        self.value = nn.Parameter(value)
+
+
+def prefixes_of(attention: nn.Module) -> list[PrefixTokens]:
+    """The prefixes grafted on an attention module, in the order of its columns."""
+    return [child for child in attention.children() if isinstance(child, PrefixTokens)]
+
+
+def use_prefixes(model: nn.Module, *, eager: bool = False) -> None:
+    """Let the attention modules of a structural copy see their prefixes; `eager` also makes them return their weights.
+
+    Raises:
+        ValueError: the model uses an attention implementation other than those of `lab.models`.
+    """
+    configs = {id(c): c for m in model.modules() for c in vars(m).values() if isinstance(c, PreTrainedConfig)}
+    for config in configs.values():
+        original = EAGER if eager else str(config._attn_implementation).removesuffix(_SUFFIX)
+        if original not in _ATTENTION:
+            raise ValueError(
+                f"prefixes need attention {EAGER!r} or 'sdpa'; this model uses {original!r}. Load it with "
+                'load_plm(…, attention="eager") or attention="sdpa".'
+            )
+        AttentionInterface.register(original + _SUFFIX, _prefixed(_ATTENTION[original]))
+        AttentionMaskInterface.register(original + _SUFFIX, _MASK[original])
+        config._attn_implementation = original + _SUFFIX
+
+
+def _prefixed(attend: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tuple[Tensor, Any]]:
+    def attention(
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+    ) -> tuple[Tensor, Any]:
+        found = prefixes_of(module)
+        if found:
+            n_tokens = sum(prefix.key.shape[0] for prefix in found)
+            key = torch.cat([*(_by_head(prefix.key, key) for prefix in found), key], dim=-2)
+            value = torch.cat([*(_by_head(prefix.value, value) for prefix in found), value], dim=-2)
+            attention_mask = _widened(attention_mask, n_tokens)
+            if kwargs.get("position_bias") is not None:  # T5: a prefix has no position, its bias is 0
+                kwargs["position_bias"] = _widened(kwargs["position_bias"], n_tokens)
+        return attend(module, query, key, value, attention_mask, **kwargs)
+
+    return attention
+
+
+def _by_head(tokens: Tensor, like: Tensor) -> Tensor:
+    """(tokens, heads · head_dim) -> (batch, heads, tokens, head_dim), with `like`'s batch and heads (GQA: its groups)."""
+    batch, heads, _, head_dim = like.shape
+    split = tokens.reshape(tokens.shape[0], heads, head_dim).transpose(0, 1)
+    return split.to(like.dtype).expand(batch, heads, tokens.shape[0], head_dim)
+
+
+def _widened(mask: Tensor | None, n_tokens: int) -> Tensor | None:
+    """A mask or bias (…, q, k) with n more columns in front that leave the scores as they are."""
+    if mask is None:
+        return None
+    return nn.functional.pad(mask, (n_tokens, 0), value=mask.dtype == torch.bool)
+
+
+def _explicit_sdpa_mask(*args: Any, **kwargs: Any) -> Tensor | None:
+    """transformers' SDPA mask, but a causal mask is always built: with a prefix the kernel's own would be shifted."""
+    kwargs["allow_is_causal_skip"] = False
+    return sdpa_mask(*args, **kwargs)
+
+
+_ATTENTION: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {EAGER: eager_attention, "sdpa": sdpa_attention_forward}
+)
+_MASK: Mapping[str, Callable[..., Any]] = MappingProxyType({EAGER: additive_mask, "sdpa": _explicit_sdpa_mask})

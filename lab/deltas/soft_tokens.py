@@ -1,0 +1,96 @@
+"""Soft tokens in front of the text: how they enter each family's base model, and how its output hides them again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Placement = Literal["front", "after-first"]
+_SEQUENCES = ("input_ids", "inputs_embeds", "attention_mask", "token_type_ids", "position_ids")
+
+
+class SoftTokens(nn.Module):
+    """The trained embeddings (tokens, hidden)."""
+
+    def __init__(self, tokens: Tensor):
+        super().__init__()
+        self.tokens = nn.Parameter(tokens)
+
+
+@dataclass(frozen=True)
+class Insertion:
+    """Hooks that insert the soft tokens of the child `label` into what a stack receives.
+
+    Attributes:
+        label: name of the child module that holds the soft tokens.
+        placement: before the first token, or right after it.
+        limit: positions the model has (learned absolute positions); None: no limit.
+    """
+
+    label: str
+    placement: Placement
+    limit: int | None
+
+    def inputs(self, stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        """Pre-hook of an encoder or decoder stack: embeds the ids, inserts the soft tokens, widens mask and types.
+
+        Raises:
+            ValueError: the mask is not 2-D, or the sequence gets longer than the model's positions.
+        """
+        given = {**dict(zip(("input_ids", "attention_mask"), args, strict=False)), **kwargs}
+        given = {name: value for name, value in given.items() if value is not None or name not in _SEQUENCES}
+        embeds = given.pop("inputs_embeds", None)
+        ids = given.pop("input_ids", None)
+        if embeds is None:
+            embeds = stack.get_input_embeddings()(ids)
+        tokens = stack.get_submodule(self.label).tokens.to(embeds.dtype)
+        n, length = tokens.shape[0], embeds.shape[1] + tokens.shape[0]
+        if self.limit is not None and length > self.limit:
+            raise ValueError(
+                f"{n} soft tokens and {embeds.shape[1]} tokens of text exceed this model's {self.limit} positions; "
+                "shorten the text (max_length) or the prompt (tokens)."
+            )
+        given["inputs_embeds"] = self._inserted(embeds, tokens.expand(embeds.shape[0], *tokens.shape))
+        if "attention_mask" in given:
+            given["attention_mask"] = self._widened_mask(given["attention_mask"], n)
+        if "token_type_ids" in given:
+            types = given["token_type_ids"]
+            given["token_type_ids"] = self._inserted(types, types[:, :1].expand(-1, n))
+        if "position_ids" in given:  # the soft tokens take the next n positions, and what follows moves on
+            positions = given["position_ids"]
+            first = positions[:, :1] + (self.placement == "after-first")
+            inserted = self._inserted(positions, first + torch.arange(n, device=positions.device))
+            moved = torch.arange(length, device=positions.device) >= self._start + n
+            given["position_ids"] = inserted + n * moved
+        return (), given
+
+    def output(self, _stack: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
+        """Forward hook of a base model: takes the soft tokens' states out, so a head counts positions of the text."""
+        states = output.last_hidden_state
+        n = _stack.get_submodule(self.label).tokens.shape[0]
+        output.last_hidden_state = torch.cat([states[:, : self._start], states[:, self._start + n :]], dim=1)
+        return output
+
+    def cross_attention(
+        self, decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], n: int
+    ) -> tuple[tuple, dict[str, Any]]:
+        """Pre-hook of T5's decoder: its mask over the encoder's states grows by the n soft tokens."""
+        mask = kwargs.get("encoder_attention_mask")
+        if mask is not None:
+            kwargs = {**kwargs, "encoder_attention_mask": self._widened_mask(mask, n)}
+        return args, kwargs
+
+    @property
+    def _start(self) -> int:
+        return 0 if self.placement == "front" else 1
+
+    def _inserted(self, sequence: Tensor, new: Tensor) -> Tensor:
+        return torch.cat([sequence[:, : self._start], new, sequence[:, self._start :]], dim=1)
+
+    def _widened_mask(self, mask: Tensor, n: int) -> Tensor:
+        if mask.ndim != 2:
+            raise ValueError(f"soft tokens need a 2-D attention mask (batch, seq); got shape {tuple(mask.shape)}.")
+        return self._inserted(mask, mask.new_ones(mask.shape[0], n))

@@ -1,0 +1,43 @@
+"""θ_n ↦ φ_n: parameters replaced by coordinates of φ itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from lab.deltas.delta import Delta, WeightDifference
+from lab.models import PLM
+
+
+class Values(Delta):
+    """φ ↦ {n: φ_n for the chosen names}, φ₀ = their values on the host.
+
+    The form of deltas read from a checkpoint: what was stored comes back bit for bit, where `Additive` would round.
+
+    Args:
+        plm: the host.
+        names: native or grafted parameters.
+        at_identity: whether the host at φ₀ has the PLM's own logits.
+    """
+
+    def __init__(self, plm: PLM, names: Iterable[str], *, at_identity: bool = True):
+        self.plm = plm
+        self.layout = plm.layout_of(names)
+        self.phi0 = self.layout.flatten({name: plm.parameters[name] for name in self.layout.names}).detach()
+        self.phi0 = self.phi0.to(dtype=plm.dtype, device=plm.device)
+        self.at_identity = at_identity
+        self.head_size = sum(part.size for part in self.layout if part.name in plm.new_names)
+        self.n_added = sum(part.size for part in self.layout if part.name in plm.grafted_names)
+
+    def overrides(self, phi: Tensor) -> dict[str, Tensor]:
+        return self.layout.unflatten(phi)
+
+    def overrides_of(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return dict(parts)
+
+    def weight_difference(self, phi: Tensor) -> WeightDifference:
+        native, grafted = self.plm.parameters, self.plm.grafted_names
+        values: dict[str, torch.Tensor] = self.layout.unflatten(phi)
+        return {n: value - native[n] for n, value in values.items() if value.ndim == 2 and n not in grafted}
