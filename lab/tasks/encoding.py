@@ -21,7 +21,7 @@ ROUND_TO = 8
 """Widths are multiples of this, so that shapes repeat (tensor cores also want multiples of 8)."""
 
 POOL = 50
-"""Batches per pool that is sorted by length; transformers' `LengthGroupedSampler` takes 50 as well."""
+"""Batches per pool that is sorted by length; transformers' length-grouped sampler takes at most 50 too."""
 
 
 class Encoder(Protocol):

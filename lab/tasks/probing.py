@@ -22,7 +22,7 @@ N_TRAIN, N_VALIDATION = 4000, 1000
 """Most examples per side; enough for a MiniLM to learn each of the tasks, small enough for two cores."""
 
 LENGTH_BINS = ((5, 8), (9, 12), (13, 16), (17, 20), (21, 25), (26, 28))
-"""Words per sentence, both ends included: the bins of SentEval's sentence-length task (Conneau et al. 2018, §2)."""
+"""Words per sentence, both ends included: the bins of SentEval's sentence-length task (Conneau et al. 2018)."""
 
 _PARAGRAPH = re.compile(r"\n+")
 _SENTENCE_END = re.compile(r"(?<=[a-z0-9][.!?])\s+(?=[A-Z])")

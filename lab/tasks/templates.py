@@ -1,8 +1,12 @@
-"""Manual templates and label words of the known tasks, for prompt-based fine-tuning with a language-model head."""
+"""Manual templates and label words of the known tasks, for prompt-based fine-tuning with a language-model head.
+
+LM-BFF's, with one deviation: its code also drops the full stop of a first sentence before "?" and begins the second one
+with a small letter; here sentences stay as they are.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lab.tasks.known import SENTIMENT, known
 from lab.tasks.task import Task
@@ -24,10 +28,12 @@ class ManualTemplate:
 
 
 LM_BFF = "Gao, Fisch, Chen 2021 (LM-BFF), table 1"
+AFTER_LM_BFF = "after LM-BFF: its template of the sentiment tasks"
 OURS = "this laboratory: the label names themselves"
 
 SENTENCE_SENTIMENT = ManualTemplate("{sentence} It was {mask}.", ("terrible", "great"), LM_BFF)
 FIVE_GRADES = ManualTemplate("{sentence} It was {mask}.", ("terrible", "bad", "okay", "good", "great"), LM_BFF)
+THREE_GRADES = ManualTemplate("{sentence} It was {mask}.", ("terrible", "okay", "great"), AFTER_LM_BFF)
 TWO_WAY_INFERENCE = ManualTemplate("{sentence1} ? {mask} , {sentence2}", ("Yes", "No"), LM_BFF)
 THREE_WAY_INFERENCE = ManualTemplate("{sentence1} ? {mask} , {sentence2}", ("Yes", "Maybe", "No"), LM_BFF)
 PARAPHRASE = ManualTemplate("{sentence1} {mask} , {sentence2}", ("No", "Yes"), LM_BFF)
@@ -37,11 +43,11 @@ TEMPLATES: tuple[tuple[str, ManualTemplate], ...] = (
     ("mr", SENTENCE_SENTIMENT),
     ("cr", SENTENCE_SENTIMENT),
     ("mpqa", SENTENCE_SENTIMENT),
-    ("imdb", SENTENCE_SENTIMENT),
-    ("rotten-tomatoes", SENTENCE_SENTIMENT),
+    ("imdb", replace(SENTENCE_SENTIMENT, source=AFTER_LM_BFF)),
+    ("rotten-tomatoes", SENTENCE_SENTIMENT),  # the same data as mr
     ("sst-5", FIVE_GRADES),
-    ("amazon-5", FIVE_GRADES),
-    ("drug-reviews", ManualTemplate("{sentence} It was {mask}.", ("terrible", "okay", "great"), LM_BFF)),
+    ("amazon-5", replace(FIVE_GRADES, source=AFTER_LM_BFF)),
+    ("drug-reviews", THREE_GRADES),
     ("subj", ManualTemplate("{sentence} This is {mask}.", ("subjective", "objective"), LM_BFF)),
     ("cola", ManualTemplate("{sentence} This is {mask}.", ("incorrect", "correct"), LM_BFF)),
     ("mnli", THREE_WAY_INFERENCE),
@@ -70,7 +76,7 @@ def manual_template(task: Task) -> ManualTemplate:
     if found is not None and len(found.words) == n_words:
         return found
     if task.labels == SENTIMENT:
-        return SENTENCE_SENTIMENT
+        return replace(SENTENCE_SENTIMENT, source=AFTER_LM_BFF)
     if task.kind == "regression" or not all(label.isalpha() for label in task.labels):
         raise ValueError(
             f"no label words are known for {task.name} with the classes {task.labels}; "
