@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from numbers import Number
 
+import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator as ScipyOperator
 from torch import Tensor
@@ -91,6 +92,7 @@ class LinearOperator(ABC):
         def wrap(operator: LinearOperator):
             def product(x):
                 with torch.no_grad():
+                    x = np.array(x, order="C")  # a copy: torch takes neither read-only nor reversed arrays
                     columns = torch.as_tensor(x, dtype=self.dtype, device=self.device)
                     return (operator @ columns).cpu().numpy()
 
@@ -159,6 +161,8 @@ class Diagonal(LinearOperator):
     """diag(d) for d of shape (n,)."""
 
     def __init__(self, diagonal: Tensor):
+        if diagonal.ndim != 1:
+            raise ValueError(f"Diagonal needs a vector (n,); got shape {tuple(diagonal.shape)}.")
         self.diagonal = diagonal
         self.shape = (diagonal.shape[0], diagonal.shape[0])
         self.dtype, self.device = diagonal.dtype, diagonal.device
@@ -255,7 +259,7 @@ class Sliced(LinearOperator):
 
 
 def _index(indices: tuple[int, int, int], device: torch.device) -> Tensor:
-    return torch.arange(*indices, device=device)
+    return torch.tensor(range(*indices), dtype=torch.int64, device=device)  # arange refuses an empty range
 
 
 def _scatter(X: Tensor, indices: tuple[int, int, int], length: int) -> Tensor:
