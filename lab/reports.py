@@ -9,9 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from lab.runs import DamagedRecord, Manifest, Record, Records, flattened, key
-
-SHOWN_KEY = 12  # digits; enough to tell a hundred thousand records apart
+from lab.runs import SHOWN_KEY, DamagedRecord, Manifest, Record, Records, flattened, key, settings
 
 
 def metrics_text(records: Sequence[Record]) -> str:
@@ -56,14 +54,14 @@ def runs_table(runs: Records, experiment: str | None = None) -> Table:
     title = f"{len(whole)} runs" + (f", {len(damaged)} damaged" if damaged else "")
     table = Table("key", "experiment", "started", "seconds", "job", title=title, title_justify="left")
     for manifest in sorted(whole, key=lambda m: str(m.provenance.get("started", ""))):
-        config, provenance = flattened(manifest.job.config), manifest.provenance
+        provenance = manifest.provenance
         seconds = provenance.get("seconds")
         table.add_row(
             manifest.key[:SHOWN_KEY],
             manifest.job.experiment,
             str(provenance.get("started", ""))[:16].replace("T", " "),
             "" if seconds is None else f"{seconds:.1f}",
-            Text(" ".join(f"{name}={value}" for name, value in config.items() if value is not None)),
+            Text(settings(manifest.job)),
         )
     for name, damage in damaged:
         table.add_row(name[:SHOWN_KEY], "damaged", "", "", Text(str(damage), style="red"))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lab.runs import Job, Record, Store, key
+from lab.runs import Job, Record, Store, described
 
 Measure = Callable[[Job, Store], Record]
 
@@ -41,9 +41,9 @@ class Failure:
     error: Exception
 
     def __str__(self) -> str:
-        return (
-            f"{self.job.experiment} {key(self.job)[:12]} {self.job.config}: {type(self.error).__name__}: {self.error}"
-        )
+        if isinstance(self.error, RunsFailed):  # the cause is a child's; say it once
+            return "\n".join(str(failure) for failure in self.error.failures)
+        return f"{described(self.job)}: {type(self.error).__name__}: {self.error}"
 
 
 class RunsFailed(Exception):
@@ -56,6 +56,13 @@ class RunsFailed(Exception):
         listed = "\n".join(f"  {failure}" for failure in self.failures)
         super().__init__(f"{len(self.failures)} of {total} failed, {done} done and stored:\n{listed}")
         self.__cause__ = self.failures[0].error
+
+    def __reduce__(self) -> tuple[object, ...]:  # an engine of processes sends a nested one back to its parent
+        return _runs_failed, (self.failures, self.done, self.total)
+
+
+def _runs_failed(failures: Sequence[Failure], done: int, total: int) -> RunsFailed:
+    return RunsFailed(failures, done=done, total=total)
 
 
 class Interrupted(KeyboardInterrupt):

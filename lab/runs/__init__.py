@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lab.runs.errors import DamagedRecord, StoreError, StoreFull, UnknownRecord
 from lab.runs.folder import Manifest
-from lab.runs.job import Job, canonical, flattened, key
+from lab.runs.job import SHOWN_KEY, Job, canonical, described, flattened, key, settings
 from lab.runs.places import everything, user_store
 from lab.runs.provenance import environment, observe
 from lab.runs.record import Record
@@ -13,6 +13,7 @@ from lab.runs.store import Overlay, Records, Store
 from lab.runs.table import tabulate
 
 __all__ = [
+    "SHOWN_KEY",
     "DamagedRecord",
     "Job",
     "Manifest",
@@ -24,11 +25,13 @@ __all__ = [
     "StoreFull",
     "UnknownRecord",
     "canonical",
+    "described",
     "environment",
     "everything",
     "flattened",
     "key",
     "observe",
+    "settings",
     "table_with",
     "tabulate",
     "user_store",

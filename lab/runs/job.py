@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+SHOWN_KEY = 12
+"""Digits of a key that people are shown: enough to tell a hundred thousand records apart."""
+
 EXPERIMENT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 
@@ -80,6 +83,21 @@ def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
                 raise ValueError(f"two entries of the config are called {column!r} when flattened; rename one")
             columns[column] = item
     return columns
+
+
+def described(job: Job) -> str:
+    """A job in one line for a person: experiment, the beginning of its key, and what it sets.
+
+    Example:
+        >>> described(Job("toy", {"d": 10, "lr": None, "method": {"name": "LoRA"}}))
+        'toy aee0ebe89cf2: d=10 method.name=LoRA'
+    """
+    return f"{job.experiment} {key(job)[:SHOWN_KEY]}: {settings(job)}"
+
+
+def settings(job: Job) -> str:
+    """What a job sets, as ``name=value``; options that are None are left out."""
+    return " ".join(f"{name}={value}" for name, value in flattened(job.config).items() if value is not None)
 
 
 def _plain(value: Any, where: str) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lab.execution import Local
-from lab.runs import Job, Record, Store
+from lab.runs import Job, Record, Store, environment
 
 
 def jobs(count: int) -> list[Job]:
@@ -40,6 +40,7 @@ def logged(log: str):
 
 if __name__ == "__main__":
     store_path, job_count, log_path = sys.argv[1:]
+    environment()  # asks git once, before the forks
     for _ in sys.stdin:
         child = os.fork()
         if child == 0:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 
 import pytest
 from rich.console import Console
@@ -66,7 +67,7 @@ def test_a_failing_job_does_not_lose_the_others(store):
         Local(store, progress=False).run(jobs(5), Counting(1, 3))
     assert [failure.job.config["i"] for failure in caught.value.failures] == [1, 3]
     assert "toy " in str(caught.value)
-    assert "{'i': 3}: ZeroDivisionError: no 3" in str(caught.value)
+    assert "i=3: ZeroDivisionError: no 3" in str(caught.value)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert caught.value.__cause__.__traceback__ is not None
     assert len(store.keys()) == 3
@@ -137,8 +138,10 @@ def test_a_failing_child_names_itself_in_the_failure_of_its_parent(store):
         Local(store, progress=False).run(jobs(2), Counting(1))
         return Record(job, {})
 
-    with pytest.raises(RunsFailed, match=r"RunsFailed: 1 of 2 failed.*\n.*ZeroDivisionError: no 1"):
+    with pytest.raises(RunsFailed, match=r"1 of 1 failed, .*\n  toy \w+: i=1: ZeroDivisionError: no 1") as caught:
         Local(store, progress=False).run([Job("parent", {})], parent)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.done, again.total) == (str(caught.value), 0, 1)
     assert store.has(jobs(1)[0])
 
 
