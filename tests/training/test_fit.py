@@ -24,7 +24,7 @@ def task(tmp_path_factory):
     rows = ["text,label"]
     for i in range(120):
         order = torch.randperm(len(words), generator=generator)[: 3 + i % 5].tolist()
-        rows.append(" ".join([words[j] for j in order] + ["good" if i % 2 else "bad"]) + f",{i % 2}")
+        rows.append(" ".join(["it was", "good" if i % 2 else "bad", *(words[j] for j in order)]) + f",{i % 2}")
     path = tmp_path_factory.mktemp("task") / "words.csv"
     path.write_text("\n".join(rows))
     return load_task(str(path))
@@ -39,11 +39,11 @@ def test_training_learns_and_leaves_the_plm_alone(plm, encoded):
     before = {name: p.clone() for name, p in plm.parameters.items()}
     delta = FullFineTuning().on(plm)
     start_loss, _ = evaluate(delta, encoded, delta.phi0, "train")
-    result = fit(delta, encoded, steps=30, lr=1e-2, batch_size=16, evaluate_every=10)
+    result = fit(delta, encoded, steps=60, lr=1e-2, batch_size=16, evaluate_every=20)
     assert result.status == "finished"
     assert result.history[-2]["split"] == "train"
     assert result.history[-2]["loss"] < 0.5 * start_loss
-    assert [row["step"] for row in result.history if row["split"] == "validation"] == [10, 20, 30]
+    assert [row["step"] for row in result.history if row["split"] == "validation"] == [20, 40, 60]
     assert all(torch.equal(p, before[name]) for name, p in plm.parameters.items())
 
 
