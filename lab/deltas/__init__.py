@@ -16,6 +16,7 @@ from lab.deltas.linear_probe import LinearProbe
 from lab.deltas.lora import LoRA
 from lab.deltas.mask import Mask
 from lab.deltas.method import DeltaMethod
+from lab.deltas.peft import PeftMethod, from_peft, load_adapter, save_adapter
 from lab.deltas.prefix import Prefix
 from lab.deltas.prefix_mass import prefix_mass
 from lab.deltas.prompt import Prompt
@@ -48,7 +49,8 @@ def method_from_json(config: dict[str, Any]) -> DeltaMethod:
     Raises:
         ValueError: unknown method name or hyperparameter.
     """
-    by_name = {method.name: method for method in METHODS}
+    methods: tuple[type[DeltaMethod], ...] = (*METHODS, PeftMethod)
+    by_name = {method.name: method for method in methods}
     values = dict(config)
     name = values.pop("method", None)
     if name not in by_name:
@@ -74,10 +76,14 @@ __all__ = [
     "LinearProbe",
     "LoRA",
     "Mask",
+    "PeftMethod",
     "Prefix",
     "Prompt",
     "Reparameterized",
     "SelectiveModule",
+    "from_peft",
+    "load_adapter",
     "method_from_json",
     "prefix_mass",
+    "save_adapter",
 ]

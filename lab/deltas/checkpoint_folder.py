@@ -1,4 +1,4 @@
-"""A peft checkpoint on disk: `adapter_config.json` and `adapter_model.safetensors`, read with suspicion, written whole."""
+"""A peft checkpoint on disk (`adapter_config.json`, `adapter_model.safetensors`): read warily, written whole."""
 
 from __future__ import annotations
 

@@ -72,8 +72,9 @@ class Delta(ABC):
     def overrides_of(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The overrides that some parts of φ cause while the others stay at φ₀.
 
-        Equal to `overrides` on every parameter the given parts act on; parameters they do not act on may be absent. This
-        is what makes one block of a PLM a function of its own slice of φ; methods override it to skip the other blocks.
+        Equal to `overrides` on every parameter the given parts act on; parameters they do not act on may be absent.
+        This is what makes one block of a PLM a function of its own slice of φ; methods override it to skip the other
+        blocks.
 
         Args:
             parts: part name of `layout` -> tensor of that part's shape.

@@ -22,8 +22,8 @@ Side = Literal["rows", "columns"]
 class IA3(DeltaMethod):
     """k ↦ l_k ⊙ k, v ↦ l_v ⊙ v, x ↦ l_ff ⊙ x before the down projection; l = 1 at φ₀ (Liu et al. 2022, section 3.3).
 
-    As a change of weights: W_k ↦ diag(l_k)·W_k, b_k ↦ l_k ⊙ b_k, likewise v, and W_down ↦ W_down·diag(l_ff). φ holds the
-    vectors themselves, so φ₀ = 1, and d = d_k + d_v + d_ff per block (plus d_k + d_v per cross-attention).
+    As a change of weights: W_k ↦ diag(l_k)·W_k, b_k ↦ l_k ⊙ b_k, likewise v, and W_down ↦ W_down·diag(l_ff). φ holds
+    the vectors themselves, so φ₀ = 1, and d = d_k + d_v + d_ff per block (plus d_k + d_v per cross-attention).
 
     Attributes:
         outputs: roles whose outputs are scaled. Default keys and values, of cross-attention too, as there.

@@ -62,9 +62,7 @@ class Masked(Delta):
         scores = torch.full((self.layout.size,), method.initial_score, dtype=torch.float64)
         if method.sparsity is not None:
             generator = torch.Generator().manual_seed(seed)
-            scores += method.threshold * (
-                2 * torch.rand(scores.shape, generator=generator, dtype=torch.float64) - 1
-            )
+            scores += method.threshold * (2 * torch.rand(scores.shape, generator=generator, dtype=torch.float64) - 1)
         self.phi0 = scores.to(dtype=plm.dtype, device=plm.device)
         self.at_identity = not method.sparsity
 

@@ -64,7 +64,8 @@ class DeltaMethod(ABC):
         unknown = sorted(set(values) - known)
         if unknown:
             raise ValueError(f"{cls.__name__} has no hyperparameter {unknown}; it has {sorted(known)}.")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**arguments)
 
 
 def head_names(plm: PLM) -> tuple[str, ...]:

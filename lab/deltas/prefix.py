@@ -15,7 +15,8 @@ from lab.deltas.method import DeltaMethod
 from lab.deltas.prefixed_attention import PrefixTokens, use_prefixes
 from lab.deltas.roles import present_places
 from lab.linalg import Layout, Part
-from lab.models import PLM, Graft
+from lab.models import PLM, Graft, Place, WeightMatrix
+
 
 @dataclass(frozen=True)
 class Prefix(DeltaMethod):
@@ -77,7 +78,7 @@ def prefix_delta(plm: PLM, tokens: int, label: str, std: float, seed: int) -> Ad
 
 def attention_widths(plm: PLM) -> dict[str, int]:
     """Path of each attention module, by depth -> key-value heads · head dimension."""
-    pairs = []
+    pairs: list[tuple[Place, WeightMatrix]] = []
     for place, role in (("attention", "key"), ("cross_attention", "cross_key")):
         modules = present_places(plm, (place,))
         keys = plm.matrices((role,)) if modules else ()
@@ -88,7 +89,9 @@ def attention_widths(plm: PLM) -> dict[str, int]:
 def _positions_after(tokens: int) -> Any:
     """A pre-hook of a decoder's base model: the text starts at position `tokens` (later, with several prefixes)."""
 
-    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def hook(
+        _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         positions = kwargs.get("position_ids")
         if positions is None:
             inputs = [x for x in (*args[:1], kwargs.get("input_ids"), kwargs.get("inputs_embeds")) if x is not None]

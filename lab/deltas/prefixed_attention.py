@@ -1,7 +1,7 @@
-"""Attention with trained keys and values in front of the computed ones, for every family that uses transformers' interface.
+"""Attention with trained keys and values in front of the computed ones, through transformers' attention interface.
 
-transformers looks the attention function up by the name in `config._attn_implementation`. A host with prefixes has its own
-name there ("deltalab_eager_prefix", "sdpa_prefix"); the function prepends what it finds in the calling module and
+transformers looks the attention function up by the name in `config._attn_implementation`. A host with prefixes has its
+own name there ("deltalab_eager_prefix", "sdpa_prefix"); the function prepends what it finds in the calling module and
 delegates. The name needs its mask function registered too, else transformers passes no causal mask at all.
 """
 
@@ -73,7 +73,7 @@ def _prefixed(attend: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tuple[
 
 
 def _by_head(tokens: Tensor, like: Tensor) -> Tensor:
-    """(tokens, heads · head_dim) -> (batch, heads, tokens, head_dim), with `like`'s batch and heads (GQA: its groups)."""
+    """(tokens, heads · head_dim) -> (batch, heads, tokens, head_dim), with `like`'s batch and (GQA: fewer) heads."""
     batch, heads, _, head_dim = like.shape
     split = tokens.reshape(tokens.shape[0], heads, head_dim).transpose(0, 1)
     return split.to(like.dtype).expand(batch, heads, tokens.shape[0], head_dim)

@@ -34,7 +34,7 @@ class Insertion:
     placement: Placement
     limit: int | None
 
-    def inputs(self, stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    def inputs(self, stack: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         """Pre-hook of an encoder or decoder stack: embeds the ids, inserts the soft tokens, widens mask and types.
 
         Raises:
@@ -46,7 +46,7 @@ class Insertion:
         ids = given.pop("input_ids", None)
         if embeds is None:
             embeds = stack.get_input_embeddings()(ids)
-        tokens = stack.get_submodule(self.label).tokens.to(embeds.dtype)
+        tokens = _tokens(stack, self.label).to(embeds.dtype)
         n, length = tokens.shape[0], embeds.shape[1] + tokens.shape[0]
         if self.limit is not None and length > self.limit:
             raise ValueError(
@@ -67,10 +67,10 @@ class Insertion:
             given["position_ids"] = inserted + n * moved
         return (), given
 
-    def output(self, _stack: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
+    def output(self, stack: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
         """Forward hook of a base model: takes the soft tokens' states out, so a head counts positions of the text."""
         states = output.last_hidden_state
-        n = _stack.get_submodule(self.label).tokens.shape[0]
+        n = _tokens(stack, self.label).shape[0]
         output.last_hidden_state = torch.cat([states[:, : self._start], states[:, self._start + n :]], dim=1)
         return output
 
@@ -94,3 +94,8 @@ class Insertion:
         if mask.ndim != 2:
             raise ValueError(f"soft tokens need a 2-D attention mask (batch, seq); got shape {tuple(mask.shape)}.")
         return self._inserted(mask, mask.new_ones(mask.shape[0], n))
+
+
+def _tokens(stack: nn.Module, label: str) -> Tensor:
+    child: Any = stack.get_submodule(label)
+    return child.tokens
