@@ -11,7 +11,7 @@ from lab.linalg.draws import Seed, generator_of, require_positive
 def principal_angles(U: Tensor, V: Tensor) -> Tensor:
     """Angles 0 ≤ θ_1 ≤ … ≤ θ_q ≤ π/2 between span U and span V, q = min of the dimensions.
 
-    cos θ are the singular values of Q_UᵀQ_V (Björck & Golub 1973); an angle below √eps is lost there, because the cosine
+    cos θ are the singular values of Q_UᵀQ_V (Björck & Golub 1973); an angle below √eps is lost there, as its cosine
     is 1 to rounding. So angles under π/4 come from their sines, the singular values of (I − Q_U Q_Uᵀ) Q_V (Knyazev &
     Argentati 2002, algorithm 3.1).
 

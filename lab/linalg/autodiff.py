@@ -123,7 +123,8 @@ class Hessian(LinearOperator):
     def _matmat(self, X: Tensor) -> Tensor:
         return linear_map(self._columns, self._columns, X)
 
-    _rmatmat = _matmat
+    def _rmatmat(self, Y: Tensor) -> Tensor:
+        return self._matmat(Y)
 
 
 def _checked_point(x: Tensor, chunk_size: int | None, owner: str) -> Tensor:
@@ -163,14 +164,15 @@ def _require_deterministic(f: Function, x: Tensor, value: Tensor) -> None:
 
 def _forward(f: Function, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     try:
-        return jvp(f, (x,), (v,))
+        value, tangent = jvp(f, (x,), (v,))  # type: ignore[misc]  # two values without has_aux
     except NotImplementedError as error:
         if "forward" not in str(error):
             raise
         raise RuntimeError(
-            "an operation inside f has no forward-mode derivative (scaled dot-product attention on the CPU is the usual "
-            'one). Load the model with load_plm(..., attention="eager"); training may keep "sdpa".'
+            "an operation inside f has no forward-mode derivative (the usual one: scaled dot-product attention on the "
+            'CPU). Load the model with load_plm(..., attention="eager"); training may keep "sdpa".'
         ) from error
+    return value, tangent
 
 
 def _by_columns(product: Function, X: Tensor, n_rows: int, chunk_size: int | None) -> Tensor:

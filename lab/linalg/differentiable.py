@@ -7,6 +7,7 @@ chunk by chunk). The derivative of a linear map is the map itself, so one Functi
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,20 +21,22 @@ class _LinearMap(torch.autograd.Function):
         return product(X)
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.product, ctx.adjoint = inputs[:2]
 
     @staticmethod
-    def backward(ctx, G: Tensor):  # type: ignore[override]
+    def backward(ctx: Any, G: Tensor) -> tuple[None, None, Tensor]:  # type: ignore[override]
         return None, None, _LinearMap.apply(ctx.adjoint, ctx.product, G)
 
     @staticmethod
-    def jvp(ctx, _product, _adjoint, tangent: Tensor) -> Tensor:  # type: ignore[override]
+    def jvp(ctx: Any, _product: None, _adjoint: None, tangent: Tensor) -> Tensor:  # type: ignore[override]
         return _LinearMap.apply(ctx.product, ctx.adjoint, tangent)
 
     @staticmethod
-    def vmap(info, in_dims, product: Product, adjoint: Product, X: Tensor):  # type: ignore[override]
-        batched = X.movedim(in_dims[2], 1)  # (n, batch, k): the batch becomes more columns
+    def vmap(  # type: ignore[override]
+        info: Any, in_dims: tuple[int | None, ...], product: Product, adjoint: Product, X: Tensor
+    ) -> tuple[Tensor, int]:
+        batched = X.movedim(in_dims[2] or 0, 1)  # (n, batch, k): the batch becomes more columns
         Y = _LinearMap.apply(product, adjoint, batched.reshape(batched.shape[0], -1))
         return Y.reshape(Y.shape[0], *batched.shape[1:]), 1
 

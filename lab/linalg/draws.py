@@ -1,4 +1,4 @@
-"""Random vectors that depend on the seed alone: drawn on the CPU in float64, then moved to an operator's dtype and device."""
+"""Random vectors that depend on the seed alone: drawn on the CPU in float64, then moved to where they are needed."""
 
 from __future__ import annotations
 

@@ -300,7 +300,7 @@ def conjugate_gradients(
         preconditioner: M ≈ (A + λI)⁻¹, symmetric positive definite (n, n).
         start: first x; default 0.
         tol: stop at ‖residual‖ ≤ tol·‖b‖; default √eps of b's dtype.
-        max_iterations: default 2n (n in exact arithmetic; rounding asks for more).
+        max_iterations: default 10n, as in scipy (n in exact arithmetic; rounding asks for more).
 
     Returns:
         A status value: look at `converged`.
@@ -316,7 +316,7 @@ def conjugate_gradients(
     if preconditioner is not None and preconditioner.shape != A.shape:
         raise ValueError(f"preconditioner must have shape {A.shape}; got {preconditioner.shape}.")
     tol = sqrt(torch.finfo(b.dtype).eps) if tol is None else tol
-    limit = 2 * n if max_iterations is None else max_iterations
+    limit = 10 * n if max_iterations is None else max_iterations
 
     x = torch.zeros_like(b) if start is None else start.clone()
     r = b.clone() if start is None else b - (A @ x + damping * x)

@@ -7,10 +7,13 @@ views) follows. Algorithms are free functions of operators, never methods.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from numbers import Number
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from scipy.sparse.linalg import LinearOperator as ScipyOperator
 from torch import Tensor
 
@@ -41,7 +44,7 @@ class LinearOperator(ABC):
     def _rmatmat(self, Y: Tensor) -> Tensor:
         """Aᵀ Y for Y of shape (m, k); returns (n, k)."""
 
-    def __matmul__(self, other):
+    def __matmul__(self, other: Any) -> Any:
         """A @ x for a vector (n,), columns (n, k), or another operator (composition)."""
         if isinstance(other, LinearOperator):
             return Product(self, other)
@@ -89,11 +92,11 @@ class LinearOperator(ABC):
     def to_scipy(self) -> ScipyOperator:
         """The same map as a `scipy.sparse.linalg.LinearOperator` on numpy arrays."""
 
-        def wrap(operator: LinearOperator):
-            def product(x):
+        def wrap(operator: LinearOperator) -> Callable[[ArrayLike], np.ndarray]:
+            def product(x: ArrayLike) -> np.ndarray:
                 with torch.no_grad():
-                    x = np.array(x, order="C")  # a copy: torch takes neither read-only nor reversed arrays
-                    columns = torch.as_tensor(x, dtype=self.dtype, device=self.device)
+                    copied = np.array(x, order="C")  # torch takes neither read-only nor reversed arrays
+                    columns = torch.as_tensor(copied, dtype=self.dtype, device=self.device)
                     return (operator @ columns).cpu().numpy()
 
             return product
@@ -154,7 +157,8 @@ class Identity(LinearOperator):
     def _matmat(self, X: Tensor) -> Tensor:
         return X
 
-    _rmatmat = _matmat
+    def _rmatmat(self, Y: Tensor) -> Tensor:
+        return Y
 
 
 class Diagonal(LinearOperator):
@@ -170,7 +174,8 @@ class Diagonal(LinearOperator):
     def _matmat(self, X: Tensor) -> Tensor:
         return self.diagonal[:, None] * X
 
-    _rmatmat = _matmat
+    def _rmatmat(self, Y: Tensor) -> Tensor:
+        return self._matmat(Y)
 
 
 class Sum(LinearOperator):

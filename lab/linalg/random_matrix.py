@@ -18,8 +18,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MarchenkoPastur:
-    """The law of the eigenvalues of X Xᵀ/n, X (m, n) with independent entries of mean 0, as m/n -> q (Marchenko & Pastur
-    1967).
+    """The law of the eigenvalues of X Xᵀ/n as m/n -> q, for X (m, n) with independent centred entries (1967).
 
     Attributes:
         q: m/n > 0. For q > 1 a mass 1 − 1/q sits at 0.

@@ -1,4 +1,4 @@
-"""`Spectrum`: the singular values of a matrix, with the floor below which they are rounding noise, and their scalars."""
+"""`Spectrum`: the singular values of a matrix, the floor below which they are rounding noise, and their scalars."""
 
 from __future__ import annotations
 
