@@ -59,7 +59,7 @@ SCALES = {
         "tiny-bert", "bbc-news", steps=4, n_train=64, n_validation=32, max_length=16, batch_size=8,
         baseline_seeds=(0,), seeds=(0,), start=64, max_dimension=256, max_evaluations=4,
     ),
-    "demo": Scale("minilm", "bbc-news", steps=60, n_train=None, n_validation=300, max_length=32),
+    "demo": Scale("minilm", "bbc-news", steps=60, n_train=None, n_validation=300, max_length=32, batch_size=16),
     "paper": Scale(
         "minilm", "bbc-news", steps=1000, n_train=None, n_validation=None, max_length=128,
         baseline_seeds=(0, 1, 2, 3, 4), seeds=(0, 1, 2), extra_seeds=(3, 4, 5, 6, 7), max_dimension=1_000_000,
@@ -167,7 +167,7 @@ class _Runs:
         children = [
             training_job(
                 **{name: c[name] for name in shared},
-                method=method, seed=c["seed"] + seed, weights=weights, lr=lr, evaluations=3,
+                method=method, seed=c["seed"] + seed, weights=weights, lr=lr, evaluations=2,
             )
             for seed in seeds
         ]  # fmt: skip
