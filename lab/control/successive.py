@@ -1,0 +1,219 @@
+"""The method of successive approximations: forward, backward, then raise the Hamiltonian layer by layer.
+
+    MSA:    u_t ← something with a larger H_t(h_t, p_{t+1}, u), for all t at once.
+    E-MSA:  u_t ← argmax_u H_t − ½ρ‖h_{t+1} − f_t(h_t, u)‖² − ½ρ‖p_t − ∂_hH_t(h_t, p_{t+1}, u)‖²
+
+(Li, Chen, Tai & E 2017).
+
+How the Hamiltonian is raised is an `Update`: gradient ascent (then MSA *is* gradient descent on J by back-propagation),
+maximisation by L-BFGS, or the maximiser over a box (signs, bang-bang). Any update also steps on a mini-batch:
+`update(problem, adjoint(problem, controls))`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from lab.control.pontryagin import Adjoint, adjoint
+from lab.control.problem import ControlProblem, Controls
+from lab.control.solution import Log, Solution, Status, is_finite, rises
+
+Update = Callable[[ControlProblem, Adjoint], list[Tensor]]
+Box = tuple[float, float]
+
+
+def gradient_ascent(step: float) -> Update:
+    """u_t ← u_t + step·∇_u H_t: bit for bit one step of gradient descent on J with back-propagated gradients."""
+    return lambda problem, at: [u + step * g for u, g in zip(at.trajectory.controls, at.ascent, strict=True)]
+
+
+def sign_ascent(radius: float) -> Update:
+    """u_t ← argmax of the linearised H_t over max|v − u_t| ≤ radius, i.e. u_t + radius·sign ∇_u H_t.
+
+    With `box=` in `msa` it is the maximiser over ball and box together (both are products of intervals); with a radius
+    as large as the box it is bang-bang: every coordinate with a gradient at a bound, as binary masks want it. Exact
+    where f_t is affine in u.
+    """
+
+    def update(problem: ControlProblem, at: Adjoint) -> list[Tensor]:
+        return [u + radius * g.sign() for u, g in zip(at.trajectory.controls, at.ascent, strict=True)]
+
+    return update
+
+
+def full_maximization(iterations: int = 10) -> Update:
+    """u_t ← argmax_u H_t(h_t, p_{t+1}, u) by L-BFGS, each layer for itself.
+
+    Warning:
+        H_t is linear in f_t, so without a running cost it may have no maximum, and what is found may raise J: this is
+        the divergence of plain MSA that `extended_msa` cures.
+
+    Args:
+        iterations: of L-BFGS per layer; default 10, as for E-MSA in the authors' code.
+    """
+    return augmented_maximization(0.0, iterations)
+
+
+def augmented_maximization(rho: float, iterations: int = 10) -> Update:
+    """u_t ← argmax of the augmented Hamiltonian by L-BFGS, each layer for itself (one E-MSA step).
+
+    Args:
+        rho: weight ρ ≥ 0 of the two feasibility terms; they keep the new control where the states and costates it was
+            derived from still hold.
+        iterations: of L-BFGS per layer; default 10, as in the authors' code.
+
+    Raises:
+        ValueError: rho is negative.
+    """
+    if rho < 0:
+        raise ValueError(f"rho weighs a penalty and must be >= 0; got {rho}.")
+
+    def update(problem: ControlProblem, at: Adjoint) -> list[Tensor]:
+        us = at.trajectory.controls
+        return [
+            _minimize(partial(_minus_augmented, problem, at, t, rho), us[t], iterations) if us[t].numel() else us[t]
+            for t in range(problem.T)
+        ]
+
+    return update
+
+
+def msa(
+    problem: ControlProblem,
+    controls: Controls,
+    *,
+    update: Update,
+    iterations: int = 100,
+    tolerance: float = 1e-8,
+    box: Box | None = None,
+) -> Solution:
+    """The method of successive approximations.
+
+    Args:
+        problem: the control problem.
+        controls: the start.
+        update: how each iteration raises the Hamiltonians: `gradient_ascent`, `sign_ascent`, `full_maximization`, or
+            any function of (problem, adjoint).
+        iterations: at most this many; each costs one forward and one backward pass beside the update.
+        tolerance: on ‖∇J‖, absolute.
+        box: (lower, upper) for every coordinate; updates are clipped to it.
+
+    Returns:
+        Solution. MSA does not look at J: the cost may rise, and the history shows it.
+    """
+    log = Log(problem, box)
+    point = adjoint(problem, controls)
+    residual = log.add(point, adjoints=1)
+    for k in range(iterations):
+        if residual <= tolerance:
+            return log.solution(point, Status.CONVERGED)
+        proposed = adjoint(problem, _clipped(update(problem, point), box))
+        if not is_finite(proposed):
+            return log.solution(point, Status.NOT_FINITE)
+        point = proposed
+        residual = log.add(point, adjoints=k + 2)
+    return log.solution(point, Status.CONVERGED if residual <= tolerance else Status.ITERATION_LIMIT)
+
+
+def extended_msa(
+    problem: ControlProblem,
+    controls: Controls,
+    *,
+    rho: float | Callable[[int], float] = 1.0,
+    growth: float = 2.0,
+    decay: float = 1.0,
+    inner_iterations: int = 10,
+    iterations: int = 100,
+    tolerance: float = 1e-8,
+    box: Box | None = None,
+) -> Solution:
+    """Extended MSA: maximises the augmented Hamiltonian of every layer.
+
+    For ρ above a constant of the problem each step lowers J (Li, Chen, Tai & E 2017); the constant is unknown, so a
+    step that raises J is undone and ρ grows.
+
+    Args:
+        problem: the control problem.
+        controls: the start.
+        rho: ρ, or its schedule iteration -> ρ. Default 1.0, the paper's toy.
+        growth: factor on ρ after a step that raised J; such a step is undone. 1.0 is the paper's fixed schedule, where
+            no step is ever undone.
+        decay: factor on ρ after a step that lowered J; 1.0 keeps it. Below 1, ρ follows the problem down as in the
+            sequential quadratic Hamiltonian method (Hofmann & Borzì 2025).
+        inner_iterations: of L-BFGS per layer; default 10, as in the authors' code.
+        iterations: at most this many, undone steps included; each costs one forward and one backward pass, and
+            inner_iterations evaluations of every layer's second derivatives.
+        tolerance: on ‖∇J‖, absolute.
+        box: (lower, upper) for every coordinate; updates are clipped to it.
+
+    Returns:
+        Solution. Its fixed points are exactly the points that satisfy the maximum principle's first-order conditions:
+        at such a point both penalties and ∇_u H_t vanish.
+
+    Raises:
+        ValueError: growth below 1, decay outside (0, 1], or ρ not positive at the start.
+    """
+    schedule = rho if callable(rho) else lambda k: rho
+    if growth < 1 or not 0 < decay <= 1:
+        raise ValueError(f"need growth >= 1 and 0 < decay <= 1; got growth={growth}, decay={decay}.")
+    if not schedule(0) > 0:
+        raise ValueError(f"rho must be > 0; got {schedule(0)}. For rho = 0 use msa(…, update=full_maximization()).")
+    log = Log(problem, box)
+    point = adjoint(problem, controls)
+    residual = log.add(point, adjoints=1, rho=schedule(0), accepted=True)
+    factor = 1.0
+    for k in range(iterations):
+        if residual <= tolerance:
+            return log.solution(point, Status.CONVERGED)
+        weight = factor * schedule(k)
+        update = augmented_maximization(weight, inner_iterations)
+        proposed = adjoint(problem, _clipped(update(problem, point), box))
+        finite = is_finite(proposed)
+        accepted = finite and (growth == 1 or not rises(point, proposed))
+        if not finite and growth == 1:
+            return log.solution(point, Status.NOT_FINITE)
+        if not accepted and weight > 1e12 * max(schedule(0), 1.0):
+            return log.solution(point, Status.STALLED)
+        point = proposed if accepted else point
+        factor *= decay if accepted else growth
+        residual = log.add(point, adjoints=k + 2, rho=weight, accepted=accepted)
+    return log.solution(point, Status.CONVERGED if residual <= tolerance else Status.ITERATION_LIMIT)
+
+
+def _minus_augmented(problem: ControlProblem, at: Adjoint, t: int, rho: float, u: Tensor) -> Tensor:
+    """−H_t + ½ρ‖h_{t+1} − f_t(h_t, u)‖² + ½ρ‖p_t − ∂_hH_t(h_t, p_{t+1}, u)‖², differentiable in u."""
+    h, h_next = at.trajectory.states[t], at.trajectory.states[t + 1]
+    p, p_next = at.costates[t], at.costates[t + 1]
+    h = h.detach().requires_grad_(rho > 0)
+    reached = problem.dynamics[t](h, u)
+    H = (p_next * reached).sum() - problem.running_costs[t](h, u)
+    if rho == 0:
+        return -H
+    (slope,) = torch.autograd.grad(H, h, create_graph=True, allow_unused=True, materialize_grads=True)
+    return -H + rho / 2 * ((h_next - reached).square().sum() + (p - slope).square().sum())
+
+
+def _minimize(objective: Callable[[Tensor], Tensor], start: Tensor, iterations: int) -> Tensor:
+    """A local minimiser by L-BFGS with strong Wolfe line search."""
+    u = start.detach().clone().requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        [u], max_iter=iterations, history_size=iterations, tolerance_grad=0.0, tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
+    )  # fmt: skip
+
+    def closure() -> Tensor:
+        with torch.enable_grad():
+            value = objective(u)
+            (u.grad,) = torch.autograd.grad(value, u)
+        return value
+
+    optimizer.step(closure)
+    return u.detach()
+
+
+def _clipped(controls: list[Tensor], box: Box | None) -> list[Tensor]:
+    return controls if box is None else [u.clamp(*box) for u in controls]

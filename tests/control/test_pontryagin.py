@@ -1,0 +1,111 @@
+"""Costates and Hamiltonian: p_t = −∂J/∂h_t, ∇_u H_t = −∇_{u_t} J, and the residual that vanishes at an optimum."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.func import grad
+
+from lab.control import adjoint, costates, deep_linear, hamiltonian, lqr, pmp_residual, residual_toy, rollout
+from lab.control.problem import cost_to_go
+
+PROBLEMS = {
+    "residual": lambda: residual_toy(n_layers=5, n_samples=7),
+    "deep linear": lambda: deep_linear(decay=0.1),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("recursion", [False, True])
+def test_costates_are_minus_the_derivative_of_the_cost_in_the_state(name, recursion):
+    problem, controls = PROBLEMS[name]()
+    trajectory = rollout(problem, controls)
+    for t, p in enumerate(costates(problem, trajectory, recursion=recursion)):
+        expected = -grad(lambda h, t=t: cost_to_go(problem, t, h, controls[t:]))(trajectory.states[t])
+        torch.testing.assert_close(p, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_hamiltonian_gradient_is_minus_the_cost_gradient(name):
+    problem, controls = PROBLEMS[name]()
+    at = adjoint(problem, controls)
+    back_propagated = grad(lambda phi: rollout(problem, problem.split(phi)).cost)(problem.join(controls))
+    torch.testing.assert_close(problem.join(at.ascent), -back_propagated, rtol=1e-13, atol=1e-15)
+    for t, u in enumerate(controls):
+
+        def H(u, t=t):
+            moved = rollout(problem, controls)
+            moved.controls[t] = u
+            return hamiltonian(problem, moved, at.costates)[t]
+
+        torch.testing.assert_close(grad(H)(u), at.ascent[t], rtol=1e-12, atol=1e-14)
+
+
+def test_states_are_the_hamiltonian_derivative_in_the_costate():
+    """h_{t+1} = ∂H_t/∂p_{t+1}: H is linear in p, so H(2p) − H(p) = ⟨p, h_{t+1}⟩."""
+    problem, controls = residual_toy(n_layers=3, n_samples=4)
+    trajectory = rollout(problem, controls)
+    p = costates(problem, trajectory)
+    gained = hamiltonian(problem, trajectory, [2 * q for q in p]) - hamiltonian(problem, trajectory, p)
+    products = torch.stack([(q * h).sum() for q, h in zip(p[1:], trajectory.states[1:], strict=True)])
+    torch.testing.assert_close(gained, products, rtol=1e-12, atol=1e-14)
+
+
+def test_recursion_linearises_where_the_states_are_even_off_the_dynamics(make_system):
+    """On LQ problems p_t = Aᵀp_{t+1} − Q h_t at any given states."""
+    system = make_system()
+    problem = system.problem()
+    trajectory = rollout(problem, problem.zero_controls())
+    generator = torch.Generator().manual_seed(5)
+    for t in range(problem.T + 1):
+        trajectory.states[t] = torch.randn(3, generator=generator, dtype=torch.float64)
+    p = costates(problem, trajectory, recursion=True)
+    torch.testing.assert_close(p[-1], -system.Q_end @ trajectory.states[-1])
+    for t in range(problem.T):
+        torch.testing.assert_close(p[t], system.A[t].T @ p[t + 1] - system.Q[t] @ trajectory.states[t])
+
+
+def test_residual_vanishes_at_the_optimum_and_measures_the_gradient_elsewhere(make_system):
+    system = make_system()
+    problem, optimum = system.problem(), lqr(system).controls
+    assert float(pmp_residual(problem, optimum).total) < 1e-11
+    controls = [u + 1 for u in optimum]
+    at = adjoint(problem, controls)
+    residual = pmp_residual(problem, controls, known=at)
+    norms = torch.stack([g.norm() for g in at.ascent])
+    torch.testing.assert_close(residual.absolute, norms)
+    torch.testing.assert_close(residual.total, torch.cat(at.ascent).norm())
+    torch.testing.assert_close(residual.to_cost, norms / at.trajectory.cost)
+    lengths = torch.stack([u.norm() for u in controls])
+    torch.testing.assert_close(residual.relative, norms * lengths / at.trajectory.cost)
+
+
+def test_in_a_box_what_points_out_of_it_does_not_count():
+    problem, controls = deep_linear(widths=(1, 1), n_samples=1)
+    (ascent,) = adjoint(problem, controls).ascent
+    u = float(controls[0])
+    at_upper, at_lower = (u - 1, u), (u, u + 1)
+    blocking, free = (at_upper, at_lower) if float(ascent) > 0 else (at_lower, at_upper)
+    assert float(pmp_residual(problem, controls, box=blocking).total) == 0.0
+    assert float(pmp_residual(problem, controls, box=free).total) == abs(float(ascent))
+
+
+def test_stages_that_ignore_their_state_cut_the_costates():
+    problem, controls = deep_linear()
+    constant = torch.ones(16, 4, dtype=torch.float64)
+    deaf = type(problem)(
+        problem.h0,
+        (problem.dynamics[0], lambda h, u: constant, problem.dynamics[2]),
+        problem.terminal_cost,
+        problem.sizes,
+    )
+    at = adjoint(deaf, controls)
+    assert not at.costates[1].any()
+    assert not at.ascent[0].any()
+    assert at.costates[2].any()
+
+
+def test_misuse():
+    problem, controls = deep_linear()
+    with pytest.raises(ValueError, match=r"needs costates p_0 … p_T \(4 of them\); got 3"):
+        hamiltonian(problem, rollout(problem, controls), [controls[0]] * 3)

@@ -1,0 +1,153 @@
+"""Successive approximations: MSA is back-propagation, E-MSA solves LQR and learns the paper's toy, signs fill boxes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.func import grad
+
+from lab.control import (
+    Status,
+    adjoint,
+    augmented_maximization,
+    deep_linear,
+    extended_msa,
+    full_maximization,
+    gradient_ascent,
+    linear_quadratic,
+    lqr,
+    msa,
+    residual_toy,
+    rollout,
+    sign_ascent,
+)
+
+
+def gentle_system():
+    """A double integrator with small steps: plain maximisation of H converges on it."""
+    A = torch.tensor([[1.0, 0.1], [0.0, 1.0]], dtype=torch.float64)
+    B, eye = torch.tensor([[0.0], [0.1]], dtype=torch.float64), torch.eye(2, dtype=torch.float64)
+    return linear_quadratic(A, B, 0.1 * eye, 1.0, eye, torch.tensor([1.0, 0.0], dtype=torch.float64), T=6)
+
+
+def largest_error(controls, expected) -> float:
+    return max(float((u - v).abs().max()) for u, v in zip(controls, expected, strict=True))
+
+
+def test_gradient_ascent_on_h_is_gradient_descent_by_back_propagation():
+    """Ten steps of each, bit for bit the same controls."""
+    problem, controls = residual_toy(n_layers=6, n_samples=10)
+    solution = msa(problem, controls, update=gradient_ascent(0.05), iterations=10)
+    phi = problem.join(controls)
+    for _ in range(10):
+        x = phi.clone().requires_grad_()
+        rollout(problem, problem.split(x)).cost.backward()
+        phi = phi - 0.05 * x.grad
+    assert torch.equal(problem.join(solution.controls), phi)
+    assert solution.status is Status.ITERATION_LIMIT
+    assert [row["iteration"] for row in solution.history] == list(range(11))
+
+
+@pytest.mark.parametrize("rho", [0.01, 1.0])
+@pytest.mark.parametrize("growth", [1.0, 2.0])
+def test_extended_msa_solves_lqr(rho, growth):
+    system = gentle_system()
+    problem = system.problem()
+    solution = extended_msa(problem, problem.zero_controls(), rho=rho, growth=growth, tolerance=1e-12)
+    assert solution.converged
+    assert largest_error(solution.controls, lqr(system).controls) < 1e-10
+    assert solution.cost == pytest.approx(float(lqr(system).cost), rel=1e-12)
+
+
+def test_extended_msa_with_safeguard_solves_a_hard_lqr(make_system):
+    """On a random unstable system plain maximisation of H overshoots; growing ρ undoes what raised J."""
+    problem = make_system(T=3).problem()
+    plain = msa(problem, problem.zero_controls(), update=full_maximization(20), iterations=5)
+    assert plain.cost > 1e3 * plain.history[0]["cost"]
+    safe = extended_msa(problem, problem.zero_controls(), iterations=30)
+    costs = [row["cost"] for row in safe.history]
+    assert all(after <= before for before, after in zip(costs[:-1], costs[1:], strict=True))
+    assert not all(row["accepted"] for row in safe.history)
+    optimum = float(lqr(make_system(T=3)).cost)
+    assert costs[-1] - optimum < 1e-2 * (costs[0] - optimum)
+
+
+def test_full_maximization_without_running_cost_of_the_state_is_exact_in_one_layer():
+    """T = 1: H(u) = ⟨p, Bu⟩ − ½uᵀRu is maximal at u = R⁻¹Bᵀp."""
+    system = linear_quadratic(1, 2, 1, 4, 1, 1.0, T=1)
+    problem = system.problem()
+    at = adjoint(problem, [torch.tensor([0.3], dtype=torch.float64)])
+    (u,) = full_maximization()(problem, at)
+    assert float(u) == pytest.approx(2 * float(at.costates[1]) / 4, abs=1e-12)
+
+
+def test_fixed_points_of_extended_msa_are_the_points_of_the_maximum_principle():
+    system = gentle_system()
+    problem = system.problem()
+    moved = augmented_maximization(1.0)(problem, adjoint(problem, lqr(system).controls))
+    assert largest_error(moved, lqr(system).controls) < 1e-12
+
+
+def test_extended_msa_learns_the_toy_of_the_paper_faster_than_gradient_descent():
+    """Li, Chen, Tai & E 2017: T = 20, width 5, step ¼, ρ = 1; here 30 samples and 6 iterations."""
+    problem, controls = residual_toy(n_samples=30)
+    extended = extended_msa(problem, controls, iterations=6)
+    descent = msa(problem, controls, update=gradient_ascent(0.1), iterations=6)
+    assert extended.cost < 0.3 < 0.5 < descent.cost
+
+
+def test_rho_schedule_and_decay_are_recorded():
+    problem = gentle_system().problem()
+    solution = extended_msa(problem, problem.zero_controls(), rho=lambda k: 1.0 + k, iterations=3, tolerance=0.0)
+    assert [row["rho"] for row in solution.history] == [1.0, 1.0, 2.0, 3.0]
+    decayed = extended_msa(problem, problem.zero_controls(), rho=4.0, decay=0.5, iterations=3, tolerance=0.0)
+    assert [row["rho"] for row in decayed.history] == [4.0, 4.0, 2.0, 1.0]
+
+
+def test_sign_ascent_steps_by_the_radius_and_stays_in_the_box():
+    problem, controls = deep_linear()
+    at = adjoint(problem, controls)
+    stepped = sign_ascent(0.1)(problem, at)
+    for u, v, g in zip(controls, stepped, at.ascent, strict=True):
+        torch.testing.assert_close(v - u, 0.1 * g.sign(), rtol=0, atol=1e-15)
+    boxed = msa(problem, controls, update=sign_ascent(10.0), iterations=1, box=(-0.5, 0.5))
+    for v, g in zip(boxed.controls, at.ascent, strict=True):
+        assert torch.equal(v, 0.5 * g.sign())  # bang-bang: every coordinate at the bound its gradient points to
+
+
+def test_bang_bang_is_optimal_where_the_cost_is_linear():
+    """Minimum-time-like problem: ℓ = −position; the best force is the upper bound throughout."""
+    system = linear_quadratic(1, 1, 0, 0, 0, 0.0, T=4)
+    problem = system.problem()
+    problem = type(problem)(problem.h0, problem.dynamics, lambda h: -h.sum(), problem.sizes)
+    solution = msa(problem, problem.zero_controls(), update=sign_ascent(5.0), iterations=3, box=(-1.0, 1.0))
+    assert solution.converged  # nothing admissible raises H any more
+    assert [float(u) for u in solution.controls] == [1.0] * 4
+
+
+def test_gradient_ascent_in_a_box_is_projected_gradient_descent():
+    problem, controls = deep_linear()
+    solution = msa(problem, controls, update=gradient_ascent(0.05), iterations=1, box=(-0.3, 0.3))
+    gradient = problem.split(grad(lambda phi: rollout(problem, problem.split(phi)).cost)(problem.join(controls)))
+    for u, v, g in zip(controls, solution.controls, gradient, strict=True):
+        torch.testing.assert_close(v, (u - 0.05 * g).clamp(-0.3, 0.3), rtol=1e-13, atol=1e-15)
+
+
+def test_divergence_is_a_status_with_the_last_finite_controls():
+    problem, controls = deep_linear()
+    solution = msa(problem, controls, update=gradient_ascent(1e80), iterations=20)
+    assert solution.status is Status.NOT_FINITE
+    assert "lower the step" in solution.status
+    assert all(torch.isfinite(u).all() for u in solution.controls)
+    wild = extended_msa(problem, [1e200 * u for u in controls], growth=1.0, iterations=3)
+    assert wild.status is Status.NOT_FINITE
+
+
+def test_misuse():
+    problem, controls = deep_linear()
+    with pytest.raises(ValueError, match="rho weighs a penalty and must be >= 0; got -1"):
+        augmented_maximization(-1.0)
+    with pytest.raises(ValueError, match="rho must be > 0; got 0"):
+        extended_msa(problem, controls, rho=0.0)
+    with pytest.raises(ValueError, match="growth >= 1 and 0 < decay <= 1; got growth=0.5"):
+        extended_msa(problem, controls, growth=0.5)
