@@ -1,4 +1,4 @@
-"""Where a family keeps its blocks, weight matrices and sublayers: paths relative to the base model, whatever the head."""
+"""Where a family keeps its blocks, weight matrices and sublayers, whatever the head."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Stack:
     """A chain of blocks of the same build; all paths are relative to one block.
 
     Attributes:
-        path: the module list, relative to the base model.
+        path: the list of blocks, relative to the base model.
         slots: role -> where its weight is. Roles whose module a variant lacks (T5's gate) are skipped there.
         places: name -> module path. "attention", "feed_forward", "cross_attention": the sublayers that compute them.
             "after_attention", "after_cross_attention", "after_feed_forward": the module whose output tensor is what the
@@ -127,7 +127,10 @@ class Architecture:
     def _stack_names(self, model: nn.Module) -> tuple[tuple[Stack, tuple[str, ...]], ...]:
         base = self.base_path(model)
         return tuple(
-            (stack, tuple(f"{base}{stack.path}.{i}" for i in range(len(model.get_submodule(base + stack.path)))))
+            (
+                stack,
+                tuple(f"{base}{stack.path}.{i}" for i, _ in model.get_submodule(base + stack.path).named_children()),
+            )
             for stack in self.stacks
         )
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -69,7 +68,7 @@ def configured(config: Any, request: HeadRequest, tokenizer: Any) -> Any:
     return config
 
 
-def model_class(architecture: Architecture, config: Any, kind: HeadKind) -> type[nn.Module]:
+def model_class(architecture: Architecture, config: Any, kind: HeadKind) -> Any:
     """The transformers class with that head."""
     if kind != "lm":
         return t5_classifier() if architecture.family == "t5" else _of(config, "AutoModelForSequenceClassification")
@@ -81,11 +80,11 @@ def model_class(architecture: Architecture, config: Any, kind: HeadKind) -> type
     return _of(config, auto[architecture.kind])
 
 
-def _of(config: Any, auto: str) -> type[nn.Module]:
+def _of(config: Any, auto: str) -> Any:
     return getattr(transformers, auto)._model_mapping[type(config)]
 
 
-def fresh(cls: type, config: Any, *, seed: int, attention: Attention) -> nn.Module:
+def fresh(cls: Any, config: Any, *, seed: int, attention: Attention) -> nn.Module:
     """A model initialised as its configuration says, in float32; no global generator is moved."""
     with seeded(seed):
         return cls._from_config(deepcopy(config), attn_implementation=implementation(attention), dtype=torch.float32)
@@ -103,7 +102,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @torch.no_grad()
-def reseed_head(model: nn.Module, new_names: Sequence[str], seed: int) -> None:
+def reseed_head(model: Any, new_names: Sequence[str], seed: int) -> None:
     """Draw the new parameters again, in float32, from `seed` alone: not from what was loaded before, nor the dtype."""
     new = set(new_names)
     with seeded(seed):
@@ -136,7 +135,7 @@ def _children_first(module: nn.Module) -> Iterator[nn.Module]:
 
 def as_plm(
     name: str,
-    model: nn.Module,
+    model: Any,
     request: HeadRequest,
     tokenizer: Any,
     *,

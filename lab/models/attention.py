@@ -87,6 +87,6 @@ def additive_mask(*args: Any, **kwargs: Any) -> Tensor:
     return transformers.masking_utils.eager_mask(*args, **kwargs)
 
 
-def attention_of(model: nn.Module) -> Attention:
+def attention_of(model: Any) -> Attention:
     """Which attention a model was built with."""
     return "sdpa" if model.config._attn_implementation == "sdpa" else "eager"

@@ -65,7 +65,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def read_config(file: Path) -> Any:
-    """The configuration in `config.json`, as the transformers class of its model type; no code named in it is loaded."""
+    """The configuration in `config.json` as its transformers class; no code that it names is loaded."""
     if not file.is_file():
         raise CheckpointError(f"{file.parent} has no config.json; a model folder is what `save_pretrained` writes.")
     try:

@@ -105,7 +105,7 @@ def meta_plm(name: str, *, head: HeadKind | str = "classification", num_labels: 
     return as_plm(name, model, request, None, new_names=new, provenance={"source": "configuration, no weights"})
 
 
-def _untie(model: nn.Module) -> None:
+def _untie(model: Any) -> None:
     """Give the language-model head a weight of its own; transformers (5.23) ties T5's whatever the configuration."""
     embedding = model.get_output_embeddings()
     embedding.weight = nn.Parameter(torch.empty_like(embedding.weight))

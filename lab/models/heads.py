@@ -84,8 +84,8 @@ class VerbalizerHead(Head):
             return run(**_with_decoder(inputs, self.decoder_start)).logits[:, 0, list(self.label_ids)]
         ids = inputs["input_ids"]
         if self.mask_id is not None:
-            back = _from_the_end(ids == self.mask_id)
-            if not _is_transformed(ids) and not bool((ids == self.mask_id).any(-1).all()):
+            back = _from_the_end(ids.eq(self.mask_id))
+            if not _is_transformed(ids) and not bool(ids.eq(self.mask_id).any(-1).all()):
                 raise ValueError(
                     f"every text needs the mask token (id {self.mask_id}) where the label word goes; some row of this "
                     "batch has none. Put the tokenizer's mask token into the template, and check the truncation."
@@ -93,7 +93,7 @@ class VerbalizerHead(Head):
             all_logits = run(**inputs).logits
         else:
             mask = inputs.get("attention_mask", torch.ones_like(ids))
-            back = _from_the_end(mask != 0)
+            back = _from_the_end(mask.ne(0))
             # only the positions from the shortest row's end on; under vmap over examples that is not known beforehand
             keep = ids.shape[-1] if _is_transformed(mask) else int(back.max())
             all_logits = run(**inputs, logits_to_keep=keep).logits

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import huggingface_hub
-from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
 from lab.models.packaged import packaged_choices
 
@@ -28,27 +28,32 @@ def hub_folder(name: str) -> Path:
         cached = Path(huggingface_hub.snapshot_download(name, local_files_only=True))
         if (cached / "config.json").is_file() and any(cached.glob("*.safetensors")):
             return cached
-    except (LocalEntryNotFoundError, OSError):
-        pass
     except HFValidationError as error:
         raise _unavailable(name, f"it is no valid hub id ({error})") from error
+    except OSError:  # not in the cache
+        pass
+    _probe(name)
     try:
-        # one small file first: it fails at once where there is no network, before any thread of a snapshot starts
-        huggingface_hub.hf_hub_download(name, "config.json", etag_timeout=TIMEOUT)
         return Path(
             huggingface_hub.snapshot_download(
                 name, allow_patterns=WANTED, ignore_patterns=UNWANTED, etag_timeout=TIMEOUT
             )
         )
+    except Exception as error:  # whatever the HTTP client in use raises
+        raise _unavailable(name, f"the download failed ({error})") from error
+
+
+def _probe(name: str) -> None:
+    """Ask the hub for one file's header, once: a download would retry for 20 s where there is no network."""
+    try:
+        huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(name, "config.json"), timeout=TIMEOUT)
     except OfflineModeIsEnabled as error:
         raise _unavailable(name, "it is not in the hub's cache and HF_HUB_OFFLINE is set") from error
-    except LocalEntryNotFoundError as error:
-        raise _unavailable(name, "it is not in the hub's cache and the hub does not answer") from error
     except HfHubHTTPError as error:
         reason = f"the hub refuses it ({type(error).__name__}): check the spelling, or log in if the model is gated"
         raise _unavailable(name, reason) from error
-    except OSError as error:
-        raise _unavailable(name, f"the download failed ({error})") from error
+    except Exception as error:  # whatever the HTTP client in use raises
+        raise _unavailable(name, f"it is not in the hub's cache and the hub does not answer ({error})") from error
 
 
 def _unavailable(name: str, reason: str) -> OSError:

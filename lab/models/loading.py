@@ -187,7 +187,7 @@ def _check(
             f"({len(wrong)} tensors differ); configuration and weights do not belong together."
         )
     if body or (request.kind == "lm" and not base and missing):
-        absent = sorted(missing) if not body else body
+        absent = body or sorted(missing)
         raise CheckpointError(
             f"{checkpoint.folder}: {files} lacks {len(absent)} tensors of this {architecture.family} model, first "
             f"{absent[:3]}; the file is incomplete, or belongs to another configuration."
@@ -205,7 +205,7 @@ def _warn_of_unused(checkpoint: Checkpoint, architecture: Architecture, unused: 
     blocks = [name for name in unused if any(stack in name for stack in stacks)]
     if blocks:
         warnings.warn(
-            f"{checkpoint.folder}: {len(blocks)} tensors of the weights have no place in the model, first {blocks[:3]}; "
-            "config.json may describe a smaller model.",
+            f"{checkpoint.folder}: {len(blocks)} tensors of the weights have no place in the model, first {blocks[:3]}"
+            "; config.json may describe a smaller model.",
             stacklevel=3,
         )

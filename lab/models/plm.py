@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,8 @@ from torch.func import functional_call
 
 from lab.linalg.layout import Layout, Part
 from lab.models.architecture import Architecture, WeightMatrix
-from lab.models.graft import Graft
+from lab.models.attention import Attention, implementation
+from lab.models.graft import Graft, structural_copy
 from lab.models.heads import Head
 
 Batch = Mapping[str, Tensor]
@@ -66,7 +67,7 @@ class PLM:
         """D, the number of native parameters, head included."""
         return self.layout.size
 
-    def layout_of(self, names) -> Layout:
+    def layout_of(self, names: Iterable[str]) -> Layout:
         """Layout of the named parameters, in the order given."""
         block_of = self.architecture.block_of
         return Layout(tuple(Part(n, tuple(self.parameters[n].shape), block_of(self.model, n)) for n in names))
@@ -88,20 +89,36 @@ class PLM:
     def device(self) -> torch.device:
         return next(iter(self.parameters.values())).device
 
+    def with_attention(self, attention: Attention) -> PLM:
+        """The same PLM, θ shared, with another attention: "eager" for analyses, "sdpa" for training."""
+        model: Any = structural_copy(self.model)
+        model.set_attn_implementation(implementation(attention))
+        return replace(self, model=model)
+
     def logits(self, overrides: Overrides, batch: Batch) -> Tensor:
         """Logits of a batch with some parameters replaced.
 
         Args:
             overrides: parameter name -> tensor used in its place; {} is the PLM itself. A tied parameter is
-                replaced everywhere by overriding its one name.
+                replaced everywhere by overriding its one name (the one in `parameters`).
             batch: "input_ids" (batch, seq), "attention_mask" (batch, seq), optionally "token_type_ids"; "labels" is
                 ignored.
 
         Returns:
-            (batch, num_labels) for a classification, regression or verbaliser head.
-        """
+            (batch, num_labels) for a classification, regression or verbaliser head; (batch, seq, vocabulary) for a
+            language-model head without verbaliser.
 
-        def run(**inputs: Tensor):
+        Raises:
+            ValueError: an override is no parameter of this PLM, or the batch has no "input_ids".
+        """
+        if not overrides.keys() <= self.parameters.keys():
+            unknown = sorted(overrides.keys() - self.parameters.keys())
+            raise ValueError(
+                f"{self.name!r} has no parameter {unknown[:3]}; names are those of `plm.parameters`, where a tied "
+                f"parameter occurs once, e.g. {list(self.parameters)[:2]}."
+            )
+
+        def run(**inputs: Any) -> Any:
             return functional_call(self.model, dict(overrides), (), inputs)
 
         return self.head.logits(run, batch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
@@ -31,11 +33,9 @@ def exact_norms(model: nn.Module) -> None:
     """Replace transformers' RMS norms in `model` by `RMSNorm`, in place; parameter names do not change."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            kind = type(child).__name__
+            kind, old = type(child).__name__, cast(Any, child)
             if kind == "T5LayerNorm":
-                setattr(parent, name, RMSNorm(child.weight, child.variance_epsilon, 0.0))
+                setattr(parent, name, RMSNorm(old.weight, old.variance_epsilon, 0.0))
             elif kind.endswith("RMSNorm") and not isinstance(child, RMSNorm):
                 gemma = kind.startswith("Gemma")
-                setattr(
-                    parent, name, RMSNorm(child.weight, child.eps if gemma else child.variance_epsilon, float(gemma))
-                )
+                setattr(parent, name, RMSNorm(old.weight, old.eps if gemma else old.variance_epsilon, float(gemma)))

@@ -20,11 +20,13 @@ def t5_classifier() -> type[nn.Module]:
     right by one, as in T5ForSequenceClassification (after BART).
     """
 
-    class T5Classifier(transformers.T5ForSequenceClassification):  # type: ignore[name-defined,misc]
+    parent: Any = transformers.T5ForSequenceClassification
+
+    class T5Classifier(parent):
         def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs: Any) -> Any:
             inputs.setdefault("decoder_input_ids", self._shifted(input_ids))
             states = self.transformer(input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
-            back = (input_ids != self.config.pad_token_id).flip(-1).to(torch.int64).argmax(-1) + 1
+            back = input_ids.ne(self.config.pad_token_id).flip(-1).to(torch.int64).argmax(-1) + 1
             last = (states.shape[1] - back)[:, None, None].expand(-1, 1, states.shape[-1])
             logits = self.classification_head(states.gather(1, last)[:, 0])
             return transformers.modeling_outputs.Seq2SeqSequenceClassifierOutput(logits=logits)

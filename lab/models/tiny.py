@@ -96,7 +96,7 @@ def tiny_plm(
     config = transformers.AutoConfig.for_model(model_type, vocab_size=len(tokenizer), **special, **settings)
     config = configured(config, request, tokenizer)
     cls = model_class(architecture_of(model_type), config, head)
-    model = fresh(cls, config, seed=seed, attention=attention)
+    model: Any = fresh(cls, config, seed=seed, attention=attention)
     _perturb(model, seed)
     base = model.base_model_prefix + "."
     new = () if head == "lm" else tuple(n for n, _ in model.named_parameters() if not n.startswith(base))

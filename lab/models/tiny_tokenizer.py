@@ -18,13 +18,25 @@ SENTENCES = (
 N_MERGES = 60
 
 SPECIAL = {
-    "bert": {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"},
-    "roberta": {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"},
+    "bert": {
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    },
+    "roberta": {
+        "bos_token": "<s>",
+        "pad_token": "<pad>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    },
     "llama": {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"},
     "gpt2": {"eos_token": "<|endoftext|>", "pad_token": "<pad>", "unk_token": "<unk>"},
     "t5": {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"},
     "gemma": {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>"},
-}  # fmt: skip
+}  # ids are the positions here: 0 is T5's padding and its decoder's start, 1 is RoBERTa's padding
 
 # how one text and a pair are laid out, with token types after the colon
 TEMPLATES = {
@@ -40,8 +52,8 @@ TEMPLATES = {
 def tiny_tokenizer(family: str) -> Any:
     """A tokenizer laid out like the family's own: every text has tokens, common label words are single ones.
 
-    The vocabulary is the special tokens, the 256 bytes and `N_MERGES` merges ("good", "bad", "great", "terrible", "yes",
-    "no" after a space among them).
+    The vocabulary is the special tokens, the 256 bytes and `N_MERGES` merges (" good", " bad", " great", " terrible"
+    and " no" among them).
     """
     special = SPECIAL[family]
     names = list(special.values())
