@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 from lab.figures.d90 import KINDS, Answer, answers
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import AGHAJANYAN_2020, LI_2018
-from lab.figures.style import Theme, fade, plain
+from lab.figures.style import Theme, fade, plain, score_title
 
 _COLUMNS = {
     "label": Column("method and projection, as the legend shall say it", TEXT),
@@ -81,9 +81,8 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     figure.update_xaxes(type="log", range=[log10(v) for v in span], dtick=1, minor_ticks="outside", tickformat=",")
     for column in range(1, columns + 1):
         figure.update_xaxes(title_text="dimension d of the random subspace [count]", row=rows, col=column)
-    metric = ", ".join(dict.fromkeys(plain(name) for name in table.metric.dropna()))
     for row in range(1, rows + 1):
-        figure.update_yaxes(title_text=f"validation {metric} [fraction]", row=row, col=1)
+        figure.update_yaxes(title_text=f"validation {score_title(table.metric)}", row=row, col=1)
     figure.update_layout(height=380 if rows == 1 else 300 * rows)
     return figure
 
@@ -189,9 +188,14 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+_TOLD = 4
+"""Curves that the alternative text goes through; the table has them all."""
+
+
 def _describe(table: pd.DataFrame) -> str:
     sentences = []
-    for answer in answers(table):
+    found = answers(table)
+    for answer in found[:_TOLD]:
         sentence = f"{answer.label}, {answer.model} on {answer.task}: d90 {answer.text}, {answer.runs} subspace runs"
         for name in ("line", "full", "linear_probe", "random_weights"):
             if isfinite(getattr(answer, name)):
@@ -201,6 +205,8 @@ def _describe(table: pd.DataFrame) -> str:
         if answer.diverged:
             sentence += f". {answer.diverged} runs diverged and are not drawn"
         sentences.append(sentence + ".")
+    if len(found) > _TOLD:
+        sentences.append(f"And {len(found) - _TOLD} more curves.")
     return " ".join(sentences)
 
 

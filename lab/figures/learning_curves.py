@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme, fade, plain
+from lab.figures.style import Theme, fade, plain, score_title
 
 _COLUMNS = {
     "label": Column("what was trained, as the legend shall say it", TEXT),
@@ -21,7 +21,7 @@ _COLUMNS = {
     "score": Column("metric of the split; empty where it was not evaluated", "unit of the metric"),
 }
 _DASHES = {"validation": "solid", "train": "dot"}
-_QUANTITIES = {"loss": "loss [nats]", "score": "score [fraction]"}
+_OPTIONAL = {"metric": Column("name of the metric that score is in", TEXT)}
 
 
 def curves(table: pd.DataFrame, quantity: str) -> pd.DataFrame:
@@ -39,7 +39,8 @@ def curves(table: pd.DataFrame, quantity: str) -> pd.DataFrame:
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     labels = list(dict.fromkeys(table.label))
     figure = make_subplots(1, 2, horizontal_spacing=0.12)
-    for column, (quantity, title) in enumerate(_QUANTITIES.items(), start=1):
+    titles = {"loss": "loss [nats]", "score": score_title(table.metric if "metric" in table else [])}
+    for column, (quantity, title) in enumerate(titles.items(), start=1):
         found = curves(table, quantity)
         for i, label in enumerate(labels):
             for split in _DASHES:
@@ -160,4 +161,5 @@ LEARNING_CURVES = Figure(
     source=(DING_2022,),
     example=_example,
     table="history",
+    optional=_OPTIONAL,
 )

@@ -44,9 +44,7 @@ def page(
         caption, reading, sources: from the `Figure`.
         provenance: name → value, shown as "How it was made".
     """
-    plot = plotly.io.to_html(
-        drawing, config=dict(CONFIG), include_plotlyjs=True, full_html=False, div_id=_PLOT
-    )
+    plot = plotly.io.to_html(drawing, config=dict(CONFIG), include_plotlyjs=True, full_html=False, div_id=_PLOT)
     parts = [f'<div role="img" aria-label="{escape(alt)}">{plot}</div>']
     if caption:
         parts.append(f"<p class=caption>{escape(caption)}</p>")

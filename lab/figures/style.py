@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,3 +202,15 @@ def count(value: float) -> str:
     if abs(value) >= 1e6:
         return f"{value / 1e6:.3g} M"
     return f"{value:,.0f}"
+
+
+_CORRELATIONS = ("matthews", "pearson", "spearman")
+
+
+def score_title(metrics: Iterable[object]) -> str:
+    """Axis title of a score: "accuracy [fraction]", "Spearman [correlation]", "F1, accuracy [fraction]"."""
+    names = list(dict.fromkeys(str(metric) for metric in metrics if isinstance(metric, str)))
+    if not names:
+        return "score [unit of the metric]"
+    units = dict.fromkeys("correlation" if name.lower() in _CORRELATIONS else "fraction" for name in names)
+    return f"{plain(', '.join(names))} [{' or '.join(units)}]"

@@ -8,7 +8,7 @@ import pytest
 from plotly.colors import hex_to_rgb
 
 from lab.figures import CONFIG, DARK, LIGHT
-from lab.figures.style import count, fade, plain
+from lab.figures.style import count, fade, plain, score_title
 
 both = pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda t: t.name)
 
@@ -62,3 +62,10 @@ def test_fade():
 def test_words():
     assert [count(v) for v in (812, 1024, 22_700_000, 1.5e9)] == ["812", "1,024", "22.7 M", "1.5 G"]
     assert plain("<b>&") == "&lt;b&gt;&amp;"
+
+
+def test_a_score_has_the_unit_of_its_metric():
+    assert score_title(["accuracy", "accuracy", None]) == "accuracy [fraction]"
+    assert score_title(["Spearman"]) == "Spearman [correlation]"
+    assert score_title(["F1", "Matthews"]) == "F1, Matthews [fraction or correlation]"
+    assert score_title([]) == "score [unit of the metric]"

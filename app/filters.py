@@ -1,0 +1,41 @@
+"""Filters whose choices are part of the page's address, so that a link shows the same view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+
+def keep(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+    """One filter per column, side by side; an empty one keeps all rows.
+
+    Each offers what the filters before it leave, so that some row always remains.
+
+    Args:
+        table: rows to filter.
+        columns: column → what to call it; the column's name is the parameter of the address.
+
+    Returns:
+        The rows that pass all filters.
+    """
+    present = {column: title for column, title in columns.items() if column in table}
+    for place, (column, title) in zip(st.columns(len(present)), present.items(), strict=True):
+        with place:
+            wanted = several(title, [str(value) for value in sorted(table[column].dropna().unique())], column)
+        if wanted:
+            table = table[table[column].astype(str).isin(wanted)]
+    return table
+
+
+def several(title: str, options: Sequence[str], name: str, *, none: str = "all") -> list[str]:
+    """A choice of several options, kept in the address as `name`.
+
+    Args:
+        title: above the widget.
+        options: what to choose from.
+        name: parameter of the address.
+        none: what it means to choose nothing.
+    """
+    return st.multiselect(title, options, key=name, placeholder=none, bind="query-params")

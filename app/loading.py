@@ -1,0 +1,91 @@
+"""The one place where records are read: the user's store laid over the gallery, cached until a record is added."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import streamlit as st
+
+from lab.figures import Figure
+from lab.runs import DamagedRecord, Manifest, Overlay, Store, StoreError, everything, tabulate
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the stores hold.
+
+    Attributes:
+        manifests: heads of the readable records, the latest first.
+        mine: keys that are in the user's own store, not only in the gallery.
+        damage: a sentence per record that cannot be read, with what to do about it.
+        stores: where was looked, for people.
+    """
+
+    manifests: tuple[Manifest, ...]
+    mine: frozenset[str]
+    damage: tuple[str, ...]
+    stores: tuple[str, ...]
+
+    def having(self, figure: Figure) -> tuple[Manifest, ...]:
+        """The records that hold the table of a figure."""
+        return tuple(manifest for manifest in self.manifests if figure.table in manifest.tables)
+
+    def of(self, keys: Iterable[str]) -> tuple[Manifest, ...]:
+        """The records with these keys."""
+        wanted = set(keys)
+        return tuple(manifest for manifest in self.manifests if manifest.key in wanted)
+
+
+def contents() -> Contents:
+    """What the stores hold now; read again only when a record was added or removed.
+
+    Raises:
+        StoreError: the user's store is a file.
+    """
+    runs = everything()
+    return _contents(tuple((str(store.path), tuple(store.keys())) for store in runs.stores))
+
+
+def table_of(manifests: Sequence[Manifest], name: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """One table of several records, each row with its job and key; records without it are left out.
+
+    Returns:
+        The table (without rows and columns when no record has it), and a sentence per record that is damaged.
+    """
+    fitting = [manifest for manifest in manifests if name in manifest.tables]
+    return _table(tuple((str(m.folder), m.key) for m in fitting), name, fitting)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading the records …")
+def _contents(stores: tuple[tuple[str, tuple[str, ...]], ...]) -> Contents:
+    """What is in these stores, (path, keys) each; shared by all sessions and never changed."""
+    runs = Overlay(*(Store(path) for path, _ in stores))
+    manifests, damage = [], []
+    for key in sorted({key for _, keys in stores for key in keys}):
+        try:
+            manifests.append(runs.manifest(key))
+        except (DamagedRecord, StoreError) as error:
+            damage.append(str(error))
+    manifests.sort(key=lambda manifest: str(manifest.provenance.get("started", "")), reverse=True)
+    return Contents(tuple(manifests), frozenset(stores[0][1]), tuple(damage), tuple(path for path, _ in stores))
+
+
+@st.cache_data(max_entries=32, show_spinner="Reading the records …")
+def _table(
+    identity: tuple[tuple[str, str], ...], name: str, _manifests: Sequence[Manifest]
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """`identity` is what the cache compares; records never change, so folder and key say all."""
+    tables, damage = [], []
+    for experiment in dict.fromkeys(manifest.job.experiment for manifest in _manifests):
+        group = [manifest for manifest in _manifests if manifest.job.experiment == experiment]
+        try:
+            tables.append(tabulate(group, name))
+        except DamagedRecord:  # read one by one, so that a bad record does not hide the good ones
+            for manifest in group:
+                try:
+                    tables.append(tabulate([manifest], name))
+                except DamagedRecord as error:
+                    damage.append(str(error))
+    return (pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()), tuple(damage)

@@ -1,0 +1,88 @@
+"""Names for records and curves that tell them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from lab.runs import Manifest, flattened
+
+SHOWN_KEY = 12
+"""Digits of a key that people are shown; enough to tell a hundred thousand records apart."""
+
+_METHOD = "method."  # prefix of a nested method's settings in a flattened config
+
+
+def describe(manifest: Manifest) -> str:
+    """A record in a few words: method, PLM, task, seed, whatever of these its job has; else its experiment."""
+    config = flattened(manifest.job.config)
+    parts = [method(config), *(str(config[name]) for name in ("model", "task") if config.get(name))]
+    if config.get("seed") is not None:
+        parts.append(f"seed {config['seed']}")
+    return " · ".join(part for part in parts if part) or manifest.job.experiment
+
+
+def method(config: Mapping[str, Any]) -> str:
+    """The method of a flattened config: "DID fastfood", "lora rank=8", "full, random weights"; "" if it has none."""
+    name = config.get("method") or config.get("method.method")
+    if not name:
+        return ""
+    projection = config.get("projection") or config.get("method.projection")
+    words = [str(name).upper(), str(projection)] if projection else [str(name)]
+    told = {_METHOD + setting for setting in ("method", "projection", "head")}
+    for setting, value in config.items():
+        if setting.startswith(_METHOD) and setting not in told and value is not None:
+            words.append(f"{setting.removeprefix(_METHOD)}={value}")
+    return " ".join(words) + (", random weights" if config.get("weights") == "random" else "")
+
+
+def labelled(table: pd.DataFrame, manifests: Sequence[Manifest], *, pool: Sequence[str] = ()) -> pd.DataFrame:
+    """The table with a `label` on every row, no label standing for different jobs on one PLM and task.
+
+    Where it would, what differs between the jobs is added: "DID fastfood, head=free".
+
+    Args:
+        table: rows of these records, with their `key`.
+        manifests: the records.
+        pool: settings that may differ under one label, such as ("seed",) where a figure averages over seeds.
+    """
+    configs = {manifest.key: flattened(manifest.job.config) for manifest in manifests}
+    names = {manifest.key: method(configs[manifest.key]) or manifest.job.experiment for manifest in manifests}
+    given = table["label"] if "label" in table else pd.Series(None, index=table.index, dtype=object)
+    labels = given.where(given.notna(), table["key"].map(names))
+    out = table.assign(label=labels)
+    shared = [name for name in ("label", "model", "task") if name in out]
+    for _, group in out.groupby(shared, sort=False, dropna=False):
+        keys = list(dict.fromkeys(group["key"]))
+        if len(keys) > 1:
+            suffixes = _differences({key: configs[key] for key in keys}, pool)
+            out.loc[group.index, "label"] = group["label"] + group["key"].map(suffixes)
+    return out
+
+
+def _differences(configs: Mapping[str, Mapping[str, Any]], pool: Sequence[str]) -> dict[str, str]:
+    """For each key what sets its config apart from the others, as ", name=value"; its digits where nothing does."""
+    names = dict.fromkeys(name for config in configs.values() for name in config)
+    differing = [
+        name for name in names if name not in pool and len({repr(config.get(name)) for config in configs.values()}) > 1
+    ]
+    if not differing and not pool:
+        return {key: f", {key[:SHOWN_KEY]}" for key in configs}
+    return {
+        key: "".join(f", {name}={config.get(name)}" for name in differing if name not in ("model", "task"))
+        for key, config in configs.items()
+    }
+
+
+def overview(manifests: Sequence[Manifest], mine: frozenset[str]) -> pd.DataFrame:
+    """One row per record, for the table of runs."""
+    rows = [
+        {"run": describe(manifest), "experiment": manifest.job.experiment,
+         "started": str(manifest.provenance.get("started", ""))[:16].replace("T", " "),
+         "time [s]": manifest.provenance.get("seconds"), "device": manifest.provenance.get("device"),
+         "from": "your runs" if manifest.key in mine else "gallery", "key": manifest.key[:SHOWN_KEY]}
+        for manifest in manifests
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["run", "experiment", "started", "time [s]", "device", "from", "key"])

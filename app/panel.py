@@ -1,0 +1,92 @@
+"""One figure on a page: drawing, answer, downloads, what it is, how to make it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from app.markdown import literal
+from app.naming import SHOWN_KEY, describe
+from lab.figures import CONFIG, HOW_TO_GET_A_BROWSER, SIZES, THEMES, Figure, TableError, find_browser, rendered
+from lab.runs import Manifest
+
+_DOWNLOADS = {
+    "html": ("HTML", "text/html", "One file with the interactive figure; works offline."),
+    "csv": ("CSV", "text/csv", "The numbers of the figure."),
+    "tex": ("LaTeX", "application/x-tex", "The answer as a booktabs table."),
+    "pdf": ("PDF", "application/pdf", "For a paper, in the width chosen here."),
+    "svg": ("SVG", "image/svg+xml", "For a web page or for editing, in the width chosen here."),
+    "bib": ("BibTeX", "application/x-bibtex", "The papers this figure comes from."),
+}
+_NEED_BROWSER = ("pdf", "svg")
+_WIDTHS = {"single": "one column", "double": "two columns", "slide": "slide"}
+
+
+def panel(figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest]) -> None:
+    """Shows a figure of a table whose rows come from these records."""
+    theme = THEMES.get(st.context.theme.type or "light", THEMES["light"])
+    try:
+        drawing, alt, summary = figure.draw(table, theme), figure.alt(table), figure.summarize(table)
+    except TableError as error:
+        st.error(f"This cannot be drawn: {literal(error)}", icon=":material/error:")
+        return
+    st.plotly_chart(drawing, theme=None, config=dict(CONFIG), alt=alt, key=f"figure-{figure.name}")
+    st.text(alt)
+    st.dataframe(summary, hide_index=True, alt=f"The answers of the figure {figure.title} as a table")
+    _downloads(figure, table, manifests)
+    with st.expander("What is this, how to read it, where it comes from", icon=":material/help:"):
+        st.markdown(f"**What it is.** {literal(figure.caption)}")
+        st.markdown(f"**How to read it.** {literal(figure.reading)}")
+        st.markdown("**Where it comes from.**")
+        for source in figure.source:
+            st.markdown(f"- {literal(source.title)}: [{literal(source.citation)}]({source.url})")
+    with st.expander("Reproduce this", icon=":material/replay:"):
+        reproduce(manifests, figure)
+
+
+def reproduce(manifests: Sequence[Manifest], figure: Figure | None = None) -> None:
+    """Commands, seeds, versions and machine of records, and the command that writes the figure."""
+    st.caption("The same command, seeds and versions give the same numbers; what is in the store is not run again.")
+    st.code("\n".join(dict.fromkeys(command(manifest) for manifest in manifests)), language="bash")
+    if figure is not None:
+        st.caption("The figure as files:")
+        st.code(f"deltalab export {figure.name}", language="bash")
+    for manifest in manifests[:8]:
+        made = manifest.provenance
+        st.markdown(f"**{literal(describe(manifest))}**, record `{manifest.key[:SHOWN_KEY]}`")
+        facts = {name: made[name] for name in ("seeds", "device", "threads", "commit", "started") if made.get(name)}
+        versions = made.get("packages")
+        st.code(
+            json.dumps({"job": dict(manifest.job.config), **facts, "packages": versions}, indent=1), language="json"
+        )
+    if len(manifests) > 8:
+        st.caption(f"and {len(manifests) - 8} more records; `deltalab show KEY` prints each.")
+
+
+def command(manifest: Manifest) -> str:
+    """The command that made a record, as the record has it; else one that shows what it was asked."""
+    return str(manifest.provenance.get("command") or f"deltalab show {manifest.key[:SHOWN_KEY]}")
+
+
+def _downloads(figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest]) -> None:
+    """Buttons; a file is made when its button is pressed."""
+    width = st.segmented_control(
+        "Width of PDF and SVG", list(_WIDTHS), format_func=_WIDTHS.__getitem__, default="double", required=True,
+        key="width", bind="query-params",
+    )  # fmt: skip
+    size = width if width in SIZES else "double"
+    browser = find_browser() is not None
+    made = {"records": ", ".join(m.key[:SHOWN_KEY] for m in manifests)}
+    made |= {"command": "; ".join(dict.fromkeys(command(m) for m in manifests))}
+    with st.container(horizontal=True):
+        for kind, (title, mime, says) in _DOWNLOADS.items():
+            possible = browser or kind not in _NEED_BROWSER
+            make: Callable[[], bytes] = partial(rendered, figure, table, kind, size=size, provenance=made)
+            st.download_button(
+                title, make, file_name=f"{figure.name}.{kind}", mime=mime, disabled=not possible, on_click="ignore",
+                help=says if possible else HOW_TO_GET_A_BROWSER, icon=":material/download:", key=f"download-{kind}",
+            )  # fmt: skip

@@ -1,0 +1,78 @@
+"""A store with made-up records of every kind the explorer shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lab.figures import INTRINSIC_DIMENSION, LEARNING_CURVES, WEIGHT_DIFFERENCE_SPECTRA
+from lab.runs import Job, Record, Store
+
+PROVENANCE = {"device": "a processor", "started": "2026-11-01T10:00:00+00:00", "seconds": 12.5, "seeds": [0, 1]}
+
+
+def search(method: str, task: str, *, head: str = "inside", factor: float = 1.0, day: int = 1) -> Record:
+    """A search for d90, its d axis stretched by a factor."""
+    config = {"model": "minilm", "task": task, "method": method, "projection": "fastfood", "head": head, "seed": 0}
+    table = INTRINSIC_DIMENSION.example().astype({"d": float})
+    stretched = ~table.kind.isin(["full", "linear_probe"])
+    table.loc[stretched, "d"] = (table.d[stretched] * factor).round()
+    table = table.assign(label=f"{method.upper()} fastfood", task=task)
+    history = LEARNING_CURVES.example()
+    command = f"deltalab run intrinsic_dimension --scale demo --task={task} --method={method} --head={head}"
+    return Record(
+        Job("intrinsic_dimension", config),
+        {"d90": 1797 * factor, "metric": "accuracy", "tunable": 1797},
+        {INTRINSIC_DIMENSION.table: table, LEARNING_CURVES.table: history},
+        provenance={**PROVENANCE, "started": f"2026-11-{day:02d}T10:00:00+00:00", "command": command},
+    )
+
+
+def training_run(seed: int) -> Record:
+    """A single run, whose history names neither label nor seed."""
+    history = LEARNING_CURVES.example()
+    history = history[(history.label == "LoRA r = 8") & (history.seed == seed)].drop(columns=["label", "seed"])
+    config = {"model": "minilm", "task": "bbc-news", "method": {"method": "lora", "rank": 8}, "seed": seed}
+    metrics = {"score": 0.9 + 0.01 * seed, "metric": "accuracy", "tunable": 73_728, "stored": 73_728}
+    return Record(Job("training_run", config), metrics, {LEARNING_CURVES.table: history}, provenance=PROVENANCE)
+
+
+def spectra() -> Record:
+    config = {"model": "minilm", "task": "bbc-news", "method": "full", "seed": 0}
+    table = WEIGHT_DIFFERENCE_SPECTRA.example()
+    name = WEIGHT_DIFFERENCE_SPECTRA.table
+    return Record(Job("weight_differences", config), {"matrices": 24}, {name: table}, provenance=PROVENANCE)
+
+
+def fill(store: Store) -> None:
+    """Puts some of everything into a store."""
+    store.put(search("did", "bbc-news", day=3))
+    store.put(search("said", "bbc-news", factor=0.5, day=2))
+    store.put(search("did", "rotten-tomatoes", factor=2.0))
+    for seed in (0, 1):
+        store.put(training_run(seed))
+    store.put(spectra())
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory) -> Path:
+    """Path of a store with records; not to be changed."""
+    path = tmp_path_factory.mktemp("explorer") / "runs"
+    fill(Store(path))
+    return path
+
+
+@pytest.fixture
+def hostile(tmp_path) -> Path:
+    """A store whose names try to be links, images, scripts and formulas."""
+    evil = "[x](https://x.example) ![](https://x.example/i.png) <script>alert(1)</script> $x$ :red[y]"
+    record = search("did", "bbc-news")
+    table = record.tables[INTRINSIC_DIMENSION.table].assign(label=evil, task=evil, model=evil, metric=evil)
+    config = {**record.job.config, "model": evil, "task": evil}
+    tables: dict[str, pd.DataFrame] = {**record.tables, INTRINSIC_DIMENSION.table: table}
+    Store(tmp_path / "hostile").put(
+        Record(Job("intrinsic_dimension", config), {"note": evil}, tables, provenance={**PROVENANCE, "command": evil})
+    )
+    return tmp_path / "hostile"

@@ -1,0 +1,157 @@
+"""The explorer in a real browser: every page, both themes, downloads, the address, and nothing from outside."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from lab.figures import DARK, HOW_TO_GET_A_BROWSER, INTRINSIC_DIMENSION, export, find_browser
+
+BROWSER = find_browser()
+if BROWSER is None:
+    pytest.skip(HOW_TO_GET_A_BROWSER, allow_module_level=True)
+playwright = pytest.importorskip("playwright.sync_api")
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = {"": "deltalab", "runs": "Runs", "intrinsic_dimension": "Intrinsic dimension", "weight_differences": "Weight"}
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+SOON = 30_000  # ms
+
+
+@pytest.fixture(scope="module")
+def address(filled, tmp_path_factory):
+    """The explorer as ``deltalab app`` starts it, on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        "app/main.py",
+        f"--server.port={port}",
+        "--server.headless=true",
+    ]
+    log = (tmp_path_factory.mktemp("server") / "log").open("w")
+    server = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "DELTALAB_STORE": str(filled)}, stdout=log, stderr=subprocess.STDOUT
+    )
+    try:
+        for _ in range(150):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1).close()
+                break
+            except OSError:
+                assert server.poll() is None, Path(log.name).read_text()
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+        log.close()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tab(chromium):
+    """A tab that remembers what it asked of whom."""
+    context = chromium.new_context(viewport={"width": 1300, "height": 900})
+    page = context.new_page()
+    page.asked = []
+    page.on("request", lambda asked: page.asked.append(asked.url))
+    yield page
+    context.close()
+
+
+def outside(page, address: str) -> list[str]:
+    return [url for url in page.asked if not url.startswith((address, address.replace("http", "ws"), "data:", "blob:"))]
+
+
+def test_every_page_draws_its_figure_and_asks_nobody_else(tab, address):
+    for path, title in PAGES.items():
+        tab.goto(f"{address}/{path}")
+        tab.get_by_role("heading", name=re.compile(title)).first.wait_for(timeout=SOON)
+        tab.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=SOON)
+        assert tab.locator("[data-testid=stException]").count() == 0
+        assert tab.get_by_label(re.compile("validation|matrices|d90")).count() > 0  # the figure's words
+    assert outside(tab, address) == []
+
+
+def test_figures_follow_the_theme_of_the_page(tab, address):
+    tab.emulate_media(color_scheme="dark")
+    tab.goto(f"{address}/intrinsic_dimension")
+    tab.locator(f".main-svg[style*='{_css(DARK.background)}']").first.wait_for(timeout=SOON)
+
+
+def _css(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgb({red}, {green}, {blue})"
+
+
+def test_the_address_follows_the_filters_and_shows_the_same_view_again(tab, address):
+    tab.goto(f"{address}/intrinsic_dimension")
+    tab.get_by_label("Task").first.click(timeout=SOON)
+    tab.get_by_role("option", name="rotten-tomatoes").click(timeout=SOON)
+    tab.wait_for_url(re.compile("task=rotten-tomatoes"), timeout=SOON)
+    tab.get_by_text("minilm · rotten-tomatoes").first.wait_for(timeout=SOON)
+    tab.goto(f"{address}/intrinsic_dimension?task=rotten-tomatoes")
+    tab.get_by_text("minilm · rotten-tomatoes").first.wait_for(timeout=SOON)
+    assert tab.get_by_text("minilm · bbc-news").count() == 0
+
+
+def test_downloads(tab, address):
+    tab.goto(f"{address}/intrinsic_dimension")
+    tab.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=SOON)
+    for kind, start in (("HTML", b"<!DOCTYPE html>"), ("PDF", b"%PDF"), ("CSV", b"label,model")):
+        with tab.expect_download(timeout=2 * SOON) as waiting:
+            tab.get_by_role("button", name=kind, exact=True).click(timeout=SOON)
+        assert waiting.value.suggested_filename == f"intrinsic_dimension.{kind.lower()}"
+        assert Path(waiting.value.path()).read_bytes().startswith(start)
+
+
+def test_an_exported_page_draws_offline(tab, tmp_path):
+    complaints = []
+    tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.context.set_offline(True)
+    export(INTRINSIC_DIMENSION, tmp_path / "figure", ["html"], INTRINSIC_DIMENSION.example())
+    tab.goto((tmp_path / "figure.html").as_uri())
+    tab.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=SOON)
+    assert complaints == []
+    assert [url for url in tab.asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_other_names_for_this_machine_are_refused(address):
+    """A page of another site that resolves to 127.0.0.1 (DNS rebinding) gets no session."""
+    host, port = address.removeprefix("http://").split(":")
+    upgrade = {
+        "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }  # fmt: skip
+    answers = {}
+    for name, origin in ((f"{host}:{port}", address), ("evil.example", "http://evil.example")):
+        connection = http.client.HTTPConnection(host, int(port), timeout=10)
+        connection.request("GET", "/_stcore/stream", headers={**upgrade, "Host": name, "Origin": origin})
+        answers[name] = connection.getresponse().status
+        connection.close()
+    assert list(answers.values()) == [101, 403]

@@ -1,0 +1,80 @@
+"""Names that tell records and curves apart; text that markdown shows as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from app.markdown import literal
+from app.naming import describe, labelled, method
+from lab.runs import Job, Manifest
+
+
+def manifest(**config) -> Manifest:
+    return Manifest(Path(), Job("training_run", config), {}, {})
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"method": "did", "projection": "fastfood", "head": "free"}, "DID fastfood"),
+        ({"method.method": "lora", "method.rank": 8, "method.head": "free"}, "lora rank=8"),
+        ({"method.method": "did", "method.projection": "one-hot", "method.dimension": 10}, "DID one-hot dimension=10"),
+        ({"method": "full", "weights": "random"}, "full, random weights"),
+        ({"weights": "random"}, ""),
+    ],
+)
+def test_methods_in_words(config, words):
+    assert method(config) == words
+
+
+def test_records_in_words():
+    assert describe(manifest(method="full", model="minilm", task="imdb", seed=3)) == "full · minilm · imdb · seed 3"
+    assert describe(manifest(steps=3)) == "training_run"
+
+
+def table(*manifests: Manifest, **columns) -> pd.DataFrame:
+    rows = [{"key": m.key, "model": m.job.config.get("model"), **columns} for m in manifests]
+    return pd.DataFrame(rows)
+
+
+def test_one_label_never_stands_for_two_jobs():
+    runs = (manifest(method="did", projection="fastfood", head=head, seed=0) for head in ("inside", "free"))
+    one, two = runs
+    found = labelled(table(one, two, label="DID fastfood"), [one, two])
+    assert found.label.tolist() == ["DID fastfood, head=inside", "DID fastfood, head=free"]
+
+
+def test_seeds_are_pooled_where_a_figure_averages_over_them():
+    one, two = (manifest(method={"method": "lora", "rank": 8}, seed=seed) for seed in (0, 1))
+    rows = table(one, two)
+    assert labelled(rows, [one, two], pool=("seed",)).label.tolist() == ["lora rank=8"] * 2
+    assert labelled(rows, [one, two]).label.tolist() == ["lora rank=8, seed=0", "lora rank=8, seed=1"]
+
+
+def test_different_tasks_or_plms_need_no_suffix():
+    one, two = (manifest(method="full", model=model) for model in ("minilm", "smollm2"))
+    assert labelled(table(one, two, label="full"), [one, two]).label.tolist() == ["full", "full"]
+
+
+def test_equal_configs_of_two_experiments_are_told_apart_by_key():
+    one, two = (Manifest(Path(), Job(name, {"method": "full"}), {}, {}) for name in ("a", "b"))
+    labels = labelled(table(one, two), [one, two]).label.tolist()
+    assert labels == [f"full, {one.key[:12]}", f"full, {two.key[:12]}"]
+
+
+@pytest.mark.parametrize(
+    "text", ["[a](http://x)", "![a](b)", "**b** _i_ `c`", "$x$ :red[y] :material/home:", "<b>&lt;"]
+)
+def test_nothing_in_literal_text_is_markup(text):
+    shown = literal(text)
+    assert shown.replace("\\", "") == text
+    for position, letter in enumerate(shown):
+        if letter in "[]()!*_`$:<>&":
+            assert shown[position - 1] == "\\"
+
+
+def test_line_breaks_become_spaces():
+    assert literal("a\n\n# b") == "a \\# b"

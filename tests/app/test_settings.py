@@ -1,0 +1,30 @@
+"""The explorer's settings keep it on this machine."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from lab.figures import DARK, LIGHT
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
+
+
+def test_listens_on_loopback_answers_no_other_name_and_reports_nothing():
+    assert SETTINGS["server"]["address"] == "127.0.0.1"
+    assert set(SETTINGS["server"]["allowedHosts"]) == {"localhost", "127.0.0.1", "[::1]"}
+    assert SETTINGS["server"]["maxUploadSize"] <= 50
+    assert SETTINGS["browser"]["gatherUsageStats"] is False
+    assert SETTINGS["client"]["showErrorDetails"] == "type"
+    assert SETTINGS["client"]["showErrorLinks"] is False
+
+
+def test_pages_and_figures_share_their_backgrounds():
+    for theme in (LIGHT, DARK):
+        assert SETTINGS["theme"][theme.name]["backgroundColor"] == theme.background
+        assert SETTINGS["theme"][theme.name]["textColor"] == theme.ink
+
+
+def test_no_folder_hijacks_the_navigation():
+    assert not (ROOT / "app" / "pages").exists()

@@ -1,0 +1,182 @@
+"""Every page on a filled, an empty, a damaged and a hostile store, without a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.loading import contents
+from lab.runs import Store, places
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ("home", "runs", "intrinsic_dimension", "weight_differences")
+
+
+@pytest.fixture
+def opened(monkeypatch, tmp_path):
+    """Opens a page on a store, with nothing in the gallery."""
+    monkeypatch.setattr(places, "GALLERY", tmp_path / "no gallery")
+
+    def opened(page: str, store: Path, **query: str | list[str]) -> AppTest:
+        monkeypatch.setenv("DELTALAB_STORE", str(store))
+        shown = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=30).run()
+        for name, value in query.items():
+            shown.query_params[name] = value
+        return shown.switch_page(f"views/{page}.py").run()
+
+    return opened
+
+
+def words(shown: AppTest) -> str:
+    kinds = (shown.title, shown.markdown, shown.text, shown.caption, shown.info, shown.warning, shown.error, shown.code)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_shows_a_filled_store(page, opened, filled):
+    shown = opened(page, filled)
+    assert not shown.exception
+    assert not shown.error
+    assert len(shown.title) == 1
+    assert len(shown.get("plotly_chart")) == 1
+    assert len(shown.get("download_button")) == 6
+    assert {"What it is.", "How to read it.", "Where it comes from."} <= set(re.findall(r"\*\*(.*?)\*\*", words(shown)))
+    assert "arXiv" in words(shown)
+    assert "deltalab " in words(shown)
+    assert '"job": {' in words(shown)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_says_what_to_do_when_there_is_nothing(page, opened, tmp_path):
+    shown = opened(page, tmp_path / "nothing")
+    assert not shown.exception
+    assert "Run this, then reload the page" in shown.info[0].value
+    assert shown.code[0].value.startswith("deltalab run ")
+    assert not shown.get("plotly_chart")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_store_that_is_a_file_is_an_error_with_a_way_out(page, opened, tmp_path):
+    (tmp_path / "file").write_text("")
+    shown = opened(page, tmp_path / "file")
+    assert not shown.exception
+    assert "is a file" in shown.error[0].value
+    assert "deltalab app --store" in shown.caption[0].value
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_damaged_records_are_named_and_the_others_shown(page, opened, filled, tmp_path):
+    store = tmp_path / "damaged"
+    shutil.copytree(filled, store)
+    for experiment in Store(store).experiments():
+        key = Store(store).keys(experiment)[0]
+        folder = store / experiment / key[:2] / key
+        copies = Store(store).keys(experiment)[1:]
+        target = folder / "manifest.json" if copies else None
+        if target is not None:
+            target.write_text("{")
+    shown = opened(page, store)
+    assert not shown.exception
+    assert "2 damaged record(s) are left out" in shown.warning[0].value
+    assert "manifest" in shown.warning[0].value
+    assert len(shown.get("plotly_chart")) == 1
+
+
+def test_a_damaged_table_does_not_hide_the_other_searches(opened, filled, tmp_path):
+    store = tmp_path / "damaged"
+    shutil.copytree(filled, store)
+    key = Store(store).keys("intrinsic_dimension")[0]
+    (store / "intrinsic_dimension" / key[:2] / key / "runs.parquet").write_bytes(b"PAR1")
+    shown = opened("intrinsic_dimension", store)
+    assert not shown.exception
+    assert "1 damaged record(s) are left out" in shown.warning[0].value
+    assert len(shown.dataframe[0].value) == 2
+
+
+def test_filters_narrow_the_figure_and_its_answers(opened, filled):
+    shown = opened("intrinsic_dimension", filled)
+    assert len(shown.dataframe[0].value) == 3
+    shown.multiselect(key="task").set_value(["rotten-tomatoes"]).run()
+    assert shown.dataframe[0].value["task"].tolist() == ["rotten-tomatoes"]
+    assert "--task=rotten-tomatoes" in words(shown)
+    assert "--task=bbc-news" not in words(shown)
+
+
+def test_a_filter_that_another_one_emptied_is_dropped(opened, filled):
+    shown = opened("intrinsic_dimension", filled)
+    shown.multiselect(key="label").set_value(["SAID fastfood"]).run()
+    assert shown.dataframe[0].value["method"].tolist() == ["SAID fastfood"]
+    shown.multiselect(key="task").set_value(["rotten-tomatoes"]).run()  # where SAID was never searched
+    assert not shown.exception
+    assert shown.multiselect(key="label").value == []
+    assert shown.dataframe[0].value["method"].tolist() == ["DID fastfood"]
+
+
+def test_the_address_is_the_view(opened, filled):
+    shown = opened("intrinsic_dimension", filled, task="rotten-tomatoes")
+    assert shown.multiselect(key="task").value == ["rotten-tomatoes"]
+    assert shown.dataframe[0].value["task"].tolist() == ["rotten-tomatoes"]
+    shown = opened("weight_differences", filled, role=["value", "query"], block="2")
+    assert set(shown.dataframe[0].value["matrix"]) == {"block.2.value.weight", "block.2.query.weight"}
+
+
+def test_an_unknown_value_in_the_address_is_ignored(opened, filled):
+    shown = opened("intrinsic_dimension", filled, task="no such task")
+    assert not shown.exception
+    assert len(shown.dataframe[0].value) == 3
+
+
+def test_runs_of_two_seeds_are_compared_and_pooled(opened, filled):
+    shown = opened("runs", filled)
+    names = [name for name in shown.multiselect(key="record").options if "lora" in name]
+    assert len(names) == 2
+    shown.multiselect(key="record").set_value(names).run()
+    assert not shown.exception
+    different, curves = (frame.value for frame in shown.dataframe[1:])
+    assert set(different.index) >= {"score", "seed"}
+    assert "model" not in different.index
+    assert set(curves["label"]) == {"lora rank=8"}
+    assert set(curves["seeds [count]"]) == {2}
+
+
+@pytest.mark.parametrize("page", PAGES[:3])
+def test_hostile_names_are_shown_not_interpreted(page, opened, hostile):
+    shown = opened(page, hostile)
+    assert not shown.exception
+    for element in (*shown.markdown, *shown.caption, *shown.info, *shown.warning):
+        assert not re.search(r"(?<!\\)\]\(https://x", element.value)
+        assert "<script" not in element.value.replace("\\<", "")
+        assert not re.search(r"(?<!\\):red", element.value)
+
+
+def test_a_new_record_appears_without_a_restart(monkeypatch, filled, tmp_path):
+    monkeypatch.setattr(places, "GALLERY", filled)
+    monkeypatch.setenv("DELTALAB_STORE", str(tmp_path / "mine"))
+    before = contents()
+    record = Store(filled).get(Store(filled).keys("weight_differences")[0])
+    assert not before.mine
+    Store(tmp_path / "mine").put(record)
+    after = contents()
+    assert len(after.manifests) == len(before.manifests) == 6
+    assert len(after.mine) == 1
+
+
+def test_the_explorer_starts_without_torch(filled):
+    code = (
+        "import sys; from streamlit.testing.v1 import AppTest\n"
+        "shown = AppTest.from_file('app/main.py', default_timeout=30).run()\n"
+        "assert not shown.exception, shown.exception\n"
+        "print(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
+    )
+    environment = {"DELTALAB_STORE": str(filled), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("[]")
