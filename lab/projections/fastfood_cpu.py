@@ -9,6 +9,7 @@ from torch import Tensor
 from lab.projections import fastfood_long, fastfood_reference, kernels
 from lab.projections.counter import gaussian_table
 from lab.projections.fastfood_plan import Plan
+from lab.projections.memory import empty_like_rows
 from lab.projections.threads import limited_threads
 
 CACHED = 1 << 16  # longest block that one thread transforms in its own cache
@@ -19,7 +20,7 @@ def product(plan: Plan, X: Tensor) -> Tensor:
     """P X for columns X (d, k)."""
     if not _has_kernel(plan):
         return fastfood_reference.product(plan, X)
-    rows, Y = X.T.contiguous(), X.new_empty(X.shape[1], plan.D)
+    rows, Y = X.T.contiguous(), empty_like_rows(X.shape[1], plan.D, X)
     if _in_cache(plan):
         for first in range(0, len(rows), COLUMNS):
             _grouped_product(plan, rows[first : first + COLUMNS], Y[first : first + COLUMNS])

@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 WIDTH = 16  # numbers per vector operation
 TILE = 1 << 14  # numbers transformed inside cache: 64 KiB in float32
 PARTS = 32  # pieces of work and of sums: a fixed number, so results do not depend on the threads
-ROUNDS = 5  # of a keyed permutation; see `counter.permute`
+ROUNDS = 6  # of a keyed permutation; see `counter.permute`
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -143,6 +143,70 @@ def _add_flipped(typingctx, target, source, start, bits):
     return types.void(target, source, types.intp, types.uint16), codegen
 
 
+def _square_adder(rows):
+    """Adds the squares of `rows` vectors that lie `stride` numbers apart; longer chains of sums would wait for each other."""
+
+    @intrinsic
+    def add_squares(typingctx, sums, at, source, start, stride):
+        def codegen(context, builder, signature, args):
+            sums, at, source, start, stride = args
+            total = None
+            for r in range(rows):
+                step = builder.mul(stride, ir.Constant(stride.type, r))
+                v = _load(builder, _vector_pointer(context, builder, signature.args[2], source, builder.add(start, step)))
+                square = builder.fmul(v, v)
+                total = square if total is None else builder.fadd(total, square)
+            double = ir.VectorType(ir.DoubleType(), WIDTH)
+            total = total if total.type == double else builder.fpext(total, double)
+            pointer = _vector_pointer(context, builder, signature.args[0], sums, at)
+            builder.store(builder.fadd(_load(builder, pointer), total), pointer, align=4)
+            return context.get_dummy_value()
+
+        return types.void(sums, types.intp, source, types.intp, types.intp), codegen
+
+    return add_squares
+
+
+_add_squares_1, _add_squares_8 = _square_adder(1), _square_adder(8)
+
+
+@intrinsic
+def _multiply(typingctx, target, at, first, start, second, begin):
+    """target = first · second on 16 numbers."""
+
+    def codegen(context, builder, signature, args):
+        pointer, a, b = (
+            _vector_pointer(context, builder, signature.args[i], args[i], args[i + 1]) for i in (0, 2, 4)
+        )
+        builder.store(builder.fmul(_load(builder, a), _load(builder, b)), pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp, first, types.intp, second, types.intp), codegen
+
+
+@intrinsic
+def _permutation_round(typingctx, x, start, a, c, mask, shift):
+    """x ← y xor (y >> shift), y = a x + c masked, on 16 numbers of 32 bits."""
+
+    def codegen(context, builder, signature, args):
+        pointer = _vector_pointer(context, builder, signature.args[0], args[0], args[1])
+        v = _load(builder, pointer)
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
+        a, c, mask, shift = (
+            builder.shuffle_vector(
+                builder.insert_element(ir.Constant(v.type, ir.Undefined), s, ir.Constant(ir.IntType(32), 0)),
+                ir.Constant(v.type, ir.Undefined),
+                zeros,
+            )
+            for s in args[2:]
+        )
+        y = builder.and_(builder.add(builder.mul(v, a), c), mask)
+        builder.store(builder.xor(y, builder.lshr(y, shift)), pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, *[types.uint32] * 4), codegen
+
+
 @compiled()
 def _aligned(n, like):
     """An uninitialised buffer that starts on a 64-byte line: vector loads that cross lines cost double."""
@@ -187,16 +251,13 @@ def draw_constants(constants, key, number):
 
 @compiled()
 def draw_permutation(pi, first, constants, log2_size):
-    """pi[i] = Π(first + i), Π the permutation of 2^log2_size numbers with these constants."""
-    half = np.uint32((log2_size + 1) // 2)
-    mask = np.uint32((1 << log2_size) - 1)
+    """pi[i] = Π(first + i), Π the permutation of 2^log2_size numbers with these constants; pi.size a multiple of 16."""
+    shift, mask = np.uint32((log2_size + 1) // 2), np.uint32((1 << log2_size) - 1)
     for i in range(pi.size):
-        pi[i] = first + i
-    for r in range(ROUNDS):
-        a, c = constants[2 * r] | np.uint32(1), constants[2 * r + 1]
-        for i in range(pi.size):
-            x = np.uint32(np.uint32(np.uint32(pi[i] * a) + c) & mask)
-            pi[i] = np.uint32(x ^ np.uint32(x >> half))
+        pi[i] = (first + i) & mask
+    for i in range(0, pi.size, WIDTH):
+        for r in range(ROUNDS):
+            _permutation_round(pi, i, constants[2 * r] | np.uint32(1), constants[2 * r + 1], mask, shift)
 
 
 @compiled()
@@ -284,27 +345,58 @@ def wht_rows(X):
 
 
 @compiled()
-def _draw_group(group, n, lanes, D, keys, table, g, words, signs, pi, constants):
+def _draw_group(group, n, lanes, D, keys, table, g, words, signs, pi, constants, squares, scale):
     """Fills the signs, the scaled Gaussians g·scale and the permutation of one group of `lanes` blocks."""
     size = n * lanes
     draw_words(signs, keys[0], group * (size // 64))
     draw_gaussians(g, words, keys[1], group * size, table)
     draw_constants(constants, keys[2], group)
     draw_permutation(pi, 0, constants, _log2(n))
-    width = max(lanes, WIDTH)  # sum g² per lane; lanes narrower than a vector are summed a vector at a time
-    squares = np.zeros(width, np.float64)
-    for q in range(0, size, width):
-        for r in range(width):
-            squares[r] += np.float64(g[q + r]) * np.float64(g[q + r])
-    scale = np.zeros(width, g.dtype)
+    width = max(lanes, WIDTH)  # lanes narrower than a vector are summed a vector at a time
+    squares[:] = 0
+    eights = size // (8 * width) * 8 * width
+    for q in range(0, eights, 8 * width):
+        for r in range(0, width, WIDTH):
+            _add_squares_8(squares, r, g, q + r, width)
+    for q in range(eights, size, width):
+        for r in range(0, width, WIDTH):
+            _add_squares_1(squares, r, g, q + r, width)
     for r in range(width):
         total = 0.0
         for s in range(r % lanes, width, lanes):
             total += squares[s]
         scale[r] = 1.0 / np.sqrt(D * total)
     for q in range(0, size, width):
-        for r in range(width):
-            g[q + r] *= scale[r]
+        for r in range(0, width, WIDTH):
+            _multiply(g, q + r, g, q + r, scale, r)
+
+
+@compiled()
+def _gather_rows(out, g, t, pi, lanes, log2_lanes):
+    """out = g · t[Π]: row i of out from row Π(i) of t, rows of `lanes` numbers."""
+    if lanes >= WIDTH:
+        for i in range(out.size // lanes):
+            source, row = np.intp(pi[i]) * lanes, i * lanes
+            for lane in range(0, lanes, WIDTH):
+                _multiply(out, row + lane, g, row + lane, t, source + lane)
+    else:
+        for q in range(out.size):
+            source = (np.intp(pi[q >> log2_lanes]) << log2_lanes) + (q & (lanes - 1))
+            out[q] = g[q] * t[source]
+
+
+@compiled()
+def _scatter_rows(out, g, t, pi, lanes, log2_lanes):
+    """out[Π] = g · t: the adjoint of `_gather_rows`."""
+    if lanes >= WIDTH:
+        for i in range(out.size // lanes):
+            target, row = np.intp(pi[i]) * lanes, i * lanes
+            for lane in range(0, lanes, WIDTH):
+                _multiply(out, target + lane, g, row + lane, t, row + lane)
+    else:
+        for q in range(out.size):
+            target = (np.intp(pi[q >> log2_lanes]) << log2_lanes) + (q & (lanes - 1))
+            out[target] = g[q] * t[q]
 
 
 @compiled()
@@ -314,9 +406,10 @@ def _products_chunk(expanded, Y, begin, end, n, lanes, keys, table):
     t, w, g = _aligned(size, Y), _aligned(size, Y), _aligned(size, Y)
     words, signs = np.empty(size // 4, np.uint64), np.empty(size // 64, np.uint64)
     bits = signs.view(np.uint16)
-    pi, constants = np.empty(n, np.uint32), np.empty(2 * ROUNDS, np.uint32)
+    pi, constants = np.empty(max(n, WIDTH), np.uint32), np.empty(2 * ROUNDS, np.uint32)
+    squares, scale = np.empty(max(lanes, WIDTH), np.float64), _aligned(max(lanes, WIDTH), Y)
     for group in range(begin, end):
-        _draw_group(group, n, lanes, D, keys, table, g, words, signs, pi, constants)
+        _draw_group(group, n, lanes, D, keys, table, g, words, signs, pi, constants, squares, scale)
         first = group * size
         count = min(size, D - first)
         for c in range(k):
@@ -325,10 +418,7 @@ def _products_chunk(expanded, Y, begin, end, n, lanes, keys, table):
                 _flip(t, x, q, bits[q // WIDTH])  # B x
             wht(t, lanes)  # H B x
             out = Y[c, first : first + size] if count == size else w
-            for i in range(n):
-                j = np.intp(pi[i]) * lanes
-                for lane in range(lanes):
-                    out[i * lanes + lane] = g[i * lanes + lane] * t[j + lane]  # G Π H B x
+            _gather_rows(out, g, t, pi, lanes, _log2(lanes))  # G Π H B x
             wht(out, lanes)  # H G Π H B x
             if count < size:
                 for q in range(count):
@@ -352,10 +442,11 @@ def _adjoint_chunk(Y, sums, begin, end, n, lanes, keys, table):
     t, w, g = _aligned(size, Y), _aligned(size, Y), _aligned(size, Y)
     words, signs = np.empty(size // 4, np.uint64), np.empty(size // 64, np.uint64)
     bits = signs.view(np.uint16)
-    pi, constants = np.empty(n, np.uint32), np.empty(2 * ROUNDS, np.uint32)
+    pi, constants = np.empty(max(n, WIDTH), np.uint32), np.empty(2 * ROUNDS, np.uint32)
+    squares, scale = np.empty(max(lanes, WIDTH), np.float64), _aligned(max(lanes, WIDTH), Y)
     sums[:] = 0
     for group in range(begin, end):
-        _draw_group(group, n, lanes, D, keys, table, g, words, signs, pi, constants)
+        _draw_group(group, n, lanes, D, keys, table, g, words, signs, pi, constants, squares, scale)
         first = group * size
         count = min(size, D - first)
         for c in range(k):
@@ -364,10 +455,7 @@ def _adjoint_chunk(Y, sums, begin, end, n, lanes, keys, table):
             for q in range(count, size):
                 t[q] = 0
             wht(t, lanes)  # H y
-            for i in range(n):
-                j = np.intp(pi[i]) * lanes
-                for lane in range(lanes):
-                    w[j + lane] = g[i * lanes + lane] * t[i * lanes + lane]  # Πᵀ G H y
+            _scatter_rows(w, g, t, pi, lanes, _log2(lanes))  # Πᵀ G H y
             wht(w, lanes)  # H Πᵀ G H y
             for q in range(0, size, WIDTH):
                 _add_flipped(sums[c], w, q, bits[q // WIDTH])  # B H Πᵀ G H y
@@ -491,7 +579,7 @@ def _draw_columns(columns, pi, constants, chunk, d, key):
     draw_constants(constants, key, chunk)
     draw_permutation(pi, 0, constants, _log2(d))
     n = 0
-    for t in range(pi.size):  # a store for each, kept when the image is below d: no branch to mispredict
+    for t in range(1 << _log2(d)):  # a store for each, kept when the image is below d: no branch to mispredict
         columns[n] = pi[t]
         n += 1 if pi[t] < d else 0
 
@@ -513,7 +601,7 @@ def _flip_places(y, first, key):
 def _one_hot_chunk(X, Y, begin, end, keys, signed):
     k, D = Y.shape
     d = X.shape[1]
-    pi, columns = np.empty(1 << _log2(d), np.uint32), np.empty((1 << _log2(d)) + 1, np.uint32)
+    pi, columns = np.empty(max(1 << _log2(d), WIDTH), np.uint32), np.empty((1 << _log2(d)) + 1, np.uint32)
     constants = np.empty(2 * ROUNDS, np.uint32)
     for stretch in range(begin, end):
         _draw_columns(columns, pi, constants, stretch, d, keys[1])
@@ -540,7 +628,7 @@ def one_hot_products(X, Y, keys, signed):
 def _one_hot_adjoint_chunk(Y, sums, begin, end, keys, signed):
     k, D = Y.shape
     d = sums.shape[1]
-    pi, columns = np.empty(1 << _log2(d), np.uint32), np.empty((1 << _log2(d)) + 1, np.uint32)
+    pi, columns = np.empty(max(1 << _log2(d), WIDTH), np.uint32), np.empty((1 << _log2(d)) + 1, np.uint32)
     constants = np.empty(2 * ROUNDS, np.uint32)
     values = np.empty(d, Y.dtype)
     sums[:] = 0

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lab.projections import counter, kernels
+from lab.projections.memory import empty_like_rows
 from lab.projections.projection import Projection
 from lab.projections.threads import limited_threads
 
@@ -38,7 +39,7 @@ class OneHot(Projection):
     def _product(self, X: Tensor) -> Tensor:
         scaled = X * self._scale(X)[:, None]
         if X.device.type == "cpu":
-            Y = X.new_empty(X.shape[1], self.D)
+            Y = empty_like_rows(X.shape[1], self.D, X)
             with limited_threads():
                 kernels.one_hot_products(scaled.T.contiguous().numpy(), Y.numpy(), self._keys(), self.signed)
             return Y.T

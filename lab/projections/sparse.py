@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lab.projections import counter, kernels
+from lab.projections.memory import empty_like_rows
 from lab.projections.projection import Projection
 from lab.projections.threads import limited_threads
 
@@ -53,7 +54,7 @@ class Sparse(Projection):
     def _product(self, X: Tensor) -> Tensor:
         scaled = X / sqrt(self.nonzeros)
         if X.device.type == "cpu":
-            Y = X.new_empty(X.shape[1], self.D)
+            Y = empty_like_rows(X.shape[1], self.D, X)
             with limited_threads():
                 kernels.sparse_products(scaled.T.contiguous().numpy(), Y.numpy(), self.nonzeros, self._key())
             return Y.T
