@@ -181,13 +181,11 @@ def open_app(
             f"--server.headless={str(not browser).lower()}",
             "--browser.gatherUsageStats=false",
         ]
-    # in the project's folder, where Streamlit finds .streamlit/config.toml
-    done = subprocess.run(
-        [sys.executable, "-m", "streamlit", "run", main_page.origin, *flags],
-        env=environment,
-        cwd=Path(main_page.origin).parents[1],
-        check=False,
-    )
+    command = [sys.executable, "-m", "streamlit", "run", main_page.origin, *flags]
+    try:  # in the project's folder, where Streamlit finds .streamlit/config.toml
+        done = subprocess.run(command, env=environment, cwd=Path(main_page.origin).parents[1], check=False)
+    except KeyboardInterrupt:  # how one closes the explorer
+        raise typer.Exit(0) from None
     raise typer.Exit(done.returncode)
 
 
@@ -206,6 +204,27 @@ def check() -> None:
     console.print(table)
     console.print(f"{len(answers.KNOWN_ANSWERS) - wrong} of {len(answers.KNOWN_ANSWERS)} as expected")
     raise typer.Exit(1 if wrong else 0)
+
+
+@app.command()
+def count(
+    model: Annotated[str, typer.Option(help="A published model; a wrong name lists them.")] = "roberta-large",
+    head: Annotated[str, typer.Option(help="mlm or lm (the language-model head), or classification.")] = "lm",
+    labels: Annotated[int, typer.Option(help="Classes of a classification head.")] = 2,
+) -> None:
+    """Count what each method trains and stores on a model, beside the published percentages; needs no weights."""
+    models, deltas = importlib.import_module("lab.models"), importlib.import_module("lab.deltas")  # bring torch
+    with refusals():
+        plm = models.meta_plm(model, head=head, num_labels=labels)
+        table = Table("method", "trained", "of it head", "stored", "trained %", "stored %", "published %", "note")
+        for row in deltas.count_table(plm):
+            counts = row.counts
+            numbers = [f"{n:,}" for n in (counts.trained, counts.head, counts.stored)]
+            percents = [deltas.percentage(p) for p in (counts.percent, row.percent_stored)]
+            table.add_row(row.method, *numbers, *percents, row.published, row.note)
+    console = output()
+    console.print(f"{plm.name}, {head} head: {plm.size:,} parameters; % = 100·n / (all parameters + those added)")
+    console.print(table)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
