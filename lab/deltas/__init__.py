@@ -7,6 +7,7 @@ from typing import Any
 from lab.deltas.adapter import Adapter
 from lab.deltas.additive import Additive
 from lab.deltas.bitfit import BitFit
+from lab.deltas.counts import CountRow, count_table, percentage
 from lab.deltas.delta import Combined, Counts, Delta, Reparameterized
 from lab.deltas.diff_pruning import DiffPruning
 from lab.deltas.full_fine_tuning import FullFineTuning
@@ -67,6 +68,7 @@ __all__ = [
     "Additive",
     "BitFit",
     "Combined",
+    "CountRow",
     "Counts",
     "Delta",
     "DeltaMethod",
@@ -81,9 +83,11 @@ __all__ = [
     "Prompt",
     "Reparameterized",
     "SelectiveModule",
+    "count_table",
     "from_peft",
     "load_adapter",
     "method_from_json",
+    "percentage",
     "prefix_mass",
     "save_adapter",
 ]

@@ -56,6 +56,7 @@ class Delta(ABC):
         head_size: how many coordinates of φ belong to a newly initialised head.
         n_added: parameters this delta adds to the PLM.
         stored_size: numbers to keep after training.
+        n_noise: how many random numbers one training step takes; 0 for all but stochastic methods (diff pruning).
     """
 
     plm: PLM
@@ -64,6 +65,7 @@ class Delta(ABC):
     at_identity: bool
     head_size: int = 0
     n_added: int = 0
+    n_noise: int = 0
 
     @abstractmethod
     def overrides(self, phi: Tensor) -> dict[str, Tensor]:
@@ -81,6 +83,18 @@ class Delta(ABC):
         """
         values = self.layout.unflatten(self.phi0) | dict(parts)
         return self.overrides(self.layout.flatten(values))
+
+    def noise(self, seed: int) -> Tensor:
+        """The random numbers of one training step, shape (n_noise,), a pure function of the seed."""
+        return self.phi0.new_zeros(0)
+
+    def sampled(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        """The overrides of one training step with given noise; smooth in φ. `overrides` unless the method is random."""
+        return self.overrides(phi)
+
+    def penalty(self, phi: Tensor) -> Tensor | float:
+        """What training adds to the loss: 0 unless the method has a penalty of its own (diff pruning's expected L0)."""
+        return 0.0
 
     @property
     def size(self) -> int:
@@ -185,6 +199,16 @@ class Reparameterized(Delta):
         # a generator that is thrown away after training (prefix MLP) is part of the model while it trains
         self.n_added = inner.n_added if stored_size is None else self.layout.size
         self._stored_size = self.layout.size if stored_size is None else stored_size
+        self.n_noise = inner.n_noise
+
+    def noise(self, seed: int) -> Tensor:
+        return self.inner.noise(seed)
+
+    def sampled(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        return self.inner.sampled(self.g(phi), noise)
+
+    def penalty(self, phi: Tensor) -> Tensor | float:
+        return self.inner.penalty(self.g(phi))
 
     @property
     def stored_size(self) -> int:
@@ -215,6 +239,18 @@ class Combined(Delta):
         self.at_identity = first.at_identity and second.at_identity
         self.head_size = first.head_size + second.head_size
         self.n_added = first.n_added + second.n_added
+        self.n_noise = first.n_noise + second.n_noise
+
+    def noise(self, seed: int) -> Tensor:
+        return torch.cat([self.first.noise(seed), self.second.noise(~seed)])
+
+    def sampled(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        (phi1, phi2), parts = self._split(phi), torch.split(noise, [self.first.n_noise, self.second.n_noise])
+        return self._merged(self.first.sampled(phi1, parts[0]), self.second.sampled(phi2, parts[1]))
+
+    def penalty(self, phi: Tensor) -> Tensor | float:
+        phi1, phi2 = self._split(phi)
+        return self.first.penalty(phi1) + self.second.penalty(phi2)
 
     @property
     def stored_size(self) -> int:

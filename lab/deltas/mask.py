@@ -25,13 +25,17 @@ class Mask(DeltaMethod):
 
     Attributes:
         targets: roles of the masked matrices. Default: every matrix of attention and feed-forward, as there.
-        threshold: τ. Default 0.01.
-        initial_score: s at φ₀. Default 0.02 = 2τ: no weight is masked, and a step of size τ masks one.
+        threshold: τ. Default 0.01, as in their code.
+        initial_score: s at φ₀. Default 0.02 = 2τ, their code's scale: no weight is masked, a step of size τ masks one.
         sparsity: when given, the fraction of each matrix that is masked at any φ: τ is then that quantile of its
             scores. Scores start at `initial_score` plus uniform noise of ± `threshold`, and φ₀ is no identity.
     """
 
-    targets: tuple[str, ...] = ("query", "key", "value", "output", "gate", "up", "down")
+    targets: tuple[str, ...] = (
+        *("query", "key", "value", "output"),
+        *("cross_query", "cross_key", "cross_value", "cross_output"),
+        *("gate", "up", "down"),
+    )
     threshold: float = 0.01
     initial_score: float = 0.02
     sparsity: float | None = None

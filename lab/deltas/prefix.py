@@ -30,15 +30,16 @@ class Prefix(DeltaMethod):
 
     Attributes:
         tokens: length of the prefix. Default 5, the source text's setting.
-        mlp: width m of the training-time reparameterisation P = W₂·tanh(W₁·E + b₁) + b₂ with E (tokens, m) (Li & Liang
-            2021, section 4.3); φ then holds E, W₁, b₁, W₂, b₂, and `counts.stored` is the prefix alone. None: the
-            prefix itself is φ.
+        mlp: hidden width of the training-time reparameterisation P = W₂·tanh(W₁·E + b₁) + b₂ (Li & Liang 2021, section
+            4.3); φ then holds E, W₁, b₁, W₂, b₂, and `counts.stored` is the prefix alone. None: the prefix itself is φ.
+        embedding: width of E with an MLP; default that of the MLP.
         init_std: standard deviation of P at φ₀ without MLP. Default 0.02, as new parameters in BERT and GPT-2.
         label: name of the graft; give another one to put two on one PLM.
     """
 
     tokens: int = 5
     mlp: int | None = None
+    embedding: int | None = None
     init_std: float = 0.02
     label: str = "prefix"
 
@@ -49,13 +50,19 @@ class Prefix(DeltaMethod):
         super().__post_init__()
         if self.tokens < 1:
             raise ValueError(f"Prefix needs tokens >= 1; got {self.tokens}.")
-        if self.mlp is not None and self.mlp < 1:
-            raise ValueError(f"Prefix needs mlp >= 1 or None; got {self.mlp}.")
+        if any(width is not None and width < 1 for width in (self.mlp, self.embedding)):
+            raise ValueError(f"Prefix needs widths >= 1 or None; got mlp {self.mlp}, embedding {self.embedding}.")
+        if self.embedding is not None and self.mlp is None:
+            raise ValueError(
+                f"Prefix's embedding is the input of its MLP; give mlp too, or drop embedding {self.embedding}."
+            )
 
     def body(self, plm: PLM, seed: int) -> Delta:
         std = 0.0 if self.mlp else self.init_std
         plain = prefix_delta(plm, self.tokens, self.label, std, seed)
-        return plain if self.mlp is None else _through_mlp(plain, self.tokens, self.mlp, seed)
+        return (
+            plain if self.mlp is None else _through_mlp(plain, self.tokens, self.mlp, self.embedding or self.mlp, seed)
+        )
 
 
 def prefix_delta(plm: PLM, tokens: int, label: str, std: float, seed: int) -> Additive:
@@ -101,17 +108,18 @@ def _positions_after(tokens: int) -> Any:
     return hook
 
 
-def _through_mlp(plain: Additive, tokens: int, width: int, seed: int) -> Delta:
+def _through_mlp(plain: Additive, tokens: int, width: int, inputs: int, seed: int) -> Delta:
     """The prefix as the output of a two-layer MLP; weights uniform on ±1/√(inputs), E standard normal, biases 0."""
     columns = [part.shape[1] for part in plain.layout]
-    shapes = {"mlp.E": (tokens, width), "mlp.W1": (width, width), "mlp.b1": (width,)}
+    shapes: dict[str, tuple[int, ...]] = {"mlp.E": (tokens, inputs), "mlp.W1": (width, inputs), "mlp.b1": (width,)}
     shapes |= {"mlp.W2": (sum(columns), width), "mlp.b2": (sum(columns),)}
     layout = Layout(tuple(Part(name, shape) for name, shape in shapes.items()))
     generator = torch.Generator().manual_seed(seed)
     start = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
     start["mlp.E"].normal_(generator=generator)
     for name in ("mlp.W1", "mlp.W2"):
-        start[name].uniform_(-1 / sqrt(width), 1 / sqrt(width), generator=generator)
+        bound = 1 / sqrt(shapes[name][1])
+        start[name].uniform_(-bound, bound, generator=generator)
 
     def generate(z: Tensor) -> Tensor:
         p = layout.unflatten(z)

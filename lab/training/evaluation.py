@@ -15,15 +15,18 @@ from lab.training.settings import Precision
 
 
 def batch_loss(
-    delta: Delta, encoded: EncodedTask, phi: Tensor, batch: dict[str, Tensor], precision: Precision
+    delta: Delta, encoded: EncodedTask, phi: Tensor, batch: dict[str, Tensor], noise: Tensor, precision: Precision
 ) -> Tensor:
-    """Mean loss [nats] of φ on one batch; the logits return to φ's dtype before the loss."""
+    """Mean loss [nats] of φ on one batch, plus the delta's own penalty; the logits return to φ's dtype before the loss.
+
+    `noise` is what a stochastic method takes per step (`Delta.noise`); empty for the others.
+    """
     with autocast(precision, phi.device):
-        logits = delta.logits(phi, batch)
-    return encoded.task.loss(logits.to(phi.dtype), batch["labels"])
+        logits = delta.plm.logits(delta.sampled(phi, noise), batch)
+    return encoded.task.loss(logits.to(phi.dtype), batch["labels"]) + delta.penalty(phi)
 
 
-def autocast(precision: Precision, device: torch.device):
+def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[object]:
     """The context the model runs in: nothing for float32, autocast for bfloat16."""
     if precision == "float32":
         return contextlib.nullcontext()

@@ -67,8 +67,11 @@ class Problem:
     def batch(self, run: Run, step: int) -> dict[str, Tensor]:
         return self.encoded.train.training_batch(step, self.settings.batch_size, run.seed)
 
-    def loss(self, phi: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        return batch_loss(self.delta, self.encoded, phi, batch, self.settings.precision)
+    def noise(self, run: Run, step: int) -> Tensor:
+        return self.delta.noise((run.seed << 32) + step)
+
+    def loss(self, phi: Tensor, batch: dict[str, Tensor], noise: Tensor) -> Tensor:
+        return batch_loss(self.delta, self.encoded, phi, batch, noise, self.settings.precision)
 
 
 Gradients = Callable[[Problem, list[Run], int], list[float]]
@@ -78,7 +81,7 @@ def separate_gradients(problem: Problem, runs: list[Run], step: int) -> list[flo
     """Leave each run's gradient in its leaves, one backward pass per run; returns the losses."""
     losses = []
     for run in runs:
-        loss = problem.loss(run.phi, problem.batch(run, step))
+        loss = problem.loss(run.phi, problem.batch(run, step), problem.noise(run, step))
         loss.backward()
         losses.append(loss.item())
     return losses
@@ -91,12 +94,13 @@ def vmapped_gradients(problem: Problem, runs: list[Run], step: int) -> list[floa
     padded = [problem.encoded.train.padded(batch, width) for batch in batches]
     stacked = {name: torch.stack([batch[name] for batch in padded]) for name in padded[0]}
 
-    def loss(phi: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        value = problem.loss(phi, batch)
+    def loss(phi: Tensor, batch: dict[str, Tensor], noise: Tensor) -> tuple[Tensor, Tensor]:
+        value = problem.loss(phi, batch, noise)
         return value, value
 
     phis = torch.stack([run.phi.detach() for run in runs])
-    gradients, losses = torch.func.vmap(torch.func.grad(loss, has_aux=True))(phis, stacked)
+    noises = torch.stack([problem.noise(run, step) for run in runs])
+    gradients, losses = torch.func.vmap(torch.func.grad(loss, has_aux=True))(phis, stacked, noises)
     for run, gradient in zip(runs, gradients, strict=True):
         pieces = torch.split(gradient, [len(leaf) for leaf in run.leaves])
         for leaf, piece in zip(run.leaves, pieces, strict=True):
