@@ -23,9 +23,10 @@ def keep(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     present = {column: title for column, title in columns.items() if column in table}
     for place, (column, title) in zip(st.columns(len(present)), present.items(), strict=True):
         with place:
-            wanted = several(title, [str(value) for value in sorted(table[column].dropna().unique())], column)
+            options = {_word(value): value for value in sorted(table[column].dropna().unique())}
+            wanted = several(title, list(options), column)
         if wanted:
-            table = table[table[column].astype(str).isin(wanted)]
+            table = table[table[column].isin([options[word] for word in wanted])]
     return table
 
 
@@ -39,3 +40,7 @@ def several(title: str, options: Sequence[str], name: str, *, none: str = "all")
         none: what it means to choose nothing.
     """
     return st.multiselect(title, options, key=name, placeholder=none, bind="query-params")
+
+
+def _word(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -17,7 +17,7 @@ class Contents:
     """What the stores hold.
 
     Attributes:
-        manifests: heads of the readable records, the latest first.
+        manifests: heads of the readable records, the last that ended first (a search before its training runs).
         mine: keys that are in the user's own store, not only in the gallery.
         damage: a sentence per record that cannot be read, with what to do about it.
         stores: where was looked, for people.
@@ -68,7 +68,7 @@ def _contents(stores: tuple[tuple[str, tuple[str, ...]], ...]) -> Contents:
             manifests.append(runs.manifest(key))
         except (DamagedRecord, StoreError) as error:
             damage.append(str(error))
-    manifests.sort(key=lambda manifest: str(manifest.provenance.get("started", "")), reverse=True)
+    manifests.sort(key=lambda manifest: str(manifest.provenance.get("ended", "")), reverse=True)
     return Contents(tuple(manifests), frozenset(stores[0][1]), tuple(damage), tuple(path for path, _ in stores))
 
 

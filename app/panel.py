@@ -51,7 +51,12 @@ def panel(figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest]) ->
 def reproduce(manifests: Sequence[Manifest], figure: Figure | None = None) -> None:
     """Commands, seeds, versions and machine of records, and the command that writes the figure."""
     st.caption("The same command, seeds and versions give the same numbers; what is in the store is not run again.")
-    st.code("\n".join(dict.fromkeys(command(manifest) for manifest in manifests)), language="bash")
+    commands = dict.fromkeys(str(m.provenance["command"]) for m in manifests if m.provenance.get("command"))
+    if commands:
+        st.code("\n".join(commands), language="bash")
+    parts = [m for m in manifests if not m.provenance.get("command")]
+    if parts:  # runs of a larger experiment, which have no command of their own
+        st.code(script(parts), language="python")
     if figure is not None:
         st.caption("The figure as files:")
         st.code(f"deltalab export {figure.name}", language="bash")
@@ -67,9 +72,14 @@ def reproduce(manifests: Sequence[Manifest], figure: Figure | None = None) -> No
         st.caption(f"and {len(manifests) - 8} more records; `deltalab show KEY` prints each.")
 
 
-def command(manifest: Manifest) -> str:
-    """The command that made a record, as the record has it; else one that shows what it was asked."""
-    return str(manifest.provenance.get("command") or f"deltalab show {manifest.key[:SHOWN_KEY]}")
+def script(manifests: Sequence[Manifest]) -> str:
+    """Python that measures the jobs of records again."""
+    jobs = "".join(f"    Job({m.job.experiment!r}, {dict(m.job.config)!r}),\n" for m in manifests)
+    return (
+        "from lab.execution import Local\nfrom lab.execution.experiment import load_experiment\n"
+        f"from lab.runs import Job, Store\n\njobs = [\n{jobs}]\nfor job in jobs:\n"
+        "    Local(Store('runs')).run([job], load_experiment(job.experiment).measure)\n"
+    )
 
 
 def _downloads(figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest]) -> None:
@@ -81,7 +91,8 @@ def _downloads(figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest
     size = width if width in SIZES else "double"
     browser = find_browser() is not None
     made = {"records": ", ".join(m.key[:SHOWN_KEY] for m in manifests)}
-    made |= {"command": "; ".join(dict.fromkeys(command(m) for m in manifests))}
+    commands = dict.fromkeys(str(m.provenance["command"]) for m in manifests if m.provenance.get("command"))
+    made |= {"command": "; ".join(commands)} if commands else {}
     with st.container(horizontal=True):
         for kind, (title, mime, says) in _DOWNLOADS.items():
             possible = browser or kind not in _NEED_BROWSER

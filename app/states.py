@@ -8,6 +8,7 @@ import streamlit as st
 
 from app.loading import Contents, contents
 from app.markdown import literal
+from lab.execution.experiment import experiment_names
 from lab.runs import StoreError
 
 
@@ -21,9 +22,10 @@ def found_or_stop() -> Contents:
         st.stop()
 
 
-def nothing_yet(what: str, command: str, found: Contents) -> None:
-    """Ends the page: no record holds what it shows."""
+def nothing_yet(what: str, experiment: str, found: Contents) -> None:
+    """Ends the page: no record holds what it shows; names the command that makes one."""
     st.info(f"No {what} here yet. Run this, then reload the page:", icon=":material/science:")
+    command = f"deltalab run {experiment} --scale demo" if experiment in experiment_names() else "deltalab list"
     st.code(command, language="bash")
     places = ", ".join(f"`{path}`" for path in found.stores)
     st.caption(f"Looked in {places}: {len(found.manifests)} records, none with this table.")

@@ -188,7 +188,9 @@ class _Runs:
     def histories(self) -> pd.DataFrame:
         """Learning curves of all runs."""
         tables = [
-            record.tables["history"].assign(label=label, seed=record.job.config["seed"])
+            record.tables["history"].assign(
+                label=label.replace("_", " "), seed=record.job.config["seed"], metric=record.metrics["metric"]
+            )
             for label, record in self.records
         ]
         return pd.concat(tables, ignore_index=True)

@@ -19,7 +19,7 @@ st.markdown(
 found = found_or_stop()
 searches = found.having(INTRINSIC_DIMENSION)
 if not searches:
-    nothing_yet("measurement of an intrinsic dimension", "deltalab run intrinsic_dimension --scale demo", found)
+    nothing_yet("measurement of an intrinsic dimension", "intrinsic_dimension", found)
 
 with st.container(horizontal=True):
     st.metric("records", len(found.manifests), border=True)

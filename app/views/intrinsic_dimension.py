@@ -16,7 +16,7 @@ st.markdown("How many dimensions of a random subspace of all weights suffice for
 found = found_or_stop()
 searches = found.having(INTRINSIC_DIMENSION)
 if not searches:
-    nothing_yet("measurement of an intrinsic dimension", "deltalab run intrinsic_dimension --scale demo", found)
+    nothing_yet("measurement of an intrinsic dimension", "intrinsic_dimension", found)
 
 table, damage = table_of(searches, INTRINSIC_DIMENSION.table)
 warn([*found.damage, *damage])

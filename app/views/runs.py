@@ -15,7 +15,7 @@ from lab.figures import LEARNING_CURVES
 st.title("Runs")
 found = found_or_stop()
 if not found.manifests:
-    nothing_yet("record", "deltalab run intrinsic_dimension --scale smoke", found)
+    nothing_yet("record", "intrinsic_dimension", found)
 
 rows = overview(found.manifests, found.mine)
 config = pd.DataFrame(

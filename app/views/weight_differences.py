@@ -16,7 +16,7 @@ st.markdown("What spectrum does training leave in each weight matrix, and how mu
 found = found_or_stop()
 runs = found.having(WEIGHT_DIFFERENCE_SPECTRA)
 if not runs:
-    nothing_yet("spectrum of a weight difference", "deltalab run weight_differences --scale demo", found)
+    nothing_yet("spectrum of a weight difference", "weight_differences", found)
 
 names = {f"{manifest.key[:SHOWN_KEY]} {describe(manifest)}": manifest for manifest in runs}
 chosen = several("Records", list(names), "record", none="the latest")

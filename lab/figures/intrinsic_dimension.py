@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 from lab.figures.d90 import KINDS, Answer, answers
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import AGHAJANYAN_2020, LI_2018
-from lab.figures.style import Theme, fade, plain, score_title
+from lab.figures.style import Theme, counted, fade, plain, score_title
 
 _COLUMNS = {
     "label": Column("method and projection, as the legend shall say it", TEXT),
@@ -196,17 +196,18 @@ def _describe(table: pd.DataFrame) -> str:
     sentences = []
     found = answers(table)
     for answer in found[:_TOLD]:
-        sentence = f"{answer.label}, {answer.model} on {answer.task}: d90 {answer.text}, {answer.runs} subspace runs"
+        sentence = f"{answer.label}, {answer.model} on {answer.task}: d90 {answer.text}"
+        sentence += f", {counted(answer.runs, 'subspace run')}"
         for name in ("line", "full", "linear_probe", "random_weights"):
             if isfinite(getattr(answer, name)):
                 sentence += f", {name.replace('_', ' ')} {getattr(answer, name):.3f}"
         if answer.probe_passes:
             sentence += ". The linear probe alone reaches the line, so a freely trained head would hide d90"
         if answer.diverged:
-            sentence += f". {answer.diverged} runs diverged and are not drawn"
+            sentence += f". {counted(answer.diverged, 'run')} diverged and cannot be drawn"
         sentences.append(sentence + ".")
     if len(found) > _TOLD:
-        sentences.append(f"And {len(found) - _TOLD} more curves.")
+        sentences.append(f"And {counted(len(found) - _TOLD, 'more curve')}.")
     return " ".join(sentences)
 
 

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme, fade, plain, score_title
+from lab.figures.style import Theme, counted, fade, plain, score_title
 
 _COLUMNS = {
     "label": Column("what was trained, as the legend shall say it", TEXT),
@@ -119,7 +119,7 @@ def _describe(table: pd.DataFrame) -> str:
     found = found.sort_values("score", ascending=False)
     parts = [
         f"{row['label']} {row['score']:.3f} [{row['lowest score']:.3f}, {row['highest score']:.3f}] after "
-        f"{row['steps [count]']} steps over {row['seeds [count]']} seeds"
+        f"{row['steps [count]']} steps, {counted(row['seeds [count]'], 'seed')}"
         for row in found.to_dict("records")[:8]
     ]
     more = f"; and {len(found) - 8} more" if len(found) > 8 else ""

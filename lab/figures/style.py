@@ -204,6 +204,11 @@ def count(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def counted(n: int, noun: str) -> str:
+    """ "1 seed", "2 seeds"."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 _CORRELATIONS = ("matthews", "pearson", "spearman")
 
 

@@ -10,7 +10,13 @@ import pytest
 from lab.figures import INTRINSIC_DIMENSION, LEARNING_CURVES, WEIGHT_DIFFERENCE_SPECTRA
 from lab.runs import Job, Record, Store
 
-PROVENANCE = {"device": "a processor", "started": "2026-11-01T10:00:00+00:00", "seconds": 12.5, "seeds": [0, 1]}
+PROVENANCE = {
+    "device": "a processor",
+    "started": "2026-11-01T10:00:00+00:00",
+    "ended": "2026-11-01T10:00:12+00:00",
+    "seconds": 12.5,
+    "seeds": [0, 1],
+}
 
 
 def search(method: str, task: str, *, head: str = "inside", factor: float = 1.0, day: int = 1) -> Record:
@@ -26,7 +32,7 @@ def search(method: str, task: str, *, head: str = "inside", factor: float = 1.0,
         Job("intrinsic_dimension", config),
         {"d90": 1797 * factor, "metric": "accuracy", "tunable": 1797},
         {INTRINSIC_DIMENSION.table: table, LEARNING_CURVES.table: history},
-        provenance={**PROVENANCE, "started": f"2026-11-{day:02d}T10:00:00+00:00", "command": command},
+        provenance={**PROVENANCE, "ended": f"2026-11-{day:02d}T10:00:12+00:00", "command": command},
     )
 
 

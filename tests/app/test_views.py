@@ -12,6 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.loading import contents
+from lab.execution.experiment import experiment_names
 from lab.runs import Store, places
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +58,9 @@ def test_every_page_says_what_to_do_when_there_is_nothing(page, opened, tmp_path
     shown = opened(page, tmp_path / "nothing")
     assert not shown.exception
     assert "Run this, then reload the page" in shown.info[0].value
-    assert shown.code[0].value.startswith("deltalab run ")
+    named = re.fullmatch(r"deltalab run (\w+) --scale demo|deltalab list", shown.code[0].value)
+    assert named is not None
+    assert named.group(1) is None or named.group(1) in experiment_names()
     assert not shown.get("plotly_chart")
 
 
@@ -143,6 +146,16 @@ def test_runs_of_two_seeds_are_compared_and_pooled(opened, filled):
     assert "model" not in different.index
     assert set(curves["label"]) == {"lora rank=8"}
     assert set(curves["seeds [count]"]) == {2}
+
+
+def test_runs_without_a_command_are_reproduced_by_a_script(opened, filled):
+    shown = opened("runs", filled)
+    shown.multiselect(key="record").set_value([shown.multiselect(key="record").options[-2]]).run()
+    script = next(code.value for code in shown.code if code.language == "python")
+    names: dict = {}
+    exec(script.partition("for job")[0], names)  # only the part that names the jobs
+    assert len(names["jobs"]) == 1
+    assert Store(filled).has(names["jobs"][0])
 
 
 @pytest.mark.parametrize("page", PAGES[:3])

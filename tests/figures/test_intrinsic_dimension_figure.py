@@ -72,7 +72,7 @@ def test_says_how_many_runs_diverged():
     table = INTRINSIC_DIMENSION.example()
     table.loc[0, "score"] = np.nan
     assert answers(table)[0].diverged == 1
-    assert "1 runs diverged" in INTRINSIC_DIMENSION.alt(table)
+    assert "1 run diverged and cannot be drawn" in INTRINSIC_DIMENSION.alt(table)
     assert INTRINSIC_DIMENSION.draw(table).data
 
 
