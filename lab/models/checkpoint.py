@@ -130,7 +130,8 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     try:
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118 - the reader is no mapping
-                tensors[name] = opened.get_tensor(name)
+                # a copy: the file's tensors lie at odd addresses, where a matrix product rounds otherwise
+                tensors[name] = opened.get_tensor(name).clone()
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{file} is damaged or no safetensors file ({error}); download it again.") from error
     for name, tensor in tensors.items():

@@ -146,7 +146,7 @@ def _build(
 ) -> tuple[nn.Module, tuple[str, ...], tuple[str, ...]]:
     """The model with the checkpoint's tensors, the names that are new, and the tensors it has no place for."""
     cls = model_class(architecture, config, request.kind)
-    with seeded(seed), quiet():
+    with seeded(seed, "loading"), quiet():
         model, info = cls.from_pretrained(
             None,
             config=config,

@@ -27,7 +27,9 @@ def random_weights(plm: PLM, *, seed: int = 0) -> PLM:
     """
     if plm.grafts:
         raise ValueError(f"random_weights needs a PLM without grafts; this one has {[g.name for g in plm.grafts]}.")
-    model = fresh(type(plm.model), plm.model.config, seed=seed, attention=attention_of(plm.model))
+    model = fresh(
+        type(plm.model), plm.model.config, seed=seed, purpose="random weights", attention=attention_of(plm.model)
+    )
     model = model.to(dtype=plm.dtype, device=plm.device)
     if plm.dtype == torch.float64:
         exact_norms(model)

