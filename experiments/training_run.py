@@ -16,13 +16,13 @@ from typing import Any
 
 import pandas as pd
 import torch
-from lab.models.tiny import tiny_plm
 
 from lab.deltas import Delta, method_from_json
 from lab.models import PLM, load_plm, random_weights
+from lab.models.tiny import tiny_plm
 from lab.runs import Job, Record, Store
 from lab.tasks import Task, load_task
-from lab.training import fit
+from lab.training import Fit, fit
 
 NAME = "training_run"
 FIGURES = ("learning_curves",)
@@ -76,7 +76,29 @@ def jobs(scale: str, *, model: str = "minilm", task: str = "bbc-news", seed: int
 
 def measure(job: Job, store: Store) -> Record:
     """Train as the job says."""
-    config = job.config
+    delta, result = trained(job.config)
+    metrics = {
+        "metric": result.metric,
+        "score": result.score,
+        "best_score": result.best_score,
+        "train_score": result.history[-2]["score"],
+        "step_size": result.lr,
+        "train_seconds": result.seconds,
+        "peak_memory": result.peak_memory,
+        **counts(delta),
+    }
+    label = f"{job.config['method']['method']} · {job.config['model']} · {job.config['task']}"
+    history = pd.DataFrame(result.history).assign(label=label)
+    arrays = {"phi": result.phi.cpu().numpy()} if delta.size <= KEEP_PHI else {}
+    return Record(job, metrics, {"history": history}, arrays, {"device": str(delta.plm.device)})
+
+
+def trained(config: dict[str, Any]) -> tuple[Delta, Fit]:
+    """The delta and the fit of a `training_job`.
+
+    Raises:
+        RuntimeError: the run diverged; the message says what to do.
+    """
     task = subset(config["task"], config["n_train"], config["n_validation"])
     plm = plm_of(config["model"], task.num_labels, config["seed"], config["weights"])
     delta = method_from_json(config["method"]).on(plm, seed=config["seed"])
@@ -93,19 +115,7 @@ def measure(job: Job, store: Store) -> Record:
     )
     if result.status != "finished":
         raise RuntimeError(f"{config['method']['method']} on {config['task']}: {result.message}")
-    metrics = {
-        "metric": result.metric,
-        "score": result.score,
-        "best_score": result.best_score,
-        "train_score": result.history[-2]["score"],
-        "step_size": result.lr,
-        "train_seconds": result.seconds,
-        "peak_memory": result.peak_memory,
-        **counts(delta),
-    }
-    arrays = {"phi": result.phi.cpu().numpy()} if delta.size <= KEEP_PHI else {}
-    device = str(plm.device)
-    return Record(job, metrics, {"history": pd.DataFrame(result.history)}, arrays, {"device": device})
+    return delta, result
 
 
 def counts(delta: Delta) -> dict[str, int]:
