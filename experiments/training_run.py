@@ -90,7 +90,7 @@ def measure(job: Job, store: Store) -> Record:
     label = f"{job.config['method']['method']} · {job.config['model']} · {job.config['task']}"
     history = pd.DataFrame(result.history).assign(label=label)
     arrays = {"phi": result.phi.cpu().numpy()} if delta.size <= KEEP_PHI else {}
-    return Record(job, metrics, {"history": history}, arrays, {"device": str(delta.plm.device)})
+    return Record(job, metrics, {"history": history}, arrays, provenance_of(delta.plm.device))
 
 
 def trained(config: dict[str, Any]) -> tuple[Delta, Fit]:
@@ -122,6 +122,11 @@ def counts(delta: Delta) -> dict[str, int]:
     """Trained, stored, head and native parameter counts, under the names every table uses."""
     c = delta.counts
     return {"tunable": c.trained, "stored": c.stored, "head": c.head, "added": c.added, "native": c.native}
+
+
+def provenance_of(device: torch.device) -> dict[str, str]:
+    """The GPU's name where one did the work; on a CPU the engine writes the processor's."""
+    return {"device": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
 
 
 def device() -> torch.device:

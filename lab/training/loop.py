@@ -184,8 +184,9 @@ def _evaluate(problem: Problem, run: Run) -> None:
 def _identity(problem: Problem, run: Run) -> str:
     """Fingerprint of what determines a run, so that its checkpoint is never continued by another."""
     start = hashlib.sha256(run.phi.detach().cpu().numpy().tobytes()).hexdigest()
-    names = [problem.delta.plm.name, problem.encoded.task.name]
-    facts = [vars(problem.settings), run.lr, run.head_lr, run.seed, *names, start]
+    encoded = problem.encoded
+    data = [encoded.task.fingerprint, encoded.max_length, encoded.template]
+    facts = [vars(problem.settings), run.lr, run.head_lr, run.seed, problem.delta.plm.name, data, start]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
