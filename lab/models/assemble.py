@@ -92,7 +92,7 @@ def fresh(cls: Any, config: Any, *, seed: int, purpose: str, attention: Attentio
 
 
 @contextmanager
-def seeded(seed: int, purpose: str) -> Iterator[None]:
+def seeded(seed: int, purpose: str = "") -> Iterator[None]:
     """torch's CPU generator at a state made of `seed` and `purpose` inside, as it was before outside.
 
     The purpose keeps draws of one seed apart: a head and random weights of seed 0 must not be the same numbers.
