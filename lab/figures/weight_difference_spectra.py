@@ -56,13 +56,17 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
 
 
 def _axes(figure: go.Figure, table: pd.DataFrame, used: set[tuple[int, int]], rows: int, columns: int) -> None:
-    """One log scale for all panels, eight decades at most; tick labels and titles at the outer panels only."""
+    """Log-log scales shared by all panels: spikes at the head and the bulk both show; labels at the outer panels only.
+
+    The last few values of a square matrix fall without bound; the scale ends below all but 2 % of the values.
+    """
     positive = table.sigma[table.sigma > 0]
     top = float(np.log10(max(positive.max(), table.null_high.max(skipna=True)))) if len(positive) else 0.0
-    floor = max(float(np.log10(positive.min())), top - 8) if len(positive) else -1.0
-    figure.update_yaxes(type="log", range=[floor - 0.1, top + 0.15], exponentformat="power")
+    floor = float(np.log10(positive.quantile(0.02))) if len(positive) else -1.0
+    figure.update_yaxes(type="log", range=[floor - 0.15, top + 0.15], exponentformat="power")
     figure.update_yaxes(dtick="D2" if top - floor < 1.8 else 1)  # 1, 2, 5 in every decade, or decades alone
-    figure.update_xaxes(range=[0.5, float(table["index"].max()) + 0.5])
+    figure.update_xaxes(type="log", range=[-0.04, float(np.log10(table["index"].max())) + 0.04], tickformat="~f")
+    figure.update_xaxes(dtick="D2" if table["index"].max() < 30 else 1, minor_ticks="outside")
     for row in range(1, rows + 1):
         figure.update_yaxes(title_text="singular value σ [1]", row=row, col=1)
         for column in range(1, columns + 1):
@@ -98,7 +102,8 @@ def _panel(figure: go.Figure, part: pd.DataFrame, colours: dict[int, str], theme
 
 
 def _null_mark(theme: Theme) -> dict[str, Any]:
-    return {"mode": "lines", "line": {"width": 0}, "fill": "toself", "fillcolor": fade(theme.muted, 0.22)}
+    line = {"width": 0.8, "color": fade(theme.muted, 0.7)}  # of a large matrix the band is thinner than its edge
+    return {"mode": "lines", "line": line, "fill": "toself", "fillcolor": fade(theme.muted, 0.22)}
 
 
 def _keys(figure: go.Figure, table: pd.DataFrame, blocks: list[int], theme: Theme) -> None:
