@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from lab.deltas import METHODS, BitFit, LinearProbe, LoRA, method_from_json
+from lab.deltas.method import body_names, head_names
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_unknown_head_treatment_is_refused(method):
+    with pytest.raises(ValueError, match=f"{method.__name__}: head must be one of"):
+        method(head="melted")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_names_itself_and_its_family(method):
+    assert method().to_json()["method"] == method.name
+    assert method.family in ("addition", "specification", "reparameterisation", "full")
+    assert dataclasses.is_dataclass(method)
+
+
+def test_unknown_fields_and_names_are_refused():
+    with pytest.raises(ValueError, match=r"LoRA has no hyperparameter \['rnak'\]; it has .*'rank'"):
+        LoRA.from_fields({"rnak": 3})
+    with pytest.raises(ValueError, match="unknown delta method 'lara'; choose one of"):
+        method_from_json({"method": "lara"})
+
+
+def test_the_head_is_free_by_default_and_counted(plm_of):
+    plm = plm_of()
+    free, frozen = BitFit().on(plm), BitFit(head="frozen").on(plm)
+    assert free.size - frozen.size == free.head_size == 2 * 16 + 2
+    assert free.counts.percent > free.counts.percent_without_head == frozen.counts.percent
+
+
+def test_a_language_model_head_is_pretrained_not_new(plm_of):
+    plm = plm_of("bert", head="lm")
+    assert head_names(plm) == ()
+    assert set(body_names(plm)) == set(plm.layout.names)
+    with pytest.raises(ValueError, match="has no new head to probe"):
+        LinearProbe().on(plm)
