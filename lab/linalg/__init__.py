@@ -19,7 +19,7 @@ from lab.linalg.random_matrix import (
 )
 from lab.linalg.randomized import RandomizedSVD, TraceEstimate, hutchinson_trace, hutchpp_trace, randomized_svd
 from lab.linalg.spectrum import Spectrum, require_finite
-from lab.linalg.spikes import Bulk, Spike, spike_forward, spike_inverse, spike_threshold
+from lab.linalg.spikes import RankOneUpdate, Spike, spike_forward, spike_inverse, spike_threshold
 from lab.linalg.tails import PowerLawTail, power_law_tail
 
 __all__ = [  # noqa: RUF022 (grouped by subject)
@@ -53,9 +53,9 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "randomized_svd",
     "require_finite",
     # their laws at random: the nulls
-    "Bulk",
     "MarchenkoPastur",
     "PowerLawTail",
+    "RankOneUpdate",
     "Spike",
     "gaussian_singular_values",
     "hard_threshold",

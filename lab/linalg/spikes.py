@@ -74,53 +74,60 @@ def spike_inverse(sigma: float, c: float) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Bulk:
-    """Any matrix W (m, n), known by its singular values, seen by spikes in general position.
+class RankOneUpdate:
+    """W + θuvᵀ for one matrix W and one pair of unit vectors: exact, at any size, without decomposing the sum.
+
+    A value ρ off the spectrum of W is a singular value of W + θuvᵀ iff (1/θ − χ)² = φφ̃, with the transforms of
+    Benaych-Georges & Nadakuditi 2012 before their limit: φ(ρ) = uᵀρ(ρ² − WWᵀ)⁻¹u, φ̃(ρ) = vᵀρ(ρ² − WᵀW)⁻¹v,
+    χ(ρ) = uᵀ(ρ² − WWᵀ)⁻¹Wv. For u, v in general position φ and φ̃ tend to normalised traces and χ to 0.
 
     Attributes:
-        values: all min(m, n) singular values, decreasing.
-        shape: (m, n).
+        values: singular values of W, (k,), k = min(m, n).
+        left: ⟨u_i, u⟩ for W's left vectors, (k,); what is missing of ‖u‖² = 1 lies outside of their span.
+        right: ⟨v_i, v⟩, (k,).
     """
 
     values: Array
-    shape: tuple[int, int]
+    left: Array
+    right: Array
 
     def __post_init__(self) -> None:
-        values = np.asarray(self.values, dtype=np.float64)
-        if values.shape != (min(self.shape),) or (np.diff(values) > 0).any():
-            raise ValueError(
-                f"a bulk of shape {self.shape} needs all {min(self.shape)} singular values, decreasing; got "
-                f"shape {values.shape}."
-            )
-        object.__setattr__(self, "values", values)
+        shapes = {np.shape(x) for x in (self.values, self.left, self.right)}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+            raise ValueError(f"values, left and right must be vectors of one length; got shapes {sorted(shapes)}.")
 
-    def transforms(self, rho: ArrayLike) -> tuple[Array, Array]:
-        """φ(ρ) = 1/m tr ρ(ρ² − WWᵀ)⁻¹ and φ̃(ρ) = 1/n tr ρ(ρ² − WᵀW)⁻¹ (their eqs. 6–7); D = φ φ̃."""
-        rho = np.asarray(rho, dtype=np.float64)[..., None]
-        total = (rho / (rho**2 - self.values**2)).sum(axis=-1)
-        m, n = self.shape
-        k = len(self.values)
-        rho = rho[..., 0]
-        return (total + (m - k) / rho) / m, (total + (n - k) / rho) / n  # the missing directions have σ = 0
+    @classmethod
+    def in_general_position(cls, values: Array, shape: tuple[int, int], rng: np.random.Generator) -> RankOneUpdate:
+        """u and v drawn uniformly from the unit spheres of R^m and R^n."""
+        k = len(values)
+        u, v = (x / np.linalg.norm(x) for x in (rng.standard_normal(length) for length in shape))
+        return cls(values, u[:k], v[:k])
 
-    def strength(self, rho: ArrayLike) -> Array:
-        """θ at which an outlier sits at ρ: D(ρ) = 1/θ² (their theorem 2.8); nan where no spike puts one there."""
-        left, right = self.transforms(rho)
-        allowed = (left > 0) & (right > 0)
-        return np.where(allowed, 1 / np.sqrt(np.where(allowed, left * right, 1.0)), np.nan)
+    def at(self, rho: ArrayLike) -> tuple[Array, Array, Array]:
+        """What θ puts a singular value at ρ, and where its left vector û then points.
 
-    def overlaps(self, rho: float) -> tuple[float, Array]:
-        """How the left vector û of an outlier at ρ divides between the spike and W's own left vectors.
+        (ρ² − WWᵀ)û = β(ρu + (α/β)Wv) with α/β = φ/(1/θ − χ), from W v̂ + θu⟨v, v̂⟩ = ρû and its adjoint.
 
-        (ρ² − WWᵀ) û = ρβ u + αW v with α = θβφ(ρ); averaging over u, v in general position gives û a weight on u_i of
-        β²(ρ²/m + θ²φ²σ_i²/n)/(ρ² − σ_i²)², and ⟨u, û⟩ = βφ, where β normalises û. Finite-size, at leading order.
+        Args:
+            rho: (R,), none of them a singular value of W.
 
         Returns:
-            |⟨u, û⟩|², and E|⟨u_i, û⟩|² per singular vector of W, (min(m, n),).
+            θ (2, R) for the two roots 1/θ = χ ± √(φφ̃), nan where it is not positive; |⟨u, û⟩|² (2, R); and
+            max_i |⟨u_i, û⟩|² over W's own left vectors (2, R).
         """
-        m, n = self.shape
-        phi, phi_right = (float(f) for f in self.transforms(rho))
-        source = rho**2 / m + phi / phi_right * self.values**2 / n  # θ²φ² = φ/φ̃
-        weights = source / (rho**2 - self.values**2) ** 2
-        total = weights.sum() + (m - len(self.values)) / m / rho**2
-        return phi**2 / total, weights / total
+        rho = np.asarray(rho, dtype=np.float64)
+        pole = 1 / (rho[:, None] ** 2 - self.values**2)  # (R, k)
+        a, b = self.left, self.right
+        outside_left, outside_right = max(0.0, 1 - float(a @ a)), max(0.0, 1 - float(b @ b))
+        phi = rho * (pole @ a**2) + outside_left / rho
+        phi_right = rho * (pole @ b**2) + outside_right / rho
+        chi = pole @ (self.values * a * b)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            root = np.sqrt(phi * phi_right) * np.array([[1.0], [-1.0]])  # nan where the product is negative
+            theta = np.where(chi + root > 0, 1 / (chi + root), np.nan)
+            ratio = phi / root  # α/β
+            u_hat = pole * (rho[:, None] * a + ratio[..., None] * (self.values * b))  # (2, R, k), not normalised
+            total = (u_hat**2).sum(axis=-1) + outside_left / rho**2
+            own = (u_hat @ a + outside_left / rho) ** 2 / total
+            nearest = (u_hat**2).max(axis=-1) / total
+        return theta, own, nearest

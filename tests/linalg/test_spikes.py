@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lab.linalg import Bulk, gaussian_singular_values, spike_forward, spike_inverse, spike_threshold
+from lab.linalg import RankOneUpdate, gaussian_singular_values, spike_forward, spike_inverse, spike_threshold
 
 
 def noise(m: int, n: int, seed: int) -> torch.Tensor:
@@ -56,32 +56,40 @@ def test_on_random_matrices(m, n):
     assert np.mean(right) == pytest.approx(truth.cos2_right, abs=0.04)
 
 
+@pytest.mark.parametrize(("m", "n"), [(30, 45), (45, 30), (20, 20)])
+def test_rank_one_update_is_exact(m, n):
+    """Every singular value of W + θuvᵀ satisfies the secular equation; θ, ⟨u, û⟩ and max ⟨u_i, û⟩ are recovered."""
+    W, u, v, theta = noise(m, n, 3), unit(m, 1), unit(n, 2), 1.7
+    U, S, Vh = torch.linalg.svd(W, full_matrices=False)
+    update = RankOneUpdate(S.numpy(), (U.T @ u).numpy(), (Vh @ v).numpy())
+    U1, S1, _ = torch.linalg.svd(W + theta * torch.outer(u, v), full_matrices=False)
+    strength, own, nearest = update.at(S1.numpy())
+    root = np.nanargmin(np.abs(strength - theta), axis=0)  # one of the two branches is the update at hand
+    columns = np.arange(len(S1))
+    np.testing.assert_allclose(strength[root, columns], theta, rtol=1e-7)
+    np.testing.assert_allclose(own[root, columns], (U1.T @ u).numpy() ** 2, rtol=1e-6, atol=1e-10)
+    np.testing.assert_allclose(nearest[root, columns], ((U.T @ U1) ** 2).max(dim=0).values, rtol=1e-6, atol=1e-10)
+
+
 @pytest.mark.parametrize(("m", "n"), [(400, 800), (800, 400), (500, 500)])
-def test_empirical_bulk_agrees_with_the_closed_form(m, n):
-    """Given the Marchenko–Pastur values as bulk, the transforms reproduce σ(θ) and |⟨u, û⟩|²."""
-    bulk = Bulk(gaussian_singular_values(m, n, 1 / sqrt(n)), (m, n))
-    for theta in (1.5 * spike_threshold(m / n), 3.0):
+def test_general_position_has_the_closed_form_as_its_limit(m, n):
+    values = gaussian_singular_values(m, n, 1 / sqrt(n))
+    rng = np.random.default_rng(0)
+    for theta in (2 * spike_threshold(m / n), 4.0):
         truth = spike_forward(theta, m / n)
-        assert float(bulk.strength(truth.sigma)) == pytest.approx(theta, rel=2e-3)
-        own, others = bulk.overlaps(truth.sigma)
-        assert own == pytest.approx(truth.cos2_left, abs=5e-3)
-        assert others.shape == (min(m, n),)
+        draws = [RankOneUpdate.in_general_position(values, (m, n), rng).at([truth.sigma]) for _ in range(20)]
+        assert np.mean([t[0, 0] for t, _, _ in draws]) == pytest.approx(theta, rel=0.02)
+        assert np.mean([own[0, 0] for _, own, _ in draws]) == pytest.approx(truth.cos2_left, abs=0.02)
 
 
-def test_overlaps_with_the_bulk_are_a_probability():
-    """For m ≤ n the weights on W's left vectors sum to 1 (they are a basis)."""
-    values = torch.linalg.svdvals(noise(60, 90, 0)).numpy()
-    own, others = Bulk(values, (60, 90)).overlaps(values[0] * 1.3)
-    assert others.sum() == pytest.approx(1.0)
-    assert others.argmax() == 0
-    assert 0 < own < 1
-
-
-def test_no_spike_below_the_first_pole():
-    bulk = Bulk(np.array([2.0, 1.0]), (2, 2))
-    assert np.isnan(bulk.strength(0.5))
-    assert bulk.strength(np.array([10.0])).shape == (1,)
-    assert float(bulk.strength(1e6)) == pytest.approx(1e6, rel=1e-6)
+def test_no_spike_reaches_where_none_can():
+    """One direction, u = v = that of W = 2: σ = 2 + θ, so ρ < 2 needs a negative θ."""
+    update = RankOneUpdate(np.array([2.0]), np.array([1.0]), np.array([1.0]))
+    strength, own, nearest = update.at([3.0, 1.5])
+    assert strength[0, 0] == pytest.approx(1.0)
+    assert np.isnan(strength[0, 1])
+    assert own[0, 0] == pytest.approx(1.0)
+    assert nearest[0, 0] == pytest.approx(1.0)
 
 
 def test_misuse_is_named():
@@ -89,5 +97,5 @@ def test_misuse_is_named():
         spike_threshold(0)
     with pytest.raises(ValueError, match="a spike's strength must be >= 0"):
         spike_forward(-1, 1)
-    with pytest.raises(ValueError, match="needs all 2 singular values, decreasing"):
-        Bulk(np.array([1.0, 2.0]), (2, 2))
+    with pytest.raises(ValueError, match="must be vectors of one length"):
+        RankOneUpdate(np.ones(2), np.ones(3), np.ones(2))

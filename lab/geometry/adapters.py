@@ -1,0 +1,169 @@
+"""The weight differences in a peft LoRA folder (LoRA, rsLoRA, DoRA), read without building the model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lab.deltas.checkpoint_folder import BASE, Checkpoint, read_checkpoint
+from lab.deltas.lora_checkpoint import is_plain_lora
+from lab.geometry.checkpoints import WeightFolder, open_weights
+from lab.geometry.parameter_names import Position, aligned, positions
+from lab.geometry.weight_changes import WeightChange, WeightChanges
+from lab.linalg import LowRank
+from lab.models.checkpoint import CheckpointError
+
+# key endings in the file -> what they are; A (r, n) and B (m, r) of a linear layer, those of an embedding, DoRA's ‖row‖
+_KINDS = {
+    "lora_A.weight": "A",
+    "lora_B.weight": "B",
+    "lora_embedding_A": "A of an embedding",
+    "lora_embedding_B": "B of an embedding",
+    "lora_magnitude_vector": "magnitude",
+    "lora_magnitude_vector.weight": "magnitude",
+}
+
+
+@dataclass(frozen=True)
+class _Factors:
+    module: str
+    tensors: Mapping[str, Tensor]
+    scale: float
+
+    @property
+    def product(self) -> LowRank:
+        """s·B·A; for an embedding the table (vocabulary, width) changes by its transpose."""
+        if "A" in self.tensors:
+            return LowRank(self.scale * self.tensors["B"].double(), self.tensors["A"].double())
+        A, B = self.tensors["A of an embedding"].double(), self.tensors["B of an embedding"].double()
+        return LowRank(self.scale * A.T, B.T)
+
+
+def adapter_changes(adapter: str | Path, base: str | Path | None = None) -> WeightChanges:
+    """ΔW of every matrix that a peft LoRA changes, as factors: s·B·A with s = α/r, or α/√r for rsLoRA.
+
+    `rank_pattern` and `alpha_pattern` are respected, by peft's rule (the first pattern that matches the end of the
+    module's path). DoRA is not low-rank: its ΔW = m ⊙ (W₀ + sBA)/‖W₀ + sBA‖_row − W₀ needs W₀ and is dense.
+
+    Args:
+        adapter: folder with `adapter_config.json` and `adapter_model.safetensors`, or a hub id.
+        base: folder (or safetensors file) of the PLM; without it, norms relative to W₀ are nan and DoRA is refused.
+
+    Raises:
+        FileNotFoundError: no such adapter, or a file of it is missing.
+        ValueError: it is no LoRA, or one that changes W₀ itself (PiSSA, OLoRA, LoftQ, …); a factor is missing or its
+            shape disagrees with its rank; a tensor is not finite; the base lacks a matrix or has another shape.
+    """
+    checkpoint = read_checkpoint(adapter)
+    config = checkpoint.config
+    dora = bool(config.get("use_dora"))
+    # trained biases and saved modules do not touch the matrices: they are excluded below, not refused
+    ignored = {"use_dora": False, "bias": "none", "lora_bias": False}
+    if not is_plain_lora({**config, **ignored}):
+        raise ValueError(
+            f"{checkpoint.source} is not W + s·B·A (peft_type {config.get('peft_type')!r}, init_lora_weights "
+            f"{config.get('init_lora_weights')!r}); its factors do not give ΔW. Load it with "
+            "lab.deltas.load_adapter and use weight_difference_spectra, or merge it and compare folders."
+        )
+    factors, excluded = _sorted_factors(checkpoint)
+    weights = None if base is None else open_weights(base)
+    if dora and weights is None:
+        raise ValueError(f"{checkpoint.source} is a DoRA adapter: its ΔW depends on W₀. Give base=, the PLM's folder.")
+    names = {f"{module}.weight": module for module in factors}
+    pairs = _base_names(weights, list(names), checkpoint) if weights else {}
+    places = positions(list(names))
+    order = sorted(names, key=lambda name: -1 if places[name].block is None else places[name].block)  # type: ignore[arg-type,return-value]
+
+    def read(name: str) -> WeightChange:
+        own, at = factors[names[name]], places[name]
+        W0 = None if weights is None else _base_matrix(weights, pairs[name], own, at, config)
+        difference: Tensor | LowRank = own.product
+        if "magnitude" in own.tensors:
+            difference = _dora_difference(own, W0, checkpoint)
+        storage = str(next(iter(own.tensors.values())).dtype).removeprefix("torch.")
+        return WeightChange(name, at.role, at.block, difference, W0, storage)
+
+    quantised = weights.quantised if weights else ""
+    note = f"the base is quantised by {quantised!r}: relative norms are against its stored numbers" if quantised else ""
+    return WeightChanges(tuple(order), read, excluded, note)
+
+
+def _sorted_factors(checkpoint: Checkpoint) -> tuple[dict[str, _Factors], tuple[tuple[str, str], ...]]:
+    grouped: dict[str, dict[str, Tensor]] = {}
+    excluded = []
+    for key, tensor in checkpoint.tensors.items():
+        ending = next((e for e in _KINDS if key.endswith("." + e)), None)
+        if ending is None:
+            excluded.append((key, "no LoRA factor: a trained bias or a saved module"))
+            continue
+        if tensor.ndim > 2:
+            excluded.append((key, f"factor of a convolution, shape {tuple(tensor.shape)}"))
+            continue
+        module = key.removesuffix("." + ending).removeprefix(BASE)
+        grouped.setdefault(module, {})[_KINDS[ending]] = tensor
+    if not grouped:
+        raise ValueError(
+            f"{checkpoint.weights} holds no LoRA factors; its keys are e.g. {list(checkpoint.tensors)[:3]}."
+        )
+    return {module: _checked(checkpoint, module, tensors) for module, tensors in grouped.items()}, tuple(excluded)
+
+
+def _checked(checkpoint: Checkpoint, module: str, tensors: dict[str, Tensor]) -> _Factors:
+    present = set(tensors) - {"magnitude"}
+    if present not in ({"A", "B"}, {"A of an embedding", "B of an embedding"}):
+        raise ValueError(f"{checkpoint.weights}: module {module!r} has only {sorted(tensors)}; a factor is missing.")
+    rank = _patterned(checkpoint.config.get("rank_pattern"), module, checkpoint.config.get("r", 8))
+    alpha = _patterned(checkpoint.config.get("alpha_pattern"), module, checkpoint.config.get("lora_alpha", 8))
+    A, B = (tensors[kind] for kind in sorted(present))
+    if A.ndim != 2 or B.ndim != 2 or A.shape[0] != rank or B.shape[1] != rank:
+        raise ValueError(
+            f"{checkpoint.weights}: module {module!r} has A {tuple(A.shape)} and B {tuple(B.shape)}, but its rank is "
+            f"{rank} by {checkpoint.source.name}/adapter_config.json; expected A ({rank}, n) and B (m, {rank})."
+        )
+    return _Factors(module, tensors, alpha / (sqrt(rank) if checkpoint.config.get("use_rslora") else rank))
+
+
+def _patterned(patterns: Mapping[str, float] | None, module: str, default: float) -> float:
+    """The value of the first pattern that matches the end of the module's path, as in peft."""
+    matching = (value for pattern, value in (patterns or {}).items() if re.match(rf"(.*\.)?({pattern})$", module))
+    return next(matching, default)
+
+
+def _base_names(weights: WeightFolder, names: list[str], checkpoint: Checkpoint) -> dict[str, str]:
+    pairs, _, missing = aligned(weights.files, names)
+    if missing:
+        raise CheckpointError(
+            f"{weights.path} has no {missing[0]!r}, which {checkpoint.source} changes ({len(missing)} such matrices); "
+            f"it is not the base of this adapter ({checkpoint.config.get('base_model_name_or_path')!r})."
+        )
+    return pairs
+
+
+def _base_matrix(weights: WeightFolder, name: str, own: _Factors, at: Position, config: Mapping[str, Any]) -> Tensor:
+    stored = weights.tensor(name).to(torch.float64)
+    W0 = stored.T if at.transposed or (config.get("fan_in_fan_out") and at.role == "other") else stored
+    if tuple(W0.shape) != own.product.shape:
+        raise CheckpointError(
+            f"{weights.files[name]}: tensor {name!r} has shape {tuple(W0.shape)} (outputs, inputs), but the adapter "
+            f"changes a matrix of shape {own.product.shape}; it was made for another base."
+        )
+    return W0
+
+
+def _dora_difference(own: _Factors, W0: Tensor | None, checkpoint: Checkpoint) -> Tensor:
+    """m ⊙ V/‖V‖_row − W₀ with V = W₀ + sBA (Liu et al. 2024, eq. 5); one norm per output, as in peft."""
+    magnitude = own.tensors["magnitude"].to(torch.float64)
+    if W0 is None or magnitude.shape != (W0.shape[0],):
+        raise ValueError(
+            f"{checkpoint.weights}: module {own.module!r} has a magnitude of shape {tuple(magnitude.shape)}, one per "
+            "output of W₀ is needed."
+        )
+    V = W0 + own.product.to_dense()
+    return (magnitude / torch.linalg.vector_norm(V, dim=1))[:, None] * V - W0

@@ -1,0 +1,186 @@
+"""Two folders of weights, base and tuned, compared tensor by tensor: never both models in memory."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lab.geometry.parameter_names import HEADS, Position, aligned, positions
+from lab.geometry.weight_changes import WeightChange, WeightChanges
+from lab.models.checkpoint import CheckpointError, check_finite, weight_files
+
+_FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+@dataclass(frozen=True, eq=False)
+class WeightFolder:
+    """A folder of safetensors (or one such file), known by its headers; tensors are read one at a time.
+
+    Attributes:
+        path: the folder or file.
+        files: tensor name -> the file that holds it.
+        shapes: tensor name -> shape.
+        dtypes: tensor name -> dtype as safetensors names it ("F32", "BF16", "U8", …).
+        quantised: the method its config.json names, or "".
+    """
+
+    path: Path
+    files: dict[str, Path]
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, str]
+    quantised: str
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor, finite.
+
+        Raises:
+            CheckpointError: it cannot be read, or holds NaN or Inf; the message names file, tensor and index.
+        """
+        file = self.files[name]
+        try:
+            with safe_open(file, framework="pt") as opened:
+                tensor = opened.get_tensor(name)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise CheckpointError(f"{file}: tensor {name!r} cannot be read ({error}).") from error
+        check_finite(file, name, tensor)
+        return tensor
+
+
+def open_weights(path: str | Path) -> WeightFolder:
+    """The headers of a model folder or of one safetensors file.
+
+    Raises:
+        CheckpointError: no such path, no safetensors in it, a damaged file, or one tensor name in two files.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"there is no {path}; give a model folder or a .safetensors file.")
+    files: dict[str, Path] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    dtypes: dict[str, str] = {}
+    for file in weight_files(path) if path.is_dir() else [path]:
+        try:
+            with safe_open(file, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118 - the reader is no mapping
+                    if name in files:
+                        raise CheckpointError(
+                            f"tensor {name!r} is in both {files[name]} and {file}; remove one of them."
+                        )
+                    part = opened.get_slice(name)
+                    files[name], shapes[name], dtypes[name] = file, tuple(part.get_shape()), part.get_dtype()
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{file} is damaged or no safetensors file ({error}); download it again.") from error
+    return WeightFolder(path, files, shapes, dtypes, _quantisation(path))
+
+
+def _quantisation(path: Path) -> str:
+    config = path / "config.json"
+    if not path.is_dir() or not config.is_file():
+        return ""
+    try:
+        entries = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{config} is not readable JSON ({error}).") from error
+    quantisation = entries.get("quantization_config") if isinstance(entries, dict) else None
+    if not quantisation:
+        return ""
+    return str(quantisation.get("quant_method", "unknown")) if isinstance(quantisation, dict) else "unknown"
+
+
+def folder_changes(base: str | Path, tuned: str | Path, *, allow_missing: str | None = None) -> WeightChanges:
+    """ΔW = W_tuned − W_base of every weight matrix that two checkpoints of one model share.
+
+    Names are matched exactly, or after one common prefix ("bert.", "model."). Heads and poolers that only one of them
+    has are excluded; vectors are excluded; anything else that does not match is an error, since a renamed matrix would
+    otherwise vanish from every table.
+
+    Args:
+        base: folder or safetensors file of W₀.
+        tuned: folder or safetensors file of the tuned weights.
+        allow_missing: regular expression of further names that may be missing on one side.
+
+    Raises:
+        CheckpointError: nothing matches, a matrix is missing or has another shape, weights are quantised; while
+            reading: a damaged file, NaN or Inf. Messages name file, tensor and index.
+    """
+    before, after = open_weights(base), open_weights(tuned)
+    for folder in (before, after):
+        if folder.quantised:
+            raise CheckpointError(
+                f"{folder.path} holds weights quantised by {folder.quantised!r}: their difference would be mostly the "
+                "rounding of the quantisation. Compare the unquantised models."
+            )
+    pairs, only_before, only_after = aligned(before.files, after.files)
+    if not pairs:
+        raise CheckpointError(
+            f"{before.path} and {after.path} share no tensor name (e.g. {next(iter(before.files), None)!r} against "
+            f"{next(iter(after.files), None)!r}); they are not checkpoints of one model."
+        )
+    excluded = _left_over(before, only_before, "only in the base", after, allow_missing)
+    excluded += _left_over(after, only_after, "only in the tuned model", before, allow_missing)
+    names = []
+    for name, other in pairs.items():
+        if after.shapes[name] != before.shapes[other]:
+            if HEADS.search(name):
+                excluded.append((name, f"head of another shape: {before.shapes[other]} and {after.shapes[name]}"))
+                continue
+            raise CheckpointError(
+                f"{after.files[name]}: tensor {name!r} has shape {after.shapes[name]}, but {before.shapes[other]} in "
+                f"{before.files[other]}; the tuned model has another base (or a resized vocabulary)."
+            )
+        for folder, tensor in ((before, other), (after, name)):
+            if folder.dtypes[tensor] not in _FLOATS and len(folder.shapes[tensor]) == 2:
+                raise CheckpointError(
+                    f"{folder.files[tensor]}: tensor {tensor!r} is stored as {folder.dtypes[tensor]}, not as floating "
+                    "point: quantised weights. Compare the unquantised models."
+                )
+        if len(after.shapes[name]) == 2:
+            names.append(name)
+        else:
+            excluded.append((name, f"no matrix: shape {after.shapes[name]}"))
+    places = positions(names)
+    names.sort(key=lambda name: -1 if places[name].block is None else places[name].block)  # type: ignore[arg-type,return-value]
+
+    def read(name: str) -> WeightChange:
+        return _difference(before, after, pairs[name], name, places[name])
+
+    return WeightChanges(tuple(names), read, tuple(excluded))
+
+
+def _left_over(
+    folder: WeightFolder, names: list[str], reason: str, other: WeightFolder, allow_missing: str | None
+) -> list[tuple[str, str]]:
+    matrices = [
+        name
+        for name in names
+        if len(folder.shapes[name]) == 2
+        and not HEADS.search(name)
+        and not (allow_missing and re.search(allow_missing, name))
+    ]
+    if matrices:
+        raise CheckpointError(
+            f"{len(matrices)} matrices are {reason} ({folder.path}), e.g. {matrices[:3]}: missing from {other.path}, or "
+            "renamed. Give the checkpoint this model was tuned from, or name them in allow_missing to leave them out."
+        )
+    return [(name, reason) for name in names]
+
+
+def _difference(before: WeightFolder, after: WeightFolder, base_name: str, name: str, at: Position) -> WeightChange:
+    base, tuned = before.tensor(base_name), after.tensor(name)
+    storage = sorted({_FLOATS[before.dtypes[base_name]], _FLOATS[after.dtypes[name]]}, key=_coarseness)[-1]
+    # float64 holds every float32, float16 and bfloat16 difference of one magnitude exactly
+    base = base.to(torch.float64)
+    difference = tuned.to(torch.float64) - base
+    if at.transposed:
+        base, difference = base.T, difference.T
+    return WeightChange(name, at.role, at.block, difference, base, storage)
+
+
+def _coarseness(dtype: str) -> float:
+    return torch.finfo(getattr(torch, dtype)).eps

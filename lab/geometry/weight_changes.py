@@ -1,0 +1,117 @@
+"""A change of weights, matrix by matrix, wherever it comes from: a delta, two folders, an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lab.deltas import Delta
+from lab.linalg import LowRank, require_finite
+from lab.models.architecture import WeightMatrix
+
+
+@dataclass(frozen=True, eq=False)
+class WeightChange:
+    """ΔW of one matrix, and what is known about W₀.
+
+    Attributes:
+        name: the parameter's name; with "[role]" where one parameter holds several matrices (GPT-2).
+        role: "query", "value", …; "embedding" or "other" outside the blocks.
+        block: index of the block; None outside of them.
+        difference: ΔW (m, n), rows = outputs, dense or as its factors with the scale in them.
+        base: W₀ (m, n); None when it is not at hand.
+        storage: how the numbers were stored, e.g. "float32", "bfloat16"; it limits what a dense difference can show.
+    """
+
+    name: str
+    role: str
+    block: int | None
+    difference: Tensor | LowRank
+    base: Tensor | None
+    storage: str
+
+    @property
+    def factor_rank(self) -> int | None:
+        """r of a product kept as factors; None for a dense difference."""
+        return self.difference.left.shape[1] if isinstance(self.difference, LowRank) else None
+
+
+@dataclass(frozen=True, eq=False)
+class WeightChanges:
+    """All changes of one update, read one at a time: two models are never in memory together.
+
+    Attributes:
+        names: the matrices, in order of depth.
+        read: name -> its change.
+        excluded: (name, reason) of what is left out; never silently.
+        note: what a reader of any number below must know (a quantised base), or "".
+    """
+
+    names: tuple[str, ...]
+    read: Callable[[str], WeightChange]
+    excluded: tuple[tuple[str, str], ...] = ()
+    note: str = ""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[WeightChange]:
+        return (self.read(name) for name in self.names)
+
+
+def delta_changes(delta: Delta, phi: Tensor) -> WeightChanges:
+    """The weight differences of a delta at φ.
+
+    Vectors (biases, norms), grafted parameters (adapters, prefixes) and newly initialised heads have no W₀ to differ
+    from and are excluded, with the reason. A head is listed as such.
+
+    Args:
+        delta: any delta.
+        phi: (d,), finite.
+
+    Raises:
+        ValueError: φ has the wrong length or is not finite, or a difference is not.
+    """
+    if phi.shape != (delta.size,):
+        raise ValueError(f"this delta's φ has shape ({delta.size},); got {tuple(phi.shape)}.")
+    require_finite(phi, "φ")
+    plm = delta.plm
+    with torch.no_grad():
+        differences = delta.weight_difference(phi.detach())
+        changed = delta.overrides(phi.detach())
+    matrices = {m.label: m for m in plm.matrices(plm.architecture.roles(plm.model))}
+    embedding = plm.architecture.embedding_name(plm.model) + ".weight"
+    excluded = [(name, "grafted parameter: no W₀") for name in changed if name in plm.grafted_names]
+    excluded += [(n, "vector") for n, t in changed.items() if n not in plm.grafted_names and t.ndim != 2]
+    excluded += [(name, "new head: not pre-trained") for name in differences if name in plm.new_names]
+    kept = {name: value for name, value in differences.items() if name not in plm.new_names}
+
+    def read(name: str) -> WeightChange:
+        matrix, value = matrices.get(name), kept[name]
+        if matrix is None:  # an embedding, or another matrix outside of the blocks
+            role = "embedding" if name == embedding else "other"
+            block = plm.architecture.block_of(plm.model, name)
+            return WeightChange(name, role, block, value, plm.parameters[name], storage)
+        return _of_matrix(matrix, value, plm.parameters[matrix.name], storage)
+
+    storage = str(plm.dtype).removeprefix("torch.")
+    quantised = (plm.provenance or {}).get("quantised")
+    note = (
+        f"the base was dequantised from {quantised}: differences are against its rounded weights" if quantised else ""
+    )
+    order = sorted(kept, key=lambda name: _depth(matrices.get(name)))
+    return WeightChanges(tuple(order), read, tuple(excluded), note)
+
+
+def _of_matrix(matrix: WeightMatrix, value: Tensor | LowRank, parameter: Tensor, storage: str) -> WeightChange:
+    base = matrix.of(parameter)
+    if isinstance(value, Tensor) and tuple(value.shape) == tuple(parameter.shape):
+        value = matrix.of(value)  # a dense difference comes as the parameter is stored; factors come as (m, n)
+    return WeightChange(matrix.label, matrix.role, matrix.block, value, base, storage)
+
+
+def _depth(matrix: WeightMatrix | None) -> int:
+    return -1 if matrix is None else matrix.block

@@ -1,0 +1,276 @@
+"""Spectra of weight differences, each beside its null: what rank an update has, how large it is, what stands out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import nan, sqrt
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lab.deltas import Delta
+from lab.geometry.nulls import SpectrumNull, spectrum_null
+from lab.geometry.weight_changes import WeightChange, WeightChanges, delta_changes
+from lab.linalg import LowRank, Matrix, Spectrum, hard_threshold, lanczos, power_law_tail, require_finite
+
+
+@dataclass(frozen=True, eq=False)
+class WeightDifferenceSpectra:
+    """Tidy tables of one update.
+
+    Attributes:
+        values: one row per singular value. matrix, role, block, index (from 1), singular_value, null (its expectation
+            if the directions were random), null_low, null_high.
+        summary: one row per matrix; the columns of `SUMMARY_COLUMNS`.
+        excluded: one row per parameter left out: parameter, reason.
+        note: what a reader of the numbers must know (a quantised base), or "".
+    """
+
+    values: pd.DataFrame
+    summary: pd.DataFrame
+    excluded: pd.DataFrame
+    note: str = ""
+
+
+SUMMARY_COLUMNS = {
+    "matrix": "name of the parameter",
+    "role": "what the matrix does",
+    "block": "index of its block; missing outside of the blocks",
+    "rows": "m, outputs",
+    "columns": "n, inputs",
+    "factor_rank": "r of the factors; missing for a dense difference",
+    "rank": "singular values above the noise floor",
+    "stable_rank": "‖ΔW‖_F²/‖ΔW‖₂²",
+    "effective_rank": "exp of the entropy of σ/Σσ (Roy & Vetterli 2007)",
+    "participation_ratio": "(Σσ²)²/Σσ⁴",
+    "energy_rank_90": "values that hold 90 % of Σσ²",
+    "frobenius_norm": "‖ΔW‖_F",
+    "spectral_norm": "‖ΔW‖₂",
+    "base_frobenius_norm": "‖W₀‖_F",
+    "base_spectral_norm": "‖W₀‖₂",
+    "relative_frobenius_norm": "‖ΔW‖_F/‖W₀‖_F",
+    "relative_spectral_norm": "‖ΔW‖₂/‖W₀‖₂",
+    "null_law": "law of the null",
+    "null_edge": "line that the largest value of the null exceeds in 2.5 % of cases",
+    "n_above_null": "values above null_edge",
+    "hard_threshold": "Gavish & Donoho's line for the median; missing for factors, whose other values are exact zeros",
+    "n_above_threshold": "values above hard_threshold",
+    "tail_exponent": "α of the power law of σ²; missing with fewer than 50 values",
+    "tail_exponent_error": "standard error of α",
+    "tail_start": "σ² from which the power law is fitted",
+    "tail_points": "values in the tail",
+    "tail_distance": "Kolmogorov–Smirnov distance of tail and fit",
+    "noise_floor": "values below it may be rounding of the decomposition",
+    "storage_noise": "about the largest singular value that rounding to the stored dtype makes; 0 for factors",
+    "storage": "dtype the numbers were stored in",
+}
+"""Column of `WeightDifferenceSpectra.summary` -> what it is."""
+
+
+def weight_difference_spectra(
+    delta: Delta,
+    phi: torch.Tensor,
+    *,
+    confidence: float = 0.95,
+    n_null_samples: int = 200,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+) -> WeightDifferenceSpectra:
+    """Spectra of every weight matrix a delta changes at φ, from factors where it has them.
+
+    Everything reported is a function of ΔW alone, hence the same for (B, A) and (BG⁻¹, GA), and zero for an untrained
+    adapter.
+
+    Args:
+        delta: any delta.
+        phi: (d,).
+        confidence: of the null's band.
+        n_null_samples: draws per product null.
+        seed: of these draws.
+        device: where dense matrices are decomposed; default where they are.
+
+    Raises:
+        ValueError: φ has the wrong length, or a difference is not finite.
+    """
+    changes = delta_changes(delta, phi)
+    return change_spectra(changes, confidence=confidence, n_null_samples=n_null_samples, seed=seed, device=device)
+
+
+def change_spectra(
+    changes: WeightChanges | Iterable[WeightChange],
+    *,
+    confidence: float = 0.95,
+    n_null_samples: int = 200,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+) -> WeightDifferenceSpectra:
+    """Spectra of any weight changes: two folders (`folder_changes`), an adapter (`adapter_changes`), a delta.
+
+    Cost: a dense SVD of values only in float64 per dense (m, n); O((m + n) r²) per product; a few tens of products with
+    W₀ for its norm. Wrap `changes` in a progress bar where that is long: any iterable will do.
+
+    Raises:
+        ValueError: confidence is not in (0, 1), or a difference is not finite (the message names the matrix).
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie in (0, 1); got {confidence}.")
+    value_tables, rows = [], []
+    for change in changes:
+        spectrum = _spectrum(change, device)
+        null = spectrum_null(spectrum, change.factor_rank, confidence=confidence, n_samples=n_null_samples, seed=seed)
+        value_tables.append(_value_table(change, spectrum, null))
+        rows.append(_summary(change, spectrum, null))
+    excluded, note = (changes.excluded, changes.note) if isinstance(changes, WeightChanges) else ((), "")
+    return WeightDifferenceSpectra(
+        values=pd.concat(value_tables, ignore_index=True) if value_tables else _value_table(None, None, None),
+        summary=pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype({"block": "Int64", "factor_rank": "Int64"}),
+        excluded=pd.DataFrame(list(excluded), columns=["parameter", "reason"]),
+        note=note,
+    )
+
+
+def joined_spectra(runs: Mapping[str, WeightDifferenceSpectra]) -> WeightDifferenceSpectra:
+    """Several updates in one set of tables, with a first column `run`."""
+    if not runs:
+        raise ValueError("joined_spectra needs at least one run.")
+
+    def stacked(table: str) -> pd.DataFrame:
+        parts = []
+        for label, spectra in runs.items():
+            part = getattr(spectra, table).copy()
+            part.insert(0, "run", label)
+            parts.append(part)
+        return pd.concat(parts, ignore_index=True)
+
+    notes = "; ".join(f"{label}: {spectra.note}" for label, spectra in runs.items() if spectra.note)
+    return WeightDifferenceSpectra(stacked("values"), stacked("summary"), stacked("excluded"), notes)
+
+
+def aggregated(summary: pd.DataFrame, by: str = "role") -> pd.DataFrame:
+    """Medians over matrices of the scalars, per role or per block.
+
+    Args:
+        summary: of `WeightDifferenceSpectra`.
+        by: a column of it.
+    """
+    scalars = [
+        "stable_rank",
+        "effective_rank",
+        "participation_ratio",
+        "energy_rank_90",
+        "relative_frobenius_norm",
+        "relative_spectral_norm",
+        "n_above_null",
+    ]
+    grouped = summary.groupby(by, sort=True, dropna=False)
+    table = grouped[scalars].median()
+    table.insert(0, "matrices", grouped.size())
+    return table.reset_index()
+
+
+def _spectrum(change: WeightChange, device: torch.device | str | None) -> Spectrum:
+    difference = change.difference
+    try:
+        if isinstance(difference, LowRank):
+            return Spectrum.of(difference)
+        return Spectrum.of(difference if device is None else difference.to(device))
+    except ValueError as error:
+        raise ValueError(f"ΔW of {change.name!r}: {error}") from error
+
+
+def _value_table(change: WeightChange | None, spectrum: Spectrum | None, null: SpectrumNull | None) -> pd.DataFrame:
+    columns = ["matrix", "role", "block", "index", "singular_value", "null", "null_low", "null_high"]
+    if change is None or spectrum is None or null is None:
+        return pd.DataFrame(columns=columns)
+    k = len(spectrum.values)
+    return pd.DataFrame(
+        {
+            "matrix": change.name,
+            "role": change.role,
+            "block": pd.array([change.block] * k, dtype="Int64"),
+            "index": np.arange(1, k + 1),
+            "singular_value": spectrum.values.numpy(),
+            "null": null.expected,
+            "null_low": null.low,
+            "null_high": null.high,
+        },
+        columns=columns,
+    )
+
+
+def _summary(change: WeightChange, spectrum: Spectrum, null: SpectrumNull) -> dict[str, object]:
+    values = spectrum.values
+    m, n = spectrum.shape
+    full = change.factor_rank is None and len(values) > 0
+    threshold = hard_threshold(m, n, median=float(values.quantile(0.5))) if full else nan
+    tail = power_law_tail(values.square().numpy())
+    base_frobenius, base_spectral = _base_norms(change)
+    return {
+        "matrix": change.name,
+        "role": change.role,
+        "block": change.block,
+        "rows": m,
+        "columns": n,
+        "factor_rank": change.factor_rank,
+        "rank": spectrum.rank,
+        "stable_rank": spectrum.stable_rank,
+        "effective_rank": spectrum.effective_rank,
+        "participation_ratio": spectrum.participation_ratio,
+        "energy_rank_90": spectrum.energy_rank(0.9),
+        "frobenius_norm": spectrum.frobenius_norm,
+        "spectral_norm": spectrum.spectral_norm,
+        "base_frobenius_norm": base_frobenius,
+        "base_spectral_norm": base_spectral,
+        "relative_frobenius_norm": _ratio(spectrum.frobenius_norm, base_frobenius),
+        "relative_spectral_norm": _ratio(spectrum.spectral_norm, base_spectral),
+        "null_law": null.law,
+        "null_edge": null.edge,
+        "n_above_null": int((values.numpy() > null.edge).sum()),
+        "hard_threshold": threshold,
+        "n_above_threshold": int((values > threshold).sum()) if full else nan,
+        "tail_exponent": tail.alpha if tail else nan,
+        "tail_exponent_error": tail.standard_error if tail else nan,
+        "tail_start": tail.x_min if tail else nan,
+        "tail_points": tail.n_tail if tail else 0,
+        "tail_distance": tail.distance if tail else nan,
+        "noise_floor": spectrum.noise_floor,
+        "storage_noise": _storage_noise(change, base_frobenius),
+        "storage": change.storage,
+    }
+
+
+def _ratio(value: float, base: float) -> float:
+    return value / base if base > 0 else nan
+
+
+def _base_norms(change: WeightChange) -> tuple[float, float]:
+    """‖W₀‖_F, ‖W₀‖₂; nan without a base. The second by Lanczos on the smaller Gram operator, to 1e-8."""
+    if change.base is None:
+        return nan, nan
+    W0 = change.base.detach().to(torch.float64)
+    require_finite(W0, f"W₀ of {change.name!r}")
+    frobenius = float(torch.linalg.vector_norm(W0))
+    if frobenius == 0.0:
+        return 0.0, 0.0
+    if min(W0.shape) <= 64:
+        return frobenius, float(torch.linalg.matrix_norm(W0, ord=2))
+    A = Matrix(W0)
+    gram = A.T @ A if W0.shape[0] >= W0.shape[1] else A @ A.T
+    return frobenius, sqrt(max(float(lanczos(gram, 1, tol=1e-6, max_iterations=200).ritz_values[0]), 0.0))
+
+
+def _storage_noise(change: WeightChange, base_frobenius: float) -> float:
+    """Edge of the rounding noise of a dense difference.
+
+    Rounding to a dtype with spacing eps moves an entry w by a deviation of at most eps·|w|/√12, so the noise matrix has
+    its largest value near eps/√12·rms(W₀)·(√m + √n).
+    """
+    if isinstance(change.difference, LowRank):
+        return 0.0
+    m, n = change.difference.shape
+    if not m * n:
+        return 0.0
+    eps = torch.finfo(getattr(torch, change.storage)).eps
+    return eps / sqrt(12) * base_frobenius / sqrt(m * n) * (sqrt(m) + sqrt(n))
