@@ -1,44 +1,45 @@
 """The optimal-control view of delta tuning: layers are time, the delta's coordinates are the controls."""
 
-# the problem and its forward pass
-# second order
-from lab.control.gramian import Gramian, MinimumEnergy, control_jacobian, gramian, layer_jacobians, minimum_energy
-from lab.control.ilqr import Step, gauss_newton, gauss_newton_cg, ilqr, riccati
-from lab.control.layer_choice import LayerScores, layer_scores
-
-# a PLM's blocks as dynamics
+# the problem, and a delta on a PLM as one
+from lab.control.problem import ControlProblem, Trajectory, rollout
 from lab.control.layerwise import hidden_state, layerwise
-
-from lab.control.reachability import Reach, TraceShare, reach, trace_share
-
-# closed forms and toys
-from lab.control.lqr import LinearQuadratic, lqr, two_point_boundary
+from lab.control.delta_as_control import control_summary, delta_as_control
+from lab.control.injection import Injection, injections
 
 # the maximum principle
 from lab.control.pontryagin import Adjoint, PMPResidual, adjoint, costates, hamiltonian, pmp_residual
-from lab.control.problem import ControlProblem, Trajectory, rollout
-from lab.control.solution import Solution, Status
 
-# first order: successive approximations
-from lab.control.successive import (
-    augmented_maximization,
-    extended_msa,
-    full_maximization,
-    gradient_ascent,
-    msa,
-    sign_ascent,
-)
+# solvers of first order: successive approximations
+from lab.control.solution import Solution, Status
+from lab.control.successive import augmented_maximization, extended_msa, full_maximization, gradient_ascent
+from lab.control.successive import msa, sign_ascent
+from lab.control.layer_choice import LayerScores, layer_scores
+
+# of second order
+from lab.control.ilqr import Step, gauss_newton, gauss_newton_cg, ilqr, riccati
+
+# controllability
+from lab.control.gramian import Gramian, MinimumEnergy, control_jacobian, gramian, layer_jacobians, minimum_energy
+from lab.control.reachability import Reach, TraceShare, reach, trace_share
+
+# closed forms and toys
+from lab.control.lqr import BoundarySolution, LinearQuadratic, RiccatiSolution, lqr, two_point_boundary
 from lab.control.toys import deep_linear, double_integrator, linear_quadratic, residual_toy
+
+# isort: skip_file
 
 __all__ = [
     "Adjoint",
+    "BoundarySolution",
     "ControlProblem",
     "Gramian",
+    "Injection",
     "LayerScores",
     "LinearQuadratic",
     "MinimumEnergy",
     "PMPResidual",
     "Reach",
+    "RiccatiSolution",
     "Solution",
     "Status",
     "Step",
@@ -47,8 +48,10 @@ __all__ = [
     "adjoint",
     "augmented_maximization",
     "control_jacobian",
+    "control_summary",
     "costates",
     "deep_linear",
+    "delta_as_control",
     "double_integrator",
     "extended_msa",
     "full_maximization",
@@ -59,6 +62,7 @@ __all__ = [
     "hamiltonian",
     "hidden_state",
     "ilqr",
+    "injections",
     "layer_jacobians",
     "layer_scores",
     "layerwise",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch.func import hessian
@@ -94,11 +96,11 @@ def test_ddp_knows_the_curvature_of_the_dynamics():
     [("riccati", riccati(), 12), ("ddp", riccati(ddp=True), 12), ("cg", gauss_newton_cg(), 16)],
 )
 def test_cost_falls_monotonically_on_the_residual_toy(name, direction, iterations):
-    """Four layers cannot bend x into sin x: the least cost there is lies a little under 6, and all three come near it."""
+    """Four layers cannot bend x into sin x: the least cost lies a little under 6, and all come near it."""
     problem, controls = residual_toy(n_layers=4, width=3, n_samples=10)
     solution = ilqr(problem, controls, direction=direction, iterations=iterations)
     costs = [row["cost"] for row in solution.history]
-    assert all(after < before for before, after in zip(costs[:-1], costs[1:], strict=True))
+    assert all(after < before for before, after in pairwise(costs))
     assert costs[-1] < 6.2
 
 

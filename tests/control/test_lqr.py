@@ -7,7 +7,6 @@ import torch
 
 from lab.control import double_integrator, linear_quadratic, lqr, rollout, two_point_boundary
 
-
 FIBONACCI = [1, 3 / 2, 8 / 5, 21 / 13, 55 / 34]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch.func import grad
@@ -66,7 +68,7 @@ def test_extended_msa_with_safeguard_solves_a_hard_lqr(make_system):
     assert plain.cost > 1e3 * plain.history[0]["cost"]
     safe = extended_msa(problem, problem.zero_controls(), iterations=30)
     costs = [row["cost"] for row in safe.history]
-    assert all(after <= before for before, after in zip(costs[:-1], costs[1:], strict=True))
+    assert all(after <= before for before, after in pairwise(costs))
     assert not all(row["accepted"] for row in safe.history)
     optimum = float(lqr(make_system(T=3)).cost)
     assert costs[-1] - optimum < 1e-2 * (costs[0] - optimum)
@@ -149,5 +151,5 @@ def test_misuse():
         augmented_maximization(-1.0)
     with pytest.raises(ValueError, match="rho must be > 0; got 0"):
         extended_msa(problem, controls, rho=0.0)
-    with pytest.raises(ValueError, match="growth >= 1 and 0 < decay <= 1; got growth=0.5"):
+    with pytest.raises(ValueError, match=r"growth >= 1 and 0 < decay <= 1; got growth=0\.5"):
         extended_msa(problem, controls, growth=0.5)
