@@ -15,6 +15,7 @@ pre-training), without which d90 says nothing about the PLM.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
 from statistics import fmean
@@ -123,7 +124,7 @@ def measure(job: Job, store: Store) -> Record:
     runs.scores("linear_probe", {"method": "linear-probe"}, job.config["baseline_seeds"])
     baseline = full if job.config["baseline"] is None else [job.config["baseline"]]
 
-    def score(d: int, seeds) -> list[float]:
+    def score(d: int, seeds: Sequence[int]) -> list[float]:
         return runs.scores("subspace", runs.subspace(d), seeds)
 
     c = job.config
@@ -159,7 +160,9 @@ class _Runs:
         names = ("method", "projection", "head")
         return {name: self.config[name] for name in names} | {"dimension": d}
 
-    def scores(self, kind: str, method: dict[str, Any], seeds, weights: str = "pretrained") -> list[float]:
+    def scores(
+        self, kind: str, method: dict[str, Any], seeds: Sequence[int], weights: str = "pretrained"
+    ) -> list[float]:
         """Scores of one method over seeds; the runs join the table under `kind`."""
         c = self.config
         shared = ("model", "task", "steps", "batch_size", "max_length", "n_train", "n_validation", "precision")
@@ -232,19 +235,20 @@ def _table(job: Job, found: IntrinsicDimension, runs: _Runs) -> pd.DataFrame:
 
 def summary(store: Store, records: list[Record]) -> str:
     """What a person wants to read at the end of the run."""
-    lines = []
-    for record in records:
-        m, c = record.metrics, record.job.config
-        share = f"{100 * m['d90'] / m['native']:.4f} % of {m['native']:,} weights" if m["d90"] else m["message"]
-        high = f"{m['d90_high']:,.0f}" if m["d90_high"] is not None else "open"
-        d90 = f"{m['d90']:,}" if m["d90"] else "not reached"
-        lines += [
-            f"{c['model']} on {c['task']}, {c['method'].upper()} with {c['projection']}, head {c['head']}:",
-            f"  d90 = {d90}  [95 % interval {m['d90_low']:,.0f} to {high}]  ({share})",
-            f"  full fine-tuning {m['full']:.3f}   line at 90 % {m['line']:.3f}",
-            f"  linear probe     {m['linear_probe']:.3f}   random weights at d90 {m['random_weights']:.3f}",
-            f"  search: {m['status']}, {m['evaluations']} runs; {m['message']}",
-        ]
-        if m["probe_passes"]:
-            lines.append("  note: the linear probe alone passes the line, so a freely trained head would hide d90.")
+    return "\n".join(_told(record.job.config, dict(record.metrics)) for record in records)
+
+
+def _told(c: dict[str, Any], m: dict[str, Any]) -> str:
+    share = f"{100 * m['d90'] / m['native']:.4f} % of {m['native']:,} weights" if m["d90"] else m["message"]
+    high = f"{m['d90_high']:,.0f}" if m["d90_high"] is not None else "open"
+    d90 = f"{m['d90']:,}" if m["d90"] else "not reached"
+    lines = [
+        f"{c['model']} on {c['task']}, {c['method'].upper()} with {c['projection']}, head {c['head']}:",
+        f"  d90 = {d90}  [95 % interval {m['d90_low']:,.0f} to {high}]  ({share})",
+        f"  full fine-tuning {m['full']:.3f}   line at 90 % {m['line']:.3f}",
+        f"  linear probe     {m['linear_probe']:.3f}   random weights at d90 {m['random_weights']:.3f}",
+        f"  search: {m['status']}, {m['evaluations']} runs; {m['message']}",
+    ]
+    if m["probe_passes"]:
+        lines.append("  note: the linear probe alone passes the line, so a freely trained head would hide d90.")
     return "\n".join(lines)

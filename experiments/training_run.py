@@ -21,6 +21,7 @@ from lab.deltas import Delta, method_from_json
 from lab.models import PLM, load_plm, random_weights
 from lab.models.tiny import tiny_plm
 from lab.runs import Job, Record, Store
+from lab.runs.record import Scalar
 from lab.tasks import Task, load_task
 from lab.training import Fit, fit
 
@@ -64,7 +65,7 @@ def training_job(
 def jobs(scale: str, *, model: str = "minilm", task: str = "bbc-news", seed: int = 0) -> list[Job]:
     """A full fine-tuning and a LoRA run, for a first look."""
     steps = {"smoke": 2, "demo": 60, "paper": 500}[scale]
-    methods = [{"method": "full"}, {"method": "lora", "rank": 8}]
+    methods: list[dict[str, Any]] = [{"method": "full"}, {"method": "lora", "rank": 8}]
     size = {"smoke": 32, "demo": 300, "paper": None}[scale]
     return [
         training_job(
@@ -118,7 +119,7 @@ def trained(config: dict[str, Any]) -> tuple[Delta, Fit]:
     return delta, result
 
 
-def counts(delta: Delta) -> dict[str, int]:
+def counts(delta: Delta) -> dict[str, Scalar]:
     """Trained, stored, head and native parameter counts, under the names every table uses."""
     c = delta.counts
     return {"tunable": c.trained, "stored": c.stored, "head": c.head, "added": c.added, "native": c.native}

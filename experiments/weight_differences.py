@@ -19,6 +19,7 @@ import pandas as pd
 from experiments.training_run import counts, trained, training_job
 from lab.geometry import WeightDifferenceSpectra, weight_difference_spectra
 from lab.runs import Job, Record, Store
+from lab.runs.record import Scalar
 
 NAME = "weight_differences"
 FIGURES = ("weight_difference_spectra",)
@@ -54,12 +55,15 @@ def measure(job: Job, store: Store) -> Record:
     delta, result = trained(job.config)
     spectra = weight_difference_spectra(delta, result.phi)
     label = LABELS[job.config["method"]["method"]]
-    metrics = {"metric": result.metric, "score": result.score, "step_size": result.lr, "note": spectra.note}
     blocks = spectra.summary.dropna(subset=["block"])
-    metrics |= {
-        "median_stable_rank": blocks.stable_rank.median(),
-        "median_effective_rank": blocks.effective_rank.median(),
-        "median_above_null": blocks.n_above_null.median(),
+    metrics: dict[str, Scalar] = {
+        "metric": result.metric,
+        "score": result.score,
+        "step_size": result.lr,
+        "note": spectra.note,
+        "median_stable_rank": float(blocks.stable_rank.median()),
+        "median_effective_rank": float(blocks.effective_rank.median()),
+        "median_above_null": float(blocks.n_above_null.median()),
         **counts(delta),
     }
     return Record(job, metrics, _tables(spectra, label))

@@ -12,6 +12,7 @@ from scipy.optimize import isotonic_regression
 
 SearchStatus = Literal["converged", "budget", "above_range", "below_range"]
 Scores = dict[int, list[float]]
+Score = Callable[[int, Sequence[int]], Sequence[float]]
 
 OWN_RESIDUALS = 4
 """From this many seeds on, a dimension's error is resampled from its own residuals; below, from those of all."""
@@ -45,7 +46,7 @@ class IntrinsicDimension:
 
 
 def intrinsic_dimension(
-    score: Callable[[int, Sequence[int]], Sequence[float]],
+    score: Score,
     baseline: Sequence[float],
     *,
     max_dimension: int,
@@ -126,9 +127,9 @@ def intrinsic_dimension(
         return search.result(min_dimension, 0.0, float(min_dimension), "below_range", text)
 
     while search.below and search.can_afford(len(seeds)):  # 2. bisect
-        low, high = search.bracket()
-        middle = round(sqrt(low * high))
-        if high / low <= tolerance or middle in (low, high):
+        left, right = search.bracket()
+        middle = round(sqrt(left * right))
+        if right / left <= tolerance or middle in (left, right):
             break
         search.measure(middle, seeds)
 
@@ -157,7 +158,7 @@ def intrinsic_dimension(
 class _Search:
     """The scores so far and what follows from them."""
 
-    def __init__(self, score, baseline: np.ndarray, fraction: float, floor_score: float, max_evaluations: int):
+    def __init__(self, score: Score, baseline: np.ndarray, fraction: float, floor_score: float, max_evaluations: int):
         self.score, self.baseline = score, baseline
         self.fraction, self.floor_score, self.max_evaluations = fraction, floor_score, max_evaluations
         self.scores: Scores = {}

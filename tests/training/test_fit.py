@@ -4,9 +4,9 @@ from math import isnan
 
 import pytest
 import torch
-from lab.models.tiny import tiny_plm
 
 from lab.deltas import BitFit, FullFineTuning, LoRA
+from lab.models.tiny import tiny_plm
 from lab.tasks import load_task
 from lab.training import evaluate, fit, fit_many
 
