@@ -1,0 +1,77 @@
+"""Every experiment: header, jobs at every scale, a smoke run, its figures, and that a second run computes nothing."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from experiments import EXPERIMENTS
+from lab.execution import Local
+from lab.execution.experiment import SCALES, load_experiment, summarized
+from lab.figures import figure
+from lab.runs import Store, key, tabulate
+
+HEADER = ("Question", "Source", "Varied", "Tuned", "Fixed", "Expected", "Cost")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_header_answers_every_question(name):
+    documentation = load_experiment(name).__doc__ or ""
+    found = re.findall(r"^(\w+):", documentation, re.MULTILINE)
+    assert [word for word in found if word in HEADER] == list(HEADER)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("scale", SCALES)
+def test_jobs_are_distinct_and_the_same_every_time(name, scale):
+    jobs = load_experiment(name).jobs(scale)
+    assert jobs
+    keys = [key(job) for job in jobs]
+    assert len(set(keys)) == len(keys)
+    assert keys == [key(job) for job in load_experiment(name).jobs(scale)]
+    assert all(job.experiment == name for job in jobs)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_smoke_run_is_stored_told_and_drawn(name, store):
+    experiment = load_experiment(name)
+    jobs = experiment.jobs("smoke")
+    records = Local(store, progress=False).run(jobs, experiment.measure)
+    assert summarized(experiment, store, records) or records[0].metrics
+    for drawn in map(figure, experiment.FIGURES):
+        table = tabulate([store.manifest(job) for job in jobs], drawn.table)
+        assert drawn.draw(table).data
+        assert len(drawn.summarize(table))
+
+    def forbidden(job, store):
+        raise AssertionError("a finished job was measured again")
+
+    again = Local(store, progress=False).run(jobs, forbidden)
+    assert [record.metrics for record in again] == [record.metrics for record in records]
+
+
+def test_search_keeps_its_baselines_beside_the_curve(store):
+    experiment = load_experiment("intrinsic_dimension")
+    (record,) = Local(store, progress=False).run(experiment.jobs("smoke"), experiment.measure)
+    kinds = set(record.tables["runs"]["kind"])
+    assert {"full", "linear_probe", "subspace", "random_weights", "fit", "d90", "d90_low", "d90_high"} <= kinds
+    subspace = record.tables["runs"].query("kind == 'subspace'")
+    assert len(subspace) == record.metrics["evaluations"]
+    assert record.metrics["line"] == pytest.approx(0.9 * record.metrics["full"])
+
+
+def test_a_given_baseline_moves_the_line(store):
+    experiment = load_experiment("intrinsic_dimension")
+    (record,) = Local(store, progress=False).run(experiment.jobs("smoke", baseline=0.5), experiment.measure)
+    assert record.metrics["line"] == pytest.approx(0.45)
+
+
+def test_unknown_scale_is_refused():
+    with pytest.raises(ValueError, match="unknown scale 'huge'"):
+        load_experiment("intrinsic_dimension").jobs("huge")
