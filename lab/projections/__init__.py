@@ -2,6 +2,7 @@
 
 from lab.projections.basis import Basis
 from lab.projections.blockwise import Blockwise
+from lab.projections.diagnostics import Isometry, coverage, isometry
 from lab.projections.fastfood import Fastfood
 from lab.projections.gaussian import Gaussian
 from lab.projections.hadamard import hadamard_transform
@@ -17,8 +18,11 @@ __all__ = [
     "Blockwise",
     "Fastfood",
     "Gaussian",
+    "Isometry",
     "OneHot",
     "Projection",
     "Sparse",
+    "coverage",
     "hadamard_transform",
+    "isometry",
 ]

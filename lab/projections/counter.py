@@ -80,14 +80,15 @@ def gaussian_table() -> np.ndarray:
 
 
 @cache
-def _table_on(device: torch.device) -> Tensor:
+def gaussian_table_on(device: torch.device) -> Tensor:
+    """The same table as a tensor on a device; kept, as it is one per device."""
     return torch.from_numpy(gaussian_table()).to(device)
 
 
 def gaussians(key: int, index: Tensor, dtype: torch.dtype) -> Tensor:
     """Standard Gaussians: 16 bits of word index // 4 pick one of 65,536 equally likely quantiles."""
     pick = (words(key, index >> 2) >> (16 * (index & 3))) & 0xFFFF
-    return _table_on(index.device)[pick].to(dtype)
+    return gaussian_table_on(index.device)[pick].to(dtype)
 
 
 def permute(key: int, number: Tensor | int, index: Tensor, log2_size: int) -> Tensor:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 from typing import ClassVar, Literal
 
 from torch import Tensor
@@ -12,6 +15,8 @@ from lab.linalg.differentiable import linear_map
 from lab.projections import fastfood_cpu, fastfood_reference
 from lab.projections.fastfood_plan import Plan
 from lab.projections.projection import Projection
+
+fastfood_triton = import_module("lab.projections.fastfood_triton") if find_spec("triton") else None
 
 Form = Literal["stacked", "published"]
 Backward = Literal["exact", "published"]
@@ -66,10 +71,10 @@ class Fastfood(Projection):
         return make(self.D, self.d, self.seed)
 
     def _product(self, X: Tensor) -> Tensor:
-        return _path(X).product(self.plan, X)
+        return _path(self.plan, X).product(self.plan, X)
 
     def _adjoint_product(self, Y: Tensor) -> Tensor:
-        return _path(Y).adjoint(self.plan, Y)
+        return _path(self.plan, Y).adjoint(self.plan, Y)
 
     def _matmat(self, X: Tensor) -> Tensor:
         if self.backward == "exact":
@@ -77,5 +82,10 @@ class Fastfood(Projection):
         return linear_map(self._product, lambda Y: self._adjoint_product(Y) / self.plan.length, X)
 
 
-def _path(X: Tensor):
-    return fastfood_cpu if X.device.type == "cpu" else fastfood_reference
+def _path(plan: Plan, X: Tensor) -> ModuleType:
+    """The module whose `product` and `adjoint` serve this device."""
+    if X.device.type == "cpu":
+        return fastfood_cpu
+    if X.device.type == "cuda" and fastfood_triton is not None and fastfood_triton.has_kernel(plan):
+        return fastfood_triton
+    return fastfood_reference

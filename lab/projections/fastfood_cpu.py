@@ -49,8 +49,8 @@ def _in_cache(plan: Plan) -> bool:
 
 
 def _has_kernel(plan: Plan) -> bool:
-    """Small published maps, and those of tiles shorter than a word of signs, are left to the reference."""
-    return _in_cache(plan) or (plan.tile >= 64 and plan.length >= kernels.TILE)
+    """Small published maps are left to the reference."""
+    return _in_cache(plan) or plan.length >= kernels.TILE
 
 
 def _grouped_product(plan: Plan, X: Tensor, Y: Tensor) -> None:

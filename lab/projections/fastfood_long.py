@@ -17,10 +17,8 @@ from torch import Tensor
 from lab.projections import kernels
 from lab.projections.counter import gaussian_table
 from lab.projections.fastfood_plan import Plan
-from lab.projections.hadamard import transform_rows_
+from lab.projections.hadamard import transform_
 from lab.projections.threads import limited_threads
-
-PIECE = 4096  # numbers drawn at a time by a thread
 
 
 def product(plan: Plan, x: Tensor, y: Tensor) -> None:
@@ -29,7 +27,7 @@ def product(plan: Plan, x: Tensor, y: Tensor) -> None:
     for block, first, count in _blocks(plan):
         upper = y[first : first + h] if count >= h else y.new_empty(h)
         lower = y[first + h : first + count] if count == plan.length else y.new_empty(h if count > h else 0)
-        squares = np.zeros(h // PIECE)
+        squares = np.zeros(h // kernels.PIECE)
         for part, (low, v) in enumerate(_tile(plan, block, x)):
             arrays = v.numpy(), low, block, plan.tile, upper.numpy(), lower.numpy()
             with limited_threads():
@@ -38,7 +36,7 @@ def product(plan: Plan, x: Tensor, y: Tensor) -> None:
         scale = 1 / sqrt(plan.D * squares.sum())
         for start, half in ((first, upper), (first + h, lower)):
             if len(half):
-                transform_rows_(half[None])
+                transform_(half)
                 cut = half[: first + count - start]
                 torch.mul(cut, scale, out=y[start : start + len(cut)])
 
@@ -58,15 +56,15 @@ def adjoint(plan: Plan, y: Tensor, x: Tensor) -> None:
                 t[: min(count, h)] = y[first : first + min(count, h)]
                 if count > h:
                     t[: count - h].add_(y[first + h : first + count], alpha=sign)
-                transform_rows_(t[None])
-                squares = np.zeros(h // PIECE)
+                transform_(t)
+                squares = np.zeros(h // kernels.PIECE)
                 places = offset, sums.numpy(), part * m, block, plan.length, plan.tile
                 with limited_threads():
                     kernels.collect(t.numpy(), *places, squares, _keys(plan), gaussian_table())
                 total += squares.sum()
                 del t
             u = sums.sum(0) if chunks > 1 else sums[0]
-            transform_rows_(u[None])
+            transform_(u)
             u *= 1 / sqrt(plan.D * total)
             _add_signed(plan, block * plan.tile, u, x[:m])
             if parts == 2:  # H (u_0; u_1) = (H u_0 + H u_1; H u_0 - H u_1)
@@ -93,7 +91,7 @@ def _tile(plan: Plan, block: int, x: Tensor) -> Iterator[tuple[int, Tensor]]:
         _add_signed(plan, block * plan.tile, x[:m], v)
         if plan.d > m:
             _add_signed(plan, block * plan.tile + m, x[m:], v, negative=part == 1)
-        transform_rows_(v[None])
+        transform_(v)
         yield part * m, v
 
 

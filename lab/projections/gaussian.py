@@ -56,16 +56,21 @@ class Gaussian(Projection):
 
     def _chunks(self, like: Tensor) -> Iterator[tuple[int, Tensor]]:
         """(first row, rows (c, width)), in order."""
-        key = counter.stream_key(self.seed, counter.Stream.GAUSSIANS)
+        draw = self._drawn_by_kernel if like.device.type == "cpu" else self._drawn_by_torch
         step = max(1, min(CHUNK, max(self.D, SMALLEST_CHUNK)) // self._width)
         for first in range(0, self.D, step):
-            count = min(step, self.D - first)
-            if like.device.type == "cpu":
-                rows = like.new_empty(count, self._width)
-                words = np.empty((count, self._width // 4), np.uint64)
-                with limited_threads():
-                    kernels.gaussian_rows(rows.numpy(), words, np.uint64(key), first, counter.gaussian_table())
-            else:
-                index = torch.arange(first * self._width, (first + count) * self._width, device=like.device)
-                rows = counter.gaussians(key, index, like.dtype).reshape(count, self._width)
-            yield first, rows
+            yield first, draw(first, min(step, self.D - first), like)
+
+    def _drawn_by_kernel(self, first: int, count: int, like: Tensor) -> Tensor:
+        rows = like.new_empty(count, self._width)
+        words = np.empty((count, self._width // 4), np.uint64)
+        with limited_threads():
+            kernels.gaussian_rows(rows.numpy(), words, np.uint64(self._key()), first, counter.gaussian_table())
+        return rows
+
+    def _drawn_by_torch(self, first: int, count: int, like: Tensor) -> Tensor:
+        index = torch.arange(first * self._width, (first + count) * self._width, device=like.device)
+        return counter.gaussians(self._key(), index, like.dtype).reshape(count, self._width)
+
+    def _key(self) -> int:
+        return counter.stream_key(self.seed, counter.Stream.GAUSSIANS)

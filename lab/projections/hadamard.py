@@ -56,6 +56,14 @@ def transform_rows_(rows: Tensor) -> None:
         kernels.wht_rows(rows.numpy())
 
 
+def transform_(x: Tensor) -> None:
+    """In place: H on a contiguous float CPU vector whose length is a power of two."""
+    if len(x) >= kernels.WIDTH:
+        transform_rows_(x[None])
+    else:
+        x.copy_(reference_transform(x))
+
+
 def reference_transform(X: Tensor) -> Tensor:
     """H X along the first axis by torch operations: any device, any dtype; one new tensor per stage."""
     shape = X.shape

@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 
 WIDTH = 16  # numbers per vector operation
 TILE = 1 << 14  # numbers transformed inside cache: 64 KiB in float32
+PIECE = 1 << 12  # numbers of a long block or stretch drawn at a time
 PARTS = 32  # pieces of work and of sums: a fixed number, so results do not depend on the threads
 ROUNDS = 6  # of a keyed permutation; see `counter.permute`
 
@@ -153,7 +154,9 @@ def _square_adder(rows):
             total = None
             for r in range(rows):
                 step = builder.mul(stride, ir.Constant(stride.type, r))
-                v = _load(builder, _vector_pointer(context, builder, signature.args[2], source, builder.add(start, step)))
+                v = _load(
+                    builder, _vector_pointer(context, builder, signature.args[2], source, builder.add(start, step))
+                )
                 square = builder.fmul(v, v)
                 total = square if total is None else builder.fadd(total, square)
             double = ir.VectorType(ir.DoubleType(), WIDTH)
@@ -175,9 +178,7 @@ def _multiply(typingctx, target, at, first, start, second, begin):
     """target = first · second on 16 numbers."""
 
     def codegen(context, builder, signature, args):
-        pointer, a, b = (
-            _vector_pointer(context, builder, signature.args[i], args[i], args[i + 1]) for i in (0, 2, 4)
-        )
+        pointer, a, b = (_vector_pointer(context, builder, signature.args[i], args[i], args[i + 1]) for i in (0, 2, 4))
         builder.store(builder.fmul(_load(builder, a), _load(builder, b)), pointer, align=4)
         return context.get_dummy_value()
 
@@ -533,9 +534,7 @@ def spread(v, low, block, period, upper, lower, accumulate, squares, keys, table
     """
     step = upper.size // squares.size
     for piece in prange(squares.size):
-        squares[piece] = _spread_piece(
-            v, low, block, period, upper, lower, accumulate, piece * step, step, keys, table
-        )
+        squares[piece] = _spread_piece(v, low, block, period, upper, lower, accumulate, piece * step, step, keys, table)
 
 
 @compiled()
@@ -565,23 +564,21 @@ def collect(t, offset, u, low, block, length, period, squares, keys, table):
     for chunk in prange(chunks):
         own = u[0] if shared else u[chunk]
         for piece in range(chunk * pieces // chunks, (chunk + 1) * pieces // chunks):
-            squares[piece] = _collect_piece(
-                t, offset, own, low, block, length, period, piece * step, step, keys, table
-            )
+            squares[piece] = _collect_piece(t, offset, own, low, block, length, period, piece * step, step, keys, table)
 
 
 # ---- one-hot, sparse, Gaussian ----
 
 
 @compiled()
-def _draw_columns(columns, pi, constants, chunk, d, key):
-    """columns[:d] = a permutation of 0 … d - 1: the images below d of a permutation of 2^⌈log2 d⌉ numbers, in order."""
-    draw_constants(constants, key, chunk)
-    draw_permutation(pi, 0, constants, _log2(d))
+def _draw_columns(columns, pi, first, constants, log2_size, d):
+    """Puts the images below d of Π(first), Π(first + 1), … into columns, in order; returns how many."""
+    draw_permutation(pi, first, constants, log2_size)
     n = 0
-    for t in range(1 << _log2(d)):  # a store for each, kept when the image is below d: no branch to mispredict
-        columns[n] = pi[t]
+    for t in range(min(pi.size, (1 << log2_size) - first)):
+        columns[n] = pi[t]  # stored always, kept when the image is below d: no branch to mispredict
         n += 1 if pi[t] < d else 0
+    return n
 
 
 @compiled()
@@ -601,17 +598,20 @@ def _flip_places(y, first, key):
 def _one_hot_chunk(X, Y, begin, end, keys, signed):
     k, D = Y.shape
     d = X.shape[1]
-    pi, columns = np.empty(max(1 << _log2(d), WIDTH), np.uint32), np.empty((1 << _log2(d)) + 1, np.uint32)
-    constants = np.empty(2 * ROUNDS, np.uint32)
+    log2_size = _log2(d)
+    step = max(WIDTH, min(1 << log2_size, PIECE))
+    pi, columns, constants = np.empty(step, np.uint32), np.empty(step + 1, np.uint32), np.empty(2 * ROUNDS, np.uint32)
     for stretch in range(begin, end):
-        _draw_columns(columns, pi, constants, stretch, d, keys[1])
-        first = stretch * d
-        count = min(d, D - first)
-        for c in range(k):
-            for i in range(count):
-                Y[c, first + i] = X[c, columns[i]]
-            if signed:
-                _flip_places(Y[c, first : first + count], first, keys[0])
+        draw_constants(constants, keys[1], stretch)
+        row, last = stretch * d, min((stretch + 1) * d, D)
+        for first in range(0, 1 << log2_size, step):
+            n = min(_draw_columns(columns, pi, first, constants, log2_size, d), last - row)
+            for c in range(k):
+                for i in range(n):
+                    Y[c, row + i] = X[c, columns[i]]
+                if signed:
+                    _flip_places(Y[c, row : row + n], row, keys[0])
+            row += n
 
 
 @parallel
@@ -628,21 +628,24 @@ def one_hot_products(X, Y, keys, signed):
 def _one_hot_adjoint_chunk(Y, sums, begin, end, keys, signed):
     k, D = Y.shape
     d = sums.shape[1]
-    pi, columns = np.empty(max(1 << _log2(d), WIDTH), np.uint32), np.empty((1 << _log2(d)) + 1, np.uint32)
-    constants = np.empty(2 * ROUNDS, np.uint32)
-    values = np.empty(d, Y.dtype)
+    log2_size = _log2(d)
+    step = max(WIDTH, min(1 << log2_size, PIECE))
+    pi, columns, constants = np.empty(step, np.uint32), np.empty(step + 1, np.uint32), np.empty(2 * ROUNDS, np.uint32)
+    values = np.empty(step, Y.dtype)
     sums[:] = 0
     for stretch in range(begin, end):
-        _draw_columns(columns, pi, constants, stretch, d, keys[1])
-        first = stretch * d
-        count = min(d, D - first)
-        for c in range(k):
-            for i in range(count):
-                values[i] = Y[c, first + i]
-            if signed:
-                _flip_places(values[:count], first, keys[0])
-            for i in range(count):
-                sums[c, columns[i]] += values[i]
+        draw_constants(constants, keys[1], stretch)
+        row, last = stretch * d, min((stretch + 1) * d, D)
+        for first in range(0, 1 << log2_size, step):
+            n = min(_draw_columns(columns, pi, first, constants, log2_size, d), last - row)
+            for c in range(k):
+                for i in range(n):
+                    values[i] = Y[c, row + i]
+                if signed:
+                    _flip_places(values[:n], row, keys[0])
+                for i in range(n):
+                    sums[c, columns[i]] += values[i]
+            row += n
 
 
 @parallel
@@ -653,6 +656,22 @@ def one_hot_adjoint(Y, sums, keys, signed):
     for chunk in prange(chunks):
         begin, end = chunk * stretches // chunks, (chunk + 1) * stretches // chunks
         _one_hot_adjoint_chunk(Y, sums[chunk], begin, end, keys, signed)
+
+
+@compiled()
+def scale_first_columns(X, factor, count, stretch, key):
+    """X[:, j] *= factor for the columns j of the first `count` rows of a stretch."""
+    k, d = X.shape
+    log2_size = _log2(d)
+    step = max(WIDTH, min(1 << log2_size, PIECE))
+    pi, columns, constants = np.empty(step, np.uint32), np.empty(step + 1, np.uint32), np.empty(2 * ROUNDS, np.uint32)
+    draw_constants(constants, key, stretch)
+    for first in range(0, 1 << log2_size, step):
+        n = min(_draw_columns(columns, pi, first, constants, log2_size, d), count)
+        for c in range(k):
+            for i in range(n):
+                X[c, columns[i]] *= factor
+        count -= n
 
 
 @compiled()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import sqrt
 from typing import ClassVar
 
 import numpy as np
@@ -37,39 +38,61 @@ class OneHot(Projection):
     name: ClassVar[str] = "one_hot"
 
     def _product(self, X: Tensor) -> Tensor:
-        scaled = X * self._scale(X)[:, None]
         if X.device.type == "cpu":
-            Y = empty_like_rows(X.shape[1], self.D, X)
-            with limited_threads():
-                kernels.one_hot_products(scaled.T.contiguous().numpy(), Y.numpy(), self._keys(), self.signed)
-            return Y.T
-        Y = X.new_empty(self.D, X.shape[1])
-        for first, columns, signs in self._chunks(X):
-            Y[first : first + len(columns)] = signs[:, None] * scaled[columns]
-        return Y
+            return self._spread_by_kernel(X)
+        return self._spread_by_torch(X * self._scale(X)[:, None])
 
     def _adjoint_product(self, Y: Tensor) -> Tensor:
         if Y.device.type == "cpu":
-            parts = max(1, min(kernels.PARTS, self.D // self.d))
-            sums = Y.new_empty(parts, Y.shape[1], self.d)
-            with limited_threads():
-                kernels.one_hot_adjoint(Y.T.contiguous().numpy(), sums.numpy(), self._keys(), self.signed)
-            return sums.sum(0).T * self._scale(Y)[:, None]
+            return self._collect_by_kernel(Y)
+        return self._collect_by_torch(Y) * self._scale(Y)[:, None]
+
+    def _spread_by_kernel(self, X: Tensor) -> Tensor:
+        rows = X.T.clone(memory_format=torch.contiguous_format)
+        self._scale_rows_(rows)
+        Y = empty_like_rows(X.shape[1], self.D, X)
+        with limited_threads():
+            kernels.one_hot_products(rows.numpy(), Y.numpy(), self._keys(), self.signed)
+        return Y.T
+
+    def _collect_by_kernel(self, Y: Tensor) -> Tensor:
+        sums = Y.new_empty(max(1, min(kernels.PARTS, self.D // self.d)), Y.shape[1], self.d)
+        with limited_threads():
+            kernels.one_hot_adjoint(Y.T.contiguous().numpy(), sums.numpy(), self._keys(), self.signed)
+        rows = sums.sum(0) if len(sums) > 1 else sums[0]
+        self._scale_rows_(rows)
+        return rows.T
+
+    def _scale_rows_(self, rows: Tensor) -> None:
+        """rows (k, d) ← rows / √n_j: the columns of the last, incomplete stretch occur once more than the others."""
+        stretches, rest = divmod(self.D, self.d)
+        rows /= sqrt(stretches)
+        if rest:
+            factor = sqrt(stretches / (stretches + 1))
+            kernels.scale_first_columns(rows.numpy(), factor, rest, stretches, self._keys()[1])
+
+    def _spread_by_torch(self, X: Tensor) -> Tensor:
+        Y = X.new_empty(self.D, X.shape[1])
+        for first, columns, signs in self._chunks(X):
+            Y[first : first + len(columns)] = signs[:, None] * X[columns]
+        return Y
+
+    def _collect_by_torch(self, Y: Tensor) -> Tensor:
         X = Y.new_zeros(self.d, Y.shape[1])
         for first, columns, signs in self._chunks(Y):
             X.index_add_(0, columns, signs[:, None] * Y[first : first + len(columns)])
-        return X * self._scale(Y)[:, None]
+        return X
 
     def _keys(self) -> np.ndarray:
         streams = (counter.Stream.SIGNS, counter.Stream.PERMUTATION)
         return np.array([counter.stream_key(self.seed, stream) for stream in streams], dtype=np.uint64)
 
     def _scale(self, like: Tensor) -> Tensor:
-        """1/√n_j: the columns of the last, incomplete stretch occur once more than the others."""
-        counts = torch.full((self.d,), self.D // self.d, device=like.device)
-        rest = self.D % self.d
+        """1/√n_j (d,)."""
+        stretches, rest = divmod(self.D, self.d)
+        counts = torch.full((self.d,), stretches, device=like.device)
         if rest:
-            counts[self._columns(torch.tensor([self.D // self.d], device=like.device))[0, :rest]] += 1
+            counts[self._columns(torch.tensor([stretches], device=like.device))[0, :rest]] += 1
         return counts.double().rsqrt().to(like.dtype)
 
     def _columns(self, stretch: Tensor) -> Tensor:
@@ -81,7 +104,7 @@ class OneHot(Projection):
         return images[images < self.d].reshape(-1, self.d)
 
     def _chunks(self, like: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """(first row, columns, signs): the torch form of the kernel."""
+        """(first row, columns, signs), in order."""
         step = max(1, CHUNK // self.d)
         for begin in range(0, -(-self.D // self.d), step):
             stretch = torch.arange(begin, min(begin + step, -(-self.D // self.d)), device=like.device)

@@ -53,32 +53,41 @@ class Sparse(Projection):
 
     def _product(self, X: Tensor) -> Tensor:
         scaled = X / sqrt(self.nonzeros)
-        if X.device.type == "cpu":
-            Y = empty_like_rows(X.shape[1], self.D, X)
-            with limited_threads():
-                kernels.sparse_products(scaled.T.contiguous().numpy(), Y.numpy(), self.nonzeros, self._key())
-            return Y.T
-        Y = X.new_zeros(self.D, X.shape[1])
-        for places, signs in self._chunks(X):
-            Y.index_add_(0, places.reshape(-1), (signs[..., None] * scaled).reshape(-1, X.shape[1]))
-        return Y
+        return self._spread_by_kernel(scaled) if X.device.type == "cpu" else self._spread_by_torch(scaled)
 
     def _adjoint_product(self, Y: Tensor) -> Tensor:
-        if Y.device.type == "cpu":
-            sums = Y.new_empty(min(self.nonzeros, kernels.PARTS), Y.shape[1], self.d)
-            with limited_threads():
-                kernels.sparse_adjoint(Y.T.contiguous().numpy(), sums.numpy(), self.nonzeros, self._key())
-            return sums.sum(0).T / sqrt(self.nonzeros)
+        X = self._collect_by_kernel(Y) if Y.device.type == "cpu" else self._collect_by_torch(Y)
+        return X / sqrt(self.nonzeros)
+
+    def _spread_by_kernel(self, X: Tensor) -> Tensor:
+        Y = empty_like_rows(X.shape[1], self.D, X)
+        with limited_threads():
+            kernels.sparse_products(X.T.contiguous().numpy(), Y.numpy(), self.nonzeros, self._key())
+        return Y.T
+
+    def _collect_by_kernel(self, Y: Tensor) -> Tensor:
+        sums = Y.new_empty(max(1, min(kernels.PARTS, self.D // self.d)), Y.shape[1], self.d)
+        with limited_threads():
+            kernels.sparse_adjoint(Y.T.contiguous().numpy(), sums.numpy(), self.nonzeros, self._key())
+        return sums.sum(0).T
+
+    def _spread_by_torch(self, X: Tensor) -> Tensor:
+        Y = X.new_zeros(self.D, X.shape[1])
+        for places, signs in self._chunks(X):
+            Y.index_add_(0, places.reshape(-1), (signs[..., None] * X).reshape(-1, X.shape[1]))
+        return Y
+
+    def _collect_by_torch(self, Y: Tensor) -> Tensor:
         X = Y.new_zeros(self.d, Y.shape[1])
         for places, signs in self._chunks(Y):
             X += (signs[..., None] * Y[places]).sum(0)
-        return X / sqrt(self.nonzeros)
+        return X
 
     def _key(self) -> np.uint64:
         return np.uint64(counter.stream_key(self.seed, counter.Stream.POSITIONS))
 
     def _chunks(self, like: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """(places, signs), each (strata, d): the torch form of the kernel."""
+        """(places, signs), each (strata, d)."""
         m, step = self.nonzeros, max(1, CHUNK // self.d)
         columns = torch.arange(self.d, device=like.device)
         for first in range(0, m, step):
