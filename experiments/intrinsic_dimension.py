@@ -3,7 +3,8 @@
 Question: how many dimensions of a random subspace of all weights suffice for 90 % of full fine-tuning's score?
 Source: Li et al. 2018 (d_int90); Aghajanyan et al. 2020, table 1 (DID and SAID on BERT and RoBERTa).
 Varied: the subspace dimension d (searched), seeds (head, projection, order of examples).
-Tuned: the step size, by the rule of `lab.training.default_step_size`, not per dimension.
+Tuned: full fine-tuning's step size, on the first seed, over the scale's `full_lrs`; the subspace's by the rule of
+    `lab.training.default_step_size`, not per dimension.
 Fixed: steps, batch size, examples, sequence length; the same for every row of the figure.
 Expected: pre-trained PLMs need hundreds to thousands of dimensions; the same architecture with random weights stays far
     below the line at the same d; SAID needs no more than DID.
@@ -28,7 +29,7 @@ from experiments.training_run import measure as train
 from experiments.training_run import training_job
 from lab.execution import Local
 from lab.geometry import IntrinsicDimension, intrinsic_dimension
-from lab.runs import Job, Record, Store
+from lab.runs import Job, Record, Store, key
 
 NAME = "intrinsic_dimension"
 FIGURES = ("intrinsic_dimension", "learning_curves")
@@ -36,7 +37,7 @@ FIGURES = ("intrinsic_dimension", "learning_curves")
 
 @dataclass(frozen=True)
 class Scale:
-    """Everything a scale fixes. `steps` and step sizes: found on MiniLM, bbc-news (docs/intrinsic_dimension.md)."""
+    """Everything a scale fixes. `full_lrs`: grid of full fine-tuning's step size (docs/intrinsic_dimension.md)."""
 
     model: str
     task: str
@@ -45,6 +46,7 @@ class Scale:
     n_validation: int | None
     max_length: int
     batch_size: int = 32
+    full_lrs: tuple[float, ...] = (1e-4, 2e-4)
     baseline_seeds: tuple[int, ...] = (0, 1)
     seeds: tuple[int, ...] = (0, 1)
     extra_seeds: tuple[int, ...] = ()
@@ -58,12 +60,13 @@ class Scale:
 SCALES = {
     "smoke": Scale(
         "tiny-bert", "bbc-news", steps=4, n_train=64, n_validation=32, max_length=16, batch_size=8,
-        baseline_seeds=(0,), seeds=(0,), start=64, max_dimension=256, max_evaluations=4,
+        full_lrs=(1e-3,), baseline_seeds=(0,), seeds=(0,), start=64, max_dimension=256, max_evaluations=4,
     ),
     "demo": Scale("minilm", "bbc-news", steps=60, n_train=None, n_validation=300, max_length=32, batch_size=16),
     "paper": Scale(
         "minilm", "bbc-news", steps=1000, n_train=None, n_validation=None, max_length=128,
-        baseline_seeds=(0, 1, 2, 3, 4), seeds=(0, 1, 2), extra_seeds=(3, 4, 5, 6, 7), max_dimension=1_000_000,
+        full_lrs=(2e-5, 5e-5, 1e-4, 2e-4), baseline_seeds=(0, 1, 2, 3, 4), seeds=(0, 1, 2),
+        extra_seeds=(3, 4, 5, 6, 7), max_dimension=1_000_000,
         tolerance=1.25, max_evaluations=80,
     ),
 }  # fmt: skip
@@ -120,12 +123,12 @@ def jobs(
 def measure(job: Job, store: Store) -> Record:
     """Baselines, linear probe, the search, and random weights at the found dimension."""
     runs = _Runs(job, store)
-    full = runs.scores("full", {"method": "full"}, job.config["baseline_seeds"])
+    full = runs.full_fine_tuning()
     runs.scores("linear_probe", {"method": "linear-probe"}, job.config["baseline_seeds"])
     baseline = full if job.config["baseline"] is None else [job.config["baseline"]]
 
     def score(d: int, seeds: Sequence[int]) -> list[float]:
-        return runs.scores("subspace", runs.subspace(d), seeds)
+        return runs.scores("subspace", runs.subspace(d), seeds, lr=job.config["lr"])
 
     c = job.config
     found = intrinsic_dimension(
@@ -140,7 +143,7 @@ def measure(job: Job, store: Store) -> Record:
         max_evaluations=c["max_evaluations"],
     )
     null_at = found.d if found.d is not None else c["max_dimension"]
-    runs.scores("random_weights", runs.subspace(null_at), c["seeds"], weights="random")
+    runs.scores("random_weights", runs.subspace(null_at), c["seeds"], weights="random", lr=c["lr"])
     return Record(job, _metrics(found, runs, full), {"runs": _table(job, found, runs), "history": runs.histories()})
 
 
@@ -160,13 +163,43 @@ class _Runs:
         names = ("method", "projection", "head")
         return {name: self.config[name] for name in names} | {"dimension": d}
 
+    def full_fine_tuning(self) -> list[float]:
+        """Scores of full fine-tuning over seeds, with the step size that did best on the first."""
+        c = self.config
+        first, *others = c["baseline_seeds"]
+        tried = {lr: self.run("full", {"method": "full"}, [first], lr=lr)[0] for lr in c["full_lrs"]}
+        best = max(tried, key=lambda lr: float(tried[lr].metrics["score"]))  # type: ignore[arg-type]
+        return self.scores("full", {"method": "full"}, [first, *others], lr=best)
+
     def scores(
-        self, kind: str, method: dict[str, Any], seeds: Sequence[int], weights: str = "pretrained"
+        self,
+        kind: str,
+        method: dict[str, Any],
+        seeds: Sequence[int],
+        weights: str = "pretrained",
+        lr: float | None = None,
     ) -> list[float]:
         """Scores of one method over seeds; the runs join the table under `kind`."""
+        records = self.run(kind, method, seeds, weights, lr)
+        for record in records:
+            m = record.metrics
+            self.rows.append(
+                {"kind": kind, "d": m["tunable"], "seed": record.job.config["seed"], "score": m["score"],
+                 "train_seconds": m["train_seconds"], "step_size": m["step_size"], "metric": m["metric"]}
+            )  # fmt: skip
+        return [float(record.metrics["score"]) for record in records]  # type: ignore[arg-type]
+
+    def run(
+        self,
+        kind: str,
+        method: dict[str, Any],
+        seeds: Sequence[int],
+        weights: str = "pretrained",
+        lr: float | None = None,
+    ) -> list[Record]:
+        """The records of one method over seeds, trained where the store does not have them yet."""
         c = self.config
         shared = ("model", "task", "steps", "batch_size", "max_length", "n_train", "n_validation", "precision")
-        lr = c["lr"] if kind in ("subspace", "random_weights") else None
         children = [
             training_job(
                 **{name: c[name] for name in shared},
@@ -175,15 +208,11 @@ class _Runs:
             for seed in seeds
         ]  # fmt: skip
         label = f"{kind} d={method['dimension']}" if "dimension" in method else kind
+        label = label if lr is None else f"{label} lr={lr:g}"
         records = Local(self.store).run(children, train, label=label)
-        for record in records:
-            m = record.metrics
-            self.rows.append(
-                {"kind": kind, "d": m["tunable"], "seed": record.job.config["seed"], "score": m["score"],
-                 "train_seconds": m["train_seconds"], "step_size": m["step_size"], "metric": m["metric"]}
-            )  # fmt: skip
-            self.records.append((label, record))
-        return [float(record.metrics["score"]) for record in records]  # type: ignore[arg-type]
+        known = {key(record.job) for _, record in self.records}
+        self.records += [(label, record) for record in records if key(record.job) not in known]
+        return records
 
     def mean(self, kind: str) -> float:
         return fmean(row["score"] for row in self.rows if row["kind"] == kind)

@@ -3,7 +3,7 @@
 Question: is the change ΔW that a method makes of low rank, and is that more than its null would give?
 Source: Hu et al. 2021, section 7 (LoRA's premise: the update has a low intrinsic rank).
 Varied: the method (full fine-tuning, LoRA, a random subspace of all weights).
-Tuned: step sizes as in `experiments.training_run`.
+Tuned: full fine-tuning's step size (docs/intrinsic_dimension.md); the others by the rule for d and D.
 Fixed: PLM, task, steps, batch size, seed.
 Expected: full fine-tuning's ΔW has a few values far above the Marchenko-Pastur edge and a bulk inside it; a random
     subspace's ΔW looks like its null in every matrix.
@@ -30,6 +30,7 @@ METHODS: tuple[dict[str, Any], ...] = (
     {"method": "did", "dimension": 1000},
 )
 LABELS = {"full": "full fine-tuning", "lora": "LoRA r = 8", "did": "Fastfood d = 1,000"}
+STEP_SIZES = {"full": 1e-4}  # of full fine-tuning: docs/intrinsic_dimension.md; the others follow the rule for d and D
 STEPS = {"smoke": 3, "demo": 60, "paper": 1000}
 
 
@@ -43,7 +44,7 @@ def jobs(scale: str, *, model: str | None = None, task: str = "bbc-news", seed: 
         small = {"method": "did", "dimension": 50} if smoke and method["method"] == "did" else method
         small = {"method": "lora", "rank": 2} if smoke and method["method"] == "lora" else small
         run = training_job(
-            model=model, task=task, method=small, seed=seed, steps=STEPS[scale], batch_size=8 if smoke else 16,
+            model=model, task=task, method=small, seed=seed, steps=STEPS[scale], lr=STEP_SIZES.get(method["method"]), batch_size=8 if smoke else 16,
             max_length=16 if smoke else 32, n_train=64 if smoke else None, n_validation=size,
         )  # fmt: skip
         found.append(Job(NAME, run.config))
