@@ -85,7 +85,7 @@ def _of(config: Any, auto: str) -> Any:
     return getattr(transformers, auto)._model_mapping[type(config)]
 
 
-def fresh(cls: Any, config: Any, *, seed: int, purpose: str, attention: Attention) -> nn.Module:
+def fresh(cls: Any, config: Any, *, seed: int, attention: Attention, purpose: str = "") -> nn.Module:
     """A model initialised as its configuration says, in float32; no global generator is moved."""
     with seeded(seed, purpose):
         return cls._from_config(deepcopy(config), attn_implementation=implementation(attention), dtype=torch.float32)
@@ -93,13 +93,14 @@ def fresh(cls: Any, config: Any, *, seed: int, purpose: str, attention: Attentio
 
 @contextmanager
 def seeded(seed: int, purpose: str = "") -> Iterator[None]:
-    """torch's CPU generator at a state made of `seed` and `purpose` inside, as it was before outside.
+    """torch's CPU generator at `seed` inside, as it was before outside.
 
-    The purpose keeps draws of one seed apart: a head and random weights of seed 0 must not be the same numbers.
+    A purpose keeps draws of one seed apart: a head and random weights of seed 0 must not be the same numbers.
     """
     state = torch.random.get_rng_state()
-    mixed = int.from_bytes(sha256(f"{purpose} {seed}".encode()).digest()[:8], "little", signed=True)
-    torch.default_generator.manual_seed(mixed)  # torch.manual_seed would touch the GPU's generators too
+    if purpose:
+        seed = int.from_bytes(sha256(f"{purpose} {seed}".encode()).digest()[:8], "little", signed=True)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch the GPU's generators too
     try:
         yield
     finally:
@@ -110,7 +111,7 @@ def seeded(seed: int, purpose: str = "") -> Iterator[None]:
 def reseed_head(model: Any, new_names: Sequence[str], seed: int) -> None:
     """Draw the new parameters again, in float32, from `seed` alone: not from what was loaded before, nor the dtype."""
     new = set(new_names)
-    with seeded(seed, "head"):
+    with seeded(seed):
         for name in _topmost_new_modules(model, new):
             module = model.get_submodule(name)
             draft = deepcopy(module).float()

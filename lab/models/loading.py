@@ -93,7 +93,8 @@ def _folder_of(name: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
         return folder, {"source": "folder", "quantised": None}
     if isinstance(name, Path) or text.startswith((".", "~", os.sep)) or text.count("/") > 1:
         raise FileNotFoundError(f"there is no folder {text!r}; give a folder with config.json and model.safetensors.")
-    return hub_folder(text), {"source": "hub", "quantised": None}
+    folder = hub_folder(text)
+    return folder, {"source": "hub", "revision": folder.name, "quantised": None}
 
 
 def _tokenizer(checkpoint: Checkpoint) -> Any:
@@ -146,7 +147,7 @@ def _build(
 ) -> tuple[nn.Module, tuple[str, ...], tuple[str, ...]]:
     """The model with the checkpoint's tensors, the names that are new, and the tensors it has no place for."""
     cls = model_class(architecture, config, request.kind)
-    with seeded(seed, "loading"), quiet():
+    with seeded(seed), quiet():
         model, info = cls.from_pretrained(
             None,
             config=config,

@@ -96,7 +96,7 @@ def tiny_plm(
     config = transformers.AutoConfig.for_model(model_type, vocab_size=len(tokenizer), **special, **settings)
     config = configured(config, request, tokenizer)
     cls = model_class(architecture_of(model_type), config, head)
-    model: Any = fresh(cls, config, seed=seed, purpose="tiny", attention=attention)
+    model: Any = fresh(cls, config, seed=seed, attention=attention)
     _perturb(model, seed)
     base = model.base_model_prefix + "."
     new = () if head == "lm" else tuple(n for n, _ in model.named_parameters() if not n.startswith(base))
@@ -109,7 +109,7 @@ def tiny_plm(
 @torch.no_grad()
 def _perturb(model: nn.Module, seed: int) -> None:
     """Move every bias and norm weight away from 0 and 1."""
-    with seeded(seed, "biases and norms"):
+    with seeded(seed + 1):
         for parameter in model.parameters():
             if parameter.ndim == 1:
                 parameter.add_(STD * torch.randn_like(parameter))

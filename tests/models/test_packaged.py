@@ -188,6 +188,7 @@ def test_a_model_in_the_hubs_cache_needs_no_network(monkeypatch, tmp_path):
     loaded = load_plm("someone/model")
     assert loaded.name == "someone/model"
     assert loaded.provenance["source"] == "hub"
+    assert loaded.provenance["revision"] == tmp_path.name  # the hub's cache names folders by commit
 
 
 def test_a_download_that_breaks_off_says_so(monkeypatch):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -58,3 +61,8 @@ def test_the_text_decides_the_logits(family, batch_of):
 def test_unknown_families_name_the_known_ones():
     with pytest.raises(ValueError, match=r"there is no tiny 'elmo'; choose one of \['bert', 'roberta'"):
         tiny_plm("elmo")
+
+
+def test_importing_the_lab_does_not_load_transformers_models():
+    code = "import sys, lab.models.tiny; sys.exit('transformers.modeling_utils' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
