@@ -68,8 +68,13 @@ def _contents(stores: tuple[tuple[str, tuple[str, ...]], ...]) -> Contents:
             manifests.append(runs.manifest(key))
         except (DamagedRecord, StoreError) as error:
             damage.append(str(error))
-    manifests.sort(key=lambda manifest: str(manifest.provenance.get("ended", "")), reverse=True)
+    manifests.sort(key=_age, reverse=True)
     return Contents(tuple(manifests), frozenset(stores[0][1]), tuple(damage), tuple(path for path, _ in stores))
+
+
+def _age(manifest: Manifest) -> tuple[str, float]:
+    """A search ends in the same second as the last of its training runs; it took longer."""
+    return str(manifest.provenance.get("ended", "")), float(manifest.provenance.get("seconds") or 0.0)
 
 
 @st.cache_data(max_entries=32, show_spinner="Reading the records …")

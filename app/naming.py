@@ -86,3 +86,10 @@ def overview(manifests: Sequence[Manifest], mine: frozenset[str]) -> pd.DataFram
         for manifest in manifests
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=["run", "experiment", "started", "time [s]", "device", "from", "key"])
+
+
+def number_or_word(value: object) -> str:
+    """A setting or metric in a table of mixed ones: 6 digits of a number, a dash for what is missing."""
+    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+        return "–"
+    return f"{value:,.6g}" if isinstance(value, float) else str(value)

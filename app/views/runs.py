@@ -7,7 +7,7 @@ import streamlit as st
 
 from app.filters import keep, several
 from app.loading import table_of
-from app.naming import SHOWN_KEY, describe, labelled, overview
+from app.naming import SHOWN_KEY, describe, labelled, number_or_word, overview
 from app.panel import panel, reproduce
 from app.states import found_or_stop, nothing_yet, warn
 from lab.figures import LEARNING_CURVES
@@ -32,10 +32,13 @@ st.caption(f"{len(rows)} of {len(found.manifests)} records; `deltalab show KEY` 
 
 st.header("Compare")
 names = {m.key[:SHOWN_KEY]: f"{m.key[:SHOWN_KEY]} {describe(m)}" for m in found.manifests}
-shown = [key for key in rows["key"] if key in names]
-chosen = several("Records", [names[key] for key in shown], "record", none="the latest") or [names[shown[0]]]
-short = {name.split(" ", 1)[0] for name in chosen}
-manifests = [m for m in found.manifests if m.key[:SHOWN_KEY] in short]
+shown = set(rows["key"])
+chosen = several("Records", [names[key] for key in names if key in shown], "record", none="the latest with curves")
+if chosen:
+    manifests = [m for m in found.manifests if names[m.key[:SHOWN_KEY]] in chosen]
+else:
+    visible = [m for m in found.manifests if m.key[:SHOWN_KEY] in shown]
+    manifests = [next((m for m in visible if LEARNING_CURVES.table in m.tables), visible[0])]
 
 metrics, damage = table_of(manifests, "metrics")
 if not metrics.empty:
@@ -43,7 +46,7 @@ if not metrics.empty:
     if len(manifests) > 1:
         st.caption("Settings and metrics that differ between these records:")
         different = different[different.astype(str).nunique(axis=1) > 1]
-    st.dataframe(different.astype(str).replace("nan", "–"), alt="Settings and metrics of the chosen records")
+    st.dataframe(different.map(number_or_word), alt="Settings and metrics of the chosen records")
 curves, more = table_of(manifests, LEARNING_CURVES.table)
 warn([*found.damage, *damage, *more])
 if curves.empty:

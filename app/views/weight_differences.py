@@ -19,8 +19,9 @@ if not runs:
     nothing_yet("spectrum of a weight difference", "weight_differences", found)
 
 names = {f"{manifest.key[:SHOWN_KEY]} {describe(manifest)}": manifest for manifest in runs}
-chosen = several("Records", list(names), "record", none="the latest")
-manifests = [names[name] for name in chosen] or [runs[0]]
+chosen = several("Records", list(names), "record", none="the first of the latest command")
+latest = [manifest for manifest in runs if manifest.provenance.get("command") == runs[0].provenance.get("command")]
+manifests = [names[name] for name in chosen] or latest[-1:]
 table, damage = table_of(manifests, WEIGHT_DIFFERENCE_SPECTRA.table)
 warn([*found.damage, *damage])
 if table.empty:

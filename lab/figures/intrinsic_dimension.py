@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 from lab.figures.d90 import KINDS, Answer, answers
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import AGHAJANYAN_2020, LI_2018
-from lab.figures.style import Theme, counted, fade, plain, score_title
+from lab.figures.style import Theme, counted, fade, log_ticks, plain, score_title
 
 _COLUMNS = {
     "label": Column("method and projection, as the legend shall say it", TEXT),
@@ -78,7 +78,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
             name = _name(answer, models)
             _curve(panel, _rows(table, answer), answer, name, names.index(name), label=len(here) == 1)
     _legend(figure, table, found, models, theme)
-    figure.update_xaxes(type="log", range=[log10(v) for v in span], dtick=1, minor_ticks="outside", tickformat=",")
+    figure.update_xaxes(type="log", range=[log10(v) for v in span], tickvals=log_ticks(*span), tickformat=",")
     for column in range(1, columns + 1):
         figure.update_xaxes(title_text="dimension d of the random subspace [count]", row=rows, col=column)
     for row in range(1, rows + 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -62,14 +63,15 @@ class Theme:
         return [str(colour) for colour in sample_colorscale("Viridis", points)]
 
 
-# Colours: Okabe & Ito, "Color Universal Design" (2008), without those too close to the background.
+# Colours: Okabe & Ito, "Color Universal Design" (2008), without those too close to the background; the last two are
+# from Paul Tol's schemes for colour blindness.
 LIGHT = Theme(
     name="light",
     ink="#1a1a1a",
     muted="#6b6b6b",
     grid="#e6e6e6",
     background="#ffffff",
-    palette=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),
+    palette=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255", "#999933"),
     depth=(0.0, 0.88),
 )
 DARK = Theme(
@@ -78,7 +80,7 @@ DARK = Theme(
     muted="#a3a3a3",
     grid="#333a44",
     background="#0e1117",  # Streamlit's dark page, so that a figure has no visible edge there
-    palette=("#56b4e9", "#e69f00", "#00b386", "#cc79a7", "#f0e442", "#d55e00"),
+    palette=("#56b4e9", "#e69f00", "#00b386", "#cc79a7", "#f0e442", "#d55e00", "#ffaabb", "#bbcc33"),
     depth=(0.25, 1.0),
 )
 THEMES: Mapping[str, Theme] = {theme.name: theme for theme in (LIGHT, DARK)}
@@ -204,9 +206,18 @@ def count(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def counted(n: int, noun: str) -> str:
-    """ "1 seed", "2 seeds"."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+def log_ticks(low: float, high: float) -> list[float]:
+    """Ticks of a logarithmic axis: 1, 2, 5 of every decade, or the decades alone where there are three of them."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    whole = [10.0**k for k in decades if low <= 10.0**k <= high]
+    if len(whole) >= 3:
+        return whole
+    return [digit * 10.0**k for k in decades for digit in (1, 2, 5) if low <= digit * 10.0**k <= high]
+
+
+def counted(n: int, noun: str, plural: str = "") -> str:
+    """A number of things: "1 seed", "2 seeds", "3 matrices"."""
+    return f"{n} {noun if n == 1 else plural or noun + 's'}"
 
 
 _CORRELATIONS = ("matthews", "pearson", "spearman")

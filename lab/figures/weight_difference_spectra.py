@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import BENAYCH_GEORGES_2012, HU_2021
-from lab.figures.style import Theme, fade, plain
+from lab.figures.style import Theme, counted, fade, log_ticks, plain
 
 _COLUMNS = {
     "label": Column("which run or method made the difference", TEXT),
@@ -58,15 +58,16 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
 def _axes(figure: go.Figure, table: pd.DataFrame, used: set[tuple[int, int]], rows: int, columns: int) -> None:
     """Log-log scales shared by all panels: spikes at the head and the bulk both show; labels at the outer panels only.
 
-    The last few values of a square matrix fall without bound; the scale ends below all but 2 % of the values.
+    The last few values of a square matrix fall without bound; the scale ends below all but the last 2 % of each matrix.
     """
-    positive = table.sigma[table.sigma > 0]
+    rank = table.groupby(["label", "matrix"])["index"].transform("max")
+    positive = table.sigma[(table.sigma > 0) & (table["index"] <= np.ceil(0.98 * rank))]
     top = float(np.log10(max(positive.max(), table.null_high.max(skipna=True)))) if len(positive) else 0.0
-    floor = float(np.log10(positive.quantile(0.02))) if len(positive) else -1.0
+    floor = float(np.log10(positive.min())) if len(positive) else -1.0
     figure.update_yaxes(type="log", range=[floor - 0.15, top + 0.15], exponentformat="power")
     figure.update_yaxes(dtick="D2" if top - floor < 1.8 else 1)  # 1, 2, 5 in every decade, or decades alone
-    figure.update_xaxes(type="log", range=[-0.04, float(np.log10(table["index"].max())) + 0.04], tickformat="~f")
-    figure.update_xaxes(dtick="D2" if table["index"].max() < 30 else 1, minor_ticks="outside")
+    last = float(table["index"].max())
+    figure.update_xaxes(type="log", range=[-0.04, float(np.log10(last)) + 0.04], tickvals=log_ticks(1, last))
     for row in range(1, rows + 1):
         figure.update_yaxes(title_text="singular value σ [1]", row=row, col=1)
         for column in range(1, columns + 1):
@@ -125,7 +126,7 @@ def _keys(figure: go.Figure, table: pd.DataFrame, blocks: list[int], theme: Them
 
 
 def _summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Per matrix: σ₁, Frobenius norm, stable rank ‖ΔW‖_F²/σ₁², effective rank exp(−Σ p ln p), values above the null."""
+    """Per matrix: σ₁, ‖ΔW‖_F, stable rank ‖ΔW‖_F²/σ₁², effective rank exp(−Σ p ln p), values above all of the null."""
     rows = []
     for (label, matrix), part in table.groupby(["label", "matrix"], sort=False):
         sigma = np.sort(part.sigma.dropna().to_numpy(float))[::-1]
@@ -137,7 +138,7 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
              "values [count]": len(sigma), "largest σ": largest, "Frobenius norm": squares**0.5,
              "stable rank": squares / largest**2 if largest > 0 else 0.0,
              "effective rank": float(np.exp(-np.sum(p * np.log(p)))) if len(p) else 0.0,
-             "above null [count]": int((part.sigma > part.null_high).sum())}
+             "above null [count]": int((part.sigma > part.null_high.max()).sum())}
         )  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -146,11 +147,13 @@ def _describe(table: pd.DataFrame) -> str:
     found = _summary(table)
     sentences = []
     for label, part in found.groupby("label", sort=False):
+        above = part["above null [count]"]
         most = part.sort_values("above null [count]").iloc[-1]
+        beyond = f"between {above.min()} and {above.max()} of them exceed the largest that chance gives, most in "
         sentences.append(
-            f"{label}: {len(part)} matrices, median effective rank {part['effective rank'].median():.1f} of "
-            f"{int(part['values [count]'].max())} singular values; between {part['above null [count]'].min()} and "
-            f"{most['above null [count]']} of them lie above chance, most in {most['matrix']}."
+            f"{label}: {counted(len(part), 'matrix', 'matrices')}, median effective rank "
+            f"{part['effective rank'].median():.1f} of {int(part['values [count]'].max())} singular values; "
+            + (f"{beyond}{most['matrix']}." if above.max() else "none exceeds the largest that chance gives.")
         )
     return " ".join(sentences)
 
@@ -182,14 +185,15 @@ WEIGHT_DIFFERENCE_SPECTRA = Figure(
     describe=_describe,
     caption=(
         "Singular values of the weight differences ΔW of each adapted matrix, one panel per role and one line per "
-        "block (colour: depth), beside the range that random matrices of the same shape, rank and norm give (grey)."
+        "block (colour: depth), on logarithmic axes, beside the range that random matrices of the same shape, rank and "
+        "norm give (grey)."
     ),
     reading=(
-        "Each line falls from the largest singular value of one matrix to its smallest. Where a line lies above its "
-        "grey band, training has put more into that direction than chance would; a line inside its band is "
-        "indistinguishable from noise of the same size. Few values above and a steep fall after them: the change is "
-        "nearly of low rank, and a LoRA of that rank could hold it. Compare shapes inside a panel; absolute "
-        "heights also depend on step size and training time."
+        "Each line falls from the largest singular value of one matrix to its smallest. Where a line begins above its "
+        "grey null, training has put more into those directions than chance would put into any; a line that follows "
+        "its null is indistinguishable from noise of the same size. Few values above the null and a bulk below it: the "
+        "change is nearly of low rank, and a LoRA of that rank could hold most of it. Compare shapes inside a panel; "
+        "absolute heights also depend on step size and training time."
     ),
     source=(HU_2021, BENAYCH_GEORGES_2012),
     example=_example,

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from app.markdown import literal
-from app.naming import describe, labelled, method
+from app.naming import describe, labelled, method, number_or_word
 from lab.runs import Job, Manifest
 
 
@@ -78,3 +78,9 @@ def test_nothing_in_literal_text_is_markup(text):
 
 def test_line_breaks_become_spaces():
     assert literal("a\n\n# b") == "a \\# b"
+
+
+def test_settings_and_metrics_in_one_column():
+    assert [number_or_word(v) for v in (None, float("nan"), pd.NA, 0.41653730000010564, 7, True, "did", "")] == [
+        "–", "–", "–", "0.416537", "7", "True", "did", "",
+    ]  # fmt: skip

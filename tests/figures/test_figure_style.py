@@ -8,7 +8,7 @@ import pytest
 from plotly.colors import hex_to_rgb
 
 from lab.figures import CONFIG, DARK, LIGHT
-from lab.figures.style import count, fade, plain, score_title
+from lab.figures.style import count, fade, log_ticks, plain, score_title
 
 both = pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda t: t.name)
 
@@ -69,3 +69,10 @@ def test_a_score_has_the_unit_of_its_metric():
     assert score_title(["Spearman"]) == "Spearman [correlation]"
     assert score_title(["F1", "Matthews"]) == "F1, Matthews [fraction or correlation]"
     assert score_title([]) == "score [unit of the metric]"
+
+
+def test_log_ticks():
+    assert log_ticks(156, 1600) == [200, 500, 1000]
+    assert log_ticks(10, 6400) == [10, 100, 1000]
+    assert log_ticks(1, 8) == [1, 2, 5]
+    assert log_ticks(1, 384) == [1, 10, 100]

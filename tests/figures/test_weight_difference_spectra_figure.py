@@ -27,6 +27,32 @@ def test_scalars_of_a_known_spectrum():
     assert row["above null [count]"] == 1
 
 
+def test_above_the_null_means_above_the_largest_that_chance_gives():
+    # a spectrum that follows its null exceeds it value by value half of the time: that is no structure
+    table = spectrum([2.0, 1.6, 1.1]).assign(null_low=[1.8, 1.5, 1.0], null_high=[1.9, 1.5, 1.0])
+    assert WEIGHT_DIFFERENCE_SPECTRA.summarize(table)["above null [count]"].tolist() == [1]
+
+
+def test_says_when_nothing_exceeds_chance():
+    assert "1 matrix, " in WEIGHT_DIFFERENCE_SPECTRA.alt(spectrum([1.4, 1.3]))
+    assert "none exceeds the largest that chance gives" in WEIGHT_DIFFERENCE_SPECTRA.alt(spectrum([1.4, 1.3]))
+
+
+def test_the_scale_leaves_out_the_last_two_percent_of_a_long_spectrum_only():
+    def lowest(sigma):
+        return 10 ** WEIGHT_DIFFERENCE_SPECTRA.draw(spectrum(sigma)).layout.yaxis.range[0]
+
+    assert lowest([2, 1, 1e-6]) < 1e-6
+    assert lowest([*np.linspace(2, 1, 99), 1e-6]) > 0.5
+
+
+def test_blocks_may_be_nullable_and_missing():
+    table = pd.concat([spectrum([2, 1]), spectrum([2, 1], "embedding")], ignore_index=True)
+    table["block"] = table["block"].astype("Int64").where(table["role"] == "query")
+    drawing = WEIGHT_DIFFERENCE_SPECTRA.draw(table)
+    assert sum(trace.mode == "lines" and trace.fill is None and trace.x[0] is not None for trace in drawing.data) == 2
+
+
 def test_an_untrained_matrix_is_all_zero_and_still_drawn():
     table = spectrum([0, 0, 0], null=(0, 0))
     (row,) = WEIGHT_DIFFERENCE_SPECTRA.summarize(table).to_dict("records")
