@@ -165,8 +165,8 @@ def _left_over(
     ]
     if matrices:
         raise CheckpointError(
-            f"{len(matrices)} matrices are {reason} ({folder.path}), e.g. {matrices[:3]}: missing from {other.path}, or "
-            "renamed. Give the checkpoint this model was tuned from, or name them in allow_missing to leave them out."
+            f"{len(matrices)} matrices are {reason} ({folder.path}), e.g. {matrices[:3]}: missing from "
+            f"{other.path}, or renamed. Give the checkpoint this model was tuned from, or name them in allow_missing."
         )
     return [(name, reason) for name in names]
 

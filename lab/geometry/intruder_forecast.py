@@ -53,8 +53,8 @@ def forecast_intruder(
 
     The leading part of t·ΔW is a spike θuvᵀ, θ = t·‖ΔW‖₂. It makes an intruder once it puts a singular value ρ among
     the k largest, ρ > σ_k(W₀), whose vector overlaps less than ε with each u_i(W₀). Both follow from the spectrum of W₀
-    and the components of u and v in its bases (`lab.linalg.RankOneUpdate`); with u, v in general position these are drawn.
-    The least such θ is searched over ρ, in the gaps between the k largest values of W₀ and above them.
+    and the components of u and v in its bases (`lab.linalg.RankOneUpdate`); with u, v in general position these are
+    drawn. The least such θ is searched over ρ, in the gaps between the k largest values of W₀ and above them.
 
     Args:
         W0: base weights (m, n), or their spectrum (with vectors, for `aligned_strength`).

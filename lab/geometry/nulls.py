@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import nan, sqrt
 
 import numpy as np
@@ -53,21 +54,33 @@ def spectrum_null(
         seed: of these draws.
     """
     m, n = spectrum.shape
-    tail = (1 - confidence) / 2
-    norm = spectrum.frobenius_norm
-    if not len(spectrum.values):
+    k, tail = len(spectrum.values), (1 - confidence) / 2
+    law = "marchenko-pastur" if factor_rank is None else "gaussian product"
+    if k == 0:
         empty = np.zeros(0)
-        return SpectrumNull("gaussian product" if factor_rank else "marchenko-pastur", empty, empty, empty, nan)
-    if factor_rank is None:
-        std = norm / sqrt(m * n)
-        expected = gaussian_singular_values(m, n, std)
-        low, high = expected.copy(), expected.copy()
-        low[0] = largest_gaussian_singular_value(m, n, std, probability=tail)
-        high[0] = largest_gaussian_singular_value(m, n, std, probability=1 - tail)
-        return SpectrumNull("marchenko-pastur", expected, low, high, float(high[0]))
-    k = len(spectrum.values)
-    samples = product_samples(m, n, k, n_samples=n_samples, generator=seed)
-    # each draw is scaled to the norm, so the null is about the shape of the spectrum alone
-    samples = samples * (norm / np.sqrt((samples**2).sum(axis=1, keepdims=True)))
+        return SpectrumNull(law, empty, empty, empty, nan)
+    unit = _dense(m, n, tail) if factor_rank is None else _product(m, n, k, tail, n_samples, seed)
+    expected, low, high = (spectrum.frobenius_norm * row for row in unit)
+    return SpectrumNull(law, expected, low, high, float(high[0]))
+
+
+# Nulls depend on the shape alone, and the matrices of a model have few shapes.
+
+
+@lru_cache(maxsize=128)
+def _dense(m: int, n: int, tail: float) -> Array:
+    """Expectation, low and high, (3, min(m, n)), at ‖·‖_F = 1."""
+    std = 1 / sqrt(m * n)
+    null = np.tile(gaussian_singular_values(m, n, std), (3, 1))
+    null[1, 0] = largest_gaussian_singular_value(m, n, std, probability=tail)
+    null[2, 0] = largest_gaussian_singular_value(m, n, std, probability=1 - tail)
+    return null
+
+
+@lru_cache(maxsize=128)
+def _product(m: int, n: int, rank: int, tail: float, n_samples: int, seed: int) -> Array:
+    """The same for products; each draw is scaled to norm 1, so the null is about the shape of the spectrum alone."""
+    samples = product_samples(m, n, rank, n_samples=n_samples, generator=seed)
+    samples = samples / np.linalg.norm(samples, axis=1, keepdims=True)
     low, high = np.quantile(samples, [tail, 1 - tail], axis=0)
-    return SpectrumNull("gaussian product", samples.mean(axis=0), low, high, float(high[0]))
+    return np.stack([samples.mean(axis=0), low, high])

@@ -148,8 +148,9 @@ class Spectrum:
 def _of_factors(product: LowRank, vectors: bool) -> Spectrum:
     for name, factor in (("the left factor", product.left), ("the right factor", product.right)):
         require_finite(factor, name)
-    QL, RL = torch.linalg.qr(product.left.detach().to(torch.float64))
-    QR, RR = torch.linalg.qr(product.right.detach().to(torch.float64).T)
+    mode = "reduced" if vectors else "r"
+    QL, RL = torch.linalg.qr(product.left.detach().to(torch.float64), mode=mode)
+    QR, RR = torch.linalg.qr(product.right.detach().to(torch.float64).T, mode=mode)
     core = RL @ RR.T  # L R = QL (RL RRᵀ) QRᵀ
     if not vectors:
         return Spectrum(torch.linalg.svdvals(core).cpu(), product.shape)
