@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lab.deltas.checkpoint_folder import BASE, Checkpoint
+from lab.deltas.checkpoint_folder import BASE, CONFIG, Checkpoint
 from lab.deltas.delta import Delta
 from lab.deltas.lora import LowRankUpdate
 from lab.deltas.values import Values
@@ -63,12 +63,17 @@ def read_lora(plm: PLM, checkpoint: Checkpoint) -> tuple[Delta, Tensor] | None:
         None when it is more than W + s·B·A on attention and feed-forward matrices; peft must read it then.
 
     Raises:
-        ValueError: tensors are missing, unexpected or of another shape.
+        ValueError: no module is meant, or tensors are missing, unexpected or of another shape.
     """
     config = checkpoint.config
     modules = _targeted(plm, config) if is_plain_lora(config) else None
     matrices = _whole_matrices(plm)
-    if not modules or not set(modules) <= set(matrices):
+    if modules is not None and not modules:
+        raise ValueError(
+            f"{checkpoint.source / CONFIG}: target_modules {config['target_modules']!r} match no module of "
+            f"{plm.name!r}; the adapter belongs to another model."
+        )
+    if modules is None or not set(modules) <= set(matrices):
         return None
     targets = {module: _Target(matrices[module], *_rank_and_scale(config, module)) for module in modules}
     stored = [name for name in plm.layout.names if BASE + name in checkpoint.tensors]  # the head, other modules_to_save
@@ -119,7 +124,8 @@ def lora_checkpoint(update: LowRankUpdate, phi: Tensor) -> tuple[dict[str, Any],
     config = {
         "peft_type": "LORA",
         "task_type": None,
-        "base_model_name_or_path": update.plm.name,
+        # only a hub id means something to peft; it looks for other names on the hub
+        "base_model_name_or_path": update.plm.name if "/" in update.plm.name else None,
         "inference_mode": True,
         "r": rank,
         "lora_alpha": alpha,

@@ -155,43 +155,42 @@ def _is_identity(plm: PLM, delta: Delta) -> bool:
     try:
         logits = delta.logits(delta.phi0, batch)
     except ValueError as error:  # e.g. Poly's task ids
-        raise ValueError(
-            f"this peft method needs more than a batch to run, so it cannot become a delta: {error}"
-        ) from error
+        raise ValueError(f"this peft method cannot run on a batch alone, so it is no delta: {error}") from error
     return torch.equal(logits, plm.logits({}, batch))
 
 
 def _read_injected(plm: PLM, checkpoint: Checkpoint) -> tuple[Delta, Tensor]:
     """A checkpoint of a type that needs peft's own layers."""
     peft = _peft()
-    options = {**checkpoint.config, "modules_to_save": None, "base_model_name_or_path": None}
+    left_out = ("modules_to_save", "base_model_name_or_path")  # stored parameters of the PLM are told by their names
+    options = {name: value for name, value in checkpoint.config.items() if name not in left_out}
     method = PeftMethod(json.dumps(options, sort_keys=True), label=_LABEL)
     try:
-        config = method.config()
-    except (TypeError, ValueError, KeyError) as error:
-        raise ValueError(f"{checkpoint.source / CONFIG} is no configuration peft understands: {error}") from error
-    injection = inject(plm, config, peft, seed=0)
-    body = _injected(plm, injection, _LABEL)
-    expected = peft.get_peft_model_state_dict(injection.model, save_embedding_layers=False)
-    stored = [n for n in plm.layout.names if BASE + n in checkpoint.tensors and BASE + n not in expected]
+        injection = inject(plm, method.config(), peft, seed=0)
+        body = _injected(plm, injection, _LABEL)
+    except (TypeError, ValueError, KeyError, NotImplementedError) as error:
+        raise ValueError(f"{checkpoint.source / CONFIG} does not fit {plm.name!r}: {error}") from error
+    expected = injection.stored
+    further = [n for n in plm.layout.names if BASE + n in checkpoint.tensors and BASE + n not in expected]
     checkpoint.require(
-        {key: tensor.shape for key, tensor in expected.items()} | {BASE + n: plm.parameters[n].shape for n in stored}
+        {key: tensor.shape for key, tensor in expected.items()} | {BASE + n: plm.parameters[n].shape for n in further}
     )
     names = trained_names(injection, body.plm, _LABEL)
     name_at = {p.data_ptr(): names[id(p)] for p in injection.model.parameters() if id(p) in names}
-    values = {BASE + n: (n, checkpoint.tensors[BASE + n]) for n in stored}
+    values = {n: checkpoint.tensors[BASE + n] for n in further}
     for key, initial in expected.items():
         value = checkpoint.tensors[key].to(initial.dtype)
         if initial.data_ptr() in name_at:
-            values[key] = (name_at[initial.data_ptr()], value)
+            values[name_at[initial.data_ptr()]] = value
         elif not torch.equal(value, initial.cpu()):
             raise ValueError(
                 f"{checkpoint.weights}: tensor {key!r} is not trained, and differs from what this version of peft "
                 "draws for it; the adapter was made by another version."
             )
-    delta = body + Values(plm, stored) if stored else body
-    by_name = {name: value.to(dtype=plm.dtype, device=plm.device) for name, value in values.values()}
-    return delta, delta.layout.flatten(by_name)
+    rest = [name for name in plm.layout.names if name in values and name not in body.layout.names]  # the head, mostly
+    delta = body + Values(plm, rest) if rest else body
+    moved = {name: value.to(dtype=plm.dtype, device=plm.device) for name, value in values.items()}
+    return delta, delta.layout.flatten(moved)
 
 
 def _read_prompt(plm: PLM, checkpoint: Checkpoint) -> tuple[Delta, Tensor]:

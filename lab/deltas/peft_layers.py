@@ -8,12 +8,13 @@ weights, and `query.forward` runs the child.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lab.models import PLM
 from lab.models.assemble import seeded
@@ -29,12 +30,29 @@ class Injection:
         layers: module path in the PLM -> the peft layer that stands there.
         replaced: native parameter name -> the trainable copy peft put in its place (`modules_to_save`).
         native: native parameter name -> the same parameter in the copy.
+        stored: key in a checkpoint -> what peft would store there, sharing the memory of the parameter it is.
     """
 
     model: nn.Module
     layers: Mapping[str, Any]
     replaced: Mapping[str, nn.Parameter]
     native: Mapping[str, nn.Parameter]
+    stored: Mapping[str, Tensor]
+
+    def trains(self, parameter: nn.Parameter) -> bool:
+        """Whether peft trains and stores the parameter (AdaLoRA's rank counters ask for gradients, but are state)."""
+        return parameter.requires_grad and parameter.data_ptr() in {x.data_ptr() for x in self.stored.values()}
+
+
+def peft_model(plm: PLM, config: Any, peft: Any, seed: int) -> Any:
+    """peft's model around a copy of the PLM with weights of its own, its random starts drawn from the seed.
+
+    peft's warnings are dropped: what they warn of (missing keys, transposed layers) is an error or no fault here.
+    """
+    clone = copy.deepcopy(plm.model)
+    with seeded(seed), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return peft.get_peft_model(clone, config, autocast_adapter_dtype=False)
 
 
 def inject(plm: PLM, config: Any, peft: Any, seed: int) -> Injection:
@@ -43,9 +61,7 @@ def inject(plm: PLM, config: Any, peft: Any, seed: int) -> Injection:
     Raises:
         ValueError: peft changed the PLM's own weights, or trains parameters outside of layers it wraps.
     """
-    clone = copy.deepcopy(plm.model)
-    with seeded(seed):
-        model = peft.get_peft_model(clone, config, autocast_adapter_dtype=False)
+    model = peft_model(plm, config, peft, seed)
     tuned = model.get_base_model()
     wraps, copies = peft.tuners.tuners_utils.BaseTunerLayer, peft.utils.ModulesToSaveWrapper
     layers: dict[str, Any] = {path: module for path, module in tuned.named_modules() if isinstance(module, wraps)}
@@ -69,7 +85,8 @@ def inject(plm: PLM, config: Any, peft: Any, seed: int) -> Injection:
             f"peft's {_kind(config)} trains {outside[:3] or 'nothing'} outside of the layers it wraps; "
             "it cannot become a delta."
         )
-    return Injection(model, layers, replaced, native)
+    stored = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+    return Injection(model, layers, replaced, native, stored)
 
 
 def attachment(plm: PLM, injection: Injection, label: str) -> Callable[[nn.Module], None]:
@@ -105,11 +122,11 @@ def _kind(config: Any) -> str:
 
 def trained_names(injection: Injection, host: PLM, label: str) -> dict[int, str]:
     """id of each trainable parameter of peft's copy -> its name on the host; one shared by layers has one name."""
-    names = {id(p): name for name, p in injection.native.items() if p.requires_grad}
+    names = {id(p): name for name, p in injection.native.items() if injection.trains(p)}
     names |= {id(p): name for name, p in injection.replaced.items()}
     for path, layer in injection.layers.items():
         for inside, parameter in layer.named_parameters(remove_duplicate=False):
             name = f"{path}.{label}.{inside}"
-            if parameter.requires_grad and name in host.grafted_names:
+            if name in host.grafted_names and injection.trains(parameter):
                 names.setdefault(id(parameter), name)
     return names

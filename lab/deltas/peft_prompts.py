@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -11,12 +10,12 @@ from torch.func import functional_call
 
 from lab.deltas.additive import Additive
 from lab.deltas.delta import Delta, Reparameterized
+from lab.deltas.peft_layers import peft_model
 from lab.deltas.prefix import prefix_delta
 from lab.deltas.prompt import prompt_delta
 from lab.deltas.values import Values
 from lab.linalg import Layout
 from lab.models import PLM
-from lab.models.assemble import seeded
 
 PROMPTS = ("PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING")
 PREFIXES = ("PREFIX_TUNING",)
@@ -35,8 +34,7 @@ def prompt_learning(plm: PLM, config: Any, peft: Any, seed: int, label: str) -> 
             "set num_transformer_submodules=1 (the encoder of an encoder-decoder)."
         )
     config.task_type = "FEATURE_EXTRACTION"  # peft's model without a head of its own
-    with seeded(seed):
-        model = peft.get_peft_model(copy.deepcopy(plm.model), config)
+    model = peft_model(plm, config, peft, seed)
     encoder: nn.Module = model.prompt_encoder["default"].to(dtype=plm.dtype, device=plm.device)
     indices = model.prompt_tokens["default"][None].to(plm.device)
     task = (torch.zeros(1, dtype=torch.int64, device=plm.device),) if kind == "MULTITASK_PROMPT_TUNING" else ()
