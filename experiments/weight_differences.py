@@ -44,7 +44,8 @@ def jobs(scale: str, *, model: str | None = None, task: str = "bbc-news", seed: 
         small = {"method": "did", "dimension": 50} if smoke and method["method"] == "did" else method
         small = {"method": "lora", "rank": 2} if smoke and method["method"] == "lora" else small
         run = training_job(
-            model=model, task=task, method=small, seed=seed, steps=STEPS[scale], lr=STEP_SIZES.get(method["method"]), batch_size=8 if smoke else 16,
+            model=model, task=task, method=small, seed=seed, steps=STEPS[scale],
+            lr=STEP_SIZES.get(method["method"]), batch_size=8 if smoke else 16,
             max_length=16 if smoke else 32, n_train=64 if smoke else None, n_validation=size,
         )  # fmt: skip
         found.append(Job(NAME, run.config))
