@@ -17,7 +17,8 @@ from lab.deltas.linear_probe import LinearProbe
 from lab.deltas.lora import LoRA
 from lab.deltas.mask import Mask
 from lab.deltas.method import DeltaMethod
-from lab.deltas.peft import PeftMethod, from_peft, load_adapter, save_adapter
+from lab.deltas.peft import PeftMethod, from_peft
+from lab.deltas.peft_adapters import load_adapter, save_adapter
 from lab.deltas.prefix import Prefix
 from lab.deltas.prefix_mass import prefix_mass
 from lab.deltas.prompt import Prompt

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from lab.deltas.delta import Delta
+from lab.deltas.delta import Delta, WeightDifference, as_matrices
 from lab.models import PLM, Graft, graft
 
 
@@ -35,10 +35,8 @@ class Additive(Delta):
         parameters = self.plm.parameters
         return {name: parameters[name] + change for name, change in parts.items()}
 
-    def weight_difference(self, phi: Tensor) -> dict:
-        grafted = self.plm.grafted_names
-        changes = self.layout.unflatten(phi)
-        return {name: change for name, change in changes.items() if change.ndim == 2 and name not in grafted}
+    def weight_difference(self, phi: Tensor) -> WeightDifference:
+        return as_matrices(self.plm, self.layout.unflatten(phi))
 
 
 def grafted(plm: PLM, new: Graft, *, at_identity: bool) -> Additive:

@@ -121,12 +121,8 @@ class Delta(ABC):
         Embeddings and heads are weight matrices too; vectors (biases, norms) are left out.
         """
         native = self.plm.parameters
-        grafted = self.plm.grafted_names
-        return {
-            name: value - native[name]
-            for name, value in self.overrides(phi).items()
-            if value.ndim == 2 and name not in grafted
-        }
+        overrides = self.overrides(phi)
+        return as_matrices(self.plm, {n: value - native[n] for n, value in overrides.items() if n in native})
 
     def restrict(self, P: LinearOperator, origin: Tensor | None = None) -> Delta:
         """The same delta on an affine subspace: x ∈ R^k ↦ overrides(origin + P x), started at x = 0.
@@ -279,14 +275,23 @@ class Combined(Delta):
 
     def weight_difference(self, phi: Tensor) -> WeightDifference:
         phi1, phi2 = self._split(phi)
-        merged = self.first.weight_difference(phi1)
-        for name, value in self.second.weight_difference(phi2).items():
-            merged[name] = _dense(merged[name]) + _dense(value) if name in merged else value
-        return merged
+        both = set(self.first.overrides(phi1)) & set(self.second.overrides(phi2))
+        separate = self.first.weight_difference(phi1) | self.second.weight_difference(phi2)
+        together = {name: value for name, value in super().weight_difference(phi).items() if name in both}
+        return {label: value for label, value in separate.items() if label.split("[")[0] not in both} | together
 
 
-def _dense(matrix: Tensor | LowRank) -> Tensor:
-    return matrix.to_dense() if isinstance(matrix, LowRank) else matrix
+def as_matrices(plm: PLM, changes: Mapping[str, Tensor]) -> WeightDifference:
+    """Changes of parameters as changes of matrices (m, n), rows = outputs; vectors and grafted parameters are left out.
+
+    GPT-2 stores the transpose of its matrices; a change of such a parameter is turned.
+    """
+    whole = {m.name: m for m in plm.matrices(plm.architecture.roles(plm.model)) if m.rows is None}
+    return {
+        name: whole[name].of(change) if name in whole else change
+        for name, change in changes.items()
+        if change.ndim == 2 and name not in plm.grafted_names
+    }
 
 
 def _same_weights(first: PLM, second: PLM) -> bool:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import torch
 from torch import Tensor
 
-from lab.deltas.delta import Delta, WeightDifference
+from lab.deltas.delta import Delta
 from lab.models import PLM
 
 
@@ -36,8 +35,3 @@ class Values(Delta):
 
     def overrides_of(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return dict(parts)
-
-    def weight_difference(self, phi: Tensor) -> WeightDifference:
-        native, grafted = self.plm.parameters, self.plm.grafted_names
-        values: dict[str, torch.Tensor] = self.layout.unflatten(phi)
-        return {n: value - native[n] for n, value in values.items() if value.ndim == 2 and n not in grafted}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lab.deltas import Adapter, LoRA, load_adapter, save_adapter
+from lab.deltas import Adapter, BitFit, LoRA, load_adapter, save_adapter
 from lab.deltas.checkpoint_folder import BASE, CONFIG, WEIGHTS
 from lab.deltas.lora import LowRankUpdate
 from lab.deltas.lora_checkpoint import is_plain_lora
@@ -159,6 +159,9 @@ def test_only_lora_is_saved(plm_of, noise, tmp_path):
     with pytest.raises(ValueError, match="only LoRA, alone or with its head, is saved"):
         save_adapter(adapter, adapter.phi0, tmp_path / "a")
     lora = lora_of(plm_of(), "bert")
+    biases = lora_of(plm_of(), "bert", head="frozen") + BitFit(head="frozen").on(plm_of())
+    with pytest.raises(ValueError, match="only LoRA, alone or with its head, is saved"):
+        save_adapter(biases, biases.phi0, tmp_path / "a")
     with pytest.raises(ValueError, match=rf"φ has shape \({lora.size},\); got \(3,\)"):
         save_adapter(lora, noise(3), tmp_path / "a")
     part = LoRA(rank=2, head="frozen").on(plm_of("gpt2"))
