@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from lab.control.problem import ControlProblem, Trajectory, advance
-from lab.linalg import Jacobian, LinearOperator, conjugate_gradients
+from lab.linalg import LinearOperator, RecordedJacobian, conjugate_gradients
 
 Observed = str | int | Callable[[Tensor], Tensor]
 
 
 class Gramian(LinearOperator):
-    """W = J Jᵀ, symmetric positive semi-definite (n, n); a product is one vjp and one jvp.
+    """W = J Jᵀ, symmetric positive semi-definite (n, n); a product is one product with Jᵀ and one with J.
 
     Attributes:
         jacobian: J (n, d).
@@ -45,7 +45,7 @@ def control_jacobian(problem: ControlProblem, trajectory: Trajectory, *, at: Obs
     def reached(phi: Tensor) -> Tensor:
         return observe(advance(problem, 0, problem.h0, problem.split(phi)[:stop]))
 
-    return Jacobian(reached, problem.join(trajectory.controls))
+    return RecordedJacobian(reached, problem.join(trajectory.controls))
 
 
 def layer_jacobians(problem: ControlProblem, trajectory: Trajectory, *, at: Observed = "end") -> list[LinearOperator]:
@@ -54,7 +54,7 @@ def layer_jacobians(problem: ControlProblem, trajectory: Trajectory, *, at: Obse
     us, hs = trajectory.controls, trajectory.states
 
     def from_stage(t: int) -> LinearOperator:
-        return Jacobian(lambda u: observe(advance(problem, t, hs[t], [u, *us[t + 1 : stop]])), us[t], probe=False)
+        return RecordedJacobian(lambda u: observe(advance(problem, t, hs[t], [u, *us[t + 1 : stop]])), us[t])
 
     return [from_stage(t) for t in range(stop)]
 
@@ -72,8 +72,9 @@ def gramian(
         per_layer: the terms W_t of the sum instead, one operator per stage before y.
 
     Returns:
-        Operator(s) on flattened y. One product costs one vjp and one jvp through the chain. Algorithms of `lab.linalg`
-        take it from there: `lanczos` for the spectrum, `hutchpp_trace`, …
+        Operator(s) on flattened y. The chain's passes are recorded once; a product is then one backward pass and one
+        backward pass through that (`RecordedJacobian`). Algorithms of `lab.linalg` take it from there: `lanczos` for
+        the spectrum, `hutchpp_trace`, …
 
     Raises:
         ValueError: "logits" on a problem without a readout, an unknown name, or an index that is no state.

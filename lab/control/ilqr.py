@@ -16,7 +16,7 @@ from lab.control.pontryagin import Adjoint, adjoint
 from lab.control.problem import ControlProblem, Controls, rollout
 from lab.control.riccati import feedback_rollout, riccati_sweep
 from lab.control.solution import Log, Solution, Status, is_finite
-from lab.linalg import Hessian, Jacobian, LinearOperator, conjugate_gradients
+from lab.linalg import Hessian, LinearOperator, RecordedJacobian, conjugate_gradients
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ def gauss_newton(problem: ControlProblem, controls: Controls) -> LinearOperator:
         controls: where.
 
     Returns:
-        A symmetric operator; one product is one jvp, one product with C, one vjp.
+        A symmetric operator; one product is one with J, one with C, one with Jᵀ.
     """
     phi = problem.join(controls).detach()
 
@@ -112,7 +112,7 @@ def gauss_newton(problem: ControlProblem, controls: Controls) -> LinearOperator:
         running = [R(h, u) for R, h, u in zip(problem.running_costs, hs[:-1], us, strict=True)]
         return problem.terminal_cost(hs[-1]) + torch.stack(running).sum()
 
-    J = Jacobian(path, phi, probe=False)
+    J = RecordedJacobian(path, phi)
     return J.T @ Hessian(costs, at, probe=False) @ J
 
 
