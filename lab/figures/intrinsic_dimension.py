@@ -139,13 +139,14 @@ def _curve(panel: _Panel, rows: pd.DataFrame, answer: Answer, name: str, number:
 
 
 def _label(panel: _Panel, answer: Answer, colour: str) -> None:
-    """d90 in words, on the side of the diamond that has more room."""
-    low, high = panel.span
-    d = min(max(answer.d90, low), high) if isfinite(answer.d90) else high
-    left = log10(d) > 0.5 * (log10(low) + log10(high))
+    """d90 in words where the rising curve leaves room: above the line on the left, else below it on the right."""
+    low, high = (log10(end) for end in panel.span)
+    at = min(max(log10(answer.d90), low), high) if isfinite(answer.d90) else high
+    left = at - low > 0.36 * (high - low)  # the label's width in a single column
     panel.figure.add_annotation(
-        x=log10(d), y=answer.line, text=f"<b>{answer.equation}</b>", font={"color": colour}, showarrow=False,
-        xanchor="right" if left else "left", xshift=-8 if left else 8, yanchor="bottom", yshift=3,
+        x=at, y=answer.line, text=f"<b>{answer.equation}</b>", font={"color": colour}, showarrow=False,
+        xanchor="right" if left else "left", xshift=-8 if left else 8,
+        yanchor="bottom" if left else "top", yshift=3 if left else -3,
         bgcolor=fade(panel.theme.background, 0.8), borderpad=1, row=panel.row, col=panel.column,
     )  # fmt: skip
 

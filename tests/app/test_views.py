@@ -129,6 +129,13 @@ def test_the_address_is_the_view(opened, filled):
     assert set(shown.dataframe[0].value["matrix"]) == {"block.2.value.weight", "block.2.query.weight"}
 
 
+def test_chosen_records_are_in_the_address(opened, filled):
+    names = [name for name in opened("runs", filled).multiselect(key="record").options if "lora" in name]
+    shown = opened("runs", filled, record=names)
+    assert shown.multiselect(key="record").value == names
+    assert set(shown.dataframe[1].value.columns) == {name.split()[0] for name in names}
+
+
 def test_an_unknown_value_in_the_address_is_ignored(opened, filled):
     shown = opened("intrinsic_dimension", filled, task="no such task")
     assert not shown.exception

@@ -91,6 +91,13 @@ def test_one_panel_per_task_and_the_answers_in_the_legend_of_one():
     assert {t.name for t in two.data if t.showlegend is not False} >= {"DID · minilm", "DID · smollm2"}
 
 
+@pytest.mark.parametrize(("d90", "place"), [(2000, ("right", "bottom")), (40, ("left", "top"))])
+def test_the_label_keeps_off_the_rising_curve(d90, place):
+    drawing = INTRINSIC_DIMENSION.draw(with_d90(d90, d90 / 1.2, d90 * 1.2))
+    label = next(a for a in drawing.layout.annotations if "d<sub>90" in a.text)
+    assert (label.xanchor, label.yanchor) == place
+
+
 def test_shared_references_are_drawn_once_and_different_ones_apart():
     def lines(table):
         drawing = INTRINSIC_DIMENSION.draw(table)
