@@ -95,7 +95,8 @@ def delta_changes(delta: Delta, phi: Tensor) -> WeightChanges:
             role = "embedding" if name == embedding else "other"
             block = plm.architecture.block_of(plm.model, name)
             return WeightChange(name, role, block, value, plm.parameters[name], storage)
-        return _of_matrix(matrix, value, plm.parameters[matrix.name], storage)
+        base = matrix.of(plm.parameters[matrix.name])
+        return WeightChange(matrix.label, matrix.role, matrix.block, value, base, storage)
 
     storage = str(plm.dtype).removeprefix("torch.")
     quantised = (plm.provenance or {}).get("quantised")
@@ -104,13 +105,6 @@ def delta_changes(delta: Delta, phi: Tensor) -> WeightChanges:
     )
     order = sorted(kept, key=lambda name: _depth(matrices.get(name)))
     return WeightChanges(tuple(order), read, tuple(excluded), note)
-
-
-def _of_matrix(matrix: WeightMatrix, value: Tensor | LowRank, parameter: Tensor, storage: str) -> WeightChange:
-    base = matrix.of(parameter)
-    if isinstance(value, Tensor) and tuple(value.shape) == tuple(parameter.shape):
-        value = matrix.of(value)  # a dense difference comes as the parameter is stored; factors come as (m, n)
-    return WeightChange(matrix.label, matrix.role, matrix.block, value, base, storage)
 
 
 def _depth(matrix: WeightMatrix | None) -> int:
