@@ -1,4 +1,7 @@
-"""Maps R^d -> R^D from a subspace to the weights, each a seeded LinearOperator: `P = Fastfood(D, d, seed=0)`, `P @ x`, `P.T @ y`."""
+"""Maps R^d -> R^D from a subspace to the weights, each a seeded LinearOperator.
+
+`P = Fastfood(D, d, seed=0)`; `P.shape == (D, d)`; `P @ x`, `P.T @ y`.
+"""
 
 from lab.projections.basis import Basis
 from lab.projections.blockwise import Blockwise

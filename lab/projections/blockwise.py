@@ -22,7 +22,7 @@ Combination = Literal["stack", "direct_sum"]
 class Blockwise(LinearOperator):
     """stack: y = (λ_1 P_1 x, …, λ_m P_m x), all parts moved by one x;  direct_sum: y = (λ_1 P_1 x_1, …, λ_m P_m x_m).
 
-    The λ are the layer scales of SAID (Aghajanyan et al. 2020, eq. 3); a tensor λ is differentiated through.
+    The λ are the layer scales of SAID (Aghajanyan et al. 2020); a tensor λ is differentiated through.
 
     Attributes:
         pieces: one operator per part.
@@ -56,12 +56,13 @@ class Blockwise(LinearOperator):
     def over(cls, layout: Layout, d: int, *, seed: int = 0, projection: type[Projection] = Fastfood) -> Blockwise:
         """The stack of one drawn projection R^d -> R^(size of part) per part of a layout, each with a seed of its own.
 
-        As the published code does it, tensor by tensor. Parts smaller than d take the first rows of a map into R^d, rescaled.
+        As the published code does it, tensor by tensor. Parts smaller than d take the first rows of a map into R^d,
+        rescaled.
         """
         pieces = []
         for i, part in enumerate(layout):
             rows = max(part.size, d)
-            P: LinearOperator = projection(rows, d, seed=stream_key(stream_key(seed, Stream.POSITIONS), i) >> 1)
+            P: LinearOperator = projection(rows, d, seed=stream_key(stream_key(seed, Stream.PARTS), i) >> 1)
             pieces.append(P if rows == part.size else P[: part.size, :] * sqrt(rows / part.size))
         return cls(tuple(pieces))
 

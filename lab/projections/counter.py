@@ -1,9 +1,9 @@
 """Random numbers by counting: number i of stream s under seed k is a pure function of (k, s, i).
 
-Nothing is stored, any part can be drawn alone, in any order and any chunking, and the same bits come out on every device:
-a word is two wrapping 64-bit multiplications (splitmix64: Steele, Lea & Flood 2014, "Fast splittable pseudorandom number
-generators", OOPSLA, fig. 17), which torch, numba and Triton all compute exactly. This file is the torch form; `kernels`
-holds the numba form, `fastfood_triton` the Triton one.
+Nothing is stored, any part can be drawn alone, in any order and any chunking, and the same bits come out on every
+device: a word is two wrapping 64-bit multiplications (splitmix64: Steele, Lea & Flood 2014, "Fast splittable
+pseudorandom number generators", OOPSLA), which torch, numba and Triton all compute exactly. This file is the
+torch form; `kernels` holds the numba form, `fastfood_triton` the Triton one.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ class Stream(IntEnum):
     GAUSSIANS = 2
     PERMUTATION = 3
     POSITIONS = 4
+    PARTS = 5
 
 
-def stream_key(seed: int, stream: Stream) -> int:
+def stream_key(seed: int, stream: int) -> int:
     """The key (64 bits) of a stream of a seed: two words of splitmix64, so that near seeds have unrelated keys."""
     return _word(_word(seed & _MASK, 0), int(stream))
 
@@ -71,8 +72,8 @@ def signs(key: int, index: Tensor, dtype: torch.dtype) -> Tensor:
 def gaussian_table() -> np.ndarray:
     """The 65,536 values a Gaussian can take (float32): z_i = Φ⁻¹((i + ½)/65536), scaled to variance 1.
 
-    In float64 by scipy's `ndtri`, then rounded once, so every device multiplies the same numbers. The mean is 0 by symmetry;
-    the largest is 4.17. Entry i and entry 65535 - i are opposite.
+    In float64 by scipy's `ndtri`, then rounded once, so every device multiplies the same numbers. The mean is 0 by
+    symmetry; the largest is 4.17. Entry i and entry 65535 - i are opposite.
     """
     positive = ndtri(0.5 + (np.arange(32768) + 0.5) / 65536)
     positive /= np.sqrt(np.mean(positive**2))
@@ -94,10 +95,10 @@ def gaussians(key: int, index: Tensor, dtype: torch.dtype) -> Tensor:
 def permute(key: int, number: Tensor | int, index: Tensor, log2_size: int) -> Tensor:
     """Π(index) for permutation `number` of 2^log2_size ≤ 2^31 numbers, computed without a table.
 
-    Five rounds of x ← a x + c mod 2^k (a odd), x ← x xor (x >> ⌈k/2⌉), each with its own a and c: multiplication moves
+    Six rounds of x ← a x + c mod 2^k (a odd), x ← x xor (x >> ⌈k/2⌉), each with its own a and c: multiplication moves
     low bits up, the shift moves high bits down, and each step is invertible. Affine maps alone (one round without the
-    shift) keep differences, Π(i + 1) - Π(i) = a: visible in the projection. Tests compare pairs of images with those of a
-    uniform permutation.
+    shift) keep differences, Π(i + 1) - Π(i) = a: visible in the projection. Tests compare pairs of images with those of
+    a uniform permutation.
 
     Args:
         key: of the stream PERMUTATION.

@@ -43,12 +43,13 @@ class Isometry:
 def isometry(P: LinearOperator, *, exact_up_to: int = 256, seed: int = 0) -> Isometry:
     """Isometry defect and condition number of P: R^d -> R^D.
 
-    For a Gaussian P of large D the singular values fill [1 - √(d/D), 1 + √(d/D)] (Marchenko & Pastur), the null to compare with.
+    For a Gaussian P of large D the singular values fill [1 - √(d/D), 1 + √(d/D)] (Marchenko & Pastur), the null to
+    compare with.
 
     Args:
         P: any operator (D, d), in float64.
-        exact_up_to: largest d for which the Gram matrix is formed (2·d products); beyond it, Lanczos from both ends, some
-            hundred products.
+        exact_up_to: largest d for which the Gram matrix is formed (2·d products); beyond it, Lanczos from both ends,
+            some hundred products.
         seed: of Lanczos's start.
     """
     gram = _Gram(P)
@@ -108,7 +109,8 @@ class _Gram(LinearOperator):
     def _matmat(self, X: Tensor) -> Tensor:
         return self.P.T @ (self.P @ X)
 
-    _rmatmat = _matmat
+    def _rmatmat(self, Y: Tensor) -> Tensor:
+        return self._matmat(Y)
 
 
 def _root(value: Tensor) -> float:

@@ -26,21 +26,22 @@ Backward = Literal["exact", "published"]
 class Fastfood(Projection):
     """P = S⁻¹ H G Π H B: signs B, Hadamard H, permutation Π, Gaussians G.
 
-    stacked (Le, Sarlós & Smola 2013, eq. 6 and sec. 3.2, blocks stacked): with n = 2^⌈log2 d⌉ and ⌈D/n⌉ blocks,
-        y_b = H_n G_b Π_b H_n B_b x / √(D Σ G_b²),   y = (y_b)_b cut to D.
-    published (the form that copies of Aghajanyan et al. 2020's code compute): one block of length L = 2^⌈log2 D⌉, x padded to L,
-        y = (H_L G Π H_L B x)[:D] / (√(L Σ G²) √(D/L)) = (H_L G Π H_L B x)[:D] / √(D Σ G²).
-    The same scale in both, so both are isotropic, E‖P x‖² = ‖x‖² over B; where D is a multiple of the block (of a group
-    of interleaved blocks, `fastfood_plan`), every column has norm 1 exactly, as Li et al. 2018 ask.
+    stacked (Le, Sarlós & Smola 2013, "Fastfood", ICML, without its row lengths S): with n = 2^⌈log2 d⌉, ⌈D/n⌉ blocks
+        y_b = H_n G_b Π_b H_n B_b x / √(D Σ G_b²),   y = the rows of all blocks, cut to D.
+    published (the form that copies of Aghajanyan et al. 2020's code compute): one block of length L = 2^⌈log2 D⌉, x
+        padded to L, y = (H_L G Π H_L B x)[:D] / (√(L Σ G²) √(D/L)) = (H_L G Π H_L B x)[:D] / √(D Σ G²).
+    The scale is the same in both. So both are isotropic, E‖P x‖² = ‖x‖², and where D is a multiple of the block (of a
+    group of interleaved blocks, see `fastfood_plan`) every column has norm 1 exactly, as Li et al. 2018 ask. Against a
+    Gaussian P the singular values spread √2 times as wide, 1 ± √(2d/D): E G⁴ = 3 enters ‖G Π H B x‖².
 
-    Cost: O(D log d) additions for stacked, O(D log D) for published. State: none. Extra memory: for stacked some hundred KiB per
-    thread up to n = 65,536; else, and for published, at most 2 D numbers.
+    Cost: O(D log d) additions for stacked, O(D log D) for published. State: none. Extra memory: for stacked some
+    hundred KiB per thread up to n = 65,536; else, and for published, at most 2 D numbers.
 
     Attributes:
         form: "stacked" by default: the same law of rows, no transform of length D.
-        backward: "exact", or "published": the gradient as compacter, Intrinsic-Prompt-Tuning and Unified-DeltaTuning compute it,
-            whose transform is not normalised forward but scaled by 1/√L backward: wrong by the factor 1/L (two transforms).
-            Only to reproduce their curves.
+        backward: "exact", or "published": the gradient as compacter, Intrinsic-Prompt-Tuning and Unified-DeltaTuning
+            compute it, whose transform is not normalised forward but scaled by 1/√L backward: wrong by the factor 1/L
+            (two transforms). Only to reproduce their curves.
 
     Raises:
         ValueError: for d > D, d ≤ 0, and unknown options.

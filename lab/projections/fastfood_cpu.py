@@ -45,7 +45,8 @@ def adjoint(plan: Plan, Y: Tensor) -> Tensor:
 
 
 def _in_cache(plan: Plan) -> bool:
-    return plan.length == plan.tile <= CACHED
+    """Whether groups are transformed one per thread; they must be whole 64-bit words of signs."""
+    return plan.length == plan.tile <= CACHED and plan.length * plan.lanes >= 64
 
 
 def _has_kernel(plan: Plan) -> bool:

@@ -1,8 +1,10 @@
-"""Fastfood on the CPU for blocks longer than the cache: the published form, and subspaces of more than 65,536 dimensions.
+"""Fastfood on the CPU for blocks longer than the cache: the published form, and subspaces of more than 65,536
+dimensions.
 
-A block of length L = 2h is made half by half, since H_L (w_0; w_1) = (H_h (w_0 + w_1); H_h (w_0 - w_1)), each half in place
-in the output where it fits; and as B x is zero beyond d, H_L B x is the tile H_n B x repeated, so no first transform of
-length L is needed. Where the tile itself has length L, it too is made in halves. So passing memory is at most L ≤ 2 D numbers.
+A block of length L = 2h is made half by half, since H_L (w_0; w_1) = (H_h (w_0 + w_1); H_h (w_0 - w_1)), each half in
+place in the output where it fits; and as B x is zero beyond d, H_L B x is the tile H_n B x repeated, so no first
+transform of length L is needed. Where the tile itself has length L, it too is made in halves. So passing memory is at
+most L ≤ 2 D numbers.
 """
 
 from __future__ import annotations

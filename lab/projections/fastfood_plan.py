@@ -14,9 +14,9 @@ GROUP = 1 << 14  # numbers of a group of blocks: 64 KiB in float32, inside the l
 class Plan:
     """Groups of interleaved blocks: place p = (group·length + row)·lanes + lane holds a row of block (group, lane).
 
-    The blocks of a group lie side by side, so a vector operation works on the same row of 16 blocks; they have their own
-    signs and Gaussians and share one permutation of rows. Sign and Gaussian of a place are number p of their streams (signs
-    count rows of the tile), the permutation of a group is number `group` of its stream.
+    The blocks of a group lie side by side, so a vector operation works on the same row of 16 blocks; they have their
+    own signs and Gaussians and share one permutation of rows. Sign and Gaussian of a place are number p of their
+    streams (signs count rows of the tile), the permutation of a group is number `group` of its stream.
 
     Attributes:
         D, d: shape of the map.
@@ -36,7 +36,7 @@ class Plan:
     @classmethod
     def stacked(cls, D: int, d: int, seed: int) -> Plan:
         n = _power_of_two(d)
-        most = max(1, 1 << (D // n).bit_length() - 1 if D >= n else 1)  # no more lanes than full blocks
+        most = max(1, 1 << (D // n).bit_length() - 1 if n <= D else 1)  # no more lanes than full blocks
         lanes = max(min(GROUP // n, most), 64 // n, 1)  # a group is a whole number of 64-bit words of signs
         return cls(D, d, seed, n, n, lanes)
 

@@ -1,4 +1,4 @@
-"""Fastfood by torch operations: the definition that the kernels are held to, and the path of every device without one."""
+"""Fastfood by torch operations: the definition that kernels are held to, and the path of devices that have none."""
 
 from __future__ import annotations
 

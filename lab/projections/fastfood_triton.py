@@ -1,12 +1,14 @@
-"""Fastfood as a Triton kernel: one program draws, transforms and writes one group of blocks, all in registers.
+"""Fastfood as a Triton kernel: one program draws, transforms and writes one group of blocks in registers.
 
-Imported only where triton is installed. It computes what `fastfood_reference` defines, with the same bits drawn: only the order
-of a few sums differs.
+Only the permutation goes through memory, the group's own piece of it, which stays in cache. Imported only where triton
+is installed. It computes what `fastfood_reference` defines, with the same bits drawn: only the order of a few sums
+differs.
 """
+
+# mypy: allow-incomplete-defs, allow-untyped-defs
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -29,19 +31,20 @@ def has_kernel(plan: Plan) -> bool:
 def product(plan: Plan, X: Tensor) -> Tensor:
     """P X for columns X (d, k)."""
     x = X.T.contiguous()
-    Y = X.new_empty(X.shape[1], plan.D)
+    Y = X.new_empty(X.shape[1], plan.groups * plan.tile * plan.lanes)  # whole groups: they permute their rows there
     _product_kernel[(plan.groups, X.shape[1])](
         x, Y, gaussian_table_on(X.device), *_keys(plan), plan.D, plan.d, **_sizes(plan), num_warps=_warps(plan)
     )
-    return Y.T
+    return Y[:, : plan.D].T
 
 
 def adjoint(plan: Plan, Y: Tensor) -> Tensor:
     """Pᵀ Y for columns Y (D, k); each group writes its own sum, so the result is the same at every run."""
     y = Y.T.contiguous()
+    scratch = Y.new_empty(Y.shape[1], plan.groups * plan.tile * plan.lanes)
     sums = Y.new_empty(plan.groups, Y.shape[1], plan.tile)
     _adjoint_kernel[(plan.groups, Y.shape[1])](
-        y, sums, gaussian_table_on(Y.device), *_keys(plan), plan.D, **_sizes(plan), num_warps=_warps(plan)
+        y, scratch, sums, gaussian_table_on(Y.device), *_keys(plan), plan.D, **_sizes(plan), num_warps=_warps(plan)
     )
     return sums.sum(0).T[: plan.d]
 
@@ -97,23 +100,6 @@ def _images(key, group, rows, LOG2_N: tl.constexpr):
 
 
 @triton.jit
-def _preimages(key, group, rows, LOG2_N: tl.constexpr):
-    """Π⁻¹(rows): the rounds backwards; x xor (x >> ⌈k/2⌉) is its own inverse, and a⁻¹ mod 2^k comes by Newton's iteration."""
-    mask = (1 << LOG2_N) - 1
-    x = rows.to(tl.int64)
-    for step in tl.static_range(_ROUNDS):
-        r = _ROUNDS - 1 - step
-        a = (_word(key, group * (2 * _ROUNDS) + 2 * r) & mask).to(tl.int64) | 1
-        c = (_word(key, group * (2 * _ROUNDS) + 2 * r + 1) & mask).to(tl.int64)
-        inverse = a  # right modulo 8; each step doubles the bits
-        for _ in tl.static_range(3):
-            inverse = (inverse * (2 - a * inverse)) & mask
-        x = x ^ (x >> ((LOG2_N + 1) // 2))
-        x = ((x - c) * inverse) & mask
-    return x
-
-
-@triton.jit
 def _transform(t, N: tl.constexpr, LANES: tl.constexpr, LOG2_N: tl.constexpr):
     """H along the rows of (N, LANES)."""
     for stage in tl.static_range(LOG2_N):
@@ -128,26 +114,34 @@ def _product_kernel(
     X, Y, table, signs, gaussians, permutation, D, d, N: tl.constexpr, LANES: tl.constexpr, LOG2_N: tl.constexpr
 ):
     group, column = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
-    rows = tl.arange(0, N)[:, None] + tl.zeros((1, LANES), tl.int32)
-    places = group * (N * LANES) + rows * LANES + tl.arange(0, LANES)[None, :]
-    x = tl.load(X + column * d + rows, mask=rows < d, other=0.0)
+    rows, lanes = tl.arange(0, N)[:, None], tl.arange(0, LANES)[None, :]
+    places = group * (N * LANES) + rows * LANES + lanes
+    block = Y + (column * tl.num_programs(0) + group) * (N * LANES)
+    x = tl.load(X + column * d + rows + 0 * lanes, mask=rows + 0 * lanes < d, other=0.0)
     t = _transform(_signed(x, signs, places), N, LANES, LOG2_N)  # H B x
-    g = _gaussians(gaussians, places, table, D, x)
-    t = g * tl.gather(t, _images(permutation, group, rows, LOG2_N).to(tl.int32), 0)  # G Π H B x
+    tl.store(block + rows * LANES + lanes, t)
+    tl.debug_barrier()
+    t = tl.load(block + _images(permutation, group, rows, LOG2_N) * LANES + lanes)  # Π H B x
+    t = _gaussians(gaussians, places, table, D, t) * t  # G Π H B x
     t = _transform(t, N, LANES, LOG2_N)  # H G Π H B x
-    tl.store(Y + column * D + places, t, mask=places < D)
+    tl.debug_barrier()
+    tl.store(block + rows * LANES + lanes, t)
 
 
 @triton.jit
 def _adjoint_kernel(
-    Y, sums, table, signs, gaussians, permutation, D, N: tl.constexpr, LANES: tl.constexpr, LOG2_N: tl.constexpr
-):
+    Y, scratch, sums, table, signs, gaussians, permutation, D,
+    N: tl.constexpr, LANES: tl.constexpr, LOG2_N: tl.constexpr,
+):  # fmt: skip
     group, column = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
-    rows = tl.arange(0, N)[:, None] + tl.zeros((1, LANES), tl.int32)
-    places = group * (N * LANES) + rows * LANES + tl.arange(0, LANES)[None, :]
-    y = tl.load(Y + column * D + places, mask=places < D, other=0.0)
-    t = _gaussians(gaussians, places, table, D, y) * _transform(y, N, LANES, LOG2_N)  # G H y
-    t = tl.gather(t, _preimages(permutation, group, rows, LOG2_N).to(tl.int32), 0)  # Πᵀ G H y
+    rows, lanes = tl.arange(0, N)[:, None], tl.arange(0, LANES)[None, :]
+    places = group * (N * LANES) + rows * LANES + lanes
+    block = scratch + (column * tl.num_programs(0) + group) * (N * LANES)
+    t = _transform(tl.load(Y + column * D + places, mask=places < D, other=0.0), N, LANES, LOG2_N)  # H y
+    t = _gaussians(gaussians, places, table, D, t) * t  # G H y
+    tl.store(block + _images(permutation, group, rows, LOG2_N) * LANES + lanes, t)
+    tl.debug_barrier()
+    t = tl.load(block + rows * LANES + lanes)  # Πᵀ G H y
     t = _signed(_transform(t, N, LANES, LOG2_N), signs, places)  # B H Πᵀ G H y
     target = sums + (group * tl.num_programs(1) + column) * N + tl.arange(0, N)
     tl.store(target, tl.sum(t, axis=1))

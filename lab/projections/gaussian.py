@@ -21,12 +21,13 @@ SMALLEST_CHUNK = 1 << 16  # below this, many short products cost more than their
 
 @dataclass(frozen=True)
 class Gaussian(Projection):
-    """P_ij ~ N(0, 1/D), independent: the dense random projection of Li et al. 2018 (sec. 2), of which Fastfood is the fast form.
+    """P_ij ~ N(0, 1/D), independent: the dense random projection of Li et al. 2018, of which Fastfood is the
+    fast form.
 
     Rows are drawn in chunks of at most D numbers (or 65,536, where D is less), so memory stays below 2 D whatever d.
 
-    Cost: D·d draws and as many multiplications per product: for reference and for small D. D = 10⁶, d = 100 takes about a
-    tenth of a second a product on two cores.
+    Cost: D·d draws and as many multiplications per product: for reference and for small D. D = 10⁶, d = 100 takes about
+    a tenth of a second a product on two cores.
 
     Example:
         >>> P = Gaussian(2000, 10)

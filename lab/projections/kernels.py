@@ -1,14 +1,19 @@
 """The CPU kernels of the projections, compiled by numba: counter, fast Hadamard transform, Fastfood, one-hot, sparse.
 
 All in one file because numba's on-disk cache watches only the file of the function it compiled: a change of `word` in
-another file would leave stale kernels that draw a different map. Each kernel has a twin in torch (`counter`, `hadamard`,
-`fastfood_reference`, `sparse`, `one_hot`) that tests hold it to.
+another file would leave stale kernels that draw a different map. Each kernel has a twin in torch (`counter`,
+`hadamard`, `fastfood_reference`, `sparse`, `one_hot`) that tests hold it to.
 
-Vectors of 16 numbers are written as LLVM vector operations: LLVM's own vectoriser gives up on butterflies whose stride it
-cannot see. On processors with narrower registers LLVM splits them.
+Vectors of 16 numbers are written as LLVM vector operations: LLVM's own vectoriser gives up on butterflies whose stride
+it cannot see. On processors with narrower registers LLVM splits them.
 """
 
+# mypy: disable-error-code=call-arg
+# (numba gives an intrinsic its typing context, which mypy takes for an argument of the caller)
+
 from __future__ import annotations
+
+from functools import reduce
 
 import numpy as np
 from llvmlite import ir
@@ -145,20 +150,20 @@ def _add_flipped(typingctx, target, source, start, bits):
 
 
 def _square_adder(rows):
-    """Adds the squares of `rows` vectors that lie `stride` numbers apart; longer chains of sums would wait for each other."""
+    """Adds the squares of `rows` vectors `stride` numbers apart: sums one after the other would wait for each other."""
 
     @intrinsic
     def add_squares(typingctx, sums, at, source, start, stride):
         def codegen(context, builder, signature, args):
             sums, at, source, start, stride = args
-            total = None
+            squares = []
             for r in range(rows):
                 step = builder.mul(stride, ir.Constant(stride.type, r))
                 v = _load(
                     builder, _vector_pointer(context, builder, signature.args[2], source, builder.add(start, step))
                 )
-                square = builder.fmul(v, v)
-                total = square if total is None else builder.fadd(total, square)
+                squares.append(builder.fmul(v, v))
+            total = reduce(builder.fadd, squares)
             double = ir.VectorType(ir.DoubleType(), WIDTH)
             total = total if total.type == double else builder.fpext(total, double)
             pointer = _vector_pointer(context, builder, signature.args[0], sums, at)
@@ -315,7 +320,7 @@ def wht(x, stride):
 
 @compiled()
 def _wht_strip(x, tile, first, columns):
-    """In place: x seen as rows of length `tile`; the columns first … first + columns transformed, in a buffer in cache."""
+    """In place: x seen as rows of length `tile`, its columns first … first + columns transformed in a buffer."""
     rows = x.size // tile
     buffer = _aligned(rows * columns, x)
     for i in range(rows):
@@ -529,8 +534,8 @@ def _spread_piece(v, low, block, period, upper, lower, accumulate, first, step, 
 def spread(v, low, block, period, upper, lower, accumulate, squares, keys, table):
     """The first stage of H G Π (v tiled) for a block of length 2h: w = G Π v; upper = w_0 + w_1, lower = w_0 - w_1.
 
-    v holds numbers low … low + v.size of the tile of length `period`; the others count as zero. `lower` is (h,), or empty
-    where it is not wanted. squares[piece] receives the piece's part of Σ G².
+    v holds numbers low … low + v.size of the tile of length `period`; the others count as zero. `lower` is (h,), or
+    empty where it is not wanted. squares[piece] receives the piece's part of Σ G².
     """
     step = upper.size // squares.size
     for piece in prange(squares.size):

@@ -21,16 +21,17 @@ CHUNK = 1 << 18  # rows drawn at a time by the torch path
 
 @dataclass(frozen=True)
 class OneHot(Projection):
-    """P_ij = ±1/√n_j if column(i) = j, else 0; n_j = number of rows of column j (Li et al. 2025, "Uni-LoRA", arXiv 2506.00799).
+    """P_ij = ±1/√n_j if column(i) = j, else 0; n_j = number of rows of column j (Li et al. 2025, "Uni-LoRA", arXiv
+    2506.00799).
 
-    Columns are disjoint and of norm 1: PᵀP = I. Each stretch of d consecutive rows meets every column once, in the order of a
-    permutation of its own, so n_j is ⌊D/d⌋ or ⌈D/d⌉; Uni-LoRA draws the column of each row independently.
+    Columns are disjoint and of norm 1: PᵀP = I. Each stretch of d consecutive rows meets every column once, in the
+    order of a permutation of its own, so n_j is ⌊D/d⌋ or ⌈D/d⌉; Uni-LoRA draws the column of each row independently.
 
     Cost: O(D), one gather. State: none.
 
     Attributes:
-        signed: random signs. Default True: with all signs + the columns of one matrix share a direction, the all-one vector.
-            Uni-LoRA itself has none.
+        signed: random signs. Default True: with all signs + the columns of one matrix share a direction, the all-one
+            vector. Uni-LoRA itself has none.
     """
 
     signed: bool = True
@@ -96,7 +97,7 @@ class OneHot(Projection):
         return counts.double().rsqrt().to(like.dtype)
 
     def _columns(self, stretch: Tensor) -> Tensor:
-        """Columns of the rows of these stretches, (len(stretch), d): the images below d of a permutation of 2^⌈log2 d⌉."""
+        """Columns of the rows of these stretches (s,), (s, d): the images below d of a permutation of 2^⌈log2 d⌉."""
         log2_size = (self.d - 1).bit_length()
         key = counter.stream_key(self.seed, counter.Stream.PERMUTATION)
         index = torch.arange(1 << log2_size, device=stretch.device)

@@ -17,8 +17,8 @@ from lab.linalg.operator import LinearOperator
 class Projection(LinearOperator):
     """P in R^{D×d} with E‖P x‖² = ‖x‖²; (D, d, seed) and the class determine it, and nothing else is kept.
 
-    A frozen dataclass: hashable, comparable, printable, so it can stand in a config. `P @ x` has the dtype and device of x
-    and is differentiable to any order, in both modes, and under vmap.
+    A frozen dataclass: hashable, comparable, printable, so it can stand in a config. `P @ x` has the dtype and device
+    of x and is differentiable to any order, in both modes, and under vmap.
 
     Subclasses write `_product` and `_adjoint_product` on plain columns.
 

@@ -23,15 +23,17 @@ CHUNK = 1 << 18  # non-zeros drawn at a time by the torch path
 class Sparse(Projection):
     """P_ij = ±1/√m at m = ⌈density·D⌉ places of each column, 0 elsewhere.
 
-    Very sparse random projections (Li, Hastie & Church 2006, "Very sparse random projections", KDD, sec. 1.3), as Li et
-    al. 2018 (sec. 2) use them where a dense P is too large. There each entry is non-zero with probability `density`; here the
-    rows are cut into m strata and each column has one non-zero at a uniform place of each, so that columns have norm 1
-    exactly, and a stratum of rows is made by one thread without locks.
+    Very sparse random projections (Li, Hastie & Church 2006, "Very sparse random projections", KDD), as Li et
+    al. 2018 use them where a dense P is too large. There each entry is non-zero with probability `density`;
+    here the rows are cut into m strata and each column has one non-zero at a uniform place of each, so that columns
+    have norm 1 exactly, and a stratum of rows is made by one thread without locks.
+
+    Where D is no multiple of m, strata differ by one row, and so do rows in their share of ‖Px‖²: by 1/√D at the default.
 
     Cost: d·m draws and additions (density·D·d). State: none.
 
     Attributes:
-        density: share of non-zeros, in (0, 1]; None: 1/√D (the paper's choice, sec. 1.3).
+        density: share of non-zeros, in (0, 1]; None: 1/√D (the paper's choice).
 
     Raises:
         ValueError: for a density outside (0, 1].

@@ -1,4 +1,4 @@
-"""The numba kernels use as many threads as torch does, so one setting (`torch.set_num_threads`, OMP_NUM_THREADS) governs."""
+"""The numba kernels use as many threads as torch does: `torch.set_num_threads` and OMP_NUM_THREADS govern both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ def limited_threads() -> Iterator[None]:
     """Inside, numba runs on torch's number of threads; results do not depend on it."""
     torch_threads = torch.get_num_threads()  # before numba starts: its OpenMP layer sets the number torch reads, too
     before = numba.get_num_threads()
-    numba.set_num_threads(max(1, min(torch_threads, numba.config.NUMBA_NUM_THREADS)))
+    launched: int = vars(numba.config)["NUMBA_NUM_THREADS"]  # filled in at import, where type checkers do not see it
+    numba.set_num_threads(max(1, min(torch_threads, launched)))
     try:
         yield
     finally:
