@@ -58,7 +58,9 @@ class Anatomy:
 
     def __init__(self, delta: Delta, batch: Batch):
         self._delta, self._plm = delta, delta.plm
-        probe = self._random_phi(_PROBE_SCALE)
+        self._free = [part for part in delta.layout if part.block is None]
+        phi0 = delta.phi0.contiguous()
+        probe = (phi0 + _PROBE_SCALE * _random_like(phi0)).requires_grad_()
         with torch.enable_grad():
             overrides = delta.overrides(probe)
             calls, logits = record_blocks(self._plm, overrides, batch)
@@ -163,7 +165,6 @@ class Anatomy:
         """Per entry of a chain, and last for the readout: the parts of φ, of no block, that act there."""
         names = [name for name in overrides if self._block_of[name] is None]
         leaves = {name: overrides[name].detach().requires_grad_() for name in names}
-        free = [part for part in self._delta.layout if part.block is None]
         acting: list[list[Part]] = []
         for place in range(self._n_places):
             with torch.enable_grad():
@@ -174,9 +175,8 @@ class Anatomy:
             total = torch.stack([leaf.sum() for leaf in reached]).sum()
             gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
             used = {name for name, g in zip(names, gradients, strict=True) if g is not None}
-            moving = self._parts_moving(used)
-            acting.append([part for part in free if part.name in moving])
-        acting[-1] += [part for part in free if not any(part in parts for parts in acting)]  # without any effect
+            acting.append(self._free_parts_moving(used))
+        acting[-1] += [part for part in self._free if not any(part in parts for parts in acting)]  # without any effect
         return acting
 
     def _visit(self, place: int, overrides: Live, end: Tensor) -> list:
@@ -187,9 +187,10 @@ class Anatomy:
 
     def _require_split(self) -> None:
         """Coordinates of no block must not move a block's parameters."""
-        free = {part.name for part in self._delta.layout if part.block is None}
-        inside = {name for name, block in self._block_of.items() if block is not None}
-        coupled = sorted(free & self._parts_moving(inside)) if free and inside else []
+        coupled = [
+            part.name
+            for part in self._free_parts_moving({name for name, block in self._block_of.items() if block is not None})
+        ]
         if coupled:
             raise ValueError(
                 f"φ does not split over blocks: {coupled[:3]} (of no block) moves parameters inside blocks, so one "
@@ -197,24 +198,24 @@ class Anatomy:
                 "before the restriction; its controls then follow φ = P z."
             )
 
-    def _parts_moving(self, names: set[str]) -> set[str]:
-        """The parts of φ that move any of the named parameters.
+    def _free_parts_moving(self, names: set[str]) -> list[Part]:
+        """The parts of φ, of no block, that move any of the named parameters.
 
         Found by a vjp with random cotangents at random φ, which misses a dependence with probability 0.
         """
+        start, free = self._delta.layout.unflatten(self._delta.phi0), [part.name for part in self._free]
         moving: set[str] = set()
-        for scale in _GATE_SCALES if names else ():
-            phi = self._random_phi(scale)
+        for scale in _GATE_SCALES if names and self._free else ():
+            parts = {n: (start[n] + scale * _random_like(start[n])).requires_grad_() for n in free}
             with torch.enable_grad():
-                moved = [value for name, value in self._delta.overrides(phi).items() if name in names]
-            cotangents = [_random_like(x) for x in moved]
-            (pulled,) = torch.autograd.grad(moved, phi, cotangents, allow_unused=True, materialize_grads=True)
-            moving |= {name for name, s in self._delta.layout.slices.items() if bool(pulled[s].any())}
-        return moving
-
-    def _random_phi(self, scale: float) -> Tensor:
-        phi0 = self._delta.phi0.contiguous()
-        return (phi0 + scale * _random_like(phi0)).requires_grad_()
+                changed = self._delta.overrides_of(parts)
+            moved = [value for name, value in changed.items() if name in names and value.requires_grad]
+            if moved:
+                pulled = torch.autograd.grad(
+                    moved, list(parts.values()), list(map(_random_like, moved)), allow_unused=True
+                )
+                moving |= {name for name, g in zip(parts, pulled, strict=True) if g is not None and bool(g.any())}
+        return [part for part in self._free if part.name in moving]
 
 
 def _random_like(x: Tensor) -> Tensor:

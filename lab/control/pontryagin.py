@@ -77,15 +77,20 @@ def costates(problem: ControlProblem, trajectory: Trajectory, *, recursion: bool
     return found[::-1]
 
 
-def hamiltonian(problem: ControlProblem, trajectory: Trajectory, p: Sequence[Tensor]) -> Tensor:
+def hamiltonian(problem: ControlProblem, trajectory: Trajectory, p: Sequence[Tensor] | None = None) -> Tensor:
     """H_t(h_t, p_{t+1}, u_t) = ⟨p_{t+1}, f_t(h_t, u_t)⟩ − R_t(h_t, u_t) for every t, shape (T,).
 
     Args:
         problem: the control problem.
         trajectory: states and controls.
-        p: costates [p_0, …, p_T].
+        p: costates [p_0, …, p_T]; default the trajectory's own.
+
+    Raises:
+        ValueError: not T + 1 costates.
     """
-    _check_costates(problem, p)
+    p = costates(problem, trajectory) if p is None else p
+    if len(p) != problem.T + 1:
+        raise ValueError(f"the Hamiltonian needs costates p_0 … p_T ({problem.T + 1} of them); got {len(p)}.")
     h, u = trajectory.states, trajectory.controls
     return torch.stack([_hamiltonian(problem, t, h[t], p[t + 1], u[t]) for t in range(problem.T)])
 
@@ -155,8 +160,3 @@ def _projected(u: Tensor, ascent: Tensor, box: tuple[float, float]) -> Tensor:
     lower, upper = box
     blocked = ((u >= upper) & (ascent > 0)) | ((u <= lower) & (ascent < 0))
     return ascent.masked_fill(blocked, 0.0)
-
-
-def _check_costates(problem: ControlProblem, p: Sequence[Tensor]) -> None:
-    if len(p) != problem.T + 1:
-        raise ValueError(f"the Hamiltonian needs costates p_0 … p_T ({problem.T + 1} of them); got {len(p)}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from lab.linalg import Layout
 Dynamics = Callable[[Tensor, Tensor], Tensor]
 RunningCost = Callable[[Tensor, Tensor], Tensor]
 TerminalCost = Callable[[Tensor], Tensor]
-Controls = Sequence[Tensor]
+Controls: TypeAlias = "Sequence[Tensor] | Trajectory"
+"""[u_0, …, u_{T−1}], u_t of shape (d_t,); a trajectory stands for its controls."""
 
 
 def no_cost(h: Tensor, u: Tensor) -> Tensor:
@@ -157,14 +158,14 @@ def rollout(problem: ControlProblem, controls: Controls) -> Trajectory:
     return Trajectory(us, states, problem.terminal_cost(states[-1]), torch.stack(running))
 
 
-def advance(problem: ControlProblem, t: int, h: Tensor, controls: Controls) -> Tensor:
+def advance(problem: ControlProblem, t: int, h: Tensor, controls: Sequence[Tensor]) -> Tensor:
     """The state h_{t+k} reached from h_t = h under u_t, …, u_{t+k−1}; k = the number of controls given."""
     for f, u in zip(problem.dynamics[t : t + len(controls)], controls, strict=True):
         h = f(h, u)
     return h
 
 
-def cost_to_go(problem: ControlProblem, t: int, h: Tensor, controls: Controls) -> Tensor:
+def cost_to_go(problem: ControlProblem, t: int, h: Tensor, controls: Sequence[Tensor]) -> Tensor:
     """Σ_{s≥t} R_s(h_s, u_s) + ℓ(h_T) from h_t = h under u_t, …, u_{T−1}, scalar; at t = T this is ℓ(h)."""
     total = h.new_zeros(())
     for f, R, u in zip(problem.dynamics[t:], problem.running_costs[t:], controls, strict=True):
@@ -189,7 +190,8 @@ def check_controls(problem: ControlProblem, controls: Controls) -> list[Tensor]:
     Raises:
         ValueError: what was got and what was expected.
     """
-    us = [u.contiguous() for u in controls]  # forward mode refuses expanded tensors, as φ₀ = 0 often is one
+    given = controls.controls if isinstance(controls, Trajectory) else controls
+    us = [u.contiguous() for u in given]  # forward mode refuses expanded tensors, as φ₀ = 0 often is one
     shapes, expected = [tuple(u.shape) for u in us], [(size,) for size in problem.sizes]
     if shapes != expected:
         where = next((t for t, (a, b) in enumerate(zip(shapes, expected, strict=False)) if a != b), None)
