@@ -127,9 +127,9 @@ def test_function_transforms(make):
 @every
 def test_is_a_config(make):
     P = make(100, 7, seed=2)
-    assert P == make(100, 7, seed=2)
+    assert make(100, 7, seed=2) == P
     assert hash(P) == hash(make(100, 7, seed=2))
-    assert P != make(100, 7, seed=3)
+    assert make(100, 7, seed=3) != P
     assert repr(P).startswith(f"{type(P).__name__}(D=100, d=7, seed=2")
     assert pickle.loads(pickle.dumps(P)) == P
     with pytest.raises(AttributeError, match="cannot assign"):
