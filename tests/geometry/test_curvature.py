@@ -1,0 +1,128 @@
+"""Gauss–Newton, Fisher and kernel of small deltas against dense autograd truth and curvlinops."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy, mse_loss
+
+from lab.deltas import LoRA
+from lab.geometry.curvature import OutputHessian, empirical_fisher, fisher, gauss_newton, ntk, on_block
+from lab.linalg import Hessian, Layout
+from lab.models.tiny import tiny_plm
+
+
+def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.fixture(scope="module", params=["bert", "llama"])
+def setup(request):
+    """(delta, logits, φ, J dense): LoRA of rank 1 on two sentences, away from its start."""
+    plm = tiny_plm(request.param, num_labels=3)
+    delta = LoRA(rank=1).on(plm, seed=0)
+    batch = {"input_ids": torch.tensor([[1, 5, 6, 7], [1, 8, 9, 4]]), "attention_mask": torch.ones(2, 4).long()}
+    phi = delta.phi0 + 0.1 * gaussian(delta.size)
+
+    def logits(phi: torch.Tensor) -> torch.Tensor:
+        return delta.logits(phi, batch)
+
+    return delta, logits, phi, torch.autograd.functional.jacobian(logits, phi).reshape(6, -1)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+def test_gauss_newton_equals_dense(setup, loss):
+    _, logits, phi, J = setup
+    z, labels, targets = logits(phi).detach(), torch.tensor([0, 2]), gaussian(2, 3)
+    of_logits = (lambda z: cross_entropy(z, labels)) if loss == "cross_entropy" else (lambda z: mse_loss(z, targets))
+    H = torch.autograd.functional.hessian(of_logits, z).reshape(6, 6)
+    v = gaussian(len(phi), 3)
+    truth = J.T @ (H @ (J @ v))
+    for recorded in (True, False):
+        G = gauss_newton(logits, phi, loss=loss, recorded=recorded)
+        torch.testing.assert_close(G @ v, truth, rtol=1e-9, atol=1e-13)
+        torch.testing.assert_close(G.T @ v, truth, rtol=1e-9, atol=1e-13)
+
+
+def test_fisher_is_the_mean_over_labels_drawn_from_the_model(setup):
+    _, logits, phi, _ = setup
+    p = logits(phi).detach().softmax(1)
+    dense = torch.zeros(len(phi), len(phi), dtype=torch.float64)
+    for i in range(2):
+        for y in range(3):
+            g = torch.func.grad(lambda x, i=i, y=y: logits(x)[i].log_softmax(0)[y])(phi)
+            dense += p[i, y] * torch.outer(g, g) / 2
+    v = gaussian(len(phi), 2, seed=1)
+    torch.testing.assert_close(fisher(logits, phi) @ v, dense @ v, rtol=1e-9, atol=1e-13)
+
+
+def test_kernel_and_its_blocks(setup):
+    delta, logits, phi, J = setup
+    torch.testing.assert_close(ntk(logits, phi).to_dense(), J @ J.T)
+    blocks = [b for b in (None, *delta.layout.blocks) if len(delta.layout.indices(b))]
+    each = [ntk(*on_block(logits, phi, delta.layout, b)).to_dense() for b in blocks]
+    torch.testing.assert_close(sum(each), J @ J.T)
+    i = delta.layout.indices(1)
+    H = OutputHessian(logits(phi).detach(), torch.full((2,), 0.5, dtype=torch.float64), "cross_entropy").to_dense()
+    block = gauss_newton(*on_block(logits, phi, delta.layout, 1)).to_dense()
+    torch.testing.assert_close(block, J[:, i].T @ H @ J[:, i], rtol=1e-9, atol=1e-13)
+
+
+def test_weights_leave_rows_out(setup):
+    _, logits, phi, _ = setup
+    v = gaussian(len(phi))
+    first = gauss_newton(lambda x: logits(x)[:1], phi) @ v
+    weighted = gauss_newton(logits, phi, weights=torch.tensor([1, 0])) @ v
+    torch.testing.assert_close(weighted, first)
+
+
+def test_linear_logits_have_the_hessian():
+    W, labels = gaussian(12, 5), torch.tensor([0, 1, 2, 0])
+    logits = lambda x: (W @ x).reshape(4, 3)  # noqa: E731
+    phi = gaussian(5, seed=2)
+    H = Hessian(lambda x: cross_entropy(logits(x), labels), phi)
+    torch.testing.assert_close(gauss_newton(logits, phi).to_dense(), H.to_dense())
+
+
+def test_empirical_fisher_is_the_second_moment_of_gradients():
+    W, labels = gaussian(12, 5), torch.tensor([0, 1, 2, 0])
+    losses = lambda x: cross_entropy(torch.tanh(W @ x).reshape(4, 3), labels, reduction="none")  # noqa: E731
+    phi = gaussian(5, seed=2)
+    g = torch.autograd.functional.jacobian(losses, phi)
+    torch.testing.assert_close(empirical_fisher(losses, phi).to_dense(), g.T @ g / 4)
+
+
+def test_against_curvlinops():
+    curvlinops = pytest.importorskip("curvlinops")
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    with torch.no_grad():
+        for seed, p in enumerate(model.parameters()):
+            p.copy_(gaussian(*p.shape, seed=seed))
+    inputs, labels = gaussian(7, 3), torch.tensor([0, 1, 1, 0, 1, 0, 0])
+    parameters = dict(model.named_parameters())
+    layout = Layout.of(parameters)
+    theirs = curvlinops.GGNLinearOperator(model, nn.CrossEntropyLoss(), list(parameters.values()), [(inputs, labels)])
+    ours = gauss_newton(
+        lambda x: functional_call(model, layout.unflatten(x), (inputs,)), layout.flatten(parameters).detach()
+    )
+    torch.testing.assert_close(ours.to_dense(), theirs @ torch.eye(layout.size, dtype=torch.float64))
+
+
+def test_refusals():
+    f, phi = lambda x: x.reshape(2, 2), gaussian(4)
+    layout = Layout.of({"a": phi}, {"a": 0})
+    with pytest.raises(ValueError, match=r"loss must be one of .* got 'hinge'"):
+        gauss_newton(f, phi, loss="hinge")
+    with pytest.raises(ValueError, match=r"shape \(..., c\)"):
+        gauss_newton(lambda x: x, phi)
+    for weights in (torch.ones(3), -torch.ones(2)):
+        with pytest.raises(ValueError, match="weights must be 2 numbers >= 0"):
+            gauss_newton(f, phi, weights=weights)
+    with pytest.raises(ValueError, match=r"one loss per example, shape \(N,\)"):
+        empirical_fisher(f, phi)
+    with pytest.raises(ValueError, match=r"needs phi of shape \(4,\)"):
+        on_block(f, phi[:3], layout, 0)
+    with pytest.raises(ValueError, match="no part belongs to block 7"):
+        on_block(f, phi, layout, 7)
