@@ -89,8 +89,17 @@ class Delta(ABC):
         return self.phi0.new_zeros(0)
 
     def sampled(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """The overrides of one training step with given noise; smooth in φ. `overrides` unless the method is random."""
+        """The overrides under given noise; smooth in φ. `overrides` unless the method is random."""
         return self.overrides(phi)
+
+    @property
+    def training_plm(self) -> PLM:
+        """The host a training step runs on: the same function of φ as on `plm`, in the form cheapest to train."""
+        return self.plm
+
+    def training_overrides(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        """The overrides of `training_plm` that give the logits of `sampled` on `plm`."""
+        return self.sampled(phi, noise)
 
     def penalty(self, phi: Tensor) -> Tensor | float:
         """What training adds to the loss: 0 unless the method has a penalty of its own (diff pruning's expected L0)."""
@@ -197,11 +206,18 @@ class Reparameterized(Delta):
         self._stored_size = self.layout.size if stored_size is None else stored_size
         self.n_noise = inner.n_noise
 
+    @property
+    def training_plm(self) -> PLM:
+        return self.inner.training_plm
+
     def noise(self, seed: int) -> Tensor:
         return self.inner.noise(seed)
 
     def sampled(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
         return self.inner.sampled(self.g(phi), noise)
+
+    def training_overrides(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        return self.inner.training_overrides(self.g(phi), noise)
 
     def penalty(self, phi: Tensor) -> Tensor | float:
         return self.inner.penalty(self.g(phi))
@@ -227,9 +243,11 @@ class Combined(Delta):
                 "different weights. Call `.on(plm)` of both methods with one loaded PLM."
             )
         self.first, self.second = first, second
-        present = {g.attach for g in first.plm.grafts}
-        missing = tuple(g for g in second.plm.grafts if g.attach not in present)
-        self.plm = graft(first.plm, *missing) if missing else first.plm
+        self.plm = _with_grafts_of(first.plm, second.plm)
+        # unless both use the same paths beside the weights (a delta added to itself): these add up only as weights
+        own = [{g.attach for g in d.training_plm.grafts} - {g.attach for g in d.plm.grafts} for d in (first, second)]
+        factored = (own[0] or own[1]) and not own[0] & own[1]
+        self._training_plm = _with_grafts_of(first.training_plm, second.training_plm) if factored else self.plm
         self.layout = _joined(first.layout, second.layout)
         self.phi0 = torch.cat([first.phi0, second.phi0])
         self.at_identity = first.at_identity and second.at_identity
@@ -237,12 +255,22 @@ class Combined(Delta):
         self.n_added = first.n_added + second.n_added
         self.n_noise = first.n_noise + second.n_noise
 
+    @property
+    def training_plm(self) -> PLM:
+        return self._training_plm
+
     def noise(self, seed: int) -> Tensor:
         return torch.cat([self.first.noise(seed), self.second.noise(~seed)])
 
     def sampled(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        (phi1, phi2), parts = self._split(phi), torch.split(noise, [self.first.n_noise, self.second.n_noise])
-        return self._merged(self.first.sampled(phi1, parts[0]), self.second.sampled(phi2, parts[1]))
+        (phi1, phi2), (u1, u2) = self._split(phi), torch.split(noise, [self.first.n_noise, self.second.n_noise])
+        return self._merged(self.first.sampled(phi1, u1), self.second.sampled(phi2, u2))
+
+    def training_overrides(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        if self._training_plm is self.plm:
+            return self.sampled(phi, noise)
+        (phi1, phi2), (u1, u2) = self._split(phi), torch.split(noise, [self.first.n_noise, self.second.n_noise])
+        return self._merged(self.first.training_overrides(phi1, u1), self.second.training_overrides(phi2, u2))
 
     def penalty(self, phi: Tensor) -> Tensor | float:
         phi1, phi2 = self._split(phi)
@@ -292,6 +320,13 @@ def as_matrices(plm: PLM, changes: Mapping[str, Tensor]) -> WeightDifference:
         for name, change in changes.items()
         if change.ndim == 2 and name not in plm.grafted_names
     }
+
+
+def _with_grafts_of(first: PLM, second: PLM) -> PLM:
+    """The first host with those grafts of the second that it lacks."""
+    present = {g.attach for g in first.grafts}
+    missing = tuple(g for g in second.grafts if g.attach not in present)
+    return graft(first, *missing) if missing else first
 
 
 def _same_weights(first: PLM, second: PLM) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lab.deltas.delta import Delta, WeightDifference
 from lab.deltas.method import DeltaMethod
+from lab.deltas.side_path import with_side_paths
 from lab.linalg import Layout, LowRank, Part
 from lab.models import PLM
 from lab.models.architecture import WeightMatrix
@@ -56,8 +57,9 @@ class LoRA(DeltaMethod):
 class LowRankUpdate(Delta):
     """φ = (A_1, B_1, A_2, B_2, …) ↦ {W_i + s_i·B_i·A_i}.
 
-    The product s·B·A is formed (m·n·r multiplications, small beside the batch's m·n·tokens) and added once, so frozen
-    and updated layers run the same code and an update at B = 0 changes no bit.
+    `overrides` forms s·B·A and adds it once (m·n·r multiplications), so frozen and updated layers run the same code, as
+    suits evaluation. A training step instead adds s·B·(A·x) to each layer's output: no gradient of the size of W is
+    ever formed, and under `vmap` over φ all runs share the product W·x. Both change no bit at B = 0.
 
     Args:
         plm: the PLM.
@@ -91,6 +93,8 @@ class LowRankUpdate(Delta):
         self.phi0 = self._initial(seed)
         self.at_identity = True
         self.n_added = self.layout.size
+        label = f"low_rank_{id(self)}"  # a name of its own, so that several updates can add up
+        self._beside, self._names_beside = with_side_paths(plm, label, matrices, self.ranks, self.scales)
 
     def _initial(self, seed: int) -> Tensor:
         """A uniform on ±1/√n (Kaiming uniform, a = √5, as in Hu et al.'s code and in peft), B = 0."""
@@ -123,3 +127,14 @@ class LowRankUpdate(Delta):
 
     def weight_difference(self, phi: Tensor) -> WeightDifference:
         return {label: LowRank(self.scales[label] * B, A) for label, (B, A) in self.factors(phi).items()}
+
+    @property
+    def training_plm(self) -> PLM:
+        return self._beside
+
+    def training_overrides(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        return {
+            name: factor
+            for label, (B, A) in self.factors(phi).items()
+            for name, factor in zip(self._names_beside[label], (A, B), strict=True)
+        }

@@ -22,7 +22,7 @@ def batch_loss(
     `noise` is what a stochastic method takes per step (`Delta.noise`); empty for the others.
     """
     with autocast(precision, phi.device):
-        logits = delta.plm.logits(delta.sampled(phi, noise), batch)
+        logits = delta.training_plm.logits(delta.training_overrides(phi, noise), batch)
     return encoded.task.loss(logits.to(phi.dtype), batch["labels"]) + delta.penalty(phi)
 
 
