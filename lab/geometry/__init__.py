@@ -3,11 +3,21 @@
 from lab.geometry.adapters import adapter_changes
 from lab.geometry.amplification import amplification
 from lab.geometry.checkpoints import folder_changes, open_weights
+from lab.geometry.curvature import empirical_fisher, fisher, gauss_newton, ntk, on_block
 from lab.geometry.extraction import Extraction, extract
 from lab.geometry.intrinsic_dimension import IntrinsicDimension, intrinsic_dimension
 from lab.geometry.intruder_forecast import IntruderForecast, forecast_intruder
 from lab.geometry.intruders import Intruders, intruder_dimensions, intruder_sweep, intruders_by_strength, mitigate
+from lab.geometry.landscape import (
+    coordinates,
+    loss_line,
+    loss_plane,
+    plane_through,
+    random_directions,
+    trajectory_directions,
+)
 from lab.geometry.nulls import SpectrumNull, spectrum_null
+from lab.geometry.predicted_dimension import PredictedDimension, predicted_intrinsic_dimension
 from lab.geometry.subspace_similarity import SubspaceSimilarity, subspace_similarity
 from lab.geometry.weight_changes import WeightChange, WeightChanges, delta_changes
 from lab.geometry.weight_differences import (
@@ -23,6 +33,21 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     # how many dimensions
     "IntrinsicDimension",
     "intrinsic_dimension",
+    "PredictedDimension",
+    "predicted_intrinsic_dimension",
+    # curvature of the loss
+    "empirical_fisher",
+    "fisher",
+    "gauss_newton",
+    "ntk",
+    "on_block",
+    # the loss on lines and planes
+    "coordinates",
+    "loss_line",
+    "loss_plane",
+    "plane_through",
+    "random_directions",
+    "trajectory_directions",
     # weight differences: where they come from, their spectra
     "WeightChange",
     "WeightChanges",
