@@ -1,0 +1,139 @@
+"""Every notebook runs top to bottom, offline, in the running interpreter, and shows what it would show today."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import nbformat
+import pytest
+
+from lab.figures.images import find_browser
+from lab.runs import Store
+from lab.runs.places import GALLERY
+
+pytest.importorskip("nbclient", reason="notebooks need the extra [notebooks]")
+
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+CELL_SECONDS = 240  # 40 s for all cells on one free core; a loaded machine gets its time
+
+every = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+@pytest.fixture(scope="module")
+def render() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("render", FOLDER / "render.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def codes(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def streams(notebook: nbformat.NotebookNode, name: str) -> str:
+    outputs = [output for cell in codes(notebook) for output in cell.outputs]
+    return "".join(output.text for output in outputs if output.get("name") == name)
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+
+
+@pytest.mark.timeout(600)
+@every
+def test_the_notebook_runs(path, render, tmp_path):
+    environment = {**render.ENVIRONMENT, "DELTALAB_STORE": str(tmp_path / "runs")}
+    before = set(FOLDER.iterdir())
+    ran = render.executed(path, timeout=CELL_SECONDS, environment=environment)
+    assert [cell.execution_count for cell in codes(ran)] == list(range(1, len(codes(ran)) + 1))
+    assert streams(ran, "stderr") == ""
+    kinds = [[output.output_type for output in cell.outputs] for cell in codes(ran)]
+    assert kinds == [[output.output_type for output in cell.outputs] for cell in codes(read(path))], (
+        "it shows other things than the committed outputs; run python notebooks/render.py"
+    )
+    assert set(FOLDER.iterdir()) - before <= {FOLDER / "__pycache__"}
+    assert not (tmp_path / "runs").exists()
+
+
+def written(tmp_path: Path, *sources: str) -> Path:
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    path = tmp_path / "small.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+@pytest.mark.timeout(600)
+def test_a_notebook_runs_in_this_interpreter_without_a_network(render, tmp_path):
+    online = "import urllib.request as r\ntry:\n    r.urlopen('http://example.org')\nexcept OSError: print('offline')"
+    ran = render.executed(written(tmp_path, "import sys; print(sys.executable)", online), timeout=60)
+    assert streams(ran, "stdout").splitlines() == [sys.executable, "offline"]
+
+
+@pytest.mark.timeout(600)
+def test_an_error_in_a_cell_is_not_passed_over(render, tmp_path):
+    from nbclient.exceptions import CellExecutionError
+
+    with pytest.raises(CellExecutionError, match="oops"):
+        render.executed(written(tmp_path, "1 + 1", "raise ValueError('oops')"), timeout=60)
+
+
+@pytest.mark.skipif(find_browser() is None, reason="PNGs need a browser")
+def test_every_figure_is_kept_as_an_image_too(render):
+    drawing = {"data": [{"type": "scatter", "x": [0, 1], "y": [0, 1]}], "layout": {"width": 200, "height": 100}}
+    cell = nbformat.v4.new_code_cell("")
+    cell.outputs = [nbformat.v4.new_output("display_data", {render.PLOTLY: drawing})]
+    render.with_images(nbformat.v4.new_notebook(cells=[cell]))
+    assert cell.outputs[0].data["image/png"].startswith("iVBORw0KGgo")  # base64 of a PNG's first bytes
+
+
+@every
+def test_it_holds_prose_and_calls_only(path):
+    defined = (ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.For, ast.While)
+    for cell in codes(read(path)):
+        lines = [line for line in cell.source.splitlines() if not line.startswith("%")]
+        found = [type(node).__name__ for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, defined)]
+        assert found == [], f"an algorithm belongs into lab/: {cell.source}"
+    prose = [cell for cell in read(path).cells if cell.cell_type == "markdown"]
+    assert len(prose) >= len(codes(read(path))) / 2
+
+
+@every
+def test_it_is_committed_with_clean_outputs(path, render):
+    notebook = read(path)
+    nbformat.validate(notebook)
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert [cell.execution_count for cell in codes(notebook)] == list(range(1, len(codes(notebook)) + 1))
+    outputs = [output for cell in codes(notebook) for output in cell.outputs]
+    assert "error" not in {output.output_type for output in outputs}
+    assert all("image/png" in output.data for output in outputs if render.PLOTLY in output.get("data", {}))
+    assert path.stat().st_size < 1_000_000
+    text = json.dumps([{**output, "data": {}} for output in outputs]) + streams(notebook, "stdout")
+    assert not re.search(r"(/home|/root|/Users|/tmp|/work)/", text)
+
+
+@every
+def test_links_lead_somewhere(path):
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            links = re.findall(r"\]\(([^)#:]+)\)", cell.source)
+            assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_the_record_it_shows_is_the_gallery_s_newest():
+    newest = max(Store(GALLERY).manifests("intrinsic_dimension"), key=lambda found: found.provenance["ended"])
+    shown = streams(read(FOLDER / "01_ten_minutes_with_the_lab.ipynb"), "stdout")
+    assert f"record {newest.key[:12]}" in shown, "the gallery has a newer record: run python notebooks/render.py"
