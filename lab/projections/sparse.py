@@ -28,7 +28,8 @@ class Sparse(Projection):
     here the rows are cut into m strata and each column has one non-zero at a uniform place of each, so that columns
     have norm 1 exactly, and a stratum of rows is made by one thread without locks.
 
-    Where D is no multiple of m, strata differ by one row, and so do rows in their share of ‖Px‖²: by 1/√D at the default.
+    Where D is no multiple of m, strata differ by one row, and so do rows in their share of ‖Px‖²:
+    by 1/√D at the default.
 
     Cost: d·m draws and additions (density·D·d). State: none.
 
