@@ -35,7 +35,7 @@ class _PublishedTransform(torch.autograd.Function):
 
 
 class PublishedFastfood:
-    """x padded to L = 2^⌈log2 D⌉; two transforms of length L; int64 signs, int64 permutation, float32 Gaussians kept."""
+    """x padded to L = 2^⌈log2 D⌉, two transforms of length L; keeps int64 signs and permutation, float32 Gaussians."""
 
     def __init__(self, D: int, d: int, seed: int):
         generator = torch.Generator().manual_seed(seed)

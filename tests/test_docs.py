@@ -168,12 +168,11 @@ def test_papers_that_docstrings_cite_are_in_the_bibliography():
         assert author is not None
         assert year is not None
         known.append((plain(author[1]), year[1]))
-    citation = re.compile(
-        r"(\w[\w-]+)(?: et al\.| (?:&|and) [A-Z]\w+|, [A-Z]\w+ (?:&|and) [A-Z]\w+) \(?((?:19|20)\d\d)\b"
-    )
+    several = r"(\w[\w-]+)(?: et al\.| (?:&|and) [A-Z]\w+|, [A-Z]\w+ (?:&|and) [A-Z]\w+) \(?((?:19|20)\d\d)\b"
+    alone = r"\(([A-Z][\w-]+) ((?:19|20)\d\d)[),;]"
     missing = set()
     for file in [*(ROOT / "lab").rglob("*.py"), *(ROOT / "experiments").glob("*.py")]:
-        for surname, year in citation.findall(file.read_text()):
+        for surname, year in re.findall(several, file.read_text()) + re.findall(alone, file.read_text()):
             if not any(plain(surname) in authors and when == year for authors, when in known):
                 missing.add(f"{file.relative_to(ROOT)}: {surname} {year}")
     assert missing == set(), "add them to docs/papers.bib and docs/papers.md"

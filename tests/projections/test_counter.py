@@ -84,8 +84,8 @@ def _ascents(permutations: torch.Tensor) -> torch.Tensor:
 
 
 def test_permutations_are_as_random_as_uniform_ones_where_affine_ones_fail():
-    # Of a uniform permutation of n numbers: the number of ascents has variance (n + 1)/12 (Eulerian numbers), that of fixed
-    # points has mean 1 and variance 1, and the difference of two images is uniform on 1 … n - 1 modulo n.
+    # Of a uniform permutation of n numbers: the number of ascents has variance (n + 1)/12 (Eulerian numbers), that of
+    # fixed points has mean 1 and variance 1, and the difference of two images is uniform on 1 … n - 1 modulo n.
     n, draws = 1024, 4000
     keyed = counter.permute(KEY, torch.arange(draws)[:, None], torch.arange(n), 10)
     generator = torch.Generator().manual_seed(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -55,7 +57,7 @@ def test_sparse_columns_have_m_entries_one_in_each_stratum(D, density, m):
     assert torch.equal((entries != 0).sum(0), torch.full((5,), m))
     assert torch.allclose(entries.abs().sum(0), torch.full((5,), m**0.5, dtype=torch.float64))
     bounds = [stratum * D // m for stratum in range(m + 1)]
-    for begin, end in zip(bounds, bounds[1:], strict=False):
+    for begin, end in pairwise(bounds):
         assert torch.equal((entries[begin:end] != 0).sum(0), torch.ones(5, dtype=torch.int64))
 
 

@@ -1,4 +1,4 @@
-"""Fastfood against dense products of its factors, its kernels against each other, its published gradient against the true one."""
+"""Fastfood against dense products of its factors, kernels against reference, published gradient against the true."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The peers that the benchmark times compute what their descriptions say: a comparison with a wrong peer proves nothing."""
+"""The peers that the benchmark times compute what their descriptions say: beating a wrong peer proves nothing."""
 
 from __future__ import annotations
 
