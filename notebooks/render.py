@@ -25,7 +25,8 @@ from lab.figures.images import images
 FOLDER = Path(__file__).parent
 PLOTLY = "application/vnd.plotly.v1+json"
 NOWHERE = "http://127.0.0.1:9"  # nobody listens on the discard port
-ENVIRONMENT = {"HTTP_PROXY": NOWHERE, "HTTPS_PROXY": NOWHERE, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+PROXIES = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), NOWHERE)
+ENVIRONMENT = {**PROXIES, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 """No network; one thread, since two that spin for each other crawl where a core is busy."""
 
 
