@@ -151,7 +151,8 @@ class Delta(ABC):
         if origin is not None and origin.shape != (self.size,):
             raise ValueError(f"origin must have shape ({self.size},); got {tuple(origin.shape)}.")
         start = self.phi0 if origin is None else origin
-        shift = start if bool(start.any()) else None  # φ₀ = 0 for most methods: spare a pass over D numbers
+        # φ₀ = 0 for most methods: spare a pass over D numbers (models without weights have nothing to look at)
+        shift = start if start.device.type != "meta" and bool(start.any()) else None
 
         def embed(x: Tensor) -> Tensor:
             moved = P @ x

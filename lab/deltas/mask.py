@@ -63,11 +63,12 @@ class Masked(Delta):
     def __init__(self, plm: PLM, matrices: tuple[WeightMatrix, ...], method: Mask, seed: int):
         self.plm, self.matrices, self.method = plm, matrices, method
         self.layout = Layout(tuple(Part(f"{x.label}.score", x.shape, x.block) for x in matrices))
-        scores = torch.full((self.layout.size,), method.initial_score, dtype=torch.float64)
+        self.phi0 = torch.full((self.layout.size,), method.initial_score, dtype=plm.dtype, device=plm.device)
         if method.sparsity is not None:
             generator = torch.Generator().manual_seed(seed)
-            scores += method.threshold * (2 * torch.rand(scores.shape, generator=generator, dtype=torch.float64) - 1)
-        self.phi0 = scores.to(dtype=plm.dtype, device=plm.device)
+            for place in self.layout.slices.values():  # matrix by matrix: no second copy of all scores
+                noise = 2 * torch.rand(place.stop - place.start, generator=generator, dtype=torch.float64) - 1
+                self.phi0[place] += method.threshold * noise.to(dtype=plm.dtype, device=plm.device)
         self.at_identity = not method.sparsity
 
     @property

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lab.cli import app
-from lab.deltas import LastLayer, SelectiveModule, count_table, percentage
+from lab.deltas import METHODS, LastLayer, SelectiveModule, count_table, percentage
 from lab.deltas.counts import CountRow
 from lab.deltas.delta import Counts
 from lab.deltas.presets import combination_study, delta_tuning_study, scale_study
@@ -61,6 +61,13 @@ def test_another_model_has_rows_without_published_numbers(plm_of):
     assert [row.method for row in rows][:2] == ["prompt", "prefix"]
     assert {row.published for row in rows} == {""}
     assert all(row.counts.head == 2 * 16 for row in rows)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m.name not in ("said", "linear-probe", "bitfit")])
+def test_methods_are_counted_without_weights(method):
+    """Llama 2 7B on the meta device: nothing of its size is allocated."""
+    plm = meta_plm("llama-2-7b", head="lm")
+    assert method().on(plm).counts.native == 6_738_415_616
 
 
 def test_what_is_discarded_is_not_stored():
