@@ -25,7 +25,7 @@ class SidePath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         outputs = []
         for A, B, scale, rows in zip(self.A, self.B, self.scales, self.rows, strict=True):
-            y = scale * nn.functional.linear(nn.functional.linear(x, A), B)
+            y = nn.functional.linear(nn.functional.linear(x, A), scale * B)
             outputs.append(nn.functional.pad(y, (rows[0], rows[2] - rows[1])) if rows else y)
         return torch.stack(outputs).sum(0) if len(outputs) > 1 else outputs[0]
 
