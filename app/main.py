@@ -9,11 +9,15 @@ import streamlit as st
 # An icon of our own: the favicon of a ":material/…:" name would be fetched from a font server.
 st.set_page_config(page_title="deltalab", page_icon=str(Path(__file__).parent / "icon.svg"), layout="wide")
 
-PAGES = [
-    st.Page("views/home.py", title="Home", icon=":material/home:", default=True),
-    st.Page("views/runs.py", title="Runs", icon=":material/list:"),
-    st.Page("views/intrinsic_dimension.py", title="Intrinsic dimension", icon=":material/show_chart:"),
-    st.Page("views/weight_differences.py", title="Weight differences", icon=":material/stacked_line_chart:"),
-]
+PAGES = {
+    "": [
+        st.Page("views/home.py", title="Home", icon=":material/home:", default=True),
+        st.Page("views/runs.py", title="Runs", icon=":material/list:"),
+    ],
+    "The optimisation view": [
+        st.Page("views/intrinsic_dimension.py", title="Intrinsic dimension", icon=":material/show_chart:"),
+        st.Page("views/weight_differences.py", title="Weight differences", icon=":material/stacked_line_chart:"),
+    ],
+}
 
 st.navigation(PAGES).run()

@@ -1,3 +1,11 @@
 """The laboratory's questions, one module each; what an experiment must define: `lab.execution.experiment`."""
 
-EXPERIMENTS = ("intrinsic_dimension", "weight_differences", "training_run")
+EXPERIMENTS = (
+    # one run, the child of all others
+    "training_run",
+    # the optimisation view
+    "intrinsic_dimension",
+    "weight_differences",
+    # the methods compared
+    # the optimal-control view
+)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from lab.runs import Job, Record, Store
+from lab.runs import Job, Record, Store, Verdict
 
 SCALES = ("smoke", "demo", "paper")
 
@@ -40,6 +40,10 @@ class Experiment(Protocol):
 
     measure: Callable[[Job, Store], Record]
     """A pure function of the job; it may read the store, and run child jobs with an engine of its own."""
+
+    # Two functions a module may define beside these:
+    #   summary(store, records) -> str                what a person wants to read at the end of the run
+    #   verdicts(records) -> list[Verdict]            what these records say of the claims the experiment tests
 
 
 def experiment_names() -> tuple[str, ...]:
@@ -71,6 +75,12 @@ def summarized(experiment: Experiment, store: Store, records: Sequence[Record]) 
     """The experiment's own words on its records: ``summary(store, records)``, or None where it defines no summary."""
     summary: Callable[[Store, Sequence[Record]], str] | None = getattr(experiment, "summary", None)
     return None if summary is None else summary(store, records)
+
+
+def verdicts_of(experiment: Experiment, records: Sequence[Record]) -> list[Verdict]:
+    """What records say of the claims an experiment tests: its ``verdicts(records)``; empty where it tests none."""
+    verdicts: Callable[[Sequence[Record]], list[Verdict]] | None = getattr(experiment, "verdicts", None)
+    return [] if verdicts is None or not records else verdicts(records)
 
 
 def options_for(experiment: Experiment, given: Mapping[str, str]) -> dict[str, Any]:

@@ -17,7 +17,14 @@ from lab.figures.sources import Source
 from lab.figures.style import CONFIG, DARK, LIGHT, SIZES, THEMES, Size, Theme
 from lab.figures.weight_difference_spectra import WEIGHT_DIFFERENCE_SPECTRA
 
-FIGURES: tuple[Figure, ...] = (INTRINSIC_DIMENSION, LEARNING_CURVES, WEIGHT_DIFFERENCE_SPECTRA)
+FIGURES: tuple[Figure, ...] = (
+    LEARNING_CURVES,
+    # the optimisation view
+    INTRINSIC_DIMENSION,
+    WEIGHT_DIFFERENCE_SPECTRA,
+    # the methods compared
+    # the optimal-control view
+)
 
 
 def figure(name: str) -> Figure:

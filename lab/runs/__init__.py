@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lab.runs.claims import Interval, Verdict, mean_interval, rank_correlation_interval
 from lab.runs.errors import DamagedRecord, StoreError, StoreFull, UnknownRecord
 from lab.runs.folder import Manifest
 from lab.runs.job import SHOWN_KEY, Job, canonical, described, flattened, key, settings
@@ -15,6 +16,7 @@ from lab.runs.table import tabulate
 __all__ = [
     "SHOWN_KEY",
     "DamagedRecord",
+    "Interval",
     "Job",
     "Manifest",
     "Overlay",
@@ -24,13 +26,16 @@ __all__ = [
     "StoreError",
     "StoreFull",
     "UnknownRecord",
+    "Verdict",
     "canonical",
     "described",
     "environment",
     "everything",
     "flattened",
     "key",
+    "mean_interval",
     "observe",
+    "rank_correlation_interval",
     "settings",
     "table_with",
     "tabulate",

@@ -1,0 +1,106 @@
+"""Claims of the literature, and the verdict that records give on them: holds here, does not, or cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, isfinite, nan, sqrt
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+Answer = Literal["holds here", "does not hold here", "cannot tell"]
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval; ends are infinite where the data bound nothing."""
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What measurements say of one claim.
+
+    The claim is that a quantity lies above (or below) a threshold. It holds here when its whole interval does, does
+    not when the whole interval lies on the other side, and otherwise the measurements cannot tell.
+
+    Args:
+        claim: the statement, in one sentence.
+        source: who says so.
+        quantity: what was measured, with its unit.
+        measured: estimate and interval.
+        threshold: what separates true from false.
+        side: on which side of the threshold the claim puts the quantity.
+        setting: models, tasks, methods and seeds the measurement covers.
+        figure: name of the figure that shows it.
+        command: the command that makes the records.
+    """
+
+    claim: str
+    source: str
+    quantity: str
+    measured: Interval
+    threshold: float
+    side: Literal["above", "below"]
+    setting: str
+    figure: str
+    command: str
+
+    @property
+    def answer(self) -> Answer:
+        """The verdict in words."""
+        low, high = self.measured.low - self.threshold, self.measured.high - self.threshold
+        if self.side == "below":
+            low, high = -high, -low
+        if low > 0:
+            return "holds here"
+        return "does not hold here" if high < 0 else "cannot tell"
+
+
+def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+    """Student's t interval of a mean, for independent values such as seeds; one value alone bounds nothing.
+
+    Raises:
+        ValueError: no value, or one that is not finite.
+    """
+    x = _finite(values)
+    if len(x) == 1:
+        return Interval(float(x[0]), -inf, inf, 1)
+    half = float(stats.t.ppf((1 + level) / 2, len(x) - 1)) * float(x.std(ddof=1)) / sqrt(len(x))
+    mean = float(x.mean())
+    return Interval(mean, mean - half, mean + half, len(x))
+
+
+def rank_correlation_interval(x: Sequence[float], y: Sequence[float], level: float = LEVEL) -> Interval:
+    """Spearman's ρ with the interval of Bonett & Wright 2000: Fisher's z, variance (1 + ρ²/2)/(n − 3).
+
+    Fewer than four pairs bound nothing; a constant sequence has no correlation (NaN).
+
+    Raises:
+        ValueError: sequences of different length, none, or a value that is not finite.
+    """
+    a, b = _finite(x), _finite(y)
+    if len(a) != len(b):
+        raise ValueError(f"a correlation needs pairs; got {len(a)} and {len(b)} values.")
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return Interval(nan, -inf, inf, len(a))
+    rho = float(stats.spearmanr(a, b).statistic)
+    if len(a) < 4:
+        return Interval(rho, -1.0, 1.0, len(a))
+    z = np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
+    half = float(stats.norm.ppf((1 + level) / 2)) * sqrt((1 + rho * rho / 2) / (len(a) - 3))
+    return Interval(rho, float(np.tanh(z - half)), float(np.tanh(z + half)), len(a))
+
+
+def _finite(values: Sequence[float]) -> np.ndarray:
+    x = np.asarray(values, dtype=float)
+    if x.ndim != 1 or len(x) == 0 or not all(isfinite(value) for value in x):
+        raise ValueError(f"an interval needs one finite number or more; got {list(values)}.")
+    return x

@@ -1,0 +1,72 @@
+"""Intervals against scipy and hand-derived values; the three answers a verdict can give."""
+
+from __future__ import annotations
+
+from math import inf, isnan
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lab.runs import Interval, Verdict, mean_interval, rank_correlation_interval
+
+
+def verdict(low, high, *, side="above", threshold=0.0):
+    return Verdict("c", "s", "q", Interval((low + high) / 2, low, high, 3), threshold, side, "here", "f", "run")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "side", "answer"),
+    [
+        (0.1, 0.3, "above", "holds here"),
+        (0.1, 0.3, "below", "does not hold here"),
+        (-0.3, -0.1, "below", "holds here"),
+        (-0.3, -0.1, "above", "does not hold here"),
+        (-0.1, 0.3, "above", "cannot tell"),
+        (-0.1, 0.3, "below", "cannot tell"),
+    ],
+)
+def test_answer_is_the_side_the_whole_interval_lies_on(low, high, side, answer):
+    assert verdict(low, high, side=side).answer == answer
+    assert verdict(low + 5, high + 5, side=side, threshold=5).answer == answer
+
+
+def test_mean_interval_is_the_one_of_scipy():
+    x = [0.91, 0.93, 0.88, 0.95]
+    expected = stats.t.interval(0.95, 3, loc=np.mean(x), scale=stats.sem(x))
+    found = mean_interval(x)
+    assert (found.low, found.high) == pytest.approx(expected)
+    assert found.estimate == pytest.approx(np.mean(x))
+
+
+def test_one_value_bounds_nothing():
+    assert mean_interval([0.5]) == Interval(0.5, -inf, inf, 1)
+
+
+def test_rank_correlation_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    rho = 0.6
+    truth = 6 / np.pi * np.arcsin(rho / 2)  # Spearman's ρ of a bivariate normal
+    hits = 0
+    for _ in range(400):
+        x = rng.standard_normal(30)
+        y = rho * x + np.sqrt(1 - rho**2) * rng.standard_normal(30)
+        found = rank_correlation_interval(x, y)
+        hits += found.low <= truth <= found.high
+    assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_rank_correlation_without_enough_to_go_on():
+    assert rank_correlation_interval([1, 2, 3], [1, 2, 3]) == Interval(pytest.approx(1.0), -1.0, 1.0, 3)
+    assert isnan(rank_correlation_interval([1, 1, 1, 1, 1], [1, 2, 3, 4, 5]).estimate)
+
+
+@pytest.mark.parametrize("values", [[], [0.1, float("nan")], [[1.0, 2.0]]])
+def test_values_that_are_no_numbers_are_refused(values):
+    with pytest.raises(ValueError, match="an interval needs one finite number or more"):
+        mean_interval(values)
+
+
+def test_pairs_must_match():
+    with pytest.raises(ValueError, match="a correlation needs pairs; got 2 and 3"):
+        rank_correlation_interval([1, 2], [1, 2, 3])
