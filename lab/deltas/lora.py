@@ -22,13 +22,14 @@ class LoRA(DeltaMethod):
     """W ↦ W + s·B·A, s = α/r, B = 0 and A random at φ₀ (Hu et al. 2021, eq. 3).
 
     Attributes:
-        rank: r. Default 8, the source text's setting.
+        rank: r. Default 8, the source text's setting. A tuple gives every matrix a rank of its own, in the order of
+            `plm.matrices(targets)` (block by block); 0 leaves a matrix alone.
         alpha: α; None means α = rank, so s = 1 (Hu et al. 2021, section 4.1, set α to the first r they try).
         targets: roles of the matrices to update. Default query and value, the source text's setting.
         rslora: s = α/√r instead (Kalajdzievski 2023).
     """
 
-    rank: int = 8
+    rank: int | tuple[int, ...] = 8
     alpha: float | None = None
     targets: tuple[str, ...] = ("query", "value")
     rslora: bool = False
@@ -38,20 +39,31 @@ class LoRA(DeltaMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.rank < 1:
+        if isinstance(self.rank, tuple):
+            if min(self.rank, default=0) < 0 or not any(self.rank):
+                raise ValueError(f"LoRA needs ranks >= 0, at least one of them above; got {self.rank}.")
+        elif self.rank < 1:
             raise ValueError(f"LoRA needs rank >= 1; got {self.rank}.")
         if not self.targets or isinstance(self.targets, str):
             raise ValueError(f'LoRA needs targets as a tuple of roles, e.g. ("query", "value"); got {self.targets!r}.')
 
-    @property
-    def scale(self) -> float:
-        alpha = self.rank if self.alpha is None else self.alpha
-        return alpha / (sqrt(self.rank) if self.rslora else self.rank)
+    def scale_of(self, rank: int) -> float:
+        """s = α/r, or α/√r, of a matrix of rank r."""
+        alpha = rank if self.alpha is None else self.alpha
+        return alpha / (sqrt(rank) if self.rslora else rank)
 
     def body(self, plm: PLM, seed: int) -> Delta:
         matrices = plm.matrices(self.targets)
-        ranks, scales = {m.label: self.rank for m in matrices}, {m.label: self.scale for m in matrices}
-        return LowRankUpdate(plm, matrices, ranks, scales, seed, rslora=self.rslora)
+        ranks = self.rank if isinstance(self.rank, tuple) else (self.rank,) * len(matrices)
+        if len(ranks) != len(matrices):
+            raise ValueError(
+                f"LoRA needs one rank per matrix; got {len(ranks)} ranks for the {len(matrices)} matrices of the roles "
+                f"{self.targets} in {plm.name!r}."
+            )
+        chosen = {m.label: rank for m, rank in zip(matrices, ranks, strict=True) if rank}
+        scales = {label: self.scale_of(rank) for label, rank in chosen.items()}
+        kept = tuple(m for m in matrices if m.label in chosen)
+        return LowRankUpdate(plm, kept, chosen, scales, seed, rslora=self.rslora)
 
 
 class LowRankUpdate(Delta):

@@ -1,24 +1,53 @@
 from __future__ import annotations
 
+import json
 from math import sqrt
 
 import pytest
 import torch
 
-from lab.deltas import LoRA
+from lab.deltas import LoRA, method_from_json
 from lab.deltas.lora import LowRankUpdate
 
 
 def test_scale_is_alpha_over_rank_or_its_root():
-    assert LoRA(rank=8).scale == 1.0
-    assert LoRA(rank=8, alpha=16).scale == 2.0
-    assert LoRA(rank=8, alpha=16, rslora=True).scale == 16 / sqrt(8)
+    assert LoRA(rank=8).scale_of(8) == 1.0
+    assert LoRA(rank=8, alpha=16).scale_of(8) == 2.0
+    assert LoRA(rank=8, alpha=16, rslora=True).scale_of(8) == 16 / sqrt(8)
 
 
 @pytest.mark.parametrize("rank", [0, -1])
 def test_rank_must_be_positive(rank):
     with pytest.raises(ValueError, match=f"LoRA needs rank >= 1; got {rank}"):
         LoRA(rank=rank)
+
+
+def test_every_matrix_may_have_its_own_rank(plm_of):
+    """Tiny BERT has query and value in two blocks of width 16: 16 + 16 numbers per rank."""
+    method = LoRA(rank=(1, 0, 2, 3), alpha=6, head="frozen")
+    delta = method.on(plm_of(), seed=0)
+    assert delta.size == (1 + 2 + 3) * 32
+    assert [A.shape[0] for _, A in delta.factors(delta.phi0).values()] == [1, 2, 3]
+    assert list(delta.scales.values()) == [6, 3, 2]
+    assert method_from_json(json.loads(json.dumps(method.to_json()))) == method
+
+
+def test_equal_ranks_are_one_rank(plm_of, noise):
+    one, many = (LoRA(rank=rank, head="frozen").on(plm_of(), seed=1) for rank in (2, (2, 2, 2, 2)))
+    assert torch.equal(one.phi0, many.phi0)
+    phi = noise(one.size)
+    assert all(torch.equal(one.overrides(phi)[name], W) for name, W in many.overrides(phi).items())
+
+
+@pytest.mark.parametrize("ranks", [(0, 0), (2, -1), ()])
+def test_ranks_must_not_be_negative_or_all_zero(ranks):
+    with pytest.raises(ValueError, match="LoRA needs ranks >= 0, at least one of them above"):
+        LoRA(rank=ranks)
+
+
+def test_as_many_ranks_as_matrices(plm_of):
+    with pytest.raises(ValueError, match="LoRA needs one rank per matrix; got 3 ranks for the 4 matrices"):
+        LoRA(rank=(1, 2, 3)).on(plm_of())
 
 
 @pytest.mark.parametrize("targets", [(), "query"])
