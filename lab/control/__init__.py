@@ -22,6 +22,10 @@ from lab.control.ilqr import Step, gauss_newton, gauss_newton_cg, ilqr, riccati
 from lab.control.gramian import Gramian, MinimumEnergy, control_jacobian, gramian, layer_jacobians, minimum_energy
 from lab.control.reachability import Reach, TraceShare, reach, trace_share
 
+# from theory to a budget
+from lab.control.planner import RULES, Allocation, Survey, allocate, logarithmic_gains, plan, promised_fall
+from lab.control.planner import spectral_gains, survey, water_filling
+
 # closed forms and toys
 from lab.control.lqr import BoundarySolution, LinearQuadratic, RiccatiSolution, lqr, two_point_boundary
 from lab.control.toys import deep_linear, double_integrator, linear_quadratic, residual_toy
@@ -29,7 +33,9 @@ from lab.control.toys import deep_linear, double_integrator, linear_quadratic, r
 # isort: skip_file
 
 __all__ = [
+    "RULES",
     "Adjoint",
+    "Allocation",
     "BoundarySolution",
     "ControlProblem",
     "Gramian",
@@ -43,9 +49,11 @@ __all__ = [
     "Solution",
     "Status",
     "Step",
+    "Survey",
     "TraceShare",
     "Trajectory",
     "adjoint",
+    "allocate",
     "augmented_maximization",
     "control_jacobian",
     "control_summary",
@@ -67,15 +75,21 @@ __all__ = [
     "layer_scores",
     "layerwise",
     "linear_quadratic",
+    "logarithmic_gains",
     "lqr",
     "minimum_energy",
     "msa",
+    "plan",
     "pmp_residual",
+    "promised_fall",
     "reach",
     "residual_toy",
     "riccati",
     "rollout",
     "sign_ascent",
+    "spectral_gains",
+    "survey",
     "trace_share",
     "two_point_boundary",
+    "water_filling",
 ]
