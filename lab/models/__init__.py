@@ -17,6 +17,9 @@ from lab.models.packaged import PACKAGED
 from lab.models.plm import PLM, Batch, Overrides
 from lab.models.random_weights import random_weights
 
+# a trained change made part of the PLM
+from lab.models.settle import settled
+
 __all__ = [
     "ARCHITECTURES",
     "MODELS",
@@ -34,4 +37,5 @@ __all__ = [
     "load_plm",
     "meta_plm",
     "random_weights",
+    "settled",
 ]
