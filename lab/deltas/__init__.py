@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from lab.deltas.adapter import Adapter
+from lab.deltas.added_bias import AddedBias
 from lab.deltas.additive import Additive
 from lab.deltas.bitfit import BitFit
+from lab.deltas.combination import Combination
 from lab.deltas.counts import CountRow, count_table, percentage
 from lab.deltas.delta import Combined, Counts, Delta, Reparameterized
 from lab.deltas.diff_pruning import DiffPruning
@@ -32,6 +34,7 @@ METHODS: tuple[type[DeltaMethod], ...] = (
     Prefix,
     Prompt,
     IA3,
+    AddedBias,
     # specification
     BitFit,
     LastLayer,
@@ -51,12 +54,14 @@ def method_from_json(config: dict[str, Any]) -> DeltaMethod:
     Raises:
         ValueError: unknown method name or hyperparameter.
     """
-    methods: tuple[type[DeltaMethod], ...] = (*METHODS, PeftMethod)
+    methods: tuple[type[DeltaMethod], ...] = (*METHODS, PeftMethod, Combination)
     by_name = {method.name: method for method in methods}
     values = dict(config)
     name = values.pop("method", None)
     if name not in by_name:
         raise ValueError(f"unknown delta method {name!r}; choose one of {sorted(by_name)}.")
+    if name == Combination.name:
+        values["parts"] = [method_from_json(part) for part in values.get("parts", ())]
     return by_name[name].from_fields(values)
 
 
@@ -66,8 +71,10 @@ __all__ = [
     "METHODS",
     "SAID",
     "Adapter",
+    "AddedBias",
     "Additive",
     "BitFit",
+    "Combination",
     "Combined",
     "CountRow",
     "Counts",

@@ -32,7 +32,7 @@ class DeltaMethod(ABC):
     head: HeadTreatment = field(default="free", kw_only=True)
 
     name: ClassVar[str]
-    family: ClassVar[Literal["addition", "specification", "reparameterisation", "full"]]
+    family: ClassVar[Literal["addition", "specification", "reparameterisation", "full", "combination"]]
     heads: ClassVar[tuple[HeadTreatment, ...]] = ("free", "frozen")
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -16,6 +17,7 @@ from lab.deltas import (
     METHODS,
     SAID,
     Adapter,
+    AddedBias,
     BitFit,
     Delta,
     DeltaMethod,
@@ -43,6 +45,7 @@ CASES: dict[str, DeltaMethod] = {
     "prompt": Prompt(tokens=4),
     "prompt-front": Prompt(tokens=4, placement="front", init="random"),
     "ia3": IA3(),
+    "added-bias": AddedBias(),
     "bitfit": BitFit(),
     "last-layer": LastLayer(),
     "selective-module": SelectiveModule(n_modules=3),
@@ -126,7 +129,7 @@ def test_gradient_reaches_every_part(case, family):
     assert bool(gradient.isfinite().all())
     silent = [name for name, g in delta.layout.unflatten(gradient).items() if not bool(g.any())]
     # a bias of the keys moves all scores of a query alike, so the softmax cancels it
-    assert [name for name in silent if "key.bias" not in name] == []
+    assert [name for name in silent if not re.search(r"\b(key|k)\.(added_bias\.)?bias$", name)] == []
 
 
 @pairs
@@ -290,8 +293,17 @@ def block_weights(family: str) -> int:
     return attention + BLOCKS[family] * (3 if family in GATED else 2) * HIDDEN * FEED_FORWARD
 
 
+def outputs_and_norms(family: str) -> int:
+    """One number per output of every matrix, and per channel of every norm: before, after, or on both sides."""
+    attention = ATTENTIONS[family] * (2 * HIDDEN + 2 * KEY_WIDTH[family])
+    feed_forward = BLOCKS[family] * ((2 if family in GATED else 1) * FEED_FORWARD + HIDDEN)
+    norms = {"t5": 2 * 2 + 2 * 3 + 2}.get(family, 2 * 2 + (family not in ("bert", "roberta")))
+    return attention + feed_forward + norms * HIDDEN
+
+
 COUNTS = {
     "linear-probe": lambda f: 0,
+    "added-bias": outputs_and_norms,
     "adapter": lambda f: (ATTENTIONS[f] + BLOCKS[f]) * (2 * HIDDEN * 4 + 4 + HIDDEN),
     "adapter-pfeiffer": lambda f: BLOCKS[f] * (2 * HIDDEN * 4 + 4 + HIDDEN),
     "prefix": lambda f: ATTENTIONS[f] * 2 * 3 * KEY_WIDTH[f],
