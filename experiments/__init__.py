@@ -7,5 +7,6 @@ EXPERIMENTS = (
     "intrinsic_dimension",
     "weight_differences",
     # the methods compared
+    "performance",
     # the optimal-control view
 )

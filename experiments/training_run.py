@@ -11,8 +11,10 @@ Cost: MiniLM, 32 examples of 32 tokens: 0.2-0.45 s a step on two cores.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -31,6 +33,10 @@ FIGURES = ("learning_curves",)
 KEEP_PHI = 1_000_000
 """φ of at most this many numbers is kept in the record (4 MB): full fine-tuning is not, every restricted delta is."""
 
+LATER: Mapping[str, Any] = MappingProxyType({"head_lr": None, "train_evaluations": "all", "keep_phi": True})
+"""Options that came after the first records, with their defaults; a job holds them only where it departs from these,
+so that the keys of earlier records stay."""
+
 
 def training_job(
     *,
@@ -47,6 +53,9 @@ def training_job(
     precision: str = "float32",
     weights: str = "pretrained",
     evaluations: int = 1,
+    head_lr: float | None = None,
+    train_evaluations: Literal["all", "last"] = "all",
+    keep_phi: bool = True,
 ) -> Job:
     """The job of one run; see `lab.training.fit` for the settings.
 
@@ -57,8 +66,11 @@ def training_job(
         seed: of the head, the method's random choices and the order of examples.
         weights: "pretrained", or "random" for the same architecture freshly initialised.
         evaluations: how many times to evaluate, evenly spaced, the last after the last step.
+        head_lr: step size of a freely trained head; None: that of φ.
+        train_evaluations: whether each evaluation scores the training examples too, or only the last one.
+        keep_phi: whether the record keeps φ (where it has at most `KEEP_PHI` numbers).
     """
-    config = dict(locals())
+    config = {name: value for name, value in locals().items() if (name, value) not in LATER.items()}
     return Job(NAME, config)
 
 
@@ -90,7 +102,8 @@ def measure(job: Job, store: Store) -> Record:
     }
     label = f"{job.config['method']['method']} · {job.config['model']} · {job.config['task']}"
     history = pd.DataFrame(result.history).assign(label=label)
-    arrays = {"phi": result.phi.cpu().numpy()} if delta.size <= KEEP_PHI else {}
+    kept = delta.size <= KEEP_PHI and _option(job.config, "keep_phi")
+    arrays = {"phi": result.phi.cpu().numpy()} if kept else {}
     return Record(job, metrics, {"history": history}, arrays, provenance_of(delta.plm.device))
 
 
@@ -108,15 +121,21 @@ def trained(config: dict[str, Any]) -> tuple[Delta, Fit]:
         task.encode(plm, max_length=config["max_length"]),
         steps=config["steps"],
         lr=config["lr"],
+        head_lr=_option(config, "head_lr"),
         batch_size=config["batch_size"],
         seed=config["seed"],
         evaluate_every=-(-config["steps"] // config["evaluations"]),
         evaluation_size=config["n_validation"],
+        train_evaluations=_option(config, "train_evaluations"),
         precision=config["precision"],
     )
     if result.status != "finished":
         raise RuntimeError(f"{config['method']['method']} on {config['task']}: {result.message}")
     return delta, result
+
+
+def _option(config: Mapping[str, Any], name: str) -> Any:
+    return config.get(name, LATER[name])
 
 
 def counts(delta: Delta) -> dict[str, Scalar]:

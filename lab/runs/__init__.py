@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from lab.runs.claims import Interval, Verdict, mean_interval, rank_correlation_interval
+from lab.runs.claims import Interval, Verdict, mean_interval, rank_correlation_interval, stratified_interval
 from lab.runs.errors import DamagedRecord, StoreError, StoreFull, UnknownRecord
 from lab.runs.folder import Manifest
 from lab.runs.job import SHOWN_KEY, Job, canonical, described, flattened, key, settings
 from lab.runs.places import everything, user_store
 from lab.runs.provenance import environment, observe
+from lab.runs.ranking import Ranking, critical_difference
 from lab.runs.record import Record
 from lab.runs.search import table_with
 from lab.runs.store import Overlay, Records, Store
@@ -20,6 +21,7 @@ __all__ = [
     "Job",
     "Manifest",
     "Overlay",
+    "Ranking",
     "Record",
     "Records",
     "Store",
@@ -28,6 +30,7 @@ __all__ = [
     "UnknownRecord",
     "Verdict",
     "canonical",
+    "critical_difference",
     "described",
     "environment",
     "everything",
@@ -37,6 +40,7 @@ __all__ = [
     "observe",
     "rank_correlation_interval",
     "settings",
+    "stratified_interval",
     "table_with",
     "tabulate",
     "user_store",

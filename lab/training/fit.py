@@ -14,7 +14,7 @@ from lab.deltas import Delta
 from lab.tasks import EncodedTask, Task
 from lab.training.evaluation import peak_memory
 from lab.training.loop import Problem, Progress, Run, Status, separate_gradients, train, vmapped_gradients
-from lab.training.settings import Precision, Settings
+from lab.training.settings import Precision, Settings, TrainEvaluations
 from lab.training.step_size import default_step_size
 
 
@@ -66,6 +66,7 @@ def fit(
     clip: float | None = 1.0,
     evaluate_every: int | None = None,
     evaluation_size: int | None = None,
+    train_evaluations: TrainEvaluations = "all",
     precision: Precision = "float32",
     phi0: Tensor | None = None,
     checkpoint: Path | None = None,
@@ -92,6 +93,8 @@ def fit(
         evaluate_every: evaluate after so many steps, and always after the last. Default: only after the last.
         evaluation_size: at most so many validation and training examples per evaluation; default: all validation
             examples, and as many training examples.
+        train_evaluations: "last" scores the training examples only at the last evaluation, which halves the cost of
+            the others; default "all".
         precision: "bfloat16" runs matrix products in bf16 by autocast; φ, its update and the loss stay in float32.
         phi0: start instead of `delta.phi0`.
         checkpoint: file to resume from when it exists, written every `checkpoint_every` steps and on Ctrl-C.
@@ -104,7 +107,9 @@ def fit(
     Raises:
         ValueError: inadmissible settings, or a checkpoint of another run.
     """
-    settings = Settings(steps, batch_size, warmup, weight_decay, clip, evaluate_every, evaluation_size, precision)
+    settings = Settings(
+        steps, batch_size, warmup, weight_decay, clip, evaluate_every, evaluation_size, precision, train_evaluations
+    )
     encoded = _encoded(delta, task, max_length)
     start = delta.phi0 if phi0 is None else phi0
     run = _new_run(delta, start, lr, head_lr, seed)

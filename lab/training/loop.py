@@ -173,7 +173,7 @@ def _clip_or_stop(run: Run, loss: float, clip: float | None) -> None:
 def _evaluate(problem: Problem, run: Run) -> None:
     settings, phi = problem.settings, run.phi.detach()
     size = settings.evaluation_size or len(problem.encoded.validation)
-    for split in ("train", "validation"):
+    for split in settings.splits_after(run.step):
         loss, score = evaluate(problem.delta, problem.encoded, phi, split, size=size, precision=settings.precision)
         row = {"step": run.step, "seconds": run.seconds, "split": split, "loss": loss, "score": score}
         run.history.append(row)

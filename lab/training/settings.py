@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Precision = Literal["float32", "bfloat16"]
+TrainEvaluations = Literal["all", "last"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Settings:
     evaluate_every: int | None = None
     evaluation_size: int | None = None
     precision: Precision = "float32"
+    train_evaluations: TrainEvaluations = "all"
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 1:
@@ -30,7 +32,14 @@ class Settings:
             raise ValueError(f"evaluate_every must be positive or None; got {self.evaluate_every}.")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f'precision must be "float32" or "bfloat16"; got {self.precision!r}.')
+        if self.train_evaluations not in ("all", "last"):
+            raise ValueError(f'train_evaluations must be "all" or "last"; got {self.train_evaluations!r}.')
 
     def evaluates_after(self, step: int) -> bool:
         """Whether to evaluate after `step` steps have been taken; always after the last."""
         return step == self.steps or (self.evaluate_every is not None and step % self.evaluate_every == 0)
+
+    def splits_after(self, step: int) -> tuple[str, ...]:
+        """The splits that the evaluation after `step` steps scores, validation last."""
+        both = self.train_evaluations == "all" or step == self.steps
+        return ("train", "validation") if both else ("validation",)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lab.runs import Interval, Verdict, mean_interval, rank_correlation_interval
+from lab.runs import Interval, Verdict, mean_interval, rank_correlation_interval, stratified_interval
 
 
 def verdict(low, high, *, side="above", threshold=0.0):
@@ -41,6 +41,25 @@ def test_mean_interval_is_the_one_of_scipy():
 
 def test_one_value_bounds_nothing():
     assert mean_interval([0.5]) == Interval(0.5, -inf, inf, 1)
+
+
+def test_one_stratum_is_the_mean_and_two_are_welchs():
+    x, y = [0.91, 0.93, 0.88, 0.95], [0.71, 0.65, 0.8]
+    one = mean_interval(x)
+    found = stratified_interval({"a": x})
+    assert (found.estimate, found.low, found.high) == pytest.approx((one.estimate, one.low, one.high))
+    # (x̄ + ȳ)/2 is half of x̄ − (−ȳ): Welch's interval of a difference, halved
+    welch = stats.ttest_ind(x, [-value for value in y], equal_var=False).confidence_interval(0.95)
+    both = stratified_interval({"a": x, "b": y})
+    assert (both.low, both.high) == pytest.approx((welch.low / 2, welch.high / 2))
+    assert both.n == 7
+
+
+def test_strata_are_weighted_alike_and_one_value_bounds_nothing():
+    assert stratified_interval({"a": [1.0, 1.0, 1.0], "b": [0.0, 0.0]}) == Interval(0.5, 0.5, 0.5, 5)
+    assert stratified_interval({"a": [0.2, 0.3], "b": [0.1]}) == Interval(pytest.approx(0.175), -inf, inf, 3)
+    with pytest.raises(ValueError, match="needs one group or more"):
+        stratified_interval({})
 
 
 def test_rank_correlation_covers_the_truth_as_often_as_it_says():

@@ -64,6 +64,19 @@ def test_same_arguments_same_result(plm, encoded):
     assert not torch.equal(first.phi, fit(delta, encoded, steps=5, lr=1e-2, batch_size=8, seed=5).phi)
 
 
+def test_training_examples_may_be_scored_at_the_end_only(plm, encoded):
+    delta, arguments = BitFit().on(plm), {"steps": 4, "lr": 1e-2, "batch_size": 8, "evaluate_every": 2}
+    whole = fit(delta, encoded, **arguments)
+    short = fit(delta, encoded, **arguments, train_evaluations="last")
+    assert [(row["step"], row["split"]) for row in short.history] == [
+        (2, "validation"),
+        (4, "train"),
+        (4, "validation"),
+    ]
+    assert torch.equal(short.phi, whole.phi)
+    assert [row["score"] for row in short.history] == [row["score"] for row in whole.history[1:]]
+
+
 class _Stop(Exception):
     pass
 
@@ -181,6 +194,7 @@ def test_bfloat16_stays_close_and_keeps_phi_in_full_precision(encoded):
         ({"precision": "float16"}, "precision must be"),
         ({"lr": -1.0}, "step sizes must be positive"),
         ({"evaluate_every": 0}, "evaluate_every must be positive"),
+        ({"train_evaluations": "first"}, "train_evaluations must be"),
         ({"phi0": torch.zeros(3)}, "phi0 must have shape"),
     ],
 )

@@ -1,0 +1,85 @@
+"""Ranking several methods over several tasks: Friedman's test and Nemenyi's critical difference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf, nan, sqrt
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lab.runs.claims import LEVEL
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Mean ranks of methods over tasks, and how far apart two must be to differ.
+
+    Attributes:
+        mean_ranks: method -> mean rank over tasks, 1 = best, ties share their mean.
+        n_tasks: how many tasks the ranks are over.
+        p_value: of Friedman's test that all methods are the same; NaN for fewer than two tasks or three methods.
+        critical_difference: methods whose mean ranks differ by more are told apart at `level`; inf where nothing is.
+        level: joint confidence over all pairs.
+    """
+
+    mean_ranks: dict[str, float]
+    n_tasks: int
+    p_value: float
+    critical_difference: float
+    level: float = LEVEL
+
+    @property
+    def told_apart(self) -> tuple[tuple[str, str], ...]:
+        """Pairs (better, worse) whose mean ranks differ by more than the critical difference."""
+        ranks = sorted(self.mean_ranks.items(), key=lambda item: item[1])
+        return tuple(
+            (better, worse)
+            for i, (better, high) in enumerate(ranks)
+            for worse, low in ranks[i + 1 :]
+            if low - high > self.critical_difference
+        )
+
+    @property
+    def told(self) -> str:
+        """The answer in words."""
+        n, k = self.n_tasks, len(self.mean_ranks)
+        if not self.critical_difference < inf:
+            return f"{k} methods on {n} task(s): too few to rank; it takes two tasks and two methods."
+        pairs, tested = len(self.told_apart), k * (k - 1) // 2
+        told = f"{pairs} of {tested} pairs are told apart" if pairs else "no pair of methods is told apart"
+        return (
+            f"{k} methods on {n} tasks: Friedman's p = {self.p_value:.3g}, critical difference of mean ranks "
+            f"{self.critical_difference:.2f} (Nemenyi, {100 * self.level:g} %): {told}."
+        )
+
+
+def critical_difference(scores: pd.DataFrame, level: float = LEVEL) -> Ranking:
+    """Mean ranks with Friedman's test and the critical difference q·√(k(k + 1)/(6N)) (Demšar 2006, sections 3.2.2-3).
+
+    q is the quantile of the studentised range for k means and infinitely many degrees of freedom, divided by √2. Tasks
+    are the blocks: seeds of one task are no independent evidence about other tasks, so average over them beforehand.
+    For few tasks the critical difference is large: with k = 13 it exceeds every possible difference of ranks, k − 1,
+    unless N ≥ 3.
+
+    Args:
+        scores: one row per task, one column per method, higher is better.
+        level: joint confidence over all pairs.
+
+    Raises:
+        ValueError: no scores, or one that is not finite.
+    """
+    if scores.empty or not np.isfinite(scores.to_numpy(float)).all():
+        raise ValueError(
+            f"a ranking needs a finite score of every method on every task; got {scores.shape[0]} tasks × "
+            f"{scores.shape[1]} methods with {int((~np.isfinite(scores.to_numpy(float))).sum())} scores missing."
+        )
+    n, k = scores.shape
+    ranks = scores.rank(axis=1, ascending=False, method="average").mean()
+    mean_ranks = {str(name): float(rank) for name, rank in ranks.items()}
+    if n < 2 or k < 2:
+        return Ranking(mean_ranks, n, nan, inf, level)
+    p_value = float(stats.friedmanchisquare(*scores.to_numpy(float).T).pvalue) if k > 2 else nan
+    q = float(stats.studentized_range.ppf(level, k, inf)) / sqrt(2)
+    return Ranking(mean_ranks, n, p_value, q * sqrt(k * (k + 1) / (6 * n)), level)
