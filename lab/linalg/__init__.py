@@ -18,7 +18,7 @@ from lab.linalg.random_matrix import (
     tracy_widom_quantile,
 )
 from lab.linalg.randomized import RandomizedSVD, TraceEstimate, hutchinson_trace, hutchpp_trace, randomized_svd
-from lab.linalg.recorded import RecordedJacobian
+from lab.linalg.recorded import RecordedHessian, RecordedJacobian
 from lab.linalg.spectrum import Spectrum, require_finite
 from lab.linalg.spikes import RankOneUpdate, Spike, spike_forward, spike_inverse, spike_threshold
 from lab.linalg.tails import PowerLawTail, power_law_tail
@@ -29,6 +29,7 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "Hessian",
     "Identity",
     "Jacobian",
+    "RecordedHessian",
     "RecordedJacobian",
     "LinearOperator",
     "LowRank",

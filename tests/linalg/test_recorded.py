@@ -1,4 +1,4 @@
-"""`RecordedJacobian` is `Jacobian`, product for product."""
+"""`RecordedJacobian` is `Jacobian`, and `RecordedHessian` is `Hessian`, product for product."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from lab.linalg import Jacobian, RecordedJacobian, lanczos
+from lab.linalg import Hessian, Jacobian, RecordedHessian, RecordedJacobian, lanczos
 
 
 def network(x: torch.Tensor) -> torch.Tensor:
@@ -70,3 +70,33 @@ def test_misuse(x):
         RecordedJacobian(network, x.reshape(3, 5))
     with pytest.raises(ValueError, match="non-finite entries; check x"):
         RecordedJacobian(torch.log, -x.abs())
+
+
+def loss(x: torch.Tensor) -> torch.Tensor:
+    return cross_entropy(network(x).log(), torch.tensor([0, 2])) + 0.01 * x.square().sum()
+
+
+def test_hessian_products_equal_jvp_of_grad(x):
+    ours, theirs = RecordedHessian(loss, x), Hessian(loss, x)
+    assert ours.shape == (15, 15)
+    torch.testing.assert_close(ours.value, loss(x))
+    torch.testing.assert_close(ours.gradient, torch.func.grad(loss)(x))
+    for k in (1, 3, 20):
+        X = torch.randn(15, k, generator=torch.Generator().manual_seed(k), dtype=torch.float64)
+        torch.testing.assert_close(ours @ X, theirs @ X, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(ours.T @ X, theirs @ X, rtol=1e-12, atol=1e-14)
+
+
+def test_hessian_of_linear_and_constant_functions_is_zero(x):
+    with torch.no_grad():  # recording needs its own grad mode
+        assert not RecordedHessian(lambda x: x.sum(), x).to_dense().any()
+        assert not RecordedHessian(lambda x: torch.ones((), dtype=torch.float64), x).to_dense().any()
+
+
+def test_hessian_refusals(x):
+    with pytest.raises(ValueError, match="RecordedHessian needs a flat floating point"):
+        RecordedHessian(loss, x[None])
+    with pytest.raises(ValueError, match=r"scalar function; got output shape \(2, 3\)"):
+        RecordedHessian(network, x)
+    with pytest.raises(ValueError, match=r"f\(x\) is not finite"):
+        RecordedHessian(lambda x: (x - x).sum().log(), x)
