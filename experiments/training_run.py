@@ -107,8 +107,12 @@ def measure(job: Job, store: Store) -> Record:
     return Record(job, metrics, {"history": history}, arrays, provenance_of(delta.plm.device))
 
 
-def trained(config: dict[str, Any]) -> tuple[Delta, Fit]:
+def trained(config: dict[str, Any], *, keep_every: int | None = None) -> tuple[Delta, Fit]:
     """The delta and the fit of a `training_job`.
+
+    Args:
+        config: of the job.
+        keep_every: keep φ after every so many steps (`Fit.trajectory`); it changes nothing else.
 
     Raises:
         RuntimeError: the run diverged; the message says what to do.
@@ -128,6 +132,7 @@ def trained(config: dict[str, Any]) -> tuple[Delta, Fit]:
         evaluation_size=config["n_validation"],
         train_evaluations=_option(config, "train_evaluations"),
         precision=config["precision"],
+        keep_every=keep_every,
     )
     if result.status != "finished":
         raise RuntimeError(f"{config['method']['method']} on {config['task']}: {result.message}")

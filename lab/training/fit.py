@@ -35,6 +35,7 @@ class Fit:
         seconds: seconds of training, evaluations excluded.
         peak_memory: peak memory in bytes: CUDA's allocator on a GPU, resident memory of the process elsewhere.
         lr: the step size used for the body of φ.
+        trajectory: φ at the start, after every `keep_every` steps and at the end, (n, d); None unless asked for.
     """
 
     phi: Tensor
@@ -49,6 +50,7 @@ class Fit:
     seconds: float
     peak_memory: int
     lr: float
+    trajectory: Tensor | None = None
 
 
 def fit(
@@ -72,6 +74,7 @@ def fit(
     checkpoint: Path | None = None,
     checkpoint_every: int = 50,
     progress: Progress | None = None,
+    keep_every: int | None = None,
 ) -> Fit:
     """Minimise the task's mean loss over φ with AdamW.
 
@@ -99,14 +102,20 @@ def fit(
         phi0: start instead of `delta.phi0`.
         checkpoint: file to resume from when it exists, written every `checkpoint_every` steps and on Ctrl-C.
         progress: called with (step, steps, loss) after each step.
+        keep_every: keep φ after every so many steps, for `Fit.trajectory`; memory d numbers each.
 
     Returns:
         The fit. A loss that is not finite ends it with status "diverged"; Ctrl-C with a checkpoint ends it with status
         "interrupted", without one it propagates.
 
     Raises:
-        ValueError: inadmissible settings, or a checkpoint of another run.
+        ValueError: inadmissible settings, a checkpoint of another run, or a trajectory of a run that may be resumed.
     """
+    if keep_every is not None and (keep_every < 1 or checkpoint is not None):
+        raise ValueError(
+            f"keep_every must be >= 1, and a checkpoint does not hold the trajectory; got keep_every={keep_every}, "
+            f"checkpoint={checkpoint}. Leave one of the two out."
+        )
     settings = Settings(
         steps, batch_size, warmup, weight_decay, clip, evaluate_every, evaluation_size, precision, train_evaluations
     )
@@ -120,6 +129,7 @@ def fit(
         checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,
         progress=progress,
+        keep_every=keep_every,
     )
     return _result(run, encoded, steps, checkpoint)
 
@@ -212,4 +222,5 @@ def _result(run: Run, encoded: EncodedTask, steps: int, checkpoint: Path | None)
         seconds=run.seconds,
         peak_memory=peak_memory(phi.device),
         lr=run.lr,
+        trajectory=torch.stack(run.kept) if run.kept else None,
     )

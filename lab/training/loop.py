@@ -34,6 +34,7 @@ class Run:
         seed: seed of the order of examples.
         lr, head_lr: step sizes of the leaves.
         step, seconds: steps taken, time spent on them.
+        kept: φ at the start and after every `keep_every` steps, where asked for.
     """
 
     leaves: list[Tensor]
@@ -46,6 +47,7 @@ class Run:
     history: list[dict[str, Any]] = field(default_factory=list)
     best_score: float = -inf
     best_phi: Tensor | None = None
+    kept: list[Tensor] = field(default_factory=list)
 
     @property
     def phi(self) -> Tensor:
@@ -116,6 +118,7 @@ def train(
     checkpoint: Path | None = None,
     checkpoint_every: int = 50,
     progress: Progress | None = None,
+    keep_every: int | None = None,
 ) -> None:
     """Take all runs to their end, in place. A run whose loss is not finite stops there; the others go on.
 
@@ -125,6 +128,9 @@ def train(
     groups = [{"params": [leaf], "lr": lr} for run in runs for leaf, lr in zip(run.leaves, run.lrs, strict=True)]
     base_lrs = [lr for run in runs for lr in run.lrs]
     optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
+    if keep_every is not None:
+        for run in runs:
+            run.kept.append(run.phi.detach().clone())
     identity = _identity(problem, runs[0]) if checkpoint is not None else ""
     if checkpoint is not None and checkpoint.exists():
         _restore(checkpoint, identity, runs[0], optimizer)
@@ -147,6 +153,8 @@ def train(
                 run.step, run.seconds = step + 1, run.seconds + elapsed
                 if settings.evaluates_after(run.step):
                     _evaluate(problem, run)
+                if keep_every is not None and (run.step % keep_every == 0 or run.step == settings.steps):
+                    run.kept.append(run.phi.detach().clone())
             if progress is not None:
                 progress(step + 1, settings.steps, sum(losses) / len(losses))
             if checkpoint is not None and (step + 1) % checkpoint_every == 0:

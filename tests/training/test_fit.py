@@ -206,3 +206,23 @@ def test_misuse_is_refused(plm, encoded, arguments, message):
 def test_many_needs_as_many_step_sizes_as_seeds(plm, encoded):
     with pytest.raises(ValueError, match="as many lrs as seeds"):
         fit_many(BitFit().on(plm), encoded, steps=2, lrs=[1e-2], seeds=[0, 1])
+
+
+def test_the_trajectory_is_kept_and_changes_nothing(plm, encoded):
+    delta = LoRA(rank=1).on(plm, seed=0)
+    plain = fit(delta, encoded, steps=5, batch_size=4)
+    kept = fit(delta, encoded, steps=5, batch_size=4, keep_every=2)
+    assert plain.trajectory is None
+    assert kept.trajectory.shape == (4, delta.size)  # steps 0, 2, 4 and 5
+    assert torch.equal(kept.trajectory[0], delta.phi0)
+    assert torch.equal(kept.trajectory[-1], kept.phi)
+    assert torch.equal(kept.phi, plain.phi)
+    shorter = fit(delta, encoded, steps=5, batch_size=4, keep_every=9)
+    assert shorter.trajectory.shape == (2, delta.size)
+
+
+def test_a_trajectory_and_a_checkpoint_exclude_each_other(plm, encoded, tmp_path):
+    delta = LoRA(rank=1).on(plm, seed=0)
+    for wrong in ({"keep_every": 0}, {"keep_every": 2, "checkpoint": tmp_path / "state"}):
+        with pytest.raises(ValueError, match="a checkpoint does not hold the trajectory"):
+            fit(delta, encoded, steps=2, **wrong)
