@@ -10,6 +10,9 @@ from lab.models.families import ARCHITECTURES, architecture_of
 
 # extra submodules on a copy
 from lab.models.graft import Graft, graft
+
+# what leaves each block
+from lab.models.hidden_states import hidden_states, pooled
 from lab.models.loading import load_plm
 from lab.models.packaged import PACKAGED
 
@@ -34,8 +37,10 @@ __all__ = [
     "WeightMatrix",
     "architecture_of",
     "graft",
+    "hidden_states",
     "load_plm",
     "meta_plm",
+    "pooled",
     "random_weights",
     "settled",
 ]

@@ -1,0 +1,60 @@
+"""What enters the first block and what leaves each one: the hidden states of one forward pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
+
+from lab.models.graft import structural_copy
+from lab.models.plm import PLM, Batch, Overrides
+
+
+def hidden_states(plm: PLM, overrides: Overrides, batch: Batch) -> tuple[Tensor, ...]:
+    """h_0, …, h_T: the input of the first block and the output of each block, (batch, seq, hidden), without a graph.
+
+    On an encoder-decoder the decoder's blocks follow the encoder's, each with its own sequence length.
+
+    Args:
+        plm: runs on a structural copy, so that its own hooks stay as they are.
+        overrides: as for `plm.logits`.
+        batch: as for `plm.logits`.
+    """
+    host = replace(plm, model=structural_copy(plm.model))
+    states: list[Tensor] = []
+
+    def keep(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+        states.append(tree_flatten(output)[0][0].detach())
+
+    def keep_first(module: nn.Module, args: tuple) -> None:
+        states.append(args[0].detach())
+
+    names = plm.architecture.block_names(host.model)
+    host.model.get_submodule(names[0]).register_forward_pre_hook(keep_first)
+    for name in names:
+        host.model.get_submodule(name).register_forward_hook(keep, with_kwargs=True)
+    with torch.no_grad():
+        host.logits(overrides, batch)
+    return tuple(states)
+
+
+def pooled(states: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the tokens that are no padding: (batch, seq, hidden) and (batch, seq) -> (batch, hidden).
+
+    Grafts that add positions (soft prompts) make a state longer than the mask; the added positions come first and are
+    left out.
+
+    Raises:
+        ValueError: a state shorter than the mask, or an example without a token.
+    """
+    extra = states.shape[1] - mask.shape[1]
+    if extra < 0 or not bool(mask.any(dim=1).all()):
+        raise ValueError(
+            f"pooling needs states at least as long as the mask, and a token in each example; got "
+            f"{tuple(states.shape)} and {tuple(mask.shape)}."
+        )
+    weights = mask.to(states)[:, :, None]
+    return (states[:, extra:] * weights).sum(dim=1) / weights.sum(dim=1)
