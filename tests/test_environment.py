@@ -53,7 +53,7 @@ def test_nothing_pulls_torchvision():
     assert "torchvision" not in {normal(name) for name in pinned()}
 
 
-@pytest.mark.parametrize("name", ["app", "notebooks", "hub", "ray", "dev"])
+@pytest.mark.parametrize("name", ["app", "notebooks", "dimension", "hub", "ray", "dev"])
 def test_extra_exists(name):
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert extras[name]

@@ -4,6 +4,16 @@ from lab.geometry.adapters import adapter_changes
 from lab.geometry.amplification import amplification
 from lab.geometry.checkpoints import folder_changes, open_weights
 from lab.geometry.curvature import empirical_fisher, fisher, gauss_newton, ntk, on_block
+from lab.geometry.curvature_factor import (
+    FactorSpectrum,
+    covariance_factor,
+    factor_spectrum,
+    gauss_newton_factor,
+    gauss_newton_target,
+    kernel_factor,
+    kernel_target,
+    output_jacobian,
+)
 from lab.geometry.extraction import Extraction, extract
 from lab.geometry.intrinsic_dimension import IntrinsicDimension, intrinsic_dimension
 from lab.geometry.intruder_forecast import IntruderForecast, forecast_intruder
@@ -17,7 +27,14 @@ from lab.geometry.landscape import (
     trajectory_directions,
 )
 from lab.geometry.nulls import SpectrumNull, spectrum_null
-from lab.geometry.predicted_dimension import PredictedDimension, predicted_intrinsic_dimension
+from lab.geometry.predicted_dimension import PredictedDimension, krylov_spectrum, predicted_intrinsic_dimension
+from lab.geometry.representation import (
+    ESTIMATORS,
+    RepresentationDimension,
+    linear_cka,
+    representation_dimension,
+    shuffled_cka,
+)
 from lab.geometry.subspace_similarity import SubspaceSimilarity, subspace_similarity
 from lab.geometry.weight_changes import WeightChange, WeightChanges, delta_changes
 from lab.geometry.weight_differences import (
@@ -34,6 +51,7 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "IntrinsicDimension",
     "intrinsic_dimension",
     "PredictedDimension",
+    "krylov_spectrum",
     "predicted_intrinsic_dimension",
     # curvature of the loss
     "empirical_fisher",
@@ -41,6 +59,15 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "gauss_newton",
     "ntk",
     "on_block",
+    # the same exactly, where outputs are few
+    "FactorSpectrum",
+    "covariance_factor",
+    "factor_spectrum",
+    "gauss_newton_factor",
+    "gauss_newton_target",
+    "kernel_factor",
+    "kernel_target",
+    "output_jacobian",
     # the loss on lines and planes
     "coordinates",
     "loss_line",
@@ -48,6 +75,12 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "plane_through",
     "random_directions",
     "trajectory_directions",
+    # hidden states as point clouds
+    "ESTIMATORS",
+    "RepresentationDimension",
+    "linear_cka",
+    "representation_dimension",
+    "shuffled_cka",
     # weight differences: where they come from, their spectra
     "WeightChange",
     "WeightChanges",

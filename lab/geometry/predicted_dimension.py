@@ -9,6 +9,9 @@ from math import ceil, inf
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
+from torch import Tensor
+
+from lab.linalg import LinearOperator, tridiagonalize
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,23 @@ def predicted_intrinsic_dimension(
         low, high = (low, middle) if share(middle) >= fraction - 1e-9 else (middle, high)
     curve = tuple((d, share(d)) for d in points)
     return PredictedDimension(high, fraction, curve, start, float(spectrum.sum() ** 2 / (spectrum**2).sum()))
+
+
+def krylov_spectrum(A: LinearOperator, e: Tensor, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ritz values of A in the Krylov space of e, and the coordinates of e in the Ritz vectors: (k,) each, k ≤ steps.
+
+    What `predicted_intrinsic_dimension` needs of an operator too large to diagonalise, such as a Hessian: Σ λ_i e_i²
+    and every other moment up to degree 2·steps − 1 is exact (Golub & Meurant 1994). The spectrum
+    itself is not: its outliers are found, its bulk is thinned to the k values that e sees, so that a prediction never
+    exceeds k.
+
+    Args:
+        A: symmetric (d, d).
+        e: (d,), the displacement; not 0.
+        steps: products with A.
+    """
+    values, S = tridiagonalize(A, e, steps).eigenpairs()
+    return values.numpy(), float(e.norm()) * S[0].numpy()
 
 
 def remaining_share(spectrum: np.ndarray, losses: np.ndarray, d: int) -> float:

@@ -10,7 +10,8 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from lab.deltas import LoRA
 from lab.geometry.curvature import OutputHessian, empirical_fisher, fisher, gauss_newton, ntk, on_block
-from lab.linalg import Hessian, Layout
+from lab.linalg import Hessian, Layout, RecordedHessian
+from lab.models import load_plm
 from lab.models.tiny import tiny_plm
 
 
@@ -126,3 +127,56 @@ def test_refusals():
         on_block(f, phi[:3], layout, 0)
     with pytest.raises(ValueError, match="no part belongs to block 7"):
         on_block(f, phi, layout, 7)
+
+
+def test_language_model_without_ignored_positions():
+    """A vocabulary's Gauss–Newton, padded positions left out by their weights; labels do not enter."""
+    plm = tiny_plm("llama", head="lm")
+    delta = LoRA(rank=1).on(plm, seed=0)
+    ids, mask = torch.tensor([[1, 5, 6, 7], [1, 8, 9, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    phi = delta.phi0 + 0.1 * gaussian(delta.size)
+    logits = lambda x: delta.logits(x, {"input_ids": ids, "attention_mask": mask})[:, :-1]  # noqa: E731
+    weights = mask[:, 1:] / mask[:, 1:].sum()
+    G, v = gauss_newton(logits, phi, weights=weights), gaussian(delta.size)
+    J = torch.func.jacrev(logits, chunk_size=256)(phi).reshape(6, -1, delta.size)
+    p = logits(phi).detach().reshape(6, -1).softmax(1)
+    truth = torch.zeros(delta.size, dtype=torch.float64)
+    for i, w in enumerate(weights.reshape(-1).tolist()):
+        H = torch.diag(p[i]) - torch.outer(p[i], p[i])
+        truth += w * (J[i].T @ (H @ (J[i] @ v)))
+    torch.testing.assert_close(G @ v, truth, rtol=1e-9, atol=1e-13)
+
+
+class AsModule(nn.Module):
+    """A delta as curvlinops wants it: a module with the parameter φ."""
+
+    def __init__(self, delta, phi):
+        super().__init__()
+        self.delta, self.phi = delta, nn.Parameter(phi)
+
+    def forward(self, batch):
+        return self.delta.logits(self.phi, batch)
+
+
+def test_against_curvlinops_on_a_pre_trained_model():
+    curvlinops = pytest.importorskip("curvlinops")
+    try:
+        plm = load_plm("minilm", num_labels=3, n_layers=2, dtype=torch.float64)
+    except ModuleNotFoundError as missing:
+        pytest.skip(str(missing))
+    delta = LoRA(rank=2).on(plm, seed=0)
+    ids = torch.randint(1000, 9000, (3, 6), generator=torch.Generator().manual_seed(0))
+    batch, labels = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, torch.tensor([0, 2, 1])
+    phi = delta.phi0 + 0.02 * gaussian(delta.size)
+    module, v = AsModule(delta, phi.clone()), gaussian(delta.size, seed=1)
+    data, options = (
+        [(batch, labels)],
+        {"batch_size_fn": lambda batch: len(batch["input_ids"]), "check_deterministic": False},
+    )
+    theirs = curvlinops.GGNLinearOperator(module, nn.CrossEntropyLoss(), [module.phi], data, **options)
+    torch.testing.assert_close(
+        gauss_newton(lambda x: delta.logits(x, batch), phi) @ v, theirs @ v, rtol=1e-8, atol=1e-12
+    )
+    theirs = curvlinops.HessianLinearOperator(module, nn.CrossEntropyLoss(), [module.phi], data, **options)
+    ours = RecordedHessian(lambda x: cross_entropy(delta.logits(x, batch), labels), phi)
+    torch.testing.assert_close(ours @ v, theirs @ v, rtol=1e-8, atol=1e-12)

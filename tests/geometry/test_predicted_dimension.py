@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lab.geometry.closed_forms import subspace_minimum
-from lab.geometry.predicted_dimension import predicted_intrinsic_dimension, resolution
+from lab.geometry.predicted_dimension import krylov_spectrum, predicted_intrinsic_dimension, resolution
 from lab.linalg import Matrix
 
 
@@ -93,3 +93,22 @@ def test_refusals():
         predicted_intrinsic_dimension([-1.0, 0.0])
     with pytest.raises(ValueError, match=r"dimensions must lie in \[0, D = 3\]"):
         predicted_intrinsic_dimension(np.ones(3), dimensions=[4])
+
+
+def test_krylov_spectrum_has_the_moments_of_the_displacement():
+    spectrum = torch.arange(1.0, 41, dtype=torch.float64) ** -1
+    e = torch.randn(40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    values, coordinates = krylov_spectrum(Matrix(torch.diag(spectrum)), e, 6)
+    assert len(values) == len(coordinates) == 6
+    for power in range(12):  # degree 2·6 − 1
+        expected = float((spectrum**power * e**2).sum())
+        assert float((values**power * coordinates**2).sum()) == pytest.approx(expected)
+
+
+def test_full_krylov_space_predicts_as_the_spectrum_does():
+    spectrum = np.arange(1.0, 21) ** -1.5
+    e = np.random.default_rng(1).standard_normal(20)
+    exact = predicted_intrinsic_dimension(spectrum, e, dimensions=range(21))
+    found = krylov_spectrum(Matrix(torch.diag(torch.from_numpy(spectrum))), torch.from_numpy(e), 20)
+    by_products = predicted_intrinsic_dimension(*found, dimensions=range(21))
+    np.testing.assert_allclose(by_products.curve, exact.curve, atol=1e-8)
