@@ -12,8 +12,8 @@ from lab.control.pontryagin import Adjoint, PMPResidual, adjoint, costates, hami
 # solvers of first order: successive approximations
 from lab.control.solution import Solution, Status
 from lab.control.successive import augmented_maximization, extended_msa, full_maximization, gradient_ascent
-from lab.control.successive import msa, sign_ascent
-from lab.control.layer_choice import LayerScores, layer_scores
+from lab.control.successive import msa, optimizer_ascent, sign_ascent
+from lab.control.layer_choice import LayerScores, best_layer_ascent, layer_scores
 
 # of second order
 from lab.control.ilqr import Step, gauss_newton, gauss_newton_cg, ilqr, riccati
@@ -55,6 +55,7 @@ __all__ = [
     "adjoint",
     "allocate",
     "augmented_maximization",
+    "best_layer_ascent",
     "control_jacobian",
     "control_summary",
     "costates",
@@ -79,6 +80,7 @@ __all__ = [
     "lqr",
     "minimum_energy",
     "msa",
+    "optimizer_ascent",
     "plan",
     "pmp_residual",
     "promised_fall",

@@ -150,6 +150,7 @@ def ilqr(
     """
     chosen = riccati() if direction is None else direction
     log = Log(problem)
+    problem = log.problem
     point = adjoint(problem, controls)
     residual = log.add(point, damping=damping, alpha=0.0, products=0)
     if not is_finite(point):

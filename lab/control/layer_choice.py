@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -64,6 +65,23 @@ def layer_scores(
     )
     curvature = torch.where(slopes > 0, bends / slopes.clamp_min(torch.finfo(slopes.dtype).tiny), 0.0)
     return LayerScores(predicted, measured.detach(), steps, curvature)
+
+
+def best_layer_ascent() -> Callable[[ControlProblem, Adjoint], list[Tensor]]:
+    """L-MSA: each iteration moves one layer alone, the one whose own best step promises the largest fall of J.
+
+    Returns:
+        An update for `msa`. One costs what `layer_scores` costs.
+    """
+
+    def update(problem: ControlProblem, at: Adjoint) -> list[Tensor]:
+        scores = layer_scores(problem, at.trajectory.controls, known=at)
+        chosen = int(scores.predicted.argmax())
+        moved = list(at.trajectory.controls)
+        moved[chosen] = moved[chosen] + scores.steps[chosen] * at.ascent[chosen]
+        return moved
+
+    return update
 
 
 def _best_steps(slopes: Tensor, bends: Tensor) -> Tensor:

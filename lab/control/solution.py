@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from time import perf_counter
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lab.control.pontryagin import Adjoint, pmp_residual
-from lab.control.problem import ControlProblem
+from lab.control.problem import ControlProblem, Dynamics
 
 
 class Status(StrEnum):
@@ -34,7 +34,8 @@ class Solution:
         status: how it ended.
         iterations: iterations run.
         history: one dict per visited point, the start included: iteration, cost, terminal, residual, seconds since the
-            start, and what the solver spent and chose (adjoints, inner evaluations, rho, damping, …).
+            start, passes (evaluations of stages until then, in units of the whole chain), and what else the solver
+            spent and chose (adjoints, products with recorded Jacobians, which run no stage, rho, damping, …).
     """
 
     controls: list[Tensor]
@@ -50,12 +51,25 @@ class Solution:
 
 
 class Log:
-    """Collects the history of one run."""
+    """Collects the history of one run.
+
+    Attributes:
+        problem: the problem, with every evaluation of a stage counted; solvers work on this one.
+    """
 
     def __init__(self, problem: ControlProblem, box: tuple[float, float] | None = None):
-        self.problem, self.box = problem, box
+        self._stage_runs = 0
+        self.problem = replace(problem, dynamics=tuple(map(self._counted, problem.dynamics)))
+        self.box = box
         self.rows: list[dict[str, Any]] = []
         self._started = perf_counter()
+
+    def _counted(self, f: Dynamics) -> Dynamics:
+        def step(h: Tensor, u: Tensor) -> Tensor:
+            self._stage_runs += 1
+            return f(h, u)
+
+        return step
 
     def add(self, point: Adjoint, **columns: Any) -> float:
         """Appends a row for `point`; returns its residual ‖∇J‖."""
@@ -67,6 +81,7 @@ class Log:
                 "terminal": float(point.trajectory.terminal),
                 "residual": residual,
                 "seconds": perf_counter() - self._started,
+                "passes": self._stage_runs / self.problem.T,
                 **columns,
             }
         )

@@ -45,6 +45,29 @@ def sign_ascent(radius: float) -> Update:
     return update
 
 
+def optimizer_ascent(make: Callable[[list[Tensor]], torch.optim.Optimizer]) -> Update:
+    """u ← one step of a torch optimiser along ∇_u H: AdamW, momentum, … as ways to raise the Hamiltonian.
+
+    The optimiser sees φ as one tensor whose gradient is −∇_u H = ∇J, so this is training by back-propagation. It keeps
+    its state between calls: make a new update for every run.
+
+    Args:
+        make: list with the one tensor to move -> optimiser, e.g. ``lambda params: torch.optim.AdamW(params, lr=1e-3)``.
+    """
+    kept: list[tuple[Tensor, torch.optim.Optimizer]] = []
+
+    def update(problem: ControlProblem, at: Adjoint) -> list[Tensor]:
+        if not kept:
+            leaf = problem.join(at.trajectory.controls).detach().clone().requires_grad_()
+            kept.append((leaf, make([leaf])))
+        leaf, optimizer = kept[0]
+        leaf.grad = -problem.join(at.ascent)
+        optimizer.step()
+        return problem.split(leaf.detach().clone())
+
+    return update
+
+
 def full_maximization(iterations: int = 10) -> Update:
     """u_t ← argmax_u H_t(h_t, p_{t+1}, u) by L-BFGS, each layer for itself.
 
@@ -106,6 +129,7 @@ def msa(
         Solution. MSA does not look at J: the cost may rise, and the history shows it.
     """
     log = Log(problem, box)
+    problem = log.problem
     point = adjoint(problem, controls)
     residual = log.add(point, adjoints=1)
     for k in range(iterations):
@@ -163,6 +187,7 @@ def extended_msa(
     if not schedule(0) > 0:
         raise ValueError(f"rho must be > 0; got {schedule(0)}. For rho = 0 use msa(…, update=full_maximization()).")
     log = Log(problem, box)
+    problem = log.problem
     point = adjoint(problem, controls)
     residual = log.add(point, adjoints=1, rho=schedule(0), accepted=True)
     factor = 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lab.control import adjoint, deep_linear, layer_scores, residual_toy, rollout
+from lab.control import adjoint, best_layer_ascent, deep_linear, layer_scores, msa, residual_toy, rollout
 
 
 def test_exact_for_deep_linear_nets_at_any_step():
@@ -53,3 +53,13 @@ def test_layers_without_control_score_zero():
     scores = layer_scores(silent, [controls[0], torch.zeros(0, dtype=torch.float64), controls[1]])
     assert scores.measured[1] == scores.predicted[1] == scores.curvature[1] == 0
     assert bool((scores.measured[[0, 2]] > 0).all())
+
+
+def test_the_best_layer_moves_alone_and_j_falls_by_what_was_promised():
+    problem, controls = deep_linear()
+    scores = layer_scores(problem, controls)
+    solution = msa(problem, controls, update=best_layer_ascent(), iterations=1)
+    moved = [t for t, (u, v) in enumerate(zip(controls, solution.controls, strict=True)) if not torch.equal(u, v)]
+    assert moved == [int(scores.predicted.argmax())]
+    before, after = (row["cost"] for row in solution.history)
+    torch.testing.assert_close(before - after, float(scores.predicted.max()), rtol=1e-10, atol=1e-12)

@@ -19,6 +19,7 @@ from lab.control import (
     linear_quadratic,
     lqr,
     msa,
+    optimizer_ascent,
     residual_toy,
     rollout,
     sign_ascent,
@@ -48,6 +49,28 @@ def test_gradient_ascent_on_h_is_gradient_descent_by_back_propagation():
     assert torch.equal(problem.join(solution.controls), phi)
     assert solution.status is Status.ITERATION_LIMIT
     assert [row["iteration"] for row in solution.history] == list(range(11))
+
+
+def test_an_optimizer_raises_h_as_it_lowers_j():
+    """AdamW on ∇_u H is AdamW on J by back-propagation, bit for bit; every iteration is one pass over the chain."""
+    problem, controls = residual_toy(n_layers=6, n_samples=10)
+    adamw = optimizer_ascent(lambda params: torch.optim.AdamW(params, lr=0.01))
+    solution = msa(problem, controls, update=adamw, iterations=5)
+    phi = problem.join(controls).clone().requires_grad_()
+    optimizer = torch.optim.AdamW([phi], lr=0.01)
+    for _ in range(5):
+        (phi.grad,) = torch.autograd.grad(rollout(problem, problem.split(phi)).cost, phi)
+        optimizer.step()
+    assert torch.equal(problem.join(solution.controls), phi)
+    assert [row["passes"] for row in solution.history] == [1, 2, 3, 4, 5, 6]
+
+
+def test_inner_maximisation_counts_as_passes():
+    """One L-BFGS iteration evaluates every stage at least once beyond the adjoint's own pass."""
+    problem, controls = residual_toy(n_layers=3, n_samples=4)
+    passes = [row["passes"] for row in extended_msa(problem, controls, iterations=2, inner_iterations=3).history]
+    assert passes[0] == 1
+    assert all(after - before > 3 for before, after in pairwise(passes))
 
 
 @pytest.mark.parametrize("rho", [0.01, 1.0])
