@@ -9,4 +9,5 @@ EXPERIMENTS = (
     # the methods compared
     "performance",
     # the optimal-control view
+    "solvers",
 )

@@ -65,10 +65,24 @@ def load_experiment(name: str) -> Experiment:
 
 def question(name: str) -> str:
     """What an experiment asks: the line ``Question: …`` of its docstring, without importing it."""
+    found = re.search(r"^Question: (.*)$", ast.get_docstring(_syntax(name)) or "", re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def experiment_drawing(figure: str) -> str | None:
+    """The first experiment whose tables this figure draws (its ``FIGURES`` names it), without importing any."""
+    for name in experiment_names():
+        for statement in _syntax(name).body:
+            named = isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "FIGURES"
+            if named and figure in ast.literal_eval(statement.value):
+                return name
+    return None
+
+
+def _syntax(name: str) -> ast.Module:
     spec = importlib.util.find_spec(f"{_PACKAGE}.{name}")
     source = Path(spec.origin).read_text(encoding="utf-8") if spec is not None and spec.origin is not None else ""
-    found = re.search(r"^Question: (.*)$", ast.get_docstring(ast.parse(source)) or "", re.MULTILINE)
-    return found.group(1) if found else ""
+    return ast.parse(source)
 
 
 def summarized(experiment: Experiment, store: Store, records: Sequence[Record]) -> str | None:

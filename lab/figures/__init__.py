@@ -10,12 +10,20 @@ from lab.figures.images import HOW_TO_GET_A_BROWSER, ImageError, find_browser
 
 # the figures
 from lab.figures.intrinsic_dimension import INTRINSIC_DIMENSION
+from lab.figures.layer_scores import LAYER_SCORES
 from lab.figures.learning_curves import LEARNING_CURVES
+from lab.figures.solver_convergence import SOLVER_CONVERGENCE
 from lab.figures.sources import Source
 
 # how they look
 from lab.figures.style import CONFIG, DARK, LIGHT, SIZES, THEMES, Size, Theme
 from lab.figures.weight_difference_spectra import WEIGHT_DIFFERENCE_SPECTRA
+
+CONTROL_VIEW: tuple[Figure, ...] = (
+    SOLVER_CONVERGENCE,
+    LAYER_SCORES,
+)
+"""The figures of the explorer's page on optimal control, in its order."""
 
 FIGURES: tuple[Figure, ...] = (
     LEARNING_CURVES,
@@ -24,6 +32,7 @@ FIGURES: tuple[Figure, ...] = (
     WEIGHT_DIFFERENCE_SPECTRA,
     # the methods compared
     # the optimal-control view
+    *CONTROL_VIEW,
 )
 
 
@@ -41,14 +50,17 @@ def figure(name: str) -> Figure:
 
 __all__ = [
     "CONFIG",
+    "CONTROL_VIEW",
     "DARK",
     "FIGURES",
     "FORMATS",
     "HOW_TO_GET_A_BROWSER",
     "INTRINSIC_DIMENSION",
+    "LAYER_SCORES",
     "LEARNING_CURVES",
     "LIGHT",
     "SIZES",
+    "SOLVER_CONVERGENCE",
     "TEXT",
     "THEMES",
     "WEIGHT_DIFFERENCE_SPECTRA",

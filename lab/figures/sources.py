@@ -91,3 +91,22 @@ BENAYCH_GEORGES_2012 = Source(
     arxiv="1103.2221",
     entry="article",
 )
+# the optimal-control view
+LI_2017 = Source(
+    "li2017maximum",
+    "Li, Qianxiao and Chen, Long and Tai, Cheng and E, Weinan",
+    "Maximum Principle Based Algorithms for Deep Learning",
+    2017,
+    venue="Journal of Machine Learning Research",
+    arxiv="1710.09513",
+    entry="article",
+)
+LI_HAO_2018 = Source(
+    "li2018discrete",
+    "Li, Qianxiao and Hao, Shuji",
+    "An Optimal Control Approach to Deep Learning and Applications to Discrete-Weight Neural Networks",
+    2018,
+    venue="International Conference on Machine Learning",
+    arxiv="1803.01299",
+    entry="inproceedings",
+)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lab.figures import INTRINSIC_DIMENSION, LEARNING_CURVES, WEIGHT_DIFFERENCE_SPECTRA
+from lab.figures import CONTROL_VIEW, INTRINSIC_DIMENSION, LEARNING_CURVES, WEIGHT_DIFFERENCE_SPECTRA
 from lab.runs import Job, Record, Store
 
 PROVENANCE = {
@@ -52,6 +52,13 @@ def spectra() -> Record:
     return Record(Job("weight_differences", config), {"matrices": 24}, {name: table}, provenance=PROVENANCE)
 
 
+def control() -> Record:
+    """A record with the table of every figure of the control view, as if one experiment had made them all."""
+    config = {"model": "minilm", "task": "bbc-news", "seed": 0}
+    tables = {drawn.table: drawn.example() for drawn in CONTROL_VIEW}
+    return Record(Job("pontryagin", config), {"loss": 0.5}, tables, provenance=PROVENANCE)
+
+
 def fill(store: Store) -> None:
     """Puts some of everything into a store."""
     store.put(search("did", "bbc-news", day=3))
@@ -60,6 +67,7 @@ def fill(store: Store) -> None:
     for seed in (0, 1):
         store.put(training_run(seed))
     store.put(spectra())
+    store.put(control())
 
 
 @pytest.fixture(scope="session")

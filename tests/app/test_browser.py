@@ -22,7 +22,13 @@ if BROWSER is None:
 playwright = pytest.importorskip("playwright.sync_api")
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {"": "deltalab", "runs": "Runs", "intrinsic_dimension": "Intrinsic dimension", "weight_differences": "Weight"}
+PAGES = {
+    "": "deltalab",
+    "runs": "Runs",
+    "intrinsic_dimension": "Intrinsic dimension",
+    "weight_differences": "Weight",
+    "optimal_control": "Optimal control",
+}
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -93,7 +99,9 @@ def test_every_page_draws_its_figure_and_asks_nobody_else(tab, address):
         tab.get_by_role("heading", name=re.compile(title)).first.wait_for(timeout=SOON)
         tab.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=SOON)
         assert tab.locator("[data-testid=stException]").count() == 0
-        assert tab.get_by_label(re.compile("validation|matrices|d90")).count() > 0  # the figure's words
+        assert (
+            tab.get_by_label(re.compile("validation|matrices|d90|solvers|costates")).count() > 0
+        )  # the figure's words
     assert outside(tab, address) == []
 
 

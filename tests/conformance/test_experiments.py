@@ -8,7 +8,7 @@ import pytest
 
 from experiments import EXPERIMENTS
 from lab.execution import Local
-from lab.execution.experiment import SCALES, load_experiment, summarized
+from lab.execution.experiment import SCALES, experiment_drawing, load_experiment, summarized
 from lab.figures import figure
 from lab.runs import Store, key, tabulate
 
@@ -54,6 +54,11 @@ def test_smoke_run_is_stored_told_and_drawn(name, store):
 
     again = Local(store, progress=False).run(jobs, forbidden)
     assert [record.metrics for record in again] == [record.metrics for record in records]
+
+
+def test_the_experiment_that_draws_a_figure_is_found():
+    assert experiment_drawing("weight_difference_spectra") == "weight_differences"
+    assert experiment_drawing("no such figure") is None
 
 
 def test_search_keeps_its_baselines_beside_the_curve(store):
