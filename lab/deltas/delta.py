@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -93,13 +94,13 @@ class Delta(ABC):
         return self.overrides(phi)
 
     @property
-    def training_plm(self) -> PLM:
-        """The host a training step runs on: the same function of φ as on `plm`, in the form cheapest to train."""
-        return self.plm
+    def unmerged(self) -> Delta:
+        """The same map φ ↦ logits, its change kept beside the layers instead of inside their weights.
 
-    def training_overrides(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """The overrides of `training_plm` that give the logits of `sampled` on `plm`."""
-        return self.sampled(phi, noise)
+        Then no gradient of the size of a weight is formed, and under `vmap` over φ all share the products with θ: the
+        form for training and for serving many φ at once. Itself where a method has no such form.
+        """
+        return self
 
     def penalty(self, phi: Tensor) -> Tensor | float:
         """What training adds to the loss: 0 unless the method has a penalty of its own (diff pruning's expected L0)."""
@@ -207,18 +208,20 @@ class Reparameterized(Delta):
         self._stored_size = self.layout.size if stored_size is None else stored_size
         self.n_noise = inner.n_noise
 
-    @property
-    def training_plm(self) -> PLM:
-        return self.inner.training_plm
+    @cached_property
+    def unmerged(self) -> Delta:
+        inner = self.inner.unmerged
+        if inner is self.inner:
+            return self
+        return Reparameterized(
+            inner, self.g, self.phi0, at_identity=self.at_identity, layout=self.layout, stored_size=self._stored_size
+        )
 
     def noise(self, seed: int) -> Tensor:
         return self.inner.noise(seed)
 
     def sampled(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
         return self.inner.sampled(self.g(phi), noise)
-
-    def training_overrides(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        return self.inner.training_overrides(self.g(phi), noise)
 
     def penalty(self, phi: Tensor) -> Tensor | float:
         return self.inner.penalty(self.g(phi))
@@ -245,10 +248,6 @@ class Combined(Delta):
             )
         self.first, self.second = first, second
         self.plm = _with_grafts_of(first.plm, second.plm)
-        # unless both use the same paths beside the weights (a delta added to itself): these add up only as weights
-        own = [{g.attach for g in d.training_plm.grafts} - {g.attach for g in d.plm.grafts} for d in (first, second)]
-        factored = (own[0] or own[1]) and not own[0] & own[1]
-        self._training_plm = _with_grafts_of(first.training_plm, second.training_plm) if factored else self.plm
         self.layout = _joined(first.layout, second.layout)
         self.phi0 = torch.cat([first.phi0, second.phi0])
         self.at_identity = first.at_identity and second.at_identity
@@ -256,9 +255,13 @@ class Combined(Delta):
         self.n_added = first.n_added + second.n_added
         self.n_noise = first.n_noise + second.n_noise
 
-    @property
-    def training_plm(self) -> PLM:
-        return self._training_plm
+    @cached_property
+    def unmerged(self) -> Delta:
+        """Both unmerged, unless they meet in a layer: there only weight differences add up, whatever the order."""
+        first, second = self.first.unmerged, self.second.unmerged
+        if (first is self.first and second is self.second) or _meet(self.first, self.second):
+            return self
+        return Combined(first, second)
 
     def noise(self, seed: int) -> Tensor:
         return torch.cat([self.first.noise(seed), self.second.noise(~seed)])
@@ -266,12 +269,6 @@ class Combined(Delta):
     def sampled(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
         (phi1, phi2), (u1, u2) = self._split(phi), torch.split(noise, [self.first.n_noise, self.second.n_noise])
         return self._merged(self.first.sampled(phi1, u1), self.second.sampled(phi2, u2))
-
-    def training_overrides(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        if self._training_plm is self.plm:
-            return self.sampled(phi, noise)
-        (phi1, phi2), (u1, u2) = self._split(phi), torch.split(noise, [self.first.n_noise, self.second.n_noise])
-        return self._merged(self.first.training_overrides(phi1, u1), self.second.training_overrides(phi2, u2))
 
     def penalty(self, phi: Tensor) -> Tensor | float:
         phi1, phi2 = self._split(phi)
@@ -328,6 +325,15 @@ def _with_grafts_of(first: PLM, second: PLM) -> PLM:
     present = {g.attach for g in first.grafts}
     missing = tuple(g for g in second.grafts if g.attach not in present)
     return graft(first, *missing) if missing else first
+
+
+def _meet(first: Delta, second: Delta) -> bool:
+    """Whether two deltas change parameters of one layer, a layer's grafts included."""
+    with torch.no_grad():
+        one, two = first.overrides(first.phi0).keys(), second.overrides(second.phi0).keys()
+    layers = [{name.rpartition(".")[0] + "." for name in names} for names in (one, two)]
+    pairs = ((one, layers[1]), (two, layers[0]))
+    return any(name.startswith(tuple(theirs)) for names, theirs in pairs for name in names)
 
 
 def _same_weights(first: PLM, second: PLM) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from lab.deltas.delta import Delta
 from lab.deltas.method import DeltaMethod
 from lab.deltas.roles import present_matrices
+from lab.deltas.side_path import Beside, with_scales
 from lab.linalg import Layout, Part
 from lab.models import PLM
 from lab.models.architecture import WeightMatrix
@@ -51,7 +53,7 @@ class IA3(DeltaMethod):
 
 
 class Rescaled(Delta):
-    """φ = (l_1, l_2, …) ↦ {diag(l_i)·W_i and l_i ⊙ b_i, or W_i·diag(l_i)}, φ₀ = 1."""
+    """φ = (l_1, l_2, …) ↦ {diag(l_i)·W_i and l_i ⊙ b_i, or W_i·diag(l_i)}, φ₀ = 1; unmerged: activations scaled."""
 
     def __init__(self, plm: PLM, scaled: list[tuple[WeightMatrix, Side]]):
         self.plm, self.scaled = plm, scaled
@@ -61,6 +63,12 @@ class Rescaled(Delta):
         self.phi0 = torch.ones(self.layout.size, dtype=plm.dtype, device=plm.device)
         self.at_identity = True
         self.n_added = self.layout.size
+
+    @cached_property
+    def unmerged(self) -> Delta:
+        sides = {side: [matrix for matrix, own in self.scaled if own == side] for side in ("columns", "rows")}
+        host, names = with_scales(self.plm, f"scales_{id(self)}", sides["columns"], sides["rows"])
+        return Beside(self, host, {f"{matrix.label}.{side}": names[matrix.label, side] for matrix, side in self.scaled})
 
     def overrides(self, phi: Tensor) -> dict[str, Tensor]:
         native = self.plm.parameters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import sqrt
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from lab.deltas.delta import Delta, WeightDifference
 from lab.deltas.method import DeltaMethod
-from lab.deltas.side_path import with_side_paths
+from lab.deltas.side_path import Beside, with_side_paths
 from lab.linalg import Layout, LowRank, Part
 from lab.models import PLM
 from lab.models.architecture import WeightMatrix
@@ -70,8 +71,8 @@ class LowRankUpdate(Delta):
     """φ = (A_1, B_1, A_2, B_2, …) ↦ {W_i + s_i·B_i·A_i}.
 
     `overrides` forms s·B·A and adds it once (m·n·r multiplications), so frozen and updated layers run the same code, as
-    suits evaluation. A training step instead adds s·B·(A·x) to each layer's output: no gradient of the size of W is
-    ever formed, and under `vmap` over φ all runs share the product W·x. Both change no bit at B = 0.
+    suits evaluation. `unmerged` adds s·B·(A·x) to each layer's output instead, as suits training. Both change no bit at
+    B = 0.
 
     Args:
         plm: the PLM.
@@ -105,8 +106,13 @@ class LowRankUpdate(Delta):
         self.phi0 = self._initial(seed)
         self.at_identity = True
         self.n_added = self.layout.size
+
+    @cached_property
+    def unmerged(self) -> Delta:
         label = f"low_rank_{id(self)}"  # a name of its own, so that several updates can add up
-        self._beside, self._names_beside = with_side_paths(plm, label, matrices, self.ranks, self.scales)
+        host, names = with_side_paths(self.plm, label, self.matrices, self.ranks, self.scales)
+        factors = [name for matrix in self.matrices for name in names[matrix.label]]
+        return Beside(self, host, dict(zip(self.layout.names, factors, strict=True)))
 
     def _initial(self, seed: int) -> Tensor:
         """A uniform on ±1/√n (Kaiming uniform, a = √5, as in Hu et al.'s code and in peft), B = 0."""
@@ -139,14 +145,3 @@ class LowRankUpdate(Delta):
 
     def weight_difference(self, phi: Tensor) -> WeightDifference:
         return {label: LowRank(self.scales[label] * B, A) for label, (B, A) in self.factors(phi).items()}
-
-    @property
-    def training_plm(self) -> PLM:
-        return self._beside
-
-    def training_overrides(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        return {
-            name: factor
-            for label, (B, A) in self.factors(phi).items()
-            for name, factor in zip(self._names_beside[label], (A, B), strict=True)
-        }

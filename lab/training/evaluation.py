@@ -21,8 +21,9 @@ def batch_loss(
 
     `noise` is what a stochastic method takes per step (`Delta.noise`); empty for the others.
     """
+    unmerged = delta.unmerged
     with autocast(precision, phi.device):
-        logits = delta.training_plm.logits(delta.training_overrides(phi, noise), batch)
+        logits = unmerged.plm.logits(unmerged.sampled(phi, noise), batch)
     return encoded.task.loss(logits.to(phi.dtype), batch["labels"]) + delta.penalty(phi)
 
 

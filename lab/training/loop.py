@@ -66,6 +66,9 @@ class Problem:
     encoded: EncodedTask
     settings: Settings
 
+    def __post_init__(self) -> None:
+        _ = self.delta.unmerged  # built now: its host cannot be made inside a vmap
+
     def batch(self, run: Run, step: int) -> dict[str, Tensor]:
         return self.encoded.train.training_batch(step, self.settings.batch_size, run.seed)
 

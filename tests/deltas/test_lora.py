@@ -6,7 +6,7 @@ from math import sqrt
 import pytest
 import torch
 
-from lab.deltas import LoRA, method_from_json
+from lab.deltas import Adapter, LoRA, method_from_json
 from lab.deltas.lora import LowRankUpdate
 
 
@@ -113,3 +113,13 @@ def test_ranks_and_scales_may_differ_between_matrices(plm_of, noise):
     B, A = delta.factors(phi)[matrices[1].label]
     assert A.shape == (2, 16)
     torch.testing.assert_close(delta.weight_difference(phi)[matrices[1].label].to_dense(), 3 * B @ A)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_beside_an_adapter_on_the_same_layer(plm_of, batch_of, noise, order):
+    """The adapter reads what the layer gives with its update, whichever of the two was added first."""
+    plm, batch = plm_of("bert"), batch_of(plm_of("bert"))
+    pair = [LoRA(rank=2, targets=("output",), head="frozen"), Adapter(bottleneck=2, head="frozen")][::order]
+    both = pair[0].on(plm) + pair[1].on(plm)
+    phi = both.phi0 + 0.3 * noise(both.size)
+    torch.testing.assert_close(both.unmerged.logits(phi, batch), both.logits(phi, batch), rtol=0, atol=1e-12)
