@@ -1,8 +1,8 @@
 """Attention with trained keys and values in front of the computed ones, through transformers' attention interface.
 
 transformers looks the attention function up by the name in `config._attn_implementation`. A host with prefixes has its
-own name there ("deltalab_eager_prefix", "sdpa_prefix"); the function prepends what it finds in the calling module and
-delegates. The name needs its mask function registered too, else transformers passes no causal mask at all.
+own name there ("deltalab_eager_prefix", "deltalab_sdpa_prefix"); the function prepends what it finds in the calling
+module and delegates. The name needs its mask function registered too, else transformers passes no causal mask at all.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
-from lab.models.attention import EAGER, additive_mask, eager_attention
+from lab.models.attention import EAGER, SDPA, additive_mask, eager_attention, safe_sdpa_mask, sdpa_attention
 
 _SUFFIX = "_prefix"
 
@@ -47,7 +45,7 @@ def use_prefixes(model: nn.Module, *, eager: bool = False) -> None:
         original = EAGER if eager else str(config._attn_implementation).removesuffix(_SUFFIX)
         if original not in _ATTENTION:
             raise ValueError(
-                f"prefixes need attention {EAGER!r} or 'sdpa'; this model uses {original!r}. Load it with "
+                f"prefixes need attention {EAGER!r} or {SDPA!r}; this model uses {original!r}. Load it with "
                 'load_plm(…, attention="eager") or attention="sdpa".'
             )
         AttentionInterface.register(original + _SUFFIX, _prefixed(_ATTENTION[original]))
@@ -89,10 +87,8 @@ def _widened(mask: Tensor | None, n_tokens: int) -> Tensor | None:
 def _explicit_sdpa_mask(*args: Any, **kwargs: Any) -> Tensor | None:
     """transformers' SDPA mask, but a causal mask is always built: with a prefix the kernel's own would be shifted."""
     kwargs["allow_is_causal_skip"] = False
-    return sdpa_mask(*args, **kwargs)
+    return safe_sdpa_mask(*args, **kwargs)
 
 
-_ATTENTION: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {EAGER: eager_attention, "sdpa": sdpa_attention_forward}
-)
-_MASK: Mapping[str, Callable[..., Any]] = MappingProxyType({EAGER: additive_mask, "sdpa": _explicit_sdpa_mask})
+_ATTENTION: Mapping[str, Callable[..., Any]] = MappingProxyType({EAGER: eager_attention, SDPA: sdpa_attention})
+_MASK: Mapping[str, Callable[..., Any]] = MappingProxyType({EAGER: additive_mask, SDPA: _explicit_sdpa_mask})

@@ -3,31 +3,40 @@
 Two things in transformers' own eager attention stand in the way of a theory check (transformers 5.23). Llama and Gemma
 take the softmax in float32 even in a float64 model, which caps every identity at 1e-7. And the mask of an encoder is
 skipped when it holds no padding, a data-dependent test that fails under `vmap` over examples. In float32 the logits are
-the same bits as with transformers' "eager".
+the same bits as with transformers' "eager". transformers' SDPA looks into the mask too, and needs the same care.
 """
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
 import transformers  # its names load their modules on first use
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 Attention = Literal["eager", "sdpa"]
 
 EAGER = "deltalab_eager"
 """The name under which transformers knows `eager_attention`, in `config._attn_implementation`."""
 
+SDPA = "deltalab_sdpa"
+"""The name of `sdpa_attention`, transformers' SDPA made safe under `torch.func`."""
+
 
 def implementation(attention: Attention) -> str:
-    """The value of `config._attn_implementation` for "eager" (all of `torch.func`) or "sdpa" (fast; reverse mode only).
+    """The value of `config._attn_implementation` for "eager" (in the tensors' own precision) or "sdpa" (fast).
 
     Raises:
         ValueError: another name.
     """
     if attention == "sdpa":
-        return "sdpa"
+        transformers.AttentionInterface.register(SDPA, sdpa_attention)
+        transformers.AttentionMaskInterface.register(SDPA, safe_sdpa_mask)
+        return SDPA
     if attention != "eager":
         raise ValueError(
             f'attention must be "eager" (every transform of torch.func) or "sdpa" (faster); got {attention!r}.'
@@ -87,6 +96,26 @@ def additive_mask(*args: Any, **kwargs: Any) -> Tensor:
     return transformers.masking_utils.eager_mask(*args, **kwargs)
 
 
+def sdpa_attention(module: nn.Module, query: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
+    """transformers' SDPA; under a `torch.func` transform by its mathematical kernel, which every transform knows."""
+    kernel = sdpa_kernel(SDPBackend.MATH) if is_transformed(query) else nullcontext()
+    with kernel:
+        return sdpa_attention_forward(module, query, *args, **kwargs)
+
+
+def safe_sdpa_mask(*args: Any, **kwargs: Any) -> Tensor | None:
+    """transformers' mask for SDPA; under a `torch.func` transform it is built without looking at what it holds."""
+    mask = kwargs.get("attention_mask")
+    if mask is not None and is_transformed(mask):
+        kwargs["allow_is_causal_skip"] = kwargs["allow_is_bidirectional_skip"] = False
+    return sdpa_mask(*args, **kwargs)
+
+
+def is_transformed(tensor: Tensor) -> bool:
+    """Whether a `torch.func` transform wraps the tensor, so that its values cannot steer Python."""
+    return torch.func.debug_unwrap(tensor) is not tensor
+
+
 def attention_of(model: Any) -> Attention:
     """Which attention a model was built with."""
-    return "sdpa" if model.config._attn_implementation == "sdpa" else "eager"
+    return "sdpa" if model.config._attn_implementation == SDPA else "eager"

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lab.models.attention import is_transformed
+
 Run = Callable[..., Any]
 """inputs by keyword -> the transformers output of the model under the overrides in force."""
 
@@ -85,7 +87,7 @@ class VerbalizerHead(Head):
         ids = inputs["input_ids"]
         if self.mask_id is not None:
             back = _from_the_end(ids.eq(self.mask_id))
-            if not _is_transformed(ids) and not bool(ids.eq(self.mask_id).any(-1).all()):
+            if not is_transformed(ids) and not bool(ids.eq(self.mask_id).any(-1).all()):
                 raise ValueError(
                     f"every text needs the mask token (id {self.mask_id}) where the label word goes; some row of this "
                     "batch has none. Put the tokenizer's mask token into the template, and check the truncation."
@@ -95,7 +97,7 @@ class VerbalizerHead(Head):
             mask = inputs.get("attention_mask", torch.ones_like(ids))
             back = _from_the_end(mask.ne(0))
             # only the positions from the shortest row's end on; under vmap over examples that is not known beforehand
-            keep = ids.shape[-1] if _is_transformed(mask) else int(back.max())
+            keep = ids.shape[-1] if is_transformed(mask) else int(back.max())
             all_logits = run(**inputs, logits_to_keep=keep).logits
         words = all_logits[..., list(self.label_ids)]  # (batch, positions, labels)
         position = words.shape[1] - back
@@ -135,8 +137,3 @@ def _with_decoder(inputs: dict[str, Tensor], start: int | None) -> dict[str, Ten
 def _from_the_end(marked: Tensor) -> Tensor:
     """How far the last marked position is from the end, counted from 1: (batch,)."""
     return marked.flip(-1).to(torch.int64).argmax(-1) + 1
-
-
-def _is_transformed(tensor: Tensor) -> bool:
-    """Whether a `torch.func` transform wraps the tensor, so that its values cannot steer Python."""
-    return torch.func.debug_unwrap(tensor) is not tensor

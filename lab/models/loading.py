@@ -51,8 +51,8 @@ def load_plm(
         n_layers: keep only the first so many blocks of each stack. Default: all.
         dtype: of all parameters: float32 for training, float64 for theory.
         device: where the weights go.
-        attention: "eager" supports every transform of `torch.func`, forward mode included; "sdpa" is faster and
-            supports reverse mode only.
+        attention: "eager" keeps the softmax in the dtype, for theory; "sdpa" is faster in training (inside a transform
+            of `torch.func` it takes its slower mathematical kernel).
         seed: of the new head's weights. They depend on nothing else, not even on the dtype.
 
     Returns:

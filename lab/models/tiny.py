@@ -80,7 +80,7 @@ def tiny_plm(
         verbalizer: label words of an "lm" head, e.g. ("bad", "good").
         dtype: default float64, the lab's dtype for tests and theory.
         device: where the weights go.
-        attention: "eager" (every transform of `torch.func`) or "sdpa".
+        attention: "eager" or "sdpa"; see `load_plm`.
 
     Raises:
         ValueError: an unknown family, or a head that does not fit.

@@ -7,6 +7,7 @@ from torch.func import functional_call
 from lab.deltas import Adapter, BitFit, Prefix, prefix_mass
 from lab.deltas.prefix import attention_widths
 from lab.deltas.prefixed_attention import use_prefixes
+from lab.models.attention import SDPA
 from lab.models.graft import structural_copy
 
 FAMILIES = ("bert", "roberta", "llama", "gpt2", "t5", "gemma", "gemma2", "mistral")
@@ -116,7 +117,7 @@ def test_mass_is_found_under_sdpa_too(plm_of, batch_of):
     expected = prefix_mass(one, one.phi0, batch_of(eager))
     for path, share in prefix_mass(two, two.phi0, batch_of(eager)).items():
         torch.testing.assert_close(share, expected[path], rtol=0, atol=1e-6)
-    assert sdpa.model.config._attn_implementation == "sdpa"
+    assert sdpa.model.config._attn_implementation == SDPA
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])

@@ -8,6 +8,7 @@ import transformers
 from torch.func import grad, jvp, vjp, vmap
 from torch.nn.functional import cross_entropy
 
+from lab.models.attention import SDPA
 from lab.models.tiny import CONFIGURATIONS, FAMILIES, tiny_plm
 
 LABELS = torch.tensor([0, 1, 1])
@@ -60,11 +61,25 @@ def test_sdpa_agrees_with_eager(family, batch_of):
     plm = tiny_plm(family)
     batch = batch_of(plm)
     fast = plm.with_attention("sdpa")
-    assert fast.model.config._attn_implementation == "sdpa"
+    assert fast.model.config._attn_implementation == SDPA
     assert all(fast.parameters[name] is parameter for name, parameter in plm.parameters.items())
     torch.testing.assert_close(fast.logits({}, batch), plm.logits({}, batch))
     torch.testing.assert_close(tiny_plm(family, attention="sdpa").logits({}, batch), plm.logits({}, batch))
     assert torch.equal(fast.with_attention("eager").logits({}, batch), plm.logits({}, batch))
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "t5"])
+def test_sdpa_goes_through_forward_mode_and_vmap(family, batch_of):
+    """With padding in one of the rows that `vmap` runs over: the mask must not steer Python."""
+    plm = tiny_plm(family)
+    fast, batch = plm.with_attention("sdpa"), batch_of(plm)
+    theta, direction, logits = flat_problem(plm, batch)
+    _, _, fast_logits = flat_problem(fast, batch)
+    found, expected = (jvp(f, (theta,), (direction,))[1] for f in (fast_logits, logits))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)  # transformers' masks are in float32
+    rows = {name: value[:, None] for name, value in batch.items()}
+    each = vmap(lambda t, row: fast.logits(plm.layout.unflatten(t), row))(theta.expand(3, -1), rows)[:, 0]
+    torch.testing.assert_close(each, plm.logits({}, batch))
 
 
 def test_padding_does_not_change_a_rows_logits(batch_of):
