@@ -25,6 +25,7 @@ from lab.deltas.prefix import Prefix
 from lab.deltas.prefix_mass import prefix_mass
 from lab.deltas.prompt import Prompt
 from lab.deltas.selective import LastLayer, SelectiveModule
+from lab.deltas.serving import serve
 
 METHODS: tuple[type[DeltaMethod], ...] = (
     FullFineTuning,
@@ -98,4 +99,5 @@ __all__ = [
     "percentage",
     "prefix_mass",
     "save_adapter",
+    "serve",
 ]
