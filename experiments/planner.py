@@ -29,16 +29,21 @@ from lab.runs import Interval, Job, Record, Store, Verdict, mean_interval, rank_
 NAME = "planner"
 FIGURES = ("planner", "planner_ranks")
 
+SURVEY = "planner_survey"
+_SURVEYED = ("model", "task", "rank", "bottleneck", "tokens", "max_length", "n_train", "n_validation", "survey_batch",
+             "n_samples")  # fmt: skip
 TARGETS = ("query", "value")
 EQUAL, RANDOM = "equal ranks", "random ranks"
 
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": {"model": "tiny-bert", "rank": 2, "tokens": 3, "bottleneck": 1, "steps": 3, "batch_size": 8,
-              "seeds": [0, 1], "max_length": 16, "n_train": 64, "n_validation": 32, "survey_batch": 8},
-    "demo": {"model": "minilm", "rank": 3, "tokens": 6, "bottleneck": 2, "steps": 40, "batch_size": 16,
-             "seeds": [0, 1, 2, 3, 4], "max_length": 32, "n_train": None, "n_validation": 300, "survey_batch": 32},
+              "seeds": [0, 1], "max_length": 16, "n_train": 64, "n_validation": 32, "survey_batch": 8, "n_samples": 2},
+    "demo": {"model": "minilm", "rank": 3, "tokens": 6, "bottleneck": 2, "steps": 30, "batch_size": 16,
+             "seeds": [0, 1, 2], "max_length": 32, "n_train": None, "n_validation": 200, "survey_batch": 8,
+             "n_samples": 4},
     "paper": {"model": "minilm", "rank": 3, "tokens": 6, "bottleneck": 2, "steps": 1000, "batch_size": 32,
-              "seeds": list(range(10)), "max_length": 128, "n_train": None, "n_validation": None, "survey_batch": 64},
+              "seeds": list(range(10)), "max_length": 128, "n_train": None, "n_validation": None, "survey_batch": 64,
+              "n_samples": 32},
 }  # fmt: skip
 
 STEP_SIZES = {"lora": 1e-2, "adapter": 1e-2, "bitfit": 1e-2, "prefix": 1e-1}  # tuned: docs/planner.md
@@ -80,31 +85,48 @@ def measure(job: Job, store: Store) -> Record:
     """Survey, plan, train every plan and every method over seeds."""
     c = job.config
     rows: list[dict[str, Any]] = []
-    ranks: list[dict[str, Any]] = []
+    ranks: list[pd.DataFrame] = []
+    budget = 0
+    promises: dict[str, Any] = {}
     for seed in c["seeds"]:
-        plm = plm_of(c["model"], subset(c["task"], None, None).num_labels, seed, "pretrained").with_attention("eager")
-        loss, batch = _probe(c, plm, seed)
-        found = survey(plm, batch, loss, targets=TARGETS, seed=seed)
-        budget = c["rank"] * sum(sum(m.shape) for m in found.matrices)
-        promises = {
-            label: promised_fall(method_from_json(method).on(plm, seed=seed), batch, loss)
-            for label, method in methods_at_one_budget(c).items()
-        }
-        plans = _plans(found, budget, seed)
-        for rule, chosen in plans.items():
-            ranks += [
-                {"rule": rule, "seed": seed, "matrix": m.label, "role": m.role, "block": m.block, "rank": r}
-                for m, r in zip(found.matrices, chosen, strict=True)
-            ]
-        runs = {rule: {"method": "lora", "rank": list(chosen)} for rule, chosen in plans.items()}
+        config = {name: c[name] for name in _SURVEYED} | {"seed": seed, "promises": seed == c["seeds"][0]}
+        (surveyed,) = Local(store).run([Job(SURVEY, config)], _survey, label=f"survey {seed}")
+        table, budget = surveyed.tables["ranks"], int(surveyed.metrics["budget"])  # type: ignore[arg-type]
+        promises = promises or dict(surveyed.metrics)
+        ranks.append(table.assign(seed=seed))
         equal, *others = methods_at_one_budget(c)
+        runs: dict[str, dict[str, Any]] = {
+            str(rule): {"method": "lora", "rank": part["rank"].tolist()}
+            for rule, part in table.groupby("rule", sort=False)
+        }
         runs |= {EQUAL: methods_at_one_budget(c)[equal]} | {name: methods_at_one_budget(c)[name] for name in others}
         records = Local(store).run([run_of(c, m, seed) for m in runs.values()], train, label=f"seed {seed}")
         for name, record in zip(runs, records, strict=True):
             row = _row(record) | {"label": name, "seed": seed, "kind": "method" if name in others else "ranks"}
             rows.append(row | {"promised": promises.get(equal if name == EQUAL else name)})
-    table = _with_differences(pd.DataFrame(rows))
-    return Record(job, _metrics(table, budget), {"planner": table, "planner_ranks": pd.DataFrame(ranks)})
+    found = _with_differences(pd.DataFrame(rows))
+    return Record(job, _metrics(found, budget), {"planner": found, "planner_ranks": pd.concat(ranks)})
+
+
+def _survey(job: Job, store: Store) -> Record:
+    """The plans of every rule for one seed's PLM, and (on request) what each method promises."""
+    c = job.config
+    plm = plm_of(c["model"], subset(c["task"], None, None).num_labels, c["seed"], "pretrained").with_attention("eager")
+    loss, batch = _probe(c, plm, c["seed"])
+    found = survey(plm, batch, loss, targets=TARGETS, n_samples=c["n_samples"], seed=c["seed"])
+    budget = c["rank"] * sum(sum(m.shape) for m in found.matrices)
+    rows = [
+        {"rule": rule, "matrix": m.label, "role": m.role, "block": m.block, "rank": r,
+         "gramian": float(found.gramian[m.block]), "kernel": float(found.kernel[m.block]),
+         "layer_score": float(found.layer_score[m.block]), "step": float(found.steps[m.block])}
+        for rule, chosen in _plans(found, budget, c["seed"]).items()
+        for m, r in zip(found.matrices, chosen, strict=True)
+    ]  # fmt: skip
+    promises = {
+        label: promised_fall(method_from_json(method).on(plm, seed=c["seed"]), batch, loss)
+        for label, method in (methods_at_one_budget(c) if c["promises"] else {}).items()
+    }
+    return Record(job, {"budget": budget, **promises}, {"ranks": pd.DataFrame(rows)})
 
 
 def _probe(c: dict[str, Any], plm: PLM, seed: int) -> tuple[Any, dict[str, torch.Tensor]]:

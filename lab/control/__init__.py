@@ -26,6 +26,11 @@ from lab.control.reachability import Reach, TraceShare, reach, trace_share
 from lab.control.planner import RULES, Allocation, Survey, allocate, logarithmic_gains, plan, promised_fall
 from lab.control.planner import spectral_gains, survey, water_filling
 
+# control at test time
+from lab.control.robust import ActivationSubspace, TestTimeControl, activation_subspaces, off_subspace, output_states
+from lab.control.robust import robust_control
+from lab.control.steering import Steering, energy, lqr_steering, pid_of_energy, pid_steering, random_of_energy, steering
+
 # closed forms and toys
 from lab.control.lqr import BoundarySolution, LinearQuadratic, RiccatiSolution, lqr, two_point_boundary
 from lab.control.toys import deep_linear, double_integrator, linear_quadratic, residual_toy
@@ -34,6 +39,7 @@ from lab.control.toys import deep_linear, double_integrator, linear_quadratic, r
 
 __all__ = [
     "RULES",
+    "ActivationSubspace",
     "Adjoint",
     "Allocation",
     "BoundarySolution",
@@ -48,10 +54,13 @@ __all__ = [
     "RiccatiSolution",
     "Solution",
     "Status",
+    "Steering",
     "Step",
     "Survey",
+    "TestTimeControl",
     "TraceShare",
     "Trajectory",
+    "activation_subspaces",
     "adjoint",
     "allocate",
     "augmented_maximization",
@@ -62,6 +71,7 @@ __all__ = [
     "deep_linear",
     "delta_as_control",
     "double_integrator",
+    "energy",
     "extended_msa",
     "full_maximization",
     "gauss_newton",
@@ -78,18 +88,26 @@ __all__ = [
     "linear_quadratic",
     "logarithmic_gains",
     "lqr",
+    "lqr_steering",
     "minimum_energy",
     "msa",
+    "off_subspace",
     "optimizer_ascent",
+    "output_states",
+    "pid_of_energy",
+    "pid_steering",
     "plan",
     "pmp_residual",
     "promised_fall",
+    "random_of_energy",
     "reach",
     "residual_toy",
     "riccati",
+    "robust_control",
     "rollout",
     "sign_ascent",
     "spectral_gains",
+    "steering",
     "survey",
     "trace_share",
     "two_point_boundary",

@@ -10,6 +10,9 @@ from lab.tasks.load import TASKS, load_task
 # scores
 from lab.tasks.metrics import METRICS, Metric
 from lab.tasks.packaged import MissingPackage
+
+# perturbed inputs
+from lab.tasks.perturbations import PERTURBATIONS, first_words, noisy_embedding, perturbed
 from lab.tasks.rows import BadFile
 from lab.tasks.source import Source
 from lab.tasks.task import EncodedTask, Task
@@ -19,6 +22,7 @@ from lab.tasks.templates import TEMPLATES, ManualTemplate, manual_template
 
 __all__ = [
     "METRICS",
+    "PERTURBATIONS",
     "TASKS",
     "TEMPLATES",
     "BadFile",
@@ -30,6 +34,9 @@ __all__ = [
     "MissingPackage",
     "Source",
     "Task",
+    "first_words",
     "load_task",
     "manual_template",
+    "noisy_embedding",
+    "perturbed",
 ]

@@ -1,0 +1,322 @@
+"""Perturbed inputs: open loop against feedback, and what control at test time wins back.
+
+Question: do methods that feed the state back (adapter, LoRA) lose less under perturbed inputs than open-loop ones?
+Source: Yang & Liu 2022 (robust prefix); Ding et al. 2022 (delta tuning as control); PID and LQR as references.
+Varied: the method, the perturbation and its strength, seeds; for the trained prefix also the control at test time
+    (none, robust prefix, LQR, PID, random).
+Tuned: step sizes of training as in experiments/planner.py; nothing of the control at test time.
+Fixed: PLM, task, parameter budget, steps, examples; the same training runs as the planner's.
+Expected: feedback loses less than open loop; the robust prefix wins some accuracy back and costs little on clean data;
+    LQR does more than PID at equal energy, random controls do nothing.
+Cost: demo: about 5 minutes on two cores (MiniLM) beside the planner's runs. smoke: seconds.
+
+Texts are cut to their first words before they are perturbed, so that words left out of a long text do not make room for
+later ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from experiments.planner import SCALES as RUNS
+from experiments.planner import methods_at_one_budget, run_of
+from experiments.training_run import measure as train
+from experiments.training_run import plm_of, subset
+from lab.control import (
+    ActivationSubspace,
+    activation_subspaces,
+    energy,
+    layerwise,
+    lqr_steering,
+    output_states,
+    pid_of_energy,
+    random_of_energy,
+    robust_control,
+    rollout,
+    steering,
+)
+from lab.deltas import Delta, method_from_json
+from lab.execution import Local
+from lab.models import PLM
+from lab.runs import Interval, Job, Record, Store, Verdict, mean_interval
+from lab.tasks import EncodedSplit, Examples, first_words, noisy_embedding, perturbed
+from lab.tasks.encoding import encode
+
+NAME = "robustness"
+FIGURES = ("robustness", "test_time_control")
+
+FEEDBACK = ("lora", "adapter")
+NOISE = "embedding noise"
+CLEAN = "clean"
+
+SCALES: dict[str, dict[str, Any]] = {
+    "smoke": {"shares": [0.5], "noises": [1.0], "n_words": 12, "n_examples": 16, "n_controlled": 8, "n_steered": 4,
+              "batch_size": 8, "n_activations": 32, "controlled_seeds": 1},
+    "demo": {"shares": [0.3, 0.6], "noises": [1.5, 3.0], "n_words": 20, "n_examples": 120, "n_controlled": 60,
+             "n_steered": 24, "batch_size": 60, "n_activations": 384, "controlled_seeds": 3},
+    "paper": {"shares": [0.1, 0.2, 0.4, 0.6, 0.8], "noises": [0.5, 1.0, 2.0, 3.0, 4.0], "n_words": 20,
+              "n_examples": 400, "n_controlled": 400, "n_steered": 400, "batch_size": 50, "n_activations": 1700,
+              "controlled_seeds": 10},
+}  # fmt: skip
+
+CONTROL_STEPS, CONTROL_LR = 5, 0.03  # of the robust prefix; the step size is a third of the training's, not tuned
+
+
+def jobs(scale: str, *, model: str | None = None, task: str = "bbc-news") -> list[Job]:
+    """One comparison per PLM and task.
+
+    Args:
+        scale: "smoke", "demo" or "paper".
+        model: name for `load_plm`; default: the scale's.
+        task: name for `load_task`.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"unknown scale {scale!r}; choose one of {sorted(SCALES)}.")
+    config = {"runs": RUNS[scale] | {"task": task} | ({"model": model} if model else {}), **SCALES[scale]}
+    return [Job(NAME, config)]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way of treating the inputs; strength is a share of words, or a noise in units of the embedding's rms."""
+
+    kind: str
+    strength: float
+
+    def split(self, examples: Examples, plm: PLM, n_words: int, seed: int) -> EncodedSplit:
+        """The examples, cut and perturbed; twice as many tokens as words leave room for typos."""
+        cut = Examples(tuple(first_words(text, n_words) for text in examples.texts), examples.labels)
+        if self.kind not in (CLEAN, NOISE):
+            cut = perturbed(cut, self.kind, self.strength, seed)
+        return encode(cut, plm, 3 * n_words, None)
+
+    def delta_overrides(self, delta: Delta, phi: Tensor, seed: int) -> dict[str, Tensor]:
+        """The delta's overrides, with a noisy embedding where that is the perturbation."""
+        overrides = delta.overrides(phi)
+        if self.kind != NOISE:
+            return overrides
+        plm = delta.plm
+        name = f"{plm.architecture.embedding_name(plm.model)}.weight"
+        return {**overrides, name: noisy_embedding(overrides.get(name, plm.parameters[name]), self.strength, seed)}
+
+
+def conditions(config: dict[str, Any]) -> list[Condition]:
+    """Clean, then every kind at every strength."""
+    texts = [Condition(kind, share) for kind in ("word drops", "typos") for share in config["shares"]]
+    return [Condition(CLEAN, 0.0), *texts, *(Condition(NOISE, strength) for strength in config["noises"])]
+
+
+def measure(job: Job, store: Store) -> Record:
+    """Train (or find) the planner's runs; score each under every condition; control the prefix at test time."""
+    c, runs = job.config, job.config["runs"]
+    scores: list[dict[str, Any]] = []
+    controlled: list[dict[str, Any]] = []
+    for seed in runs["seeds"]:
+        methods = methods_at_one_budget(runs)
+        records = Local(store).run([run_of(runs, m, seed) for m in methods.values()], train, label=f"seed {seed}")
+        for (label, method), record in zip(methods.items(), records, strict=True):
+            trained = _Trained(c, method, seed, torch.from_numpy(record.arrays["phi"]))
+            loop = "feedback" if method["method"] in FEEDBACK else "open loop"
+            for condition in conditions(c):
+                found = trained.correct(condition, c["n_examples"])
+                scores.append(
+                    {"label": label, "loop": loop, "seed": seed, "kind": condition.kind, "strength": condition.strength,
+                     "correct": int(found.sum()), "n": len(found), "score": float(found.double().mean())}
+                )  # fmt: skip
+            if method["method"] == "prefix" and seed in runs["seeds"][: c["controlled_seeds"]]:
+                controlled += trained.controls()
+    table, controls = pd.DataFrame(scores), pd.DataFrame(controlled)
+    return Record(job, _metrics(table, controls), {"robustness": table, "test_time_control": controls})
+
+
+class _Trained:
+    """One trained delta and the examples to score it on."""
+
+    def __init__(self, c: dict[str, Any], method: dict[str, Any], seed: int, phi: Tensor):
+        runs = c["runs"]
+        self.task = subset(runs["task"], runs["n_train"], runs["n_validation"])
+        self.plm = plm_of(runs["model"], self.task.num_labels, seed, "pretrained")
+        self.method, self.seed, self.c = method_from_json(method), seed, c
+        self.delta = self.method.on(self.plm, seed=seed)
+        self.phi = phi.to(self.delta.phi0)
+
+    def batches(self, condition: Condition, n: int) -> Iterator[dict[str, Tensor]]:
+        split = condition.split(self.task.validation, self.plm, self.c["n_words"], self.seed)
+        return split.batches(self.c["batch_size"], size=min(n, len(split)))
+
+    @torch.no_grad()
+    def correct(self, condition: Condition, n: int) -> Tensor:
+        """Whether each example is classified correctly."""
+        overrides = condition.delta_overrides(self.delta, self.phi, self.seed)
+        return torch.cat(
+            [self.delta.plm.logits(overrides, b).argmax(-1) == b["labels"] for b in self.batches(condition, n)]
+        )
+
+    @torch.no_grad()
+    def subspaces(self) -> tuple[ActivationSubspace, ...]:
+        """PCA of the activations of training examples that are classified correctly."""
+        split = Condition(CLEAN, 0.0).split(self.task.train, self.plm, self.c["n_words"], self.seed)
+        overrides, kept = self.delta.overrides(self.phi), []
+        for batch in split.batches(self.c["batch_size"], size=min(self.c["n_activations"], len(split))):
+            states, logits = output_states(self.delta.plm, overrides, batch)
+            kept.append(states[:, logits.argmax(-1) == batch["labels"]])
+        return activation_subspaces(torch.cat(kept, dim=1).transpose(0, 1))
+
+    def controls(self) -> list[dict[str, Any]]:
+        """Accuracy without and with each control, on clean inputs and under the most word drops and the most noise."""
+        spaces = self.subspaces()
+        strongest = {condition.kind: condition for condition in conditions(self.c) if condition.kind != "typos"}
+        rows = []
+        for condition in strongest.values():
+            rows += [self._robust(condition, spaces), *self._steered(condition, spaces)]
+        return rows
+
+    def _robust(self, condition: Condition, spaces: Sequence[ActivationSubspace]) -> dict[str, Any]:
+        before, after, costs = [], [], []
+        under = _Perturbed(self.delta, condition, self.seed)
+        for batch in self.batches(condition, self.c["n_controlled"]):
+            with torch.no_grad():
+                before.append(under.logits(self.phi, batch).argmax(-1) == batch["labels"])
+            found = robust_control(under, self.phi, batch, spaces, steps=CONTROL_STEPS, lr=CONTROL_LR)
+            after.append(found.logits.argmax(-1) == batch["labels"])
+            costs.append((found.before, found.after))
+        off = torch.tensor(costs, dtype=torch.float64).mean(0).tolist()
+        return self._row(condition, "robust prefix", torch.cat(before), torch.cat(after), off[0], off[1], None)
+
+    def _steered(self, condition: Condition, spaces: Sequence[ActivationSubspace]) -> list[dict[str, Any]]:
+        eager = self.method.on(self.plm.with_attention("eager"), seed=self.seed)
+        under = _Perturbed(eager, condition, self.seed)
+        batch = next(iter(self.batches(condition, self.c["n_steered"])))
+        problem = layerwise(under, batch, self.task.loss)
+        found = steering(problem, problem.split(self.phi), spaces)
+        nothing = found.problem.zero_controls()
+        lookahead = [u.detach() for u in lqr_steering(found, iterations=6)]
+        spent = energy(lookahead)
+        choices = {
+            "LQR steering": lookahead,
+            "PID steering": pid_of_energy(found, spent),
+            "random steering": random_of_energy(found, spent, self.seed),
+        }
+        rows = []
+        with torch.no_grad():
+            before = found.logits(nothing).argmax(-1) == batch["labels"]
+            start = float(rollout(found.problem, nothing).cost) / len(before)
+            for name, controls in choices.items():
+                after = found.logits(controls).argmax(-1) == batch["labels"]
+                cost = (rollout(found.problem, controls).cost - energy(controls) / 2) / len(before)
+                rows.append(self._row(condition, name, before, after, start, float(cost), spent / len(before)))
+        return rows
+
+    def _row(
+        self, condition: Condition, control: str, before: Tensor, after: Tensor, off_before: float, off_after: float,
+        spent: float | None,
+    ) -> dict[str, Any]:  # fmt: skip
+        return {
+            "control": control, "seed": self.seed, "kind": condition.kind, "strength": condition.strength,
+            "n": len(after), "score": float(after.double().mean()), "uncontrolled": float(before.double().mean()),
+            "gain": float(after.double().mean() - before.double().mean()),
+            "off_before": off_before, "off_after": off_after, "energy": spent,
+        }  # fmt: skip
+
+
+class _Perturbed(Delta):
+    """A delta whose overrides carry the condition's embedding noise: the perturbation as part of the plant."""
+
+    def __init__(self, delta: Delta, condition: Condition, seed: int):
+        self.inner, self.condition, self.seed = delta, condition, seed
+        self.plm, self.layout, self.phi0, self.at_identity = delta.plm, delta.layout, delta.phi0, False
+
+    def overrides(self, phi: Tensor) -> dict[str, Tensor]:
+        return self.condition.delta_overrides(self.inner, phi, self.seed)
+
+
+def _metrics(table: pd.DataFrame, controls: pd.DataFrame) -> dict[str, Any]:
+    gaps = loop_gaps(table)
+    robust = controls[controls.control == "robust prefix"]
+    return {
+        "clean_accuracy": float(table[table.kind == CLEAN].score.mean()),
+        "loss_open_loop": float(losses(table, "open loop").mean()),
+        "loss_feedback": float(losses(table, "feedback").mean()),
+        "feedback_advantage": float(pd.Series(gaps).mean()),
+        "robust_prefix_gain": float(robust[robust.kind != CLEAN].gain.mean()),
+        "robust_prefix_gain_clean": float(robust[robust.kind == CLEAN].gain.mean()),
+    }
+
+
+def losses(table: pd.DataFrame, loop: str) -> pd.Series:
+    """Accuracy lost to perturbations, mean over methods, kinds and strengths; one value per seed."""
+    chosen = table[table.loop == loop]
+    clean = chosen[chosen.kind == CLEAN].set_index(["label", "seed"]).score
+    perturbed_rows = chosen[chosen.kind != CLEAN]
+    index = pd.MultiIndex.from_frame(perturbed_rows[["label", "seed"]])
+    lost = clean.reindex(index).to_numpy() - perturbed_rows.score.to_numpy()
+    return pd.Series(lost, index=perturbed_rows.seed.to_numpy()).groupby(level=0).mean()
+
+
+def loop_gaps(table: pd.DataFrame) -> list[float]:
+    """Per seed: what open loop loses more than feedback."""
+    gap = losses(table, "open loop") - losses(table, "feedback")
+    return [float(value) for value in gap.sort_index()]
+
+
+def _gains(controls: pd.DataFrame, control: str, *, clean: bool) -> Interval:
+    chosen = controls[(controls.control == control) & ((controls.kind == CLEAN) == clean)]
+    return mean_interval(chosen.groupby("seed").gain.mean().tolist())
+
+
+def summary(store: Store, records: list[Record]) -> str:
+    """Accuracy lost per loop and won back per control, with intervals over seeds."""
+    lines = []
+    for record in records:
+        table, controls = record.tables["robustness"], record.tables["test_time_control"]
+        for label, part in table.groupby("label", sort=False):
+            cells = [
+                f"{kind} {strength:g}: {rows.score.mean():.3f}"
+                for (kind, strength), rows in part.groupby(["kind", "strength"], sort=False)
+            ]
+            lines.append(f"  {label:14s} " + "  ".join(cells))
+        gap = mean_interval(loop_gaps(table))
+        lines.append(f"  open loop loses {gap.estimate:+.4f} more than feedback [{gap.low:+.4f}, {gap.high:+.4f}]")
+        for control in dict.fromkeys(controls.control):
+            for clean in (True, False):
+                g = _gains(controls, control, clean=clean)
+                name = f"{control}, {'clean' if clean else 'perturbed'}"
+                lines.append(f"  {name:28s} gain {g.estimate:+.4f} [{g.low:+.4f}, {g.high:+.4f}]")
+    return "\n".join(lines)
+
+
+def verdicts(records: Sequence[Record]) -> list[Verdict]:
+    """Feedback against open loop, and what the robust prefix and LQR win back."""
+    found = []
+    for record in records:
+        runs = record.job.config["runs"]
+        table, controls = record.tables["robustness"], record.tables["test_time_control"]
+        shared: dict[str, Any] = {
+            "setting": f"{runs['model']}, {runs['task']}, {runs['steps']} steps, {table.label.nunique()} methods, "
+            f"seeds {', '.join(map(str, runs['seeds']))}",
+            "command": f"deltalab run robustness --task {runs['task']} --model {runs['model']}",
+        }
+        found.append(
+            Verdict(
+                claim="feedback (adapter, LoRA) loses less under perturbed inputs than open loop (BitFit, prefix)",
+                source="Ding et al. 2022, optimal-control view",
+                quantity="accuracy lost by open loop beyond feedback, mean over perturbations, paired by seed",
+                measured=mean_interval(loop_gaps(table)), threshold=0.0, side="above", figure="robustness", **shared,
+            )
+        )  # fmt: skip
+        found.append(
+            Verdict(
+                claim="the robust prefix wins accuracy back on perturbed inputs",
+                source="Yang & Liu 2022",
+                quantity="accuracy with control − without, mean over perturbations, paired by seed",
+                measured=_gains(controls, "robust prefix", clean=False), threshold=0.0, side="above",
+                figure="test_time_control", **shared,
+            )
+        )  # fmt: skip
+    return found

@@ -1,0 +1,189 @@
+"""Activation steering as a control problem: u_t is added to the activation at one position after every block.
+
+    h_{t+1} = f_t(h_t) + e_pos u_t,   J = ½ Σ_t [ ‖(I − P_t)(h_t − μ_t)‖²/spread_t + ρ‖u_t‖² ],   summed over the batch
+
+The subspaces are those of `lab.control.robust`; nothing is trained. Two references for what test-time control can do:
+LQR looks ahead through the linearised blocks, PID only looks at the deviation it meets. Neither forms a Jacobian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lab.control.ilqr import gauss_newton_cg
+from lab.control.pontryagin import adjoint
+from lab.control.problem import ControlProblem, Controls, Dynamics, RunningCost, advance, check_controls, rollout
+from lab.control.robust import ActivationSubspace
+
+
+@dataclass(frozen=True, eq=False)
+class Steering:
+    """A PLM's blocks with controls added to their outputs.
+
+    Attributes:
+        problem: stages are the blocks; u_t is flat, (batch · hidden,).
+        subspaces: one per block.
+        position: where in the sequence the controls act.
+        readout: h_T -> logits, the stages after the blocks.
+    """
+
+    problem: ControlProblem
+    subspaces: tuple[ActivationSubspace, ...]
+    position: int
+    readout: ControlProblem
+
+    def logits(self, controls: Controls) -> Tensor:
+        """What the PLM says under the controls."""
+        end = rollout(self.problem, controls).end
+        return advance(self.readout, 0, end, self.readout.zero_controls())
+
+
+def steering(
+    problem: ControlProblem,
+    controls: Controls,
+    subspaces: Sequence[ActivationSubspace],
+    *,
+    position: int = 0,
+    effort: float = 1.0,
+) -> Steering:
+    """The steering problem of a delta under fixed controls.
+
+    Args:
+        problem: from `layerwise`, with plain hidden states (batch, seq, hidden): encoders and decoders.
+        controls: the delta's, usually trained; they stay.
+        subspaces: one per block, for the activation at `position` after it.
+        position: where to steer and to measure; 0, the token an encoder's head reads, by default.
+        effort: ρ, the price of ‖u_t‖² against squared deviations in units of the layer's spread.
+
+    Raises:
+        ValueError: not one subspace per block.
+    """
+    us = [u.detach() for u in check_controls(problem, controls)]
+    blocks = [t for t, name in enumerate(problem.names) if name.startswith("block ")]
+    if len(blocks) != len(subspaces):
+        raise ValueError(f"one subspace per block is needed; got {len(subspaces)} for {len(blocks)} blocks.")
+    with torch.no_grad():
+        start = advance(problem, 0, problem.h0, us[: blocks[0]])
+        shape = advance(problem, blocks[0], start, us[blocks[0] : blocks[-1] + 1]).shape
+    size = shape[0] * shape[-1]
+
+    def stage(t: int) -> Dynamics:
+        def step(h: Tensor, u: Tensor) -> Tensor:
+            return _added(problem.dynamics[t](h, us[t]), u, position)
+
+        return step
+
+    def deviation_cost(b: int, h: Tensor) -> Tensor:
+        return subspaces[b].deviation(h[:, position]).square().sum() / subspaces[b].spread / 2
+
+    def running(b: int) -> RunningCost:
+        def cost(h: Tensor, u: Tensor) -> Tensor:
+            paid = effort * u.square().sum() / 2
+            return paid if b == 0 else paid + deviation_cost(b - 1, h)  # h_0 was there before any control
+
+        return cost
+
+    steered = ControlProblem(
+        h0=start,
+        dynamics=tuple(stage(t) for t in blocks),
+        terminal_cost=lambda h: deviation_cost(len(blocks) - 1, h),
+        sizes=(size,) * len(blocks),
+        running_costs=tuple(running(b) for b in range(len(blocks))),
+        names=tuple(problem.names[t] for t in blocks),
+    )
+
+    def reading(t: int) -> Dynamics:
+        return lambda h, u: problem.dynamics[t](h, us[t])
+
+    rest = range(blocks[-1] + 1, problem.T)
+    after = ControlProblem(
+        h0=start,
+        dynamics=tuple(reading(t) for t in rest) or (lambda h, u: h,),
+        terminal_cost=lambda h: h.sum(),
+        sizes=(0,) * max(len(rest), 1),
+    )
+    return Steering(steered, tuple(subspaces), position, after)
+
+
+def lqr_steering(found: Steering, *, iterations: int = 10, tolerance: float = 1e-2) -> list[Tensor]:
+    """The controls that minimise J's quadratic model around the uncontrolled pass: LQR for the linearised blocks.
+
+    One Gauss–Newton step from u = 0 by conjugate gradients, which is the open-loop iLQR step; its products are jvps and
+    vjps of the whole chain.
+
+    Args:
+        found: the steering problem.
+        iterations: products at most. Default 10.
+        tolerance: of the linear residual, relative.
+
+    Raises:
+        ArithmeticError: the curvature along the gradient is not positive (activations that are not finite).
+    """
+    at = adjoint(found.problem, found.problem.zero_controls())
+    step = gauss_newton_cg(iterations=iterations, tolerance=tolerance)(found.problem, at, 0.0)
+    if step is None:
+        raise ArithmeticError("the linear-quadratic model has no minimum: some activation or derivative is not finite.")
+    return step.controls(1.0)
+
+
+def pid_steering(found: Steering, *, gain: float = 1.0, integral: float = 0.1, derivative: float = 0.1) -> list[Tensor]:
+    """u_t = −gain·(e_t + integral·Σ_{s≤t} e_s + derivative·(e_t − e_{t−1})), e_t the deviation met after block t.
+
+    With gain 1 and the other two 0, every activation is put back onto its subspace.
+
+    Args:
+        found: the steering problem.
+        gain: of all three terms.
+        integral: weight of the sum of deviations so far.
+        derivative: weight of the last change.
+    """
+    h, controls = found.problem.h0, []
+    total = previous = torch.zeros(())
+    with torch.no_grad():
+        for t, (f, size) in enumerate(zip(found.problem.dynamics, found.problem.sizes, strict=True)):
+            met = f(h, h.new_zeros(size))
+            e = found.subspaces[t].deviation(met[:, found.position])
+            total = total.to(e) + e
+            change = e - previous if t else torch.zeros_like(e)
+            u = -gain * (e + integral * total + derivative * change).reshape(-1)
+            controls.append(u)
+            h, previous = _added(met, u, found.position), e
+    return controls
+
+
+def energy(controls: Sequence[Tensor]) -> float:
+    """Σ_t ‖u_t‖², over the whole batch."""
+    return float(sum(u.square().sum() for u in controls))
+
+
+def pid_of_energy(found: Steering, wanted: float, *, rounds: int = 12) -> list[Tensor]:
+    """PID steering whose gain is found, by bisection on a log scale, so that the controls' energy is `wanted`.
+
+    Raises:
+        ValueError: an energy that is not positive.
+    """
+    if not wanted > 0:
+        raise ValueError(f"the control energy must be positive; got {wanted}.")
+    low, high = 1e-3, 10.0
+    for _ in range(rounds):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if energy(pid_steering(found, gain=middle)) < wanted else (low, middle)
+    return pid_steering(found, gain=(low * high) ** 0.5)
+
+
+def random_of_energy(found: Steering, wanted: float, seed: int) -> list[Tensor]:
+    """The null: Gaussian controls of the same energy."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = [torch.randn(n, generator=generator, dtype=torch.float64).to(found.problem.h0) for n in found.problem.sizes]
+    scale = (wanted / energy(drawn)) ** 0.5
+    return [scale * u for u in drawn]
+
+
+def _added(h: Tensor, u: Tensor, position: int) -> Tensor:
+    """h (batch, seq, hidden) with u (batch · hidden,) added at one position."""
+    moved = h[:, position] + u.reshape(h.shape[0], h.shape[-1])
+    return torch.cat([h[:, :position], moved[:, None], h[:, position + 1 :]], dim=1)
