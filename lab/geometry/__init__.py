@@ -14,9 +14,11 @@ from lab.geometry.curvature_factor import (
     kernel_target,
     output_jacobian,
 )
+from lab.geometry.extracted_lora import ExtractedLoRA, extract_lora
 from lab.geometry.extraction import Extraction, extract
 from lab.geometry.intrinsic_dimension import IntrinsicDimension, intrinsic_dimension
 from lab.geometry.intruder_forecast import IntruderForecast, forecast_intruder
+from lab.geometry.intruder_onset import intruder_onset
 from lab.geometry.intruders import Intruders, intruder_dimensions, intruder_sweep, intruders_by_strength, mitigate
 from lab.geometry.landscape import (
     coordinates,
@@ -26,7 +28,7 @@ from lab.geometry.landscape import (
     random_directions,
     trajectory_directions,
 )
-from lab.geometry.nulls import SpectrumNull, spectrum_null
+from lab.geometry.nulls import SpectrumNull, randomly_turned, spectrum_null
 from lab.geometry.predicted_dimension import PredictedDimension, krylov_spectrum, predicted_intrinsic_dimension
 from lab.geometry.representation import (
     ESTIMATORS,
@@ -35,6 +37,8 @@ from lab.geometry.representation import (
     representation_dimension,
     shuffled_cka,
 )
+from lab.geometry.sources import changes_between
+from lab.geometry.subspace_angles import subspace_angles
 from lab.geometry.subspace_similarity import SubspaceSimilarity, subspace_similarity
 from lab.geometry.weight_changes import WeightChange, WeightChanges, delta_changes
 from lab.geometry.weight_differences import (
@@ -85,6 +89,7 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "WeightChange",
     "WeightChanges",
     "adapter_changes",
+    "changes_between",
     "delta_changes",
     "folder_changes",
     "open_weights",
@@ -97,16 +102,21 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "spectrum_null",
     "weight_difference_spectra",
     # directions of a difference
+    "ExtractedLoRA",
     "Extraction",
     "IntruderForecast",
     "Intruders",
     "SubspaceSimilarity",
     "amplification",
     "extract",
+    "extract_lora",
     "forecast_intruder",
     "intruder_dimensions",
+    "intruder_onset",
     "intruder_sweep",
     "intruders_by_strength",
     "mitigate",
+    "randomly_turned",
+    "subspace_angles",
     "subspace_similarity",
 ]

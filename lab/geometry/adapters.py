@@ -1,4 +1,4 @@
-"""The weight differences in a peft LoRA folder (LoRA, rsLoRA, DoRA), read without building the model."""
+"""The weight differences in a peft folder: LoRA, rsLoRA and DoRA without building the model, other types by merging."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from torch import Tensor
 
 from lab.deltas.checkpoint_folder import BASE, Checkpoint, read_checkpoint
 from lab.deltas.lora_checkpoint import is_plain_lora
-from lab.geometry.checkpoints import WeightFolder, open_weights
+from lab.deltas.peft_merge import merged_differences
+from lab.geometry.checkpoints import FLOATS, WeightFolder, open_weights
 from lab.geometry.parameter_names import Position, aligned, positions
 from lab.geometry.weight_changes import WeightChange, WeightChanges
 from lab.linalg import LowRank
+from lab.models import load_plm
 from lab.models.checkpoint import CheckpointError
 
 # key endings in the file -> what they are; A (r, n) and B (m, r) of a linear layer, those of an embedding, DoRA's ‖row‖
@@ -47,19 +49,23 @@ class _Factors:
 
 
 def adapter_changes(adapter: str | Path, base: str | Path | None = None) -> WeightChanges:
-    """ΔW of every matrix that a peft LoRA changes, as factors: s·B·A with s = α/r, or α/√r for rsLoRA.
+    """ΔW of every matrix that a peft adapter changes; for LoRA as factors: s·B·A with s = α/r, or α/√r for rsLoRA.
 
     `rank_pattern` and `alpha_pattern` are respected, by peft's rule (the first pattern that matches the end of the
-    module's path). DoRA is not low-rank: its ΔW = m ⊙ (W₀ + sBA)/‖W₀ + sBA‖_row − W₀ needs W₀ and is dense.
+    module's path). DoRA is not low-rank: its ΔW = m ⊙ (W₀ + sBA)/‖W₀ + sBA‖_row − W₀ needs W₀ and is dense. Any other
+    type with a weight difference (LoHa, LoKr, (IA)³, OFT, …) is merged by peft's own layers into the PLM, which needs
+    `base` and the peft library.
 
     Args:
         adapter: folder with `adapter_config.json` and `adapter_model.safetensors`, or a hub id.
-        base: folder (or safetensors file) of the PLM; without it, norms relative to W₀ are nan and DoRA is refused.
+        base: the PLM, as for `open_weights`; without it, norms relative to W₀ are nan, and only LoRA and rsLoRA can be
+            read. Of a quantised base no number is used.
 
     Raises:
         FileNotFoundError: no such adapter, or a file of it is missing.
-        ValueError: it is no LoRA, or one that changes W₀ itself (PiSSA, OLoRA, LoftQ, …); a factor is missing or its
-            shape disagrees with its rank; a tensor is not finite; the base lacks a matrix or has another shape.
+        ValueError: it has no weight difference, or changes W₀ itself (PiSSA, OLoRA, LoftQ, …); a factor is missing or
+            its shape disagrees with its rank; a tensor is not finite; the base lacks a matrix or has another shape.
+        ImportError: a type that needs peft's own layers, and peft is not installed.
     """
     checkpoint = read_checkpoint(adapter)
     config = checkpoint.config
@@ -67,15 +73,22 @@ def adapter_changes(adapter: str | Path, base: str | Path | None = None) -> Weig
     # trained biases and saved modules do not touch the matrices: they are excluded below, not refused
     ignored = {"use_dora": False, "bias": "none", "lora_bias": False}
     if not is_plain_lora({**config, **ignored}):
-        raise ValueError(
-            f"{checkpoint.source} is not W + s·B·A (peft_type {config.get('peft_type')!r}, init_lora_weights "
-            f"{config.get('init_lora_weights')!r}); its factors do not give ΔW. Load it with "
-            "lab.deltas.load_adapter and use weight_difference_spectra, or merge it and compare folders."
-        )
+        if base is None:
+            raise ValueError(
+                f"{checkpoint.source} is not W + s·B·A (peft_type {config.get('peft_type')!r}, init_lora_weights "
+                f"{config.get('init_lora_weights')!r}); its tensors alone do not give ΔW. Give base=, the PLM: "
+                "peft's own layers are then merged into it."
+            )
+        return _merged_changes(checkpoint, base)
     factors, excluded = _sorted_factors(checkpoint)
     weights = None if base is None else open_weights(base)
+    note = _note(weights)
+    if weights and weights.quantised:
+        weights = None  # its numbers are not W₀
     if dora and weights is None:
-        raise ValueError(f"{checkpoint.source} is a DoRA adapter: its ΔW depends on W₀. Give base=, the PLM's folder.")
+        raise ValueError(
+            f"{checkpoint.source} is a DoRA adapter: its ΔW depends on W₀. Give base=, the unquantised PLM."
+        )
     names = {f"{module}.weight": module for module in factors}
     pairs = _base_names(weights, list(names), checkpoint) if weights else {}
     places = positions(list(names))
@@ -90,9 +103,36 @@ def adapter_changes(adapter: str | Path, base: str | Path | None = None) -> Weig
         storage = str(next(iter(own.tensors.values())).dtype).removeprefix("torch.")
         return WeightChange(name, at.role, at.block, difference, W0, storage)
 
-    quantised = weights.quantised if weights else ""
-    note = f"the base is quantised by {quantised!r}: relative norms are against its stored numbers" if quantised else ""
     return WeightChanges(tuple(order), read, excluded, note)
+
+
+def _note(weights: WeightFolder | None) -> str:
+    if weights and weights.rounded:
+        return f"the base was dequantised from {weights.rounded}: relative norms are against its rounded weights"
+    if weights and weights.quantised:
+        return f"the base is quantised by {weights.quantised!r}: norms relative to W₀ are left out"
+    return ""
+
+
+def _merged_changes(checkpoint: Checkpoint, base: str | Path) -> WeightChanges:
+    """ΔW of any other peft type: peft's layers merged into W₀, minus W₀; the PLM is built for it, in float64."""
+    plm = load_plm(base, dtype=torch.float64)
+    differences, excluded = merged_differences(plm, checkpoint)
+    matrices = {
+        matrix.name: matrix for matrix in plm.matrices(plm.architecture.roles(plm.model)) if matrix.rows is None
+    }
+    places = positions(list(differences))
+
+    def read(name: str) -> WeightChange:
+        W0, difference, at = plm.parameters[name], differences[name], places[name]
+        if name in matrices:
+            W0, difference = matrices[name].of(W0), matrices[name].of(difference)
+        return WeightChange(name, at.role, at.block, difference, W0, "float64")
+
+    quantised = (plm.provenance or {}).get("quantised")
+    note = f"the base was dequantised from {quantised}: ΔW is against its rounded weights" if quantised else ""
+    order = sorted(differences, key=lambda name: -1 if places[name].block is None else places[name].block)  # type: ignore[arg-type,return-value]
+    return WeightChanges(tuple(order), read, tuple(excluded), note)
 
 
 def _sorted_factors(checkpoint: Checkpoint) -> tuple[dict[str, _Factors], tuple[tuple[str, str], ...]]:
@@ -147,6 +187,11 @@ def _base_names(weights: WeightFolder, names: list[str], checkpoint: Checkpoint)
 
 
 def _base_matrix(weights: WeightFolder, name: str, own: _Factors, at: Position, config: Mapping[str, Any]) -> Tensor:
+    if weights.dtypes[name] not in FLOATS:
+        raise CheckpointError(
+            f"{weights.files[name]}: tensor {name!r} is stored as {weights.dtypes[name]}, not as floating point: "
+            "quantised weights. Give the unquantised PLM, or no base."
+        )
     stored = weights.tensor(name).to(torch.float64)
     W0 = stored.T if at.transposed or (config.get("fan_in_fan_out") and at.role == "other") else stored
     if tuple(W0.shape) != own.product.shape:

@@ -11,11 +11,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lab.geometry.parameter_names import HEADS, Position, aligned, positions
+from lab.geometry.parameter_names import EMBEDDINGS, HEADS, Position, aligned, positions
 from lab.geometry.weight_changes import WeightChange, WeightChanges
 from lab.models.checkpoint import CheckpointError, check_finite, weight_files
+from lab.models.folders import model_source
 
-_FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""dtypes of safetensors whose numbers are weights -> their names in torch; others are codes of a quantisation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,7 @@ class WeightFolder:
         shapes: tensor name -> shape.
         dtypes: tensor name -> dtype as safetensors names it ("F32", "BF16", "U8", …).
         quantised: the method its config.json names, or "".
+        rounded: the quantised format its floating-point numbers were converted from, or "".
     """
 
     path: Path
@@ -35,6 +38,7 @@ class WeightFolder:
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, str]
     quantised: str
+    rounded: str = ""
 
     def tensor(self, name: str) -> Tensor:
         """One tensor, finite.
@@ -52,15 +56,23 @@ class WeightFolder:
         return tensor
 
 
-def open_weights(path: str | Path) -> WeightFolder:
-    """The headers of a model folder or of one safetensors file.
+def open_weights(source: str | Path) -> WeightFolder:
+    """The headers of a model folder, of one safetensors file, or of what `load_plm` knows by name.
+
+    Args:
+        source: a path, a packaged PLM ("minilm", "smollm2"), or a hub id.
 
     Raises:
         CheckpointError: no such path, no safetensors in it, a damaged file, or one tensor name in two files.
+        ModuleNotFoundError, OSError: a name whose folder is not to be had, as in `load_plm`.
     """
-    path = Path(path)
+    path, rounded = Path(source), ""
     if not path.exists():
-        raise CheckpointError(f"there is no {path}; give a model folder or a .safetensors file.")
+        try:
+            path, origin = model_source(source)
+        except FileNotFoundError as error:
+            raise CheckpointError(f"there is no {path}; give a model folder or a .safetensors file.") from error
+        rounded = origin["quantised"] or ""
     files: dict[str, Path] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, str] = {}
@@ -76,7 +88,7 @@ def open_weights(path: str | Path) -> WeightFolder:
                     files[name], shapes[name], dtypes[name] = file, tuple(part.get_shape()), part.get_dtype()
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{file} is damaged or no safetensors file ({error}); download it again.") from error
-    return WeightFolder(path, files, shapes, dtypes, _quantisation(path))
+    return WeightFolder(path, files, shapes, dtypes, _quantisation(path), rounded)
 
 
 def _quantisation(path: Path) -> str:
@@ -101,8 +113,8 @@ def folder_changes(base: str | Path, tuned: str | Path, *, allow_missing: str | 
     otherwise vanish from every table.
 
     Args:
-        base: folder or safetensors file of W₀.
-        tuned: folder or safetensors file of the tuned weights.
+        base: W₀, as for `open_weights`: folder, safetensors file, packaged name, hub id.
+        tuned: the tuned weights, likewise.
         allow_missing: regular expression of further names that may be missing on one side.
 
     Raises:
@@ -135,7 +147,7 @@ def folder_changes(base: str | Path, tuned: str | Path, *, allow_missing: str | 
                 f"{before.files[other]}; the tuned model has another base (or a resized vocabulary)."
             )
         for folder, tensor in ((before, other), (after, name)):
-            if folder.dtypes[tensor] not in _FLOATS and len(folder.shapes[tensor]) == 2:
+            if folder.dtypes[tensor] not in FLOATS and len(folder.shapes[tensor]) == 2:
                 raise CheckpointError(
                     f"{folder.files[tensor]}: tensor {tensor!r} is stored as {folder.dtypes[tensor]}, not as floating "
                     "point: quantised weights. Compare the unquantised models."
@@ -144,13 +156,34 @@ def folder_changes(base: str | Path, tuned: str | Path, *, allow_missing: str | 
             names.append(name)
         else:
             excluded.append((name, f"no matrix: shape {after.shapes[name]}"))
+    for name, reason in _tied(before, after, pairs, names):
+        names.remove(name)
+        excluded.append((name, reason))
     places = positions(names)
     names.sort(key=lambda name: -1 if places[name].block is None else places[name].block)  # type: ignore[arg-type,return-value]
 
     def read(name: str) -> WeightChange:
         return _difference(before, after, pairs[name], name, places[name])
 
-    return WeightChanges(tuple(names), read, tuple(excluded))
+    note = (
+        f"the base was dequantised from {before.rounded}: differences are against its rounded weights"
+        if before.rounded
+        else ""
+    )
+    return WeightChanges(tuple(names), read, tuple(excluded), note)
+
+
+def _tied(before: WeightFolder, after: WeightFolder, pairs: dict[str, str], names: list[str]) -> list[tuple[str, str]]:
+    """Output embeddings stored a second time: the very numbers of the input embedding, in both models."""
+    found = []
+    embeddings = [name for name in names if EMBEDDINGS.search(name)]
+    for name in names:
+        for embedding in embeddings:
+            if HEADS.search(name) and after.shapes[name] == after.shapes[embedding]:
+                same = torch.equal(after.tensor(name), after.tensor(embedding))
+                if same and torch.equal(before.tensor(pairs[name]), before.tensor(pairs[embedding])):
+                    found.append((name, f"tied: the same numbers as {embedding}, counted once"))
+    return found
 
 
 def _left_over(
@@ -173,7 +206,7 @@ def _left_over(
 
 def _difference(before: WeightFolder, after: WeightFolder, base_name: str, name: str, at: Position) -> WeightChange:
     base, tuned = before.tensor(base_name), after.tensor(name)
-    storage = sorted({_FLOATS[before.dtypes[base_name]], _FLOATS[after.dtypes[name]]}, key=_coarseness)[-1]
+    storage = sorted({FLOATS[before.dtypes[base_name]], FLOATS[after.dtypes[name]]}, key=_coarseness)[-1]
     # float64 holds every float32, float16 and bfloat16 difference of one magnitude exactly
     base = base.to(torch.float64)
     difference = tuned.to(torch.float64) - base

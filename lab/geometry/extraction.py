@@ -51,7 +51,7 @@ def extract(
     Args:
         delta_w: ΔW (m, n), or its spectrum with vectors.
         rank: r itself.
-        energy: the least r that holds this fraction of ‖ΔW‖_F².
+        energy: the least r that holds this fraction of ‖ΔW‖_F²; values below the noise floor hold none of it.
         rule: "hard threshold": values above Gavish & Donoho's line, which minimises the error if what lies below is
             noise. "null": values above the Tracy–Widom edge (95 %) of a Gaussian matrix with the observed median, i.e.
             those that noise would not show.
@@ -67,7 +67,7 @@ def extract(
     if rank is not None:
         chosen, name = rank, f"rank {rank}"
     elif energy is not None:
-        chosen, name = spectrum.energy_rank(energy), f"{100 * energy:g} % of the energy"
+        chosen, name = min(spectrum.energy_rank(energy), spectrum.rank), f"{100 * energy:g} % of the energy"
     else:
         cut, name = _line(spectrum, rule), str(rule)
         chosen = int((values > max(cut, spectrum.noise_floor)).sum())

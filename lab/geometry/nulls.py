@@ -7,9 +7,11 @@ from functools import lru_cache
 from math import nan, sqrt
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lab.linalg import (
+    LowRank,
     Spectrum,
     gaussian_singular_values,
     largest_gaussian_singular_value,
@@ -62,6 +64,19 @@ def spectrum_null(
     unit = _dense(m, n, tail) if factor_rank is None else _product(m, n, k, tail, n_samples, seed)
     expected, low, high = (spectrum.frobenius_norm * row for row in unit)
     return SpectrumNull(law, expected, low, high, float(high[0]))
+
+
+def randomly_turned(spectrum: Spectrum, *, seed: int = 0) -> LowRank:
+    """An update with the same singular values and uniformly random singular vectors: the null of directions.
+
+    Args:
+        spectrum: of ΔW; its vectors, if any, are not used.
+        seed: of the two Haar-distributed bases.
+    """
+    (m, n), k = spectrum.shape, len(spectrum.values)
+    generator = torch.Generator().manual_seed(seed)
+    U, V = (torch.linalg.qr(torch.randn(d, k, generator=generator, dtype=torch.float64))[0] for d in (m, n))
+    return LowRank(U * spectrum.values, V.T)
 
 
 # Nulls depend on the shape alone, and the matrices of a model have few shapes.

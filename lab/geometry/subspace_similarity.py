@@ -63,7 +63,7 @@ def subspace_similarity(
     """
     if side not in ("left", "right"):
         raise ValueError(f'side must be "left" or "right"; got {side!r}.')
-    U, V = _vectors(A, side, max_rank), _vectors(B, side, max_rank)
+    U, V = leading_vectors(A, side, max_rank), leading_vectors(B, side, max_rank)
     if U.shape[0] != V.shape[0]:
         raise ValueError(
             f"the {side} singular vectors live in R^{U.shape[0]} and R^{V.shape[0]}; compare matrices of one "
@@ -76,7 +76,8 @@ def subspace_similarity(
     return SubspaceSimilarity(np.minimum(grid, 1.0), np.maximum(i, j) / d, side, d)
 
 
-def _vectors(A: Tensor | LowRank | Spectrum, side: Side, max_rank: int | None) -> Tensor:
+def leading_vectors(A: Tensor | LowRank | Spectrum, side: Side, max_rank: int | None) -> Tensor:
+    """The first singular vectors of one side, (d, k), none beyond the noise floor."""
     spectrum = A if isinstance(A, Spectrum) else Spectrum.of(A, vectors=True)
     vectors = spectrum.left if side == "left" else spectrum.right
     if vectors is None:

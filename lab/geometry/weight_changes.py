@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -60,6 +60,15 @@ class WeightChanges:
 
     def __iter__(self) -> Iterator[WeightChange]:
         return (self.read(name) for name in self.names)
+
+    def watched(self, tell: Callable[[str], None]) -> WeightChanges:
+        """The same changes; `tell` hears the name of each before it is read: a progress bar's hook."""
+
+        def read(name: str) -> WeightChange:
+            tell(name)
+            return self.read(name)
+
+        return replace(self, read=read)
 
 
 def delta_changes(delta: Delta, phi: Tensor) -> WeightChanges:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan, sqrt
 
@@ -148,12 +148,12 @@ def joined_spectra(runs: Mapping[str, WeightDifferenceSpectra]) -> WeightDiffere
     return WeightDifferenceSpectra(stacked("values"), stacked("summary"), stacked("excluded"), notes)
 
 
-def aggregated(summary: pd.DataFrame, by: str = "role") -> pd.DataFrame:
+def aggregated(summary: pd.DataFrame, by: str | Sequence[str] = "role") -> pd.DataFrame:
     """Medians over matrices of the scalars, per role or per block.
 
     Args:
         summary: of `WeightDifferenceSpectra`.
-        by: a column of it.
+        by: a column of it, or several ("run" and "role" of joined ones).
     """
     scalars = [
         "stable_rank",
@@ -164,7 +164,7 @@ def aggregated(summary: pd.DataFrame, by: str = "role") -> pd.DataFrame:
         "relative_spectral_norm",
         "n_above_null",
     ]
-    grouped = summary.groupby(by, sort=True, dropna=False)
+    grouped = summary.groupby(by if isinstance(by, str) else list(by), sort=True, dropna=False)
     table = grouped[scalars].median()
     table.insert(0, "matrices", grouped.size())
     return table.reset_index()

@@ -6,7 +6,6 @@ import os
 import re
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,8 +17,7 @@ from lab.models.assemble import HeadKind, HeadRequest, as_plm, configured, model
 from lab.models.attention import Attention, implementation
 from lab.models.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from lab.models.families import architecture_of
-from lab.models.hub import hub_folder
-from lab.models.packaged import PACKAGED, model_folder
+from lab.models.folders import model_source
 from lab.models.plm import PLM
 from lab.models.quiet import quiet
 
@@ -67,7 +65,7 @@ def load_plm(
         ValueError: arguments that do not fit together.
     """
     request = HeadRequest(head, num_labels, tuple(verbalizer) if verbalizer is not None else None)
-    folder, provenance = _folder_of(name)
+    folder, provenance = model_source(name)
     checkpoint = read_checkpoint(folder)
     tokenizer = _tokenizer(checkpoint)
     architecture = architecture_of(checkpoint.config.model_type)
@@ -80,21 +78,6 @@ def load_plm(
     provenance |= {"files": checkpoint.files, "n_layers": n_layers, "head": head, "head_seed": seed, "unused": unused}
     label = os.fspath(name) if provenance["source"] != "folder" else folder.name
     return as_plm(label, model, request, tokenizer, new_names=new_names, provenance=provenance)
-
-
-def _folder_of(name: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
-    text = os.fspath(name)
-    for choice in PACKAGED:
-        if choice.name == text:
-            quantised = "Q4_1" if choice.gguf else None
-            return model_folder(choice), {"source": "package", "package": choice.package, "quantised": quantised}
-    folder = Path(text).expanduser()
-    if folder.is_dir():
-        return folder, {"source": "folder", "quantised": None}
-    if isinstance(name, Path) or text.startswith((".", "~", os.sep)) or text.count("/") > 1:
-        raise FileNotFoundError(f"there is no folder {text!r}; give a folder with config.json and model.safetensors.")
-    folder = hub_folder(text)
-    return folder, {"source": "hub", "revision": folder.name, "quantised": None}
 
 
 def _tokenizer(checkpoint: Checkpoint) -> Any:

@@ -1,0 +1,65 @@
+"""ΔW of a peft checkpoint whose layers are peft's own (LoHa, LoKr, (IA)³, OFT, …): merged weights minus W₀."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+from torch import Tensor
+
+from lab.deltas.checkpoint_folder import BASE, CONFIG, Checkpoint
+from lab.deltas.peft import PeftMethod, peft_library
+from lab.deltas.peft_layers import inject
+from lab.deltas.peft_prompts import PREFIXES, PROMPTS
+from lab.models import PLM
+
+
+@torch.no_grad()
+def merged_differences(plm: PLM, checkpoint: Checkpoint) -> tuple[dict[str, Tensor], list[tuple[str, str]]]:
+    """What a checkpoint's layers add to the weights they wrap: W_merged − W₀ by peft's own `merge`.
+
+    Args:
+        plm: the PLM it was trained on, in float64 for differences to about 1e-7 (peft keeps its factors in float32).
+        checkpoint: of any peft type whose layers can be merged.
+
+    Returns:
+        Name of the parameter -> its change, as stored; and (tensor, reason) of what is left out.
+
+    Raises:
+        ValueError: prompts and prefixes, which change no weight; layers that cannot be merged; missing tensors or
+            another shape; a merged weight that is not finite.
+        ImportError: peft is not installed.
+    """
+    kind = checkpoint.config["peft_type"]
+    if kind in (*PROMPTS, *PREFIXES):
+        raise ValueError(f"{checkpoint.source} is a {kind} adapter: it adds tokens and changes no weight.")
+    left_out = ("modules_to_save", "base_model_name_or_path")
+    options = {name: value for name, value in checkpoint.config.items() if name not in left_out}
+    try:
+        injection = inject(plm, PeftMethod(json.dumps(options, sort_keys=True)).config(), peft_library(), seed=0)
+    except (TypeError, ValueError, KeyError, NotImplementedError) as error:
+        raise ValueError(f"{checkpoint.source / CONFIG} does not fit {plm.name!r}: {error}") from error
+    excluded = []
+    for key in checkpoint.tensors:
+        if key not in injection.stored:
+            if key.removeprefix(BASE) not in plm.parameters:
+                raise ValueError(f"{checkpoint.weights} does not fit this PLM: tensor {key!r} is unexpected.")
+            excluded.append((key, "a saved module or trained bias"))
+    for key, place in injection.stored.items():
+        if key not in checkpoint.tensors or checkpoint.tensors[key].shape != place.shape:
+            got = tuple(checkpoint.tensors[key].shape) if key in checkpoint.tensors else "nothing"
+            raise ValueError(f"{checkpoint.weights}: expected {key!r} of shape {tuple(place.shape)}; got {got}.")
+        place.copy_(checkpoint.tensors[key])  # shares the layers' memory
+    differences = {}
+    for path, layer in injection.layers.items():
+        name = f"{path}.weight"
+        try:
+            layer.merge(safe_merge=True)
+        except (AttributeError, NotImplementedError, TypeError) as error:
+            raise ValueError(f"peft cannot merge the {kind} layer {path!r}, so it has no ΔW: {error}") from error
+        merged = layer.get_base_layer().weight
+        if merged.ndim == 2:
+            differences[name] = merged - plm.parameters[name]
+        else:
+            excluded.append((name, "vector"))
+    return differences, excluded

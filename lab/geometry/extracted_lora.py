@@ -1,0 +1,130 @@
+"""A weight difference as a LoRA checkpoint that peft reads: the best factors of every matrix, ranks given or chosen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lab.deltas.checkpoint_folder import BASE, write_checkpoint
+from lab.geometry.extraction import Rule, extract
+from lab.geometry.parameter_names import positions
+from lab.geometry.weight_changes import WeightChanges
+from lab.linalg import Spectrum
+
+
+@dataclass(frozen=True, eq=False)
+class ExtractedLoRA:
+    """ΔW ≈ B·A for every block matrix, as peft stores it.
+
+    Attributes:
+        config: of peft, α = r so that s = 1; a rank and an α per module where ranks differ.
+        tensors: key in the file -> factor or stored parameter.
+        table: one row per matrix: matrix, role, block, rank, relative_error, cut (`Extraction`), norm (‖ΔW‖_F).
+        excluded: (parameter, reason) of the changes that a LoRA of the blocks does not hold.
+    """
+
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    table: pd.DataFrame
+    excluded: tuple[tuple[str, str], ...]
+
+    @property
+    def relative_error(self) -> float:
+        """√Σ‖ΔW − BA‖_F² / √Σ‖ΔW‖_F² over the block matrices."""
+        total = float((self.table["norm"] ** 2).sum())
+        return sqrt(float(((self.table["relative_error"] * self.table["norm"]) ** 2).sum()) / total) if total else 0.0
+
+    @property
+    def size(self) -> int:
+        """Numbers in the factors."""
+        return sum(tensor.numel() for key, tensor in self.tensors.items() if ".lora_" in key)
+
+    def write(self, folder: str | Path) -> Path:
+        """Write the adapter folder, whole or not at all.
+
+        Raises:
+            FileExistsError: the folder is not empty.
+        """
+        return write_checkpoint(folder, self.config, self.tensors)
+
+
+def extract_lora(
+    changes: WeightChanges,
+    *,
+    rank: int | None = None,
+    energy: float | None = None,
+    rule: Rule | None = None,
+    max_rank: int | None = None,
+    saved: Mapping[str, Tensor] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> ExtractedLoRA:
+    """The best LoRA of a difference: of each matrix the truncated SVD (Eckart & Young 1936). See `extract` for ranks.
+
+    Embeddings, heads and vectors are not held by it: they are excluded with a reason, and what that costs must be
+    measured beside what the ranks cost. A matrix whose chosen rank is 0 gets no factors.
+
+    Args:
+        changes: two folders, a delta, an adapter (to lower its rank).
+        rank, energy, rule, max_rank: as in `extract`, for each matrix.
+        saved: parameters to store whole beside the factors, such as a new head: name -> value.
+        dtype: of the factors.
+
+    Raises:
+        ValueError: no block matrix changed, or every chosen rank is 0; a part of a fused parameter (GPT-2's query),
+            which peft cannot express; as `extract`.
+    """
+    tensors: dict[str, Tensor] = {}
+    ranks: dict[str, int] = {}
+    rows, excluded = [], list(changes.excluded)
+    for name, at in positions([name.partition("[")[0] for name in changes.names]).items():
+        if name not in changes.names:
+            raise ValueError(f"peft updates whole parameters, but only a part of {name!r} changes.")
+        change = changes.read(name)
+        if at.block is None:
+            excluded.append((name, "outside of the blocks"))
+            continue
+        spectrum = Spectrum.of(change.difference, vectors=True)
+        capped = None if rank is None else min(rank, len(spectrum.values))
+        found = extract(spectrum, rank=capped, energy=energy, rule=rule, max_rank=max_rank)
+        rows.append(
+            {"matrix": name, "role": change.role, "block": change.block, "rank": found.rank,
+             "relative_error": found.relative_error, "cut": found.cut, "norm": spectrum.frobenius_norm}
+        )  # fmt: skip
+        if found.rank:
+            module = name.removesuffix(".weight")
+            ranks[module] = found.rank
+            tensors[f"{BASE}{module}.lora_A.weight"] = found.factors.right.to(dtype)
+            tensors[f"{BASE}{module}.lora_B.weight"] = found.factors.left.to(dtype)
+    if not ranks:
+        raise ValueError(f"nothing to extract: {len(rows)} block matrices changed, and each has rank 0 by this choice.")
+    first = next(iter(ranks.values()))
+    differing = {re.escape(module): r for module, r in ranks.items() if r != first}
+    saved = saved or {}
+    config = {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": None,
+        "inference_mode": True,
+        "r": first,
+        "lora_alpha": first,
+        "rank_pattern": differing,
+        "alpha_pattern": differing,
+        "use_rslora": False,
+        "use_dora": False,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "init_lora_weights": True,
+        "fan_in_fan_out": any(at.transposed for at in positions(list(changes.names)).values()),
+        "target_modules": list(ranks),
+        "modules_to_save": list(dict.fromkeys(name.split(".", 1)[0] for name in saved)) or None,
+    }
+    tensors |= {BASE + name: value for name, value in saved.items()}
+    return ExtractedLoRA(config, tensors, pd.DataFrame(rows), tuple(excluded))

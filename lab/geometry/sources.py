@@ -1,0 +1,41 @@
+"""From what a person names, a base and what was made of it, to weight changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lab.deltas.checkpoint_folder import CONFIG, WEIGHTS
+from lab.geometry.adapters import adapter_changes
+from lab.geometry.checkpoints import folder_changes
+from lab.geometry.weight_changes import WeightChanges
+from lab.models.checkpoint import CheckpointError
+
+
+def changes_between(
+    base: str | Path | None, tuned: str | Path, *, adapter: bool | None = None, allow_missing: str | None = None
+) -> WeightChanges:
+    """The weight changes of a peft adapter, or of a tuned model against its base.
+
+    Args:
+        base: as for `open_weights`; None is enough for LoRA and rsLoRA, at the cost of norms relative to W₀.
+        tuned: folder of an adapter, or of a model, or a safetensors file, or a packaged name or hub id.
+        adapter: whether `tuned` is an adapter. Default: a folder is one iff it holds `adapter_config.json`; anything
+            that is no path is taken for a model.
+        allow_missing: as in `folder_changes`.
+
+    Raises:
+        CheckpointError, ValueError, FileNotFoundError, OSError: as `adapter_changes` and `folder_changes`.
+    """
+    folder = Path(tuned)
+    if adapter is None:
+        adapter = (folder / CONFIG).is_file()
+        if not adapter and (folder / WEIGHTS).is_file():
+            raise CheckpointError(
+                f"{folder} holds {WEIGHTS} but no {CONFIG}: α and r stand there, and without them the scale of ΔW is "
+                "unknown. Copy it from where the adapter was saved."
+            )
+    if adapter:
+        return adapter_changes(tuned, base)
+    if base is None:
+        raise CheckpointError(f"{tuned} is no adapter: a tuned model needs the base it is compared with.")
+    return folder_changes(base, tuned, allow_missing=allow_missing)
