@@ -9,16 +9,16 @@ import shlex
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from lab.commands.spectra import spectra
+from lab.commands.terminal import DEFAULT_FORMATS, Formats, complain, output, refusals, write_figure
 from lab.execution import Engine, Interrupted, Local, RunsFailed
 from lab.execution.experiment import (
     SCALES,
@@ -29,12 +29,11 @@ from lab.execution.experiment import (
     summarized,
 )
 from lab.execution.ray import Ray
-from lab.figures import FORMATS, Figure, export, figure
+from lab.figures import figure
 from lab.reports import metrics_text, record_text, runs_table
-from lab.runs import Store, StoreError, UnknownRecord, everything, table_with, tabulate, user_store
+from lab.runs import Store, StoreError, everything, table_with, tabulate, user_store
 
 INTERRUPTED = 130  # exit code of a program that was stopped by Ctrl-C: 128 + SIGINT
-MISUSE = 2
 
 app = typer.Typer(
     help="A laboratory for the theory of delta tuning: intrinsic dimension, spectra and optimal control.",
@@ -43,8 +42,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-DEFAULT_FORMATS = ",".join(FORMATS)
-Formats = Annotated[str, typer.Option(help="Of figures: any of html, pdf, svg, png, csv, tex, joined by commas.")]
 StorePath = Annotated[
     Path | None, typer.Option("--store", help="Folder of the runs.  [default: $DELTALAB_STORE, else ./runs]")
 ]
@@ -163,6 +160,9 @@ def export_figure(
         write_figure(chosen, table, out / name, formats, shlex.join(["deltalab", "export", name, *options]))
 
 
+app.command("spectra")(spectra)
+
+
 @app.command("app")
 def open_app(
     store: StorePath = None,
@@ -254,16 +254,6 @@ def start_engine(name: str, store: Store, *, command: str, progress: bool) -> En
     return engines[name](store, command=command, progress=progress)
 
 
-def write_figure(chosen: Figure, table: pd.DataFrame, stem: Path, formats: str, command: str) -> None:
-    """Exports a figure and says what was written, and what was not and why.
-
-    Raises:
-        ValueError: an unknown format, or a table that the figure cannot draw.
-    """
-    wanted = [name.strip() for name in formats.split(",") if name.strip()]
-    typer.echo(export(chosen, stem, wanted, table, provenance={"command": command}).message)
-
-
 def rows_where(table: pd.DataFrame, condition: str) -> pd.DataFrame:
     """The rows whose column, as text, equals a value.
 
@@ -301,32 +291,6 @@ def extra_options(arguments: list[str]) -> dict[str, str]:
                 raise ValueError(f"--{name} has no value; write --{name} VALUE")
         options[name] = value
     return options
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Turns what a user can put right into one sentence on stderr: misuse exits with 2, a failing store with 1."""
-    try:
-        yield
-    except UnknownRecord as error:
-        complain(str(error))
-        raise typer.Exit(MISUSE) from None
-    except StoreError as error:
-        complain(str(error))
-        raise typer.Exit(1) from None
-    except ValueError as error:
-        complain(str(error))
-        raise typer.Exit(MISUSE) from None
-
-
-def output() -> Console:
-    """Stdout; wide where it is no terminal, so that piped tables are not cut at 80 columns."""
-    return Console(width=None if sys.stdout.isatty() else 180)
-
-
-def complain(text: str) -> None:
-    """A message to the person at the terminal."""
-    typer.secho(text, fg="red" if sys.stderr.isatty() else None, err=True)
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""Commands of ``deltalab`` that have a file of their own, and what all commands share."""

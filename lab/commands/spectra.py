@@ -1,0 +1,192 @@
+"""``deltalab spectra``: what an update did to the weights, matrix by matrix, from the files before and after."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from lab.commands.terminal import DEFAULT_FORMATS, Formats, output, refusals, write_figure
+from lab.figures import figure
+from lab.figures.latex import booktabs
+
+NO_BASE = "-"
+
+_COLUMNS = {
+    "matrix": "matrix",
+    "shape": "m × n",
+    "stable_rank": "stable rank",
+    "effective_rank": "effective",
+    "participation_ratio": "participation",
+    "energy_rank_90": "90 % energy",
+    "frobenius_norm": "‖ΔW‖F",
+    "spectral_norm": "‖ΔW‖2",
+    "relative_frobenius_norm": "‖ΔW‖F/‖W0‖F",
+    "relative_spectral_norm": "‖ΔW‖2/‖W0‖2",
+    "n_above_null": "above null",
+    "n_above_threshold": "above GD",
+    "tail_exponent": "tail α",
+    "tail_distance": "KS",
+}
+
+
+def spectra(
+    base: Annotated[
+        str, typer.Argument(help="W₀: minilm, smollm2, a hub id, a folder, a .safetensors file; - for none.")
+    ],
+    tuned: Annotated[
+        list[str], typer.Argument(metavar="TUNED_OR_ADAPTER...", help="Tuned models or peft adapters: folders, files.")
+    ],
+    by: Annotated[str, typer.Option(help="Aggregate per role or per block.")] = "role",
+    allow_missing: Annotated[str | None, typer.Option(help="Regular expression of names that may be missing.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where dense matrices are decomposed.  [default: a GPU if any]")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write figure, CSV and LaTeX to this folder.")] = None,
+    formats: Formats = DEFAULT_FORMATS,
+    extract: Annotated[
+        Path | None, typer.Option(help="Write the update as a LoRA that peft reads to this folder.")
+    ] = None,
+    rank: Annotated[int | None, typer.Option(help="Rank of that LoRA.")] = None,
+    energy: Annotated[
+        float | None, typer.Option(help="Or: per matrix, the rank that holds this part of ‖ΔW‖².")
+    ] = None,
+    rule: Annotated[
+        str | None, typer.Option(help='Or: per matrix, the values above "null" or "hard threshold".')
+    ] = None,
+) -> None:
+    """Spectra of weight differences beside their null: ranks, norms relative to W₀, what stands out of chance.
+
+    Tensors are read one by one; two models are never in memory. No code in a file runs; pickles are refused.
+    """
+    with refusals():
+        if by not in ("role", "block"):
+            raise ValueError(f"--by is {by!r}; choose role or block.")
+        if extract is not None and len(tuned) > 1:
+            raise ValueError(f"--extract writes one LoRA; got {len(tuned)} updates.")
+        if extract is None and any(option is not None for option in (rank, energy, rule)):
+            raise ValueError(
+                "--rank, --energy and --rule choose the rank of a LoRA; say where to write it: --extract FOLDER"
+            )
+        geometry: Any = importlib.import_module("lab.geometry")  # brings torch
+        labels = labelled(tuned)
+        try:
+            opened = {
+                label: geometry.changes_between(None if base == NO_BASE else base, path, allow_missing=allow_missing)
+                for label, path in labels.items()
+            }
+        except (OSError, ImportError) as error:
+            raise ValueError(str(error)) from error
+        found = geometry.joined_spectra(
+            {label: measured(geometry, changes, label, device) for label, changes in opened.items()}
+        )
+        tell(geometry, found, by, several=len(tuned) > 1)
+        command = shlex.join(["deltalab", "spectra", base, *tuned])
+        if out is not None:
+            write(geometry, found, by, out, formats, command)
+        if extract is not None:
+            made = geometry.extract_lora(next(iter(opened.values())), rank=rank, energy=energy, rule=rule)
+            try:
+                made.write(extract)
+            except OSError as error:
+                raise ValueError(str(error)) from error
+            ranks = made.table["rank"]
+            typer.echo(
+                f"wrote {extract}: {int((ranks > 0).sum())} of {len(ranks)} block matrices, ranks {ranks.min()} to "
+                f"{ranks.max()}, {made.size:,} numbers; ‖ΔW − BA‖/‖ΔW‖ = {made.relative_error:.3g} over these matrices"
+            )
+
+
+def labelled(paths: list[str]) -> dict[str, str]:
+    """A short label for each path: its last part, or the whole where two would be the same.
+
+    Raises:
+        ValueError: the same path twice.
+    """
+    if len(set(paths)) < len(paths):
+        raise ValueError(f"the same update is named twice: {', '.join(paths)}")
+    short = [Path(path).name or path for path in paths]
+    return {name if short.count(name) == 1 else path: path for name, path in zip(short, paths, strict=True)}
+
+
+def measured(geometry: Any, changes: Any, label: str, device: str | None) -> Any:
+    """The spectra of one update, with a progress bar where somebody watches."""
+    torch: Any = importlib.import_module("torch")
+    chosen = device or ("cuda" if torch.cuda.is_available() else None)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    with bar:
+        task = bar.add_task(label, total=len(changes))
+
+        def tell(name: str) -> None:
+            bar.update(task, advance=1, description=f"{label}: {name}"[-60:])
+
+        return geometry.change_spectra(changes.watched(tell), device=chosen)
+
+
+def tell(geometry: Any, found: Any, by: str, *, several: bool) -> None:
+    """Prints the tables: every matrix, the medians, what was left out and why."""
+    console = output()
+    summary = found.summary
+    size = summary["rows"].astype(str) + " × " + summary["columns"].astype(str)
+    summary = summary.assign(shape=size, matrix=[_short(row) for row in summary.itertuples()])
+    first = ["run"] if several else []
+    console.print(_table(summary, first, "every matrix", {**_COLUMNS}))
+    medians = geometry.aggregated(found.summary, [*first, by])
+    console.print(_table(medians, [*first, by, "matrices"], f"medians per {by}", {**_COLUMNS, "matrix": ""}))
+    for note in dict.fromkeys(note for note in [found.note] if note):
+        typer.echo(f"note: {note}")
+    for reason, parameters in found.excluded.groupby("reason", sort=False)["parameter"]:
+        names = list(dict.fromkeys(parameters))
+        typer.echo(
+            f"left out, {reason}: {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        )
+
+
+def _short(row: Any) -> str:
+    """Block and role where there are any: names are long, and in the files of --out."""
+    return row.matrix if row.block is pd.NA else f"block {row.block} {row.role}"
+
+
+def _table(rows: pd.DataFrame, first: list[str], title: str, titles: dict[str, str]) -> Table:
+    shown = [*first, *(name for name in titles if name in rows.columns and name not in first)]
+    shown = [name for name in shown if not rows[name].isna().all()]
+    table = Table(title=title, title_justify="left")
+    for name in shown:
+        is_text = not pd.api.types.is_numeric_dtype(rows[name])
+        table.add_column(titles.get(name) or name, justify="left" if is_text else "right", overflow="fold")
+    for row in rows[shown].itertuples(index=False):
+        table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def _cell(value: object) -> str:
+    if value is pd.NA or (isinstance(value, float) and value != value):
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def write(geometry: Any, found: Any, by: str, out: Path, formats: str, command: str) -> None:
+    """The figure of the block matrices with its exports, all scalars as CSV, the medians as CSV and LaTeX."""
+    drawn = figure("weight_difference_spectra")
+    values = found.values.rename(columns={"singular_value": "sigma", "run": "label"})
+    in_blocks = values.dropna(subset=["block"])
+    write_figure(drawn, in_blocks if len(in_blocks) else values, out / drawn.name, formats, command)
+    medians = geometry.aggregated(found.summary, ["run", by])
+    texts = {
+        "summary.csv": found.summary.to_csv(index=False, lineterminator="\n"),
+        "medians.csv": medians.to_csv(index=False, lineterminator="\n"),
+        "medians.tex": booktabs(medians.rename(columns=_COLUMNS)),
+        "left_out.csv": found.excluded.to_csv(index=False, lineterminator="\n"),
+    }
+    for name, text in texts.items():
+        (out / name).write_text(text, encoding="utf-8")
+        typer.echo(f"wrote {out / name}")

@@ -1,0 +1,57 @@
+"""What every command shares: refusals in one sentence, tables on a terminal, figures as files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from rich.console import Console
+
+from lab.figures import FORMATS, Figure, export
+from lab.runs import StoreError, UnknownRecord
+
+MISUSE = 2
+
+DEFAULT_FORMATS = ",".join(FORMATS)
+Formats = Annotated[str, typer.Option(help="Of figures: any of html, pdf, svg, png, csv, tex, joined by commas.")]
+
+
+def write_figure(chosen: Figure, table: pd.DataFrame, stem: Path, formats: str, command: str) -> None:
+    """Exports a figure and says what was written, and what was not and why.
+
+    Raises:
+        ValueError: an unknown format, or a table that the figure cannot draw.
+    """
+    wanted = [name.strip() for name in formats.split(",") if name.strip()]
+    typer.echo(export(chosen, stem, wanted, table, provenance={"command": command}).message)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turns what a user can put right into one sentence on stderr: misuse exits with 2, a failing store with 1."""
+    try:
+        yield
+    except UnknownRecord as error:
+        complain(str(error))
+        raise typer.Exit(MISUSE) from None
+    except StoreError as error:
+        complain(str(error))
+        raise typer.Exit(1) from None
+    except ValueError as error:
+        complain(str(error))
+        raise typer.Exit(MISUSE) from None
+
+
+def output() -> Console:
+    """Stdout; wide where it is no terminal, so that piped tables are not cut at 80 columns."""
+    return Console(width=None if sys.stdout.isatty() else 180)
+
+
+def complain(text: str) -> None:
+    """A message to the person at the terminal."""
+    typer.secho(text, fg="red" if sys.stderr.isatty() else None, err=True)
