@@ -6,6 +6,9 @@ EXPERIMENTS = (
     # the optimisation view
     "intrinsic_dimension",
     "weight_differences",
+    "subspace_similarity",
+    "intruders",
+    "extraction",
     # the methods compared
     "performance",
     # the optimal-control view

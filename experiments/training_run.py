@@ -11,20 +11,24 @@ Cost: MiniLM, 32 examples of 32 tokens: 0.2-0.45 s a step on two cores.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from lab.deltas import Delta, method_from_json
+from lab.execution import Local
 from lab.models import PLM, load_plm, random_weights
 from lab.models.tiny import tiny_plm
-from lab.runs import Job, Record, Store
+from lab.runs import Job, Record, Store, canonical
 from lab.runs.record import Scalar
-from lab.tasks import Task, load_task
+from lab.tasks import EncodedTask, Task, load_task
 from lab.training import Fit, fit
 
 NAME = "training_run"
@@ -141,6 +145,61 @@ def trained(config: dict[str, Any], *, keep_every: int | None = None) -> tuple[D
 
 def _option(config: Mapping[str, Any], name: str) -> Any:
     return config.get(name, LATER[name])
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A trained delta: what experiments on weights start from.
+
+    Attributes:
+        delta: on the PLM of its job.
+        phi: (d,), trained.
+        metrics: of the run: metric, score, step_size, parameter counts.
+    """
+
+    delta: Delta
+    phi: Tensor
+    metrics: Mapping[str, Scalar]
+
+
+def solution(job: Job, store: Store) -> Solution:
+    """The trained delta of a `training_job`: a child record where φ can be kept, else trained in this process.
+
+    What is too large to keep is held until the next such call, so experiments on one full fine-tuning share it.
+    """
+    c = job.config
+    plm = plm_of(c["model"], subset(c["task"], c["n_train"], c["n_validation"]).num_labels, c["seed"], c["weights"])
+    delta = method_from_json(c["method"]).on(plm, seed=c["seed"])
+    if delta.size > KEEP_PHI:
+        return _large_solution(canonical(job))
+    (record,) = Local(store).run([job], measure, label=f"{c['method']['method']} seed={c['seed']}")
+    return Solution(delta, torch.as_tensor(record.arrays["phi"]).to(delta.phi0), record.metrics)
+
+
+@lru_cache(maxsize=1)
+def _large_solution(text: str) -> Solution:
+    delta, result = trained(json.loads(text)["config"])
+    metrics = {"metric": result.metric, "score": result.score, "step_size": result.lr, **counts(delta)}
+    return Solution(delta, result.phi, metrics)
+
+
+def validation_score(job: Job, plm: PLM, overrides: Mapping[str, Tensor]) -> float:
+    """The score of any changed parameters of a PLM on the validation examples of a `training_job`."""
+    c = job.config
+    names = ("model", "task", "n_train", "n_validation", "max_length", "seed", "weights")
+    encoded = _encoded(*(c[name] for name in names))
+    with torch.no_grad():
+        batches = list(encoded.validation.batches(64, size=c["n_validation"]))
+        logits = torch.cat([plm.logits(overrides, batch) for batch in batches])
+    return float(encoded.task.metric(logits, torch.cat([batch["labels"] for batch in batches])))
+
+
+@lru_cache(maxsize=2)
+def _encoded(
+    model: str, task: str, n_train: int | None, n_validation: int | None, max_length: int, seed: int, weights: str
+) -> EncodedTask:
+    chosen = subset(task, n_train, n_validation)
+    return chosen.encode(plm_of(model, chosen.num_labels, seed, weights), max_length=max_length)
 
 
 def counts(delta: Delta) -> dict[str, Scalar]:

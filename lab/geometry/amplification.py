@@ -12,17 +12,20 @@ from torch import Tensor
 from lab.linalg import LowRank, Spectrum
 
 
-def amplification(delta_w: Tensor | LowRank, W0: Tensor, ranks: Sequence[int] = (4, 64)) -> pd.DataFrame:
+def amplification(
+    delta_w: Tensor | LowRank | Spectrum, W0: Tensor, ranks: Sequence[int] = (4, 64), *, base: Spectrum | None = None
+) -> pd.DataFrame:
     """‖UᵀW₀V‖_F for U, V the first r singular vectors of ΔW, of W₀ and at random, and the factor ‖ΔW‖_F/‖U_ΔᵀW₀V_Δ‖_F.
 
     A large factor says that ΔW adds what W₀ has little of in those directions; a projection near the random level says
     that ΔW ignores W₀. At random, E‖UᵀW₀V‖_F² = ‖W₀‖_F² r²/(mn) exactly.
 
     Args:
-        delta_w: ΔW (m, n).
+        delta_w: ΔW (m, n), or its spectrum with vectors.
         W0: W₀ (m, n).
         ranks: r; default the two of Hu et al., Table 7. Those above min(m, n) are left out, and so are those above the
             rank of ΔW for its own columns (nan).
+        base: spectrum of W₀, if at hand.
 
     Returns:
         One row per r: rank, delta_norm, base_norm, onto_delta, onto_base, onto_random, factor.
@@ -30,10 +33,10 @@ def amplification(delta_w: Tensor | LowRank, W0: Tensor, ranks: Sequence[int] = 
     Raises:
         ValueError: shapes differ, or an entry is not finite.
     """
-    if tuple(delta_w.shape) != tuple(W0.shape):
+    if tuple(delta_w.shape) != tuple(W0.shape):  # of a spectrum too
         raise ValueError(f"ΔW and W₀ must have one shape; got {tuple(delta_w.shape)} and {tuple(W0.shape)}.")
-    update = Spectrum.of(delta_w, vectors=True)
-    base = Spectrum.of(W0)
+    update = delta_w if isinstance(delta_w, Spectrum) else Spectrum.of(delta_w, vectors=True)
+    base = base if base is not None else Spectrum.of(W0)
     m, n = update.shape
     W = W0.detach().to(torch.float64)
     rows = []

@@ -64,6 +64,7 @@ def extract_lora(
     rule: Rule | None = None,
     max_rank: int | None = None,
     saved: Mapping[str, Tensor] | None = None,
+    spectra: Mapping[str, Spectrum] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> ExtractedLoRA:
     """The best LoRA of a difference: of each matrix the truncated SVD (Eckart & Young 1936). See `extract` for ranks.
@@ -75,6 +76,7 @@ def extract_lora(
         changes: two folders, a delta, an adapter (to lower its rank).
         rank, energy, rule, max_rank: as in `extract`, for each matrix.
         saved: parameters to store whole beside the factors, such as a new head: name -> value.
+        spectra: of the differences, with vectors, where they are at hand: name -> spectrum.
         dtype: of the factors.
 
     Raises:
@@ -91,7 +93,7 @@ def extract_lora(
         if at.block is None:
             excluded.append((name, "outside of the blocks"))
             continue
-        spectrum = Spectrum.of(change.difference, vectors=True)
+        spectrum = (spectra or {}).get(name) or Spectrum.of(change.difference, vectors=True)
         capped = None if rank is None else min(rank, len(spectrum.values))
         found = extract(spectrum, rank=capped, energy=energy, rule=rule, max_rank=max_rank)
         rows.append(
