@@ -5,7 +5,7 @@ from lab.models.architecture import Architecture, Place, WeightMatrix
 
 # getting a PLM
 from lab.models.checkpoint import CheckpointError
-from lab.models.configurations import MODELS, meta_plm
+from lab.models.configurations import MODELS, meta_plm, untrained_plm
 from lab.models.families import ARCHITECTURES, architecture_of
 
 # extra submodules on a copy
@@ -43,4 +43,5 @@ __all__ = [
     "pooled",
     "random_weights",
     "settled",
+    "untrained_plm",
 ]

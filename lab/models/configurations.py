@@ -1,4 +1,4 @@
-"""The source text's models as configurations: for counting parameters, without weights and without a network."""
+"""Published models as configurations: without weights for counting, or with random ones for timing; no network."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 import transformers  # its names load their modules on first use
 from torch import nn
 
-from lab.models.assemble import HeadKind, HeadRequest, as_plm, configured, model_class
-from lab.models.attention import implementation
+from lab.models.assemble import HeadKind, HeadRequest, as_plm, configured, model_class, seeded
+from lab.models.attention import Attention, implementation
 from lab.models.families import architecture_of
 from lab.models.plm import PLM
 
@@ -70,6 +70,11 @@ MODELS = (
     Model("gpt2", "gpt2"),
     Model("gpt2-xl", "gpt2", {"n_embd": 1600, "n_layer": 48, "n_head": 25}),
     Model("llama-2-7b", "llama", {"rms_norm_eps": 1e-5}, tied=False),
+    Model("minilm", "bert", {"num_hidden_layers": 6, "hidden_size": 384, "num_attention_heads": 12,
+                             "intermediate_size": 1536}),
+    Model("smollm2", "llama", {"num_hidden_layers": 30, "hidden_size": 576, "num_attention_heads": 9,
+                               "num_key_value_heads": 3, "intermediate_size": 1536, "vocab_size": 49152,
+                               "rms_norm_eps": 1e-5, "tie_word_embeddings": True}),
 )  # fmt: skip
 
 
@@ -86,23 +91,54 @@ def meta_plm(name: str, *, head: HeadKind | str = "classification", num_labels: 
     Raises:
         ValueError: an unknown name.
     """
+    with torch.device("meta"):
+        return _built(name, head, num_labels, "eager", {"source": "configuration, no weights"})
+
+
+def untrained_plm(
+    name: str,
+    *,
+    head: HeadKind | str = "classification",
+    num_labels: int = 2,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    attention: Attention = "eager",
+) -> PLM:
+    """A PLM of a published model's size with random weights: memory and speed do not depend on their values.
+
+    Args:
+        name: one of `MODELS`.
+        head: as for `meta_plm`.
+        num_labels: classes of a classification head.
+        seed: of the weights.
+        device: where they are made.
+        attention: "eager" or "sdpa".
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    with seeded(seed, "untrained"), torch.device(device):
+        return _built(name, head, num_labels, attention, {"source": f"configuration, random weights of seed {seed}"})
+
+
+def _built(name: str, head: HeadKind | str, num_labels: int, attention: Attention, provenance: dict[str, Any]) -> PLM:
     by_name = {model.name: model for model in MODELS}
     if name not in by_name:
         raise ValueError(f"there is no built-in configuration {name!r}; there are {list(by_name)}.")
     model_type, settings, tied = by_name[name].model_type, by_name[name].settings, by_name[name].tied
     kind: Any = "lm" if head == "mlm" else head
     request = HeadRequest(kind, num_labels if kind == "classification" else None)
-    base = transformers.AutoConfig.for_model(model_type, **settings)
-    config = configured(base, request, None)
-    with torch.device("meta"):
-        model = model_class(architecture_of(model_type), config, kind)._from_config(
-            config, attn_implementation=implementation("eager")
-        )
-        if kind == "lm" and not tied:
-            _untie(model)
+    config = configured(transformers.AutoConfig.for_model(model_type, **settings), request, None)
+    if config.pad_token_id is None:
+        config.pad_token_id = config.eos_token_id  # as loading pads GPT-2 and Llama, which have no padding token
+    model = model_class(architecture_of(model_type), config, kind)._from_config(
+        config, attn_implementation=implementation(attention), dtype=torch.float32
+    )
+    if kind == "lm" and not tied:
+        _untie(model)
     prefix = model.base_model_prefix + "."
     new = () if kind == "lm" else tuple(n for n, _ in model.named_parameters() if not n.startswith(prefix))
-    return as_plm(name, model, request, None, new_names=new, provenance={"source": "configuration, no weights"})
+    return as_plm(name, model, request, None, new_names=new, provenance=provenance)
 
 
 def _untie(model: Any) -> None:
