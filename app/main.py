@@ -18,6 +18,9 @@ PAGES = {
         st.Page("views/intrinsic_dimension.py", title="Intrinsic dimension", icon=":material/show_chart:"),
         st.Page("views/weight_differences.py", title="Weight differences", icon=":material/stacked_line_chart:"),
     ],
+    "The methods compared": [
+        st.Page("views/methods.py", title="The methods compared", icon=":material/compare_arrows:"),
+    ],
     "The optimal-control view": [
         st.Page("views/optimal_control.py", title="Optimal control", icon=":material/route:"),
     ],

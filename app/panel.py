@@ -43,7 +43,8 @@ def panel(figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest]) ->
         st.markdown(f"**How to read it.** {literal(figure.reading)}")
         st.markdown("**Where it comes from.**")
         for source in figure.source:
-            st.markdown(f"- {literal(source.title)}: [{literal(source.citation)}]({source.url})")
+            cited = literal(source.citation)
+            st.markdown(f"- {literal(source.title)}: " + (f"[{cited}]({source.url})" if source.url else cited))
     with st.expander("Reproduce this", icon=":material/replay:"):
         reproduce(manifests, figure)
 

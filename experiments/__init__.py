@@ -11,6 +11,8 @@ EXPERIMENTS = (
     "extraction",
     # the methods compared
     "performance",
+    "convergence",
+    "generalization_gap",
     # the optimal-control view
     "solvers",
 )

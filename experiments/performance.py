@@ -53,7 +53,7 @@ from lab.runs import (
 )
 
 NAME = "performance"
-FIGURES: tuple[str, ...] = ()
+FIGURES = ("performance",)
 
 SOURCE = "Ding et al. 2022, performance comparison on T5-base"
 RANKING = ("full fine-tuning", "LoRA", "adapter", "prefix", "prompt")

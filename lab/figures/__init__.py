@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+# the figures
+from lab.figures.convergence import CONVERGENCE
+
 # what a figure is
 from lab.figures.d90 import Answer, answers
 from lab.figures.export import FORMATS, Exported, Skipped, export, rendered
 from lab.figures.figure import TEXT, Column, Figure, TableError
+from lab.figures.generalization_gap import GENERALIZATION_GAP
 from lab.figures.images import HOW_TO_GET_A_BROWSER, ImageError, find_browser
-
-# the figures
 from lab.figures.intrinsic_dimension import INTRINSIC_DIMENSION
 from lab.figures.layer_scores import LAYER_SCORES
 from lab.figures.learning_curves import LEARNING_CURVES
+from lab.figures.performance import PERFORMANCE
 from lab.figures.solver_convergence import SOLVER_CONVERGENCE
 from lab.figures.sources import Source
 
 # how they look
 from lab.figures.style import CONFIG, DARK, LIGHT, SIZES, THEMES, Size, Theme
 from lab.figures.weight_difference_spectra import WEIGHT_DIFFERENCE_SPECTRA
+
+METHODS_COMPARED: tuple[Figure, ...] = (
+    PERFORMANCE,
+    CONVERGENCE,
+    GENERALIZATION_GAP,
+)
+"""The figures of the explorer's page on the methods compared, in its order."""
 
 CONTROL_VIEW: tuple[Figure, ...] = (
     SOLVER_CONVERGENCE,
@@ -31,6 +41,7 @@ FIGURES: tuple[Figure, ...] = (
     INTRINSIC_DIMENSION,
     WEIGHT_DIFFERENCE_SPECTRA,
     # the methods compared
+    *METHODS_COMPARED,
     # the optimal-control view
     *CONTROL_VIEW,
 )
@@ -51,14 +62,18 @@ def figure(name: str) -> Figure:
 __all__ = [
     "CONFIG",
     "CONTROL_VIEW",
+    "CONVERGENCE",
     "DARK",
     "FIGURES",
     "FORMATS",
+    "GENERALIZATION_GAP",
     "HOW_TO_GET_A_BROWSER",
     "INTRINSIC_DIMENSION",
     "LAYER_SCORES",
     "LEARNING_CURVES",
     "LIGHT",
+    "METHODS_COMPARED",
+    "PERFORMANCE",
     "SIZES",
     "SOLVER_CONVERGENCE",
     "TEXT",

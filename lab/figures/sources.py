@@ -110,3 +110,21 @@ LI_HAO_2018 = Source(
     arxiv="1803.01299",
     entry="inproceedings",
 )
+# the methods compared
+DEMSAR_2006 = Source(
+    "demsar2006statistical",
+    "Demšar, Janez",
+    "Statistical Comparisons of Classifiers over Multiple Data Sets",
+    2006,
+    venue="Journal of Machine Learning Research",
+    entry="article",
+)
+ARORA_2018 = Source(
+    "arora2018compression",
+    "Arora, Sanjeev and Ge, Rong and Neyshabur, Behnam and Zhang, Yi",
+    "Stronger Generalization Bounds for Deep Nets via a Compression Approach",
+    2018,
+    venue="International Conference on Machine Learning",
+    arxiv="1802.05296",
+    entry="inproceedings",
+)

@@ -16,6 +16,7 @@ from lab.geometry.curvature_factor import (
 )
 from lab.geometry.extracted_lora import ExtractedLoRA, extract_lora
 from lab.geometry.extraction import Extraction, extract
+from lab.geometry.generalization import compression_bound
 from lab.geometry.intrinsic_dimension import IntrinsicDimension, intrinsic_dimension
 from lab.geometry.intruder_forecast import IntruderForecast, forecast_intruder
 from lab.geometry.intruder_onset import intruder_onset
@@ -57,6 +58,7 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "PredictedDimension",
     "krylov_spectrum",
     "predicted_intrinsic_dimension",
+    "compression_bound",
     # curvature of the loss
     "empirical_fisher",
     "fisher",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lab.figures import CONTROL_VIEW, INTRINSIC_DIMENSION, LEARNING_CURVES, WEIGHT_DIFFERENCE_SPECTRA
+from lab.figures import CONTROL_VIEW, INTRINSIC_DIMENSION, LEARNING_CURVES, METHODS_COMPARED, WEIGHT_DIFFERENCE_SPECTRA
 from lab.runs import Job, Record, Store
 
 PROVENANCE = {
@@ -59,6 +59,13 @@ def control() -> Record:
     return Record(Job("pontryagin", config), {"loss": 0.5}, tables, provenance=PROVENANCE)
 
 
+def comparison() -> Record:
+    """A record with the table of every figure that compares methods, as if one experiment had made them all."""
+    config = {"model": "minilm", "task": "bbc-news", "seeds": [0, 1, 2]}
+    tables = {drawn.table: drawn.example() for drawn in METHODS_COMPARED}
+    return Record(Job("performance", config), {"best_score": 0.9}, tables, provenance=PROVENANCE)
+
+
 def fill(store: Store) -> None:
     """Puts some of everything into a store."""
     store.put(search("did", "bbc-news", day=3))
@@ -68,6 +75,7 @@ def fill(store: Store) -> None:
         store.put(training_run(seed))
     store.put(spectra())
     store.put(control())
+    store.put(comparison())
 
 
 @pytest.fixture(scope="session")

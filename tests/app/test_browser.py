@@ -28,6 +28,7 @@ PAGES = {
     "intrinsic_dimension": "Intrinsic dimension",
     "weight_differences": "Weight",
     "optimal_control": "Optimal control",
+    "methods": "The methods compared",
 }
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

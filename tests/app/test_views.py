@@ -13,11 +13,11 @@ from streamlit.testing.v1 import AppTest
 
 from app.loading import contents
 from lab.execution.experiment import experiment_names
-from lab.figures import CONTROL_VIEW
+from lab.figures import CONTROL_VIEW, METHODS_COMPARED
 from lab.runs import Store, places
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("home", "runs", "intrinsic_dimension", "weight_differences", "optimal_control")
+PAGES = ("home", "runs", "intrinsic_dimension", "weight_differences", "optimal_control", "methods")
 
 
 @pytest.fixture
@@ -145,6 +145,14 @@ def test_every_figure_of_the_control_view_can_be_chosen_in_the_address(drawn, op
     assert f"deltalab export {drawn.name}" in words(shown)
 
 
+@pytest.mark.parametrize("drawn", METHODS_COMPARED, ids=lambda drawn: drawn.name)
+def test_every_figure_that_compares_methods_can_be_chosen_in_the_address(drawn, opened, filled):
+    shown = opened("methods", filled, figure=drawn.title)
+    assert not shown.exception
+    assert shown.selectbox(key="figure").value == drawn.title
+    assert f"deltalab export {drawn.name}" in words(shown)
+
+
 def test_an_unknown_value_in_the_address_is_ignored(opened, filled):
     shown = opened("intrinsic_dimension", filled, task="no such task")
     assert not shown.exception
@@ -192,7 +200,7 @@ def test_a_new_record_appears_without_a_restart(monkeypatch, filled, tmp_path):
     assert not before.mine
     Store(tmp_path / "mine").put(record)
     after = contents()
-    assert len(after.manifests) == len(before.manifests) == 7
+    assert len(after.manifests) == len(before.manifests) == 8
     assert len(after.mine) == 1
 
 

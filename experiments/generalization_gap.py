@@ -1,0 +1,116 @@
+"""The generalisation gap of each delta method, beside the bound that grows with the number of tunable parameters.
+
+Question: do delta methods generalise better than full fine-tuning, and does the gap follow √(d/n)?
+Source: Ding et al. 2022, generalisation gap; Aghajanyan et al. 2020, section 5.2: L₀(f) ≤ L̂₀(f) + O(√(d/n)).
+Varied: the method, the task, the seed.
+Tuned: each method's step size, as in `performance`.
+Fixed: everything else; the runs are those of `performance`.
+Expected: full fine-tuning has the largest gap, prompt the smallest; the bound is far above every gap.
+Cost: nothing beyond `performance`, whose training runs it reads; alone, as much as that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from experiments import performance
+from experiments.performance import compared_runs, joined, metric_name, paired, setting
+from lab.geometry import compression_bound
+from lab.runs import Job, Record, Store, Verdict, rank_correlation_interval, stratified_interval
+from lab.tasks import load_task
+
+NAME = "generalization_gap"
+FIGURES = ("generalization_gap",)
+
+SOURCE = "Ding et al. 2022, generalisation gap"
+
+
+def jobs(
+    scale: str,
+    *,
+    model: str | None = None,
+    tasks: tuple[str, ...] | None = None,
+    seeds: tuple[int, ...] | None = None,
+    methods: tuple[str, ...] | None = None,
+    steps: int | None = None,
+) -> list[Job]:
+    """One comparison per task; options as in `performance`."""
+    same = performance.jobs(scale, model=model, tasks=tasks, seeds=seeds, methods=methods, steps=steps)
+    return [Job(NAME, job.config) for job in same]
+
+
+def measure(job: Job, store: Store) -> Record:
+    """Score on the training examples minus score on the validation examples, after the last step."""
+    n_train = job.config["n_train"] or len(load_task(job.config["task"]).train)
+    table = gaps([row | {"n_train": n_train} for row in compared_runs(job, store).rows()])
+    means = table.groupby("label", sort=False)["gap"].mean()
+    metrics = {
+        "metric": table["metric"].iloc[0],
+        "largest": str(means.idxmax()),
+        "largest_gap": float(means.max()),
+        "smallest": str(means.idxmin()),
+        "smallest_gap": float(means.min()),
+    }
+    return Record(job, metrics, {NAME: table})
+
+
+def gaps(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The table of the figure: one row per run, from rows that hold its `record` and `n_train` beside what names it.
+
+    Other experiments add the rows of their own runs (combinations: kind "combination").
+    """
+    out = []
+    for row in rows:
+        kept = {name: value for name, value in row.items() if name != "record"}
+        m = row["record"].metrics
+        out.append(
+            kept | {"train_score": m["train_score"], "validation_score": m["score"],
+                    "gap": m["train_score"] - m["score"],
+                    "bound": compression_bound(int(row["tunable"]), int(row["n_train"]))}
+        )  # fmt: skip
+    return pd.DataFrame(out)
+
+
+def verdicts(records: Sequence[Record]) -> list[Verdict]:
+    """Whether even the delta with the largest gap has a smaller one than full fine-tuning, and prompt the smallest."""
+    table = joined(records, NAME)
+    shared: dict[str, Any] = {"figure": NAME, "command": f"deltalab run {NAME} --scale demo"}
+    unit = f"[{metric_name(table)}]"
+    means = table[table.kind == "delta"].groupby("label")["gap"].mean().sort_values()
+    found = []
+    if len(means) and (differences := paired(table, "full fine-tuning", str(means.index[-1]), value="gap")):
+        claim = "The generalisation gap of every single delta method is smaller than that of full fine-tuning."
+        told = f"gap of full fine-tuning minus that of {means.index[-1]}, the delta method with the largest {unit}"
+        measured = stratified_interval(differences)
+        found.append(Verdict(claim, SOURCE, told, measured, 0.0, "above", setting(records), **shared))
+    others = means.drop("prompt", errors="ignore")
+    if len(others) and (differences := paired(table, str(others.index[0]), "prompt", value="gap")):
+        claim = "Prompt tuning has the smallest generalisation gap of all delta methods."
+        told = f"gap of {others.index[0]}, the smallest of the other delta methods, minus that of prompt {unit}"
+        measured = stratified_interval(differences)
+        found.append(Verdict(claim, SOURCE, told, measured, 0.0, "above", setting(records), **shared))
+    by_method = table[table.kind != "null"].groupby("label")[["tunable", "gap"]].mean()
+    if len(by_method) > 3:
+        claim = "The generalisation gap grows with the number of tunable parameters, as √(d/n) does."
+        told = "Spearman's ρ between tunable parameters and mean gap over methods [1]"
+        measured = rank_correlation_interval(list(by_method.tunable), list(by_method.gap))
+        source = "Aghajanyan et al. 2020, section 5.2"
+        where = f"{len(by_method)} methods; {setting(records)}"
+        found.append(Verdict(claim, source, told, measured, 0.0, "above", where, **shared))
+    return found
+
+
+def summary(store: Store, records: list[Record]) -> str:
+    """Gap per method beside the bound, largest first."""
+    table = joined(records, NAME)
+    means = table.groupby("label")[["tunable", "train_score", "validation_score", "gap", "bound"]].mean()
+    head = f"{'method':18s}{'tunable':>14s}{'train':>9s}{'validation':>12s}{'gap':>9s}{'bound':>10s}"
+    lines = [
+        f"{label:18s}{row.tunable:14,.0f}{row.train_score:9.3f}{row.validation_score:12.3f}{row.gap:9.3f}{row.bound:10.1f}"
+        for label, row in means.sort_values("gap", ascending=False).iterrows()
+    ]
+    answers = [f"{v.answer:20s} {v.claim} ({v.measured.estimate:+.3f})" for v in verdicts(records)]
+    return "\n".join([head, *lines, "", *answers])
