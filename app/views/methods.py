@@ -1,4 +1,4 @@
-"""The methods compared: what each reaches, how fast, at what price; one figure at a time, those of `METHODS_COMPARED`."""
+"""The methods compared: what each reaches, how fast, at what price; one figure at a time (`METHODS_COMPARED`)."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def test_names_are_distinct_and_found_again():
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match="no figure is called 'pie'; there are intrinsic_dimension"):
+    with pytest.raises(ValueError, match="no figure is called 'pie'; there are learning_curves, intrinsic_dimension"):
         figure("pie")
 
 
