@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 
 from lab.deltas.delta import Delta, WeightDifference, as_matrices
+from lab.deltas.row_lookup import InSubspace, tables
+from lab.linalg import LinearOperator
 from lab.models import PLM, Graft, graft
+from lab.projections.projection import Projection
 
 
 class Additive(Delta):
@@ -34,6 +37,13 @@ class Additive(Delta):
     def overrides_of(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         parameters = self.plm.parameters
         return {name: parameters[name] + change for name, change in parts.items()}
+
+    def restrict(self, P: LinearOperator, origin: Tensor | None = None) -> Delta:
+        whole = super().restrict(P, origin)
+        if isinstance(P, Projection) and P.has_cheap_rows and origin is None and self.phi0.device.type == "cpu":
+            found = tables(self.plm, self.layout)
+            return InSubspace(self, P, found) if found else whole
+        return whole
 
     def weight_difference(self, phi: Tensor) -> WeightDifference:
         return as_matrices(self.plm, self.layout.unflatten(phi))

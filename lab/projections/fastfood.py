@@ -12,8 +12,10 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from lab.linalg.differentiable import linear_map
+from lab.linalg.operator import LinearOperator
 from lab.projections import fastfood_cpu, fastfood_reference
 from lab.projections.fastfood_plan import Plan
+from lab.projections.fastfood_rows import FastfoodRows
 from lab.projections.projection import Projection
 
 fastfood_triton = import_module("lab.projections.fastfood_triton") if find_spec("triton") else None
@@ -81,6 +83,15 @@ class Fastfood(Projection):
         if self.backward == "exact":
             return super()._matmat(X)
         return linear_map(self._product, lambda Y: self._adjoint_product(Y) / self.plan.length, X)
+
+    @property
+    def has_cheap_rows(self) -> bool:
+        return self.backward == "exact" and fastfood_cpu.in_cache(self.plan)
+
+    def rows(self, places: Tensor | slice) -> LinearOperator:
+        if not self.has_cheap_rows or (isinstance(places, Tensor) and places.device.type != "cpu"):
+            return super().rows(places)
+        return FastfoodRows(self.plan, self._checked(places))
 
 
 def _path(plan: Plan, X: Tensor) -> ModuleType:

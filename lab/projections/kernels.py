@@ -406,18 +406,18 @@ def _scatter_rows(out, g, t, pi, lanes, log2_lanes):
 
 
 @compiled()
-def _products_chunk(expanded, Y, begin, end, n, lanes, keys, table):
-    k, D = Y.shape
+def _products_chunk(expanded, Y, groups, begin, end, n, lanes, D, keys, table):
+    k, length = Y.shape
     size = n * lanes
     t, w, g = _aligned(size, Y), _aligned(size, Y), _aligned(size, Y)
     words, signs = np.empty(size // 4, np.uint64), np.empty(size // 64, np.uint64)
     bits = signs.view(np.uint16)
     pi, constants = np.empty(max(n, WIDTH), np.uint32), np.empty(2 * ROUNDS, np.uint32)
     squares, scale = np.empty(max(lanes, WIDTH), np.float64), _aligned(max(lanes, WIDTH), Y)
-    for group in range(begin, end):
-        _draw_group(group, n, lanes, D, keys, table, g, words, signs, pi, constants, squares, scale)
-        first = group * size
-        count = min(size, D - first)
+    for place in range(begin, end):
+        _draw_group(groups[place], n, lanes, D, keys, table, g, words, signs, pi, constants, squares, scale)
+        first = place * size
+        count = min(size, length - first)
         for c in range(k):
             x = expanded[c]
             for q in range(0, size, WIDTH):
@@ -432,18 +432,20 @@ def _products_chunk(expanded, Y, begin, end, n, lanes, keys, table):
 
 
 @parallel
-def fastfood_products(expanded, Y, n, lanes, keys, table):
-    """Y[c] = P x_c for the columns c; `expanded` (k, n·lanes) holds x_c zero-padded to n, each number `lanes` times."""
-    groups = -(-Y.shape[1] // (n * lanes))
-    chunks = min(groups, PARTS)
+def fastfood_products(expanded, Y, groups, n, lanes, D, keys, table):
+    """Y[c] = the rows of P x_c in some groups, one after the other, for the columns c; D: length of the whole of P x.
+
+    `expanded` (k, n·lanes) holds x_c zero-padded to n, each number `lanes` times. The last group may be cut short.
+    """
+    chunks = min(len(groups), PARTS)
     for chunk in prange(chunks):
-        begin, end = chunk * groups // chunks, (chunk + 1) * groups // chunks
-        _products_chunk(expanded, Y, begin, end, n, lanes, keys, table)
+        begin, end = chunk * len(groups) // chunks, (chunk + 1) * len(groups) // chunks
+        _products_chunk(expanded, Y, groups, begin, end, n, lanes, D, keys, table)
 
 
 @compiled()
-def _adjoint_chunk(Y, sums, begin, end, n, lanes, keys, table):
-    k, D = Y.shape
+def _adjoint_chunk(Y, sums, groups, begin, end, n, lanes, D, keys, table):
+    k, length = Y.shape
     size = n * lanes
     t, w, g = _aligned(size, Y), _aligned(size, Y), _aligned(size, Y)
     words, signs = np.empty(size // 4, np.uint64), np.empty(size // 64, np.uint64)
@@ -451,10 +453,10 @@ def _adjoint_chunk(Y, sums, begin, end, n, lanes, keys, table):
     pi, constants = np.empty(max(n, WIDTH), np.uint32), np.empty(2 * ROUNDS, np.uint32)
     squares, scale = np.empty(max(lanes, WIDTH), np.float64), _aligned(max(lanes, WIDTH), Y)
     sums[:] = 0
-    for group in range(begin, end):
-        _draw_group(group, n, lanes, D, keys, table, g, words, signs, pi, constants, squares, scale)
-        first = group * size
-        count = min(size, D - first)
+    for place in range(begin, end):
+        _draw_group(groups[place], n, lanes, D, keys, table, g, words, signs, pi, constants, squares, scale)
+        first = place * size
+        count = min(size, length - first)
         for c in range(k):
             for q in range(count):
                 t[q] = Y[c, first + q]
@@ -468,13 +470,15 @@ def _adjoint_chunk(Y, sums, begin, end, n, lanes, keys, table):
 
 
 @parallel
-def fastfood_adjoint(Y, sums, n, lanes, keys, table):
-    """sums[chunk, c] (n·lanes) = the part of Pᵀ y_c that comes from a chunk of groups, its lanes not yet added."""
+def fastfood_adjoint(Y, sums, groups, n, lanes, D, keys, table):
+    """sums[chunk, c] (n·lanes) = the part of Pᵀ y_c that comes from a chunk of groups, its lanes not yet added.
+
+    Y (k, ·) holds the rows of `groups`, one group after the other; the last may be cut short.
+    """
     chunks = sums.shape[0]
-    groups = -(-Y.shape[1] // (n * lanes))
     for chunk in prange(chunks):
-        begin, end = chunk * groups // chunks, (chunk + 1) * groups // chunks
-        _adjoint_chunk(Y, sums[chunk], begin, end, n, lanes, keys, table)
+        begin, end = chunk * len(groups) // chunks, (chunk + 1) * len(groups) // chunks
+        _adjoint_chunk(Y, sums[chunk], groups, begin, end, n, lanes, D, keys, table)
 
 
 # ---- Fastfood, blocks longer than the cache ----

@@ -50,6 +50,33 @@ class Projection(LinearOperator):
         """(D, d)."""
         return (self.D, self.d)
 
+    @property
+    def has_cheap_rows(self) -> bool:
+        """Whether `rows` costs less than the whole product (on the CPU)."""
+        return False
+
+    def rows(self, places: Tensor | slice) -> LinearOperator:
+        """P[places], an operator (k, d).
+
+        Args:
+            places: distinct places of the image, ascending: int64 (k,), or a slice without step.
+
+        Raises:
+            ValueError: places that do not ascend or do not lie in 0 … D − 1, or a slice with a step.
+        """
+        return Rows(self, self._checked(places))
+
+    def _checked(self, places: Tensor | slice) -> Tensor | slice:
+        if isinstance(places, slice):
+            start, stop, step = places.indices(self.D)
+            if step == 1 and start < stop:
+                return slice(start, stop)
+            raise ValueError(f"rows need a slice that is not empty and has no step; got {places} of D = {self.D}.")
+        inside = len(places) and int(places[0]) >= 0 and int(places[-1]) < self.D
+        if inside and bool((places[1:] > places[:-1]).all()):
+            return places
+        raise ValueError(f"rows need distinct ascending places within 0 … {self.D - 1}, one or more.")
+
     @abstractmethod
     def _product(self, X: Tensor) -> Tensor:
         """P X for columns X (d, k)."""
@@ -63,6 +90,29 @@ class Projection(LinearOperator):
 
     def _rmatmat(self, Y: Tensor) -> Tensor:
         return linear_map(self._adjoint_product, self._product, _floating(self, Y))
+
+
+class Rows(LinearOperator):
+    """P[places]: the whole product, then the places."""
+
+    def __init__(self, whole: Projection, places: Tensor | slice):
+        self.whole, self.places = whole, places
+        k = places.stop - places.start if isinstance(places, slice) else len(places)
+        self.shape = (k, whole.d)
+
+    def _matmat(self, X: Tensor) -> Tensor:
+        return linear_map(self._picked, self._filled, self.whole._matmat(X))
+
+    def _rmatmat(self, Y: Tensor) -> Tensor:
+        return self.whole._rmatmat(linear_map(self._filled, self._picked, Y))
+
+    def _picked(self, image: Tensor) -> Tensor:
+        return image[self.places]
+
+    def _filled(self, rows: Tensor) -> Tensor:
+        image = rows.new_zeros(self.whole.D, rows.shape[1])
+        image[self.places] = rows
+        return image
 
 
 def _floating(projection: Projection, X: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from lab.tasks.bbc_news import BBC_NEWS
@@ -12,6 +13,9 @@ from lab.tasks.movie_reviews import IMDB, ROTTEN_TOMATOES
 from lab.tasks.probing import BIGRAM_SHIFT, NEXT_SENTENCE, SAME_TOPIC, SENTENCE_LENGTH
 from lab.tasks.source import Source
 from lab.tasks.task import Task
+
+TASK_FOLDER = "DELTALAB_TASKS"
+"""Environment variable: a folder of task folders, each known by its name."""
 
 TASKS: tuple[Source, ...] = (
     BBC_NEWS,
@@ -31,7 +35,8 @@ def load_task(name_or_path: str | Path, *, seed: int = 0, few_shot_split: str | 
     Args:
         name_or_path: a name of `TASKS` ("bbc-news", …); "glue/sst2" and the like (from the hub, with `datasets`); a
             folder with train and validation files; or a .csv, .tsv or .jsonl file. A name wins over a path: write
-            "./imdb" for a folder of that name.
+            "./imdb" for a folder of that name. The name of a folder in $DELTALAB_TASKS ("sst-2", or
+            "sst-2/16-shot-13") stands for its path, so that a job need not name a place of one machine.
         seed: seed of the train / validation split, where the source has none of its own. Default 0: one split for all.
         few_shot_split: few-shot subfolder of a task folder, e.g. "16-shot-13".
 
@@ -44,7 +49,7 @@ def load_task(name_or_path: str | Path, *, seed: int = 0, few_shot_split: str | 
     """
     choices = ", ".join(source.name for source in TASKS)
     source = next((source for source in TASKS if source.name == str(name_or_path)), None)
-    path = Path(name_or_path)
+    path = _in_task_folder(name_or_path)
     if few_shot_split is not None and (source is not None or not path.is_dir()):
         raise ValueError(
             f"few_shot_split={few_shot_split!r} belongs to a task folder; got {str(name_or_path)!r}. "
@@ -60,6 +65,22 @@ def load_task(name_or_path: str | Path, *, seed: int = 0, few_shot_split: str | 
         return load_glue(str(name_or_path), choices=choices)
     raise ValueError(
         f"unknown task {str(name_or_path)!r}: neither a known name nor a file or folder here. "
-        f"Known names: {choices}; glue/sst2 and the like from the hub; or the path of a task folder or of a "
-        ".csv, .tsv or .jsonl file."
+        f"Known names: {choices}; glue/sst2 and the like from the hub; the path of a task folder or of a "
+        f".csv, .tsv or .jsonl file; or the name of a folder in $DELTALAB_TASKS ({_folders()})."
     )
+
+
+def _in_task_folder(name_or_path: str | Path) -> Path:
+    """The path itself where it exists, else that of the folder of this name in $DELTALAB_TASKS."""
+    path, folder = Path(name_or_path), os.environ.get(TASK_FOLDER)
+    if path.exists() or not folder or path.is_absolute() or ".." in path.parts:
+        return path
+    return Path(folder) / path
+
+
+def _folders() -> str:
+    folder = os.environ.get(TASK_FOLDER)
+    if not folder:
+        return "which is not set"
+    names = sorted(path.name for path in Path(folder).iterdir() if path.is_dir()) if Path(folder).is_dir() else []
+    return ", ".join(names) or f"{folder}, where there is none"

@@ -181,3 +181,42 @@ def test_bad_vectors_are_refused(make):
         P.T @ torch.zeros(3)
     with pytest.raises(ValueError, match=r"float32 or float64 vectors; got torch\.int64"):
         P @ torch.ones(3, dtype=torch.int64)
+
+
+@every
+@pytest.mark.parametrize(("D", "d"), [(100, 10), (40_000, 300)])
+def test_rows_are_those_of_the_whole_map(make, D, d):
+    P, x = make(D, d, seed=2), draw(d, 3)
+    some = torch.randperm(D, generator=torch.Generator().manual_seed(0))[: D // 7].sort().values
+    for places in (some, some[:1], slice(D // 3, D), slice(0, D // 2), slice(D // 3, D // 3 + 1), slice(None)):
+        part = P.rows(places)
+        truth = (P @ x)[places]
+        assert part.shape == (len(truth), d)
+        assert torch.equal(part @ x, truth)
+        assert_adjoint(part)
+        padded = torch.zeros(D, 3, dtype=torch.float64)
+        padded[places] = y = draw(len(truth), 3)
+        assert torch.allclose(part.T @ y, P.T @ padded, rtol=0, atol=1e-12 * D**0.5)
+
+
+@registered
+def test_rows_are_differentiable(make):
+    rows = make(40, 4).rows(torch.tensor([0, 3, 17, 39]))
+    assert gradcheck(lambda x: rows @ x, draw(4).requires_grad_(), check_forward_ad=True)
+    assert gradgradcheck(lambda x: (rows @ x).square(), draw(4).requires_grad_())
+    gradients = torch.func.vmap(torch.func.grad(lambda x: (rows @ x).square().sum()))(X := draw(5, 4))
+    assert torch.allclose(gradients, torch.stack([2 * (rows.T @ (rows @ x)) for x in X]), rtol=0, atol=1e-13)
+
+
+@registered
+@pytest.mark.parametrize("places", [torch.tensor([3, 1]), torch.tensor([2, 2]), torch.tensor([40]), torch.tensor([-1])])
+def test_rows_refuse_places_out_of_order_or_range(make, places):
+    with pytest.raises(ValueError, match="distinct ascending places within 0 … 39"):
+        make(40, 4).rows(places)
+
+
+@registered
+@pytest.mark.parametrize("places", [slice(0, 10, 2), slice(5, 5)])
+def test_rows_refuse_slices_with_steps_or_nothing(make, places):
+    with pytest.raises(ValueError, match="a slice that is not empty and has no step"):
+        make(40, 4).rows(places)

@@ -230,3 +230,24 @@ def test_our_few_shot_sampler_matches_the_published_shape(seed):
     assert sorted(ours.validation.labels) == sorted(published.validation.labels)
     assert ours.test.fingerprint == published.test.fingerprint
     assert ours.name == published.name
+
+
+def test_names_of_folders_in_the_task_folder(tmp_path, monkeypatch):
+    for split, n in (("mine", 8), ("mine/16-shot-13", 4)):
+        (tmp_path / split).mkdir(parents=True)
+        for part in ("train", "validation"):
+            rows = [{"sentence": f"{part} {split} {i}", "label": i % 2} for i in range(n)]
+            (tmp_path / split / f"{part}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    monkeypatch.setenv("DELTALAB_TASKS", str(tmp_path))
+    assert load_task("mine").name == "mine"
+    assert len(load_task("mine").train) == 8
+    few = load_task("mine/16-shot-13")
+    assert (few.name, len(few.train), len(few.test)) == ("mine/16-shot-13", 4, 8)
+    assert load_task("bbc-news").num_labels == 5  # a name of the lab still wins
+    with pytest.raises(ValueError, match=r"unknown task 'yours': .* in \$DELTALAB_TASKS \(mine\)"):
+        load_task("yours")
+    with pytest.raises(ValueError, match=r"unknown task '\.\./mine'"):
+        load_task("../mine")
+    monkeypatch.delenv("DELTALAB_TASKS")
+    with pytest.raises(ValueError, match="which is not set"):
+        load_task("mine")
