@@ -29,7 +29,7 @@ from experiments.training_run import measure as train
 from experiments.training_run import training_job
 from lab.execution import Local
 from lab.geometry import IntrinsicDimension, intrinsic_dimension
-from lab.runs import Job, Record, Store, key
+from lab.runs import Interval, Job, Record, Store, Verdict, key
 
 NAME = "intrinsic_dimension"
 FIGURES = ("intrinsic_dimension", "learning_curves")
@@ -267,6 +267,33 @@ def _table(job: Job, found: IntrinsicDimension, runs: _Runs) -> pd.DataFrame:
 def summary(store: Store, records: list[Record]) -> str:
     """What a person wants to read at the end of the run."""
     return "\n".join(_told(record.job.config, dict(record.metrics)) for record in records)
+
+
+LOW_SHARE = 0.01
+"""Share of all weights below which we call a dimension low; the papers report less than a thousandth."""
+
+
+def verdicts(records: Sequence[Record]) -> list[Verdict]:
+    """One per search: is d90 a small share of all weights, whole interval included?"""
+    found = []
+    for record in records:
+        c, m = record.job.config, dict(record.metrics)
+        if m["d90"] is None or str(c["model"]).startswith("tiny"):
+            continue
+        high = inf if m["d90_high"] is None else float(m["d90_high"])  # type: ignore[arg-type]
+        command = f"deltalab run {NAME} --model {c['model']} --task {c['task']} --scale demo"
+        shared: dict[str, Any] = {"figure": NAME, "command": command}
+        where = f"{c['method'].upper()}, {c['projection']}, {c['model']} on {c['task']}, {m['evaluations']} runs"
+        native = float(m["native"])  # type: ignore[arg-type]
+        share = Interval(m["d90"] / native, m["d90_low"] / native, high / native, int(m["evaluations"]))  # type: ignore
+        found.append(
+            Verdict(
+                "Fine-tuning can be done in a subspace whose dimension is a small share of all weights.",
+                "Aghajanyan et al. 2020; Ding et al. 2022, section on the optimisation view",
+                "d90 / D", share, LOW_SHARE, "below", where, **shared,
+            )
+        )  # fmt: skip
+    return found
 
 
 def _told(c: dict[str, Any], m: dict[str, Any]) -> str:

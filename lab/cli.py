@@ -17,6 +17,7 @@ import pandas as pd
 import typer
 from rich.table import Table
 
+from lab.commands.claims import claims
 from lab.commands.spectra import spectra
 from lab.commands.terminal import DEFAULT_FORMATS, Formats, complain, output, refusals, write_figure
 from lab.execution import Engine, Interrupted, Local, RunsFailed
@@ -161,6 +162,7 @@ def export_figure(
 
 
 app.command("spectra")(spectra)
+app.command("claims")(claims)
 
 
 @app.command("app")

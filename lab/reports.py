@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from math import isfinite
+from typing import Any, get_args
 
 from rich.table import Table
 from rich.text import Text
 
-from lab.runs import SHOWN_KEY, DamagedRecord, Manifest, Record, Records, flattened, key, settings
+from lab.runs import SHOWN_KEY, DamagedRecord, Manifest, Record, Records, Verdict, flattened, key, settings
+from lab.runs.claims import Answer
+
+ANSWERS: tuple[Answer, ...] = get_args(Answer)
+CLAIMS_HEAD = """# Claims and verdicts
+
+Made by `deltalab claims --store gallery --out docs/claims.md` from the records in `gallery/`; do not edit. A claim puts
+a quantity above or below a threshold. It *holds here* when the quantity's whole 95 % interval lies on that side, *does
+not hold here* when the whole interval lies on the other; otherwise these records *cannot tell*. "Here" is the setting in
+the row: small models, few steps, few seeds. It is no verdict on the setting of the paper.
+"""
+CLAIMS_COLUMNS = "| claim | measured | 95 % interval | claimed | here | figure |\n|---|---|---|---|---|---|\n"
 
 
 def metrics_text(records: Sequence[Record]) -> str:
@@ -40,6 +53,49 @@ def record_text(record: Record) -> str:
         sections.append("arrays\n" + _pairs({name: f"{a.dtype} {a.shape}" for name, a in record.arrays.items()}))
     sections.append("provenance\n" + _pairs(record.provenance))
     return "\n\n".join(sections)
+
+
+def claims_page(verdicts: Sequence[Verdict]) -> str:
+    """Claims and what was measured, as a page of Markdown: one section per source, one row per claim and setting."""
+    tally = Counter(verdict.answer for verdict in verdicts)
+    counted = ", ".join(f"{tally[answer]} {answer}" for answer in ANSWERS)
+    parts = [f"{CLAIMS_HEAD}\n{len(verdicts)} verdicts: {counted}.\n"]
+    for source in dict.fromkeys(verdict.source for verdict in verdicts):
+        parts.append(f"\n## {source}\n\n{CLAIMS_COLUMNS}")
+        for verdict in (v for v in verdicts if v.source == source):
+            m = verdict.measured
+            interval = f"{_number(m.low)} to {_number(m.high)} (n = {m.n})"
+            claimed = f"{verdict.side} {_number(verdict.threshold)}"
+            cells = (
+                verdict.claim, f"{verdict.quantity}: {_number(m.estimate)}; {verdict.setting}", interval, claimed,
+                f"**{verdict.answer}**", f"`{verdict.figure}`",
+            )  # fmt: skip
+            parts.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n")
+    commands = dict.fromkeys(verdict.command for verdict in verdicts)
+    parts.append("\n## The commands\n\n```bash\n" + "\n".join(commands) + "\n```\n")
+    return "".join(parts)
+
+
+def claims_table(verdicts: Sequence[Verdict]) -> Table:
+    """The same for a terminal."""
+    table = Table("here", "claim", "measured", "95 % interval", "claimed", title_justify="left")
+    for verdict in verdicts:
+        m = verdict.measured
+        table.add_row(
+            verdict.answer,
+            Text(verdict.claim),
+            Text(f"{verdict.quantity}: {_number(m.estimate)}"),
+            f"{_number(m.low)} to {_number(m.high)}",
+            f"{verdict.side} {_number(verdict.threshold)}",
+        )
+    return table
+
+
+def _number(x: float) -> str:
+    """Three digits, thousands separated; an end that nothing bounds is said in words."""
+    if not isfinite(x):
+        return "unbounded"
+    return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3g}"
 
 
 def runs_table(runs: Records, experiment: str | None = None) -> Table:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from lab.runs import Job, Record, Store, Verdict
+from lab.runs import Job, Record, Records, Store, Verdict
 
 SCALES = ("smoke", "demo", "paper")
 
@@ -73,8 +73,9 @@ def experiment_drawing(figure: str) -> str | None:
     """The first experiment whose tables this figure draws (its ``FIGURES`` names it), without importing any."""
     for name in experiment_names():
         for statement in _syntax(name).body:
-            named = isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "FIGURES"
-            if named and figure in ast.literal_eval(statement.value):
+            if not isinstance(statement, ast.Assign) or ast.unparse(statement.targets[0]) != "FIGURES":
+                continue
+            if figure in ast.literal_eval(statement.value):
                 return name
     return None
 
@@ -95,6 +96,21 @@ def verdicts_of(experiment: Experiment, records: Sequence[Record]) -> list[Verdi
     """What records say of the claims an experiment tests: its ``verdicts(records)``; empty where it tests none."""
     verdicts: Callable[[Sequence[Record]], list[Verdict]] | None = getattr(experiment, "verdicts", None)
     return [] if verdicts is None or not records else verdicts(records)
+
+
+def all_verdicts(runs: Records) -> list[Verdict]:
+    """The verdicts of all experiments on the records of these stores, in the order of `EXPERIMENTS`.
+
+    An experiment judges its own records, together: it knows which of them are seeds of one setting.
+
+    Raises:
+        DamagedRecord: a record that is judged cannot be read.
+    """
+    found = []
+    for name in experiment_names():
+        records = [runs.get(manifest.key) for manifest in runs.manifests(name)]
+        found += verdicts_of(load_experiment(name), records)
+    return found
 
 
 def options_for(experiment: Experiment, given: Mapping[str, str]) -> dict[str, Any]:

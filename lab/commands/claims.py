@@ -1,0 +1,31 @@
+"""``deltalab claims``: what the records say of the claims of the literature."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lab.commands.terminal import output, refusals
+from lab.execution.experiment import all_verdicts
+from lab.reports import claims_page, claims_table
+from lab.runs import everything
+
+
+def claims(
+    out: Annotated[Path | None, typer.Option(help="Write a Markdown page to this file.")] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of the runs; `gallery` for its records alone.  [default: ./runs]")
+    ] = None,
+) -> None:
+    """Judge the claims of the literature by the records in the store and the gallery."""
+    with refusals():
+        verdicts = all_verdicts(everything(store))
+        if not verdicts:
+            raise ValueError("no record tests a claim yet; run an experiment first: deltalab list shows them")
+        if out is None:
+            output().print(claims_table(verdicts))
+        else:
+            out.write_text(claims_page(verdicts), encoding="utf-8")
+            typer.echo(f"{len(verdicts)} verdicts written to {out}")
