@@ -102,12 +102,24 @@ def _cut(sentences: list[str], columns: list[list[str]], i: int, excess: int, to
     for _ in range(excess):
         left[int(np.argmax(left))] -= 1
     if min(left) < 1:
-        raise ValueError(
-            f"max_length={max_length} leaves no room for the text of example {i} beside the template; raise max_length."
-        )
+        raise _no_room(max_length, i)
     for column, sentence, end, keep in zip(columns, sentences, ends, left, strict=True):
         if keep < len(end):
-            column[i] = sentence[: end[keep - 1]].rstrip()
+            column[i] = sentence[: _end_of(end, keep)].rstrip()
+            if not column[i]:
+                raise _no_room(max_length, i)
+
+
+def _end_of(ends: list[int], keep: int) -> int:
+    """Where a sentence of at most `keep` tokens ends, never inside a character (bytes may be tokens); 0: nowhere."""
+    whole = (i for i in range(keep - 1, -1, -1) if i + 1 == len(ends) or ends[i + 1] > ends[i])
+    return next((ends[i] for i in whole), 0)
+
+
+def _no_room(max_length: int, i: int) -> ValueError:
+    return ValueError(
+        f"max_length={max_length} leaves no room for the text of example {i} beside the template; raise max_length."
+    )
 
 
 def _ends(sentence: str, tokenizer: Any) -> list[int]:

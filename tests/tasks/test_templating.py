@@ -99,3 +99,13 @@ def test_refuses_a_sentence_a_causal_model_would_not_see():
 def test_refuses_a_length_without_room_for_text():
     with pytest.raises(ValueError, match="max_length=8 leaves no room for the text of example 0"):
         fill(TEMPLATE, single(LONG), tiny_plm("bert").tokenizer, 8)
+
+
+def test_a_character_of_several_tokens_is_cut_whole_or_not_at_all():
+    """Bytes are tokens here: 24 letters of two bytes leave room for 10 tokens, so for 5 letters."""
+    tokenizer = tiny_plm("llama").tokenizer
+    room = len(tokenizer(" It was")["input_ids"]) + 10
+    (text,) = fill(TEMPLATE, single("ж" * 24), tokenizer, room + 1)  # one token more holds half a letter
+    assert text == "ж" * 5 + " It was"
+    with pytest.raises(ValueError, match="leaves no room for the text of example 0"):
+        fill(TEMPLATE, single("ж" * 24), tokenizer, room - 9)
