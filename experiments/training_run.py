@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
@@ -25,11 +25,14 @@ from torch import Tensor
 from lab.deltas import Delta, method_from_json
 from lab.execution import Local
 from lab.models import PLM, load_plm, random_weights
+from lab.models.assemble import HeadKind
 from lab.models.tiny import tiny_plm
 from lab.runs import Job, Record, Store, canonical
 from lab.runs.record import Scalar
-from lab.tasks import EncodedTask, Task, load_task
-from lab.training import Fit, fit
+from lab.tasks import TASKS, EncodedTask, Task, load_task, manual_template
+from lab.training import Fit, evaluate, fit
+from lab.training.evaluation import peak_memory
+from lab.training.settings import Precision
 
 NAME = "training_run"
 FIGURES = ("learning_curves",)
@@ -37,7 +40,9 @@ FIGURES = ("learning_curves",)
 KEEP_PHI = 1_000_000
 """φ of at most this many numbers is kept in the record (4 MB): full fine-tuning is not, every restricted delta is."""
 
-LATER: Mapping[str, Any] = MappingProxyType({"head_lr": None, "train_evaluations": "all", "keep_phi": True})
+LATER: Mapping[str, Any] = MappingProxyType(
+    {"head_lr": None, "train_evaluations": "all", "keep_phi": True, "n_layers": None, "shots": None, "template": False}
+)
 """Options that came after the first records, with their defaults; a job holds them only where it departs from these,
 so that the keys of earlier records stay."""
 
@@ -60,8 +65,11 @@ def training_job(
     head_lr: float | None = None,
     train_evaluations: Literal["all", "last"] = "all",
     keep_phi: bool = True,
+    n_layers: int | None = None,
+    shots: int | None = None,
+    template: bool = False,
 ) -> Job:
-    """The job of one run; see `lab.training.fit` for the settings.
+    """The job of one run; see `lab.training.fit` for the settings. No steps: the score of φ₀.
 
     Args:
         model: name for `load_plm`, or "tiny-FAMILY" for a random two-layer model.
@@ -73,6 +81,10 @@ def training_job(
         head_lr: step size of a freely trained head; None: that of φ.
         train_evaluations: whether each evaluation scores the training examples too, or only the last one.
         keep_phi: whether the record keeps φ (where it has at most `KEEP_PHI` numbers).
+        n_layers: keep only the first so many blocks of the PLM.
+        shots: train on so many examples per class (`few_shot`), score on the task's validation data.
+        template: read the task through its manual template and the PLM's language-model head, whose label words are
+            the classes; otherwise through a new classification head.
     """
     config = {name: value for name, value in locals().items() if (name, value) not in LATER.items()}
     return Job(NAME, config)
@@ -121,26 +133,46 @@ def trained(config: dict[str, Any], *, keep_every: int | None = None) -> tuple[D
     Raises:
         RuntimeError: the run diverged; the message says what to do.
     """
-    task = subset(config["task"], config["n_train"], config["n_validation"])
-    plm = plm_of(config["model"], task.num_labels, config["seed"], config["weights"])
+    task = task_of(config)
+    template = manual_template(task) if _option(config, "template") else None
+    plm = plm_of(
+        config["model"],
+        task.num_labels,
+        0 if template else config["seed"],  # of the head; a language-model head is not drawn
+        config["weights"],
+        _option(config, "n_layers"),
+        template.words if template else None,
+    )
     delta = method_from_json(config["method"]).on(plm, seed=config["seed"])
+    encoded = task.encode(plm, max_length=config["max_length"], template=template.template if template else None)
+    if config["steps"] == 0:
+        return delta, untrained(delta, encoded, config["n_validation"], config["precision"])
+    return delta, fitted(delta, encoded, config, keep_every=keep_every)
+
+
+def fitted(delta: Delta, encoded: EncodedTask, config: Mapping[str, Any], *, keep_every: int | None = None) -> Fit:
+    """The fit of a delta with the settings of a `training_job`.
+
+    Raises:
+        RuntimeError: the run diverged; the message says what to do.
+    """
     result = fit(
         delta,
-        task.encode(plm, max_length=config["max_length"]),
+        encoded,
         steps=config["steps"],
         lr=config["lr"],
         head_lr=_option(config, "head_lr"),
         batch_size=config["batch_size"],
         seed=config["seed"],
-        evaluate_every=-(-config["steps"] // config["evaluations"]),
+        evaluate_every=-(-config["steps"] // config.get("evaluations", 1)),
         evaluation_size=config["n_validation"],
         train_evaluations=_option(config, "train_evaluations"),
         precision=config["precision"],
         keep_every=keep_every,
     )
     if result.status != "finished":
-        raise RuntimeError(f"{config['method']['method']} on {config['task']}: {result.message}")
-    return delta, result
+        raise RuntimeError(f"{delta} on {config['task']}: {result.message}")
+    return result
 
 
 def _option(config: Mapping[str, Any], name: str) -> Any:
@@ -218,17 +250,71 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def untrained(delta: Delta, encoded: EncodedTask, size: int | None, precision: Precision = "float32") -> Fit:
+    """The fit of no steps: φ₀, scored. Under a pre-trained head this is zero-shot, under a new head it is chance."""
+    history: list[dict[str, Any]] = []
+    for split in ("train", "validation"):
+        loss, score = evaluate(delta, encoded, delta.phi0, split, size=size, precision=precision)
+        history.append({"step": 0, "seconds": 0.0, "split": split, "loss": loss, "score": score})
+    return Fit(
+        phi=delta.phi0, best_phi=delta.phi0, score=score, best_score=score, metric=encoded.task.metric.name,
+        history=history, status="finished", message="not trained.", steps=0, seconds=0.0,
+        peak_memory=peak_memory(delta.phi0.device), lr=0.0,
+    )  # fmt: skip
+
+
 @lru_cache(maxsize=2)
-def plm_of(model: str, num_labels: int, seed: int, weights: str) -> PLM:
-    """The PLM of a job, kept between jobs that share it."""
+def plm_of(
+    model: str,
+    num_labels: int,
+    seed: int,
+    weights: str,
+    n_layers: int | None = None,
+    verbalizer: tuple[str, ...] | None = None,
+) -> PLM:
+    """The PLM of a job, kept between jobs that share it; with a verbaliser, under its language-model head."""
+    head: HeadKind = "classification" if verbalizer is None else "lm"
     if model.startswith("tiny-"):
-        plm = tiny_plm(model.removeprefix("tiny-"), num_labels=num_labels, seed=seed, dtype=torch.float32)
+        plm = tiny_plm(
+            model.removeprefix("tiny-"), num_labels=num_labels, head=head, verbalizer=verbalizer, n_layers=n_layers,
+            seed=seed, dtype=torch.float32,
+        )  # fmt: skip
     else:
-        plm = load_plm(model, num_labels=num_labels, seed=seed, device=device(), attention="sdpa")
+        plm = load_plm(
+            model, num_labels=num_labels, head=head, verbalizer=verbalizer, n_layers=n_layers, seed=seed,
+            device=device(), attention="sdpa",
+        )  # fmt: skip
     return random_weights(plm, seed=seed) if weights == "random" else plm
+
+
+def task_of(config: Mapping[str, Any]) -> Task:
+    """The task of a job: few-shot, or cut to size with a fixed seed so that all jobs see the same examples."""
+    shots = _option(config, "shots")
+    if shots is None:
+        return subset(config["task"], config["n_train"], config["n_validation"])
+    return few_shot(config["task"], shots, config["seed"], config["n_validation"])
 
 
 @lru_cache(maxsize=4)
 def subset(task: str, n_train: int | None, n_validation: int | None) -> Task:
-    """The task of a job, cut to size with a fixed seed so that all jobs see the same examples."""
+    """A task cut to size with a fixed seed."""
     return load_task(task).subset(n_train, n_validation, seed=0)
+
+
+@lru_cache(maxsize=8)
+def few_shot(task: str, shots: int, seed: int, n_validation: int | None) -> Task:
+    """`shots` examples per class to train on, the whole task's validation data to score on.
+
+    A task folder brings its published splits ("16-shot-13", …), and another seed is an error that lists them; of tasks
+    without a folder they are drawn from the training data.
+    """
+    if task.startswith("glue/") or any(source.name == task for source in TASKS):
+        drawn = load_task(task).few_shot(shots, seed)
+    else:
+        drawn = load_task(task, few_shot_split=f"{shots}-shot-{seed}")
+    if drawn.test is None:
+        raise ValueError(
+            f"the few-shot split {drawn.name} has no validation data beside it to score on; put the whole task's "
+            "validation file into the task's folder."
+        )
+    return replace(drawn, validation=drawn.test).subset(None, n_validation, seed=0)

@@ -61,6 +61,7 @@ def tiny_plm(
     *,
     seed: int = 0,
     num_labels: int | None = None,
+    n_layers: int | None = None,
     head: HeadKind = "classification",
     verbalizer: tuple[str, ...] | None = None,
     dtype: torch.dtype = torch.float64,
@@ -76,6 +77,7 @@ def tiny_plm(
         family: one of `FAMILIES`, or a variant in `CONFIGURATIONS`.
         seed: of all weights.
         num_labels: default 2 (1 for regression).
+        n_layers: blocks of each stack; default 2.
         head: "classification", "regression" or "lm".
         verbalizer: label words of an "lm" head, e.g. ("bad", "good").
         dtype: default float64, the lab's dtype for tests and theory.
@@ -88,6 +90,7 @@ def tiny_plm(
     if family not in CONFIGURATIONS:
         raise ValueError(f"there is no tiny {family!r}; choose one of {list(CONFIGURATIONS)}.")
     model_type, layout, settings = CONFIGURATIONS[family]
+    settings = settings if n_layers is None else _of_depth(settings, n_layers)
     if head == "classification" and num_labels is None:
         num_labels = 2
     request = HeadRequest(head, num_labels, verbalizer)
@@ -104,6 +107,15 @@ def tiny_plm(
     model = model.to(dtype=dtype, device=device)
     provenance = {"source": f"random weights, seed {seed}", "model_type": model_type}
     return as_plm(f"tiny-{family}", model, request, tokenizer, new_names=new, provenance=provenance)
+
+
+def _of_depth(settings: dict[str, Any], n_layers: int) -> dict[str, Any]:
+    if n_layers < 1:
+        raise ValueError(f"a tiny model needs n_layers >= 1; got {n_layers}.")
+    depth: dict[str, Any] = {name: n_layers for name in ("num_hidden_layers", "num_layers") if name in settings}
+    if "layer_types" in settings:
+        depth["layer_types"] = (settings["layer_types"] * n_layers)[:n_layers]
+    return settings | depth
 
 
 @torch.no_grad()

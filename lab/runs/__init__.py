@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lab.runs.claims import Interval, Verdict, mean_interval, rank_correlation_interval, stratified_interval
 from lab.runs.errors import DamagedRecord, StoreError, StoreFull, UnknownRecord
+from lab.runs.factorial import effects_beside, factorial_effects
 from lab.runs.folder import Manifest
 from lab.runs.job import SHOWN_KEY, Job, canonical, described, flattened, key, settings
 from lab.runs.places import everything, user_store
@@ -32,8 +33,10 @@ __all__ = [
     "canonical",
     "critical_difference",
     "described",
+    "effects_beside",
     "environment",
     "everything",
+    "factorial_effects",
     "flattened",
     "key",
     "mean_interval",

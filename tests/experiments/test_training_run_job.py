@@ -1,0 +1,79 @@
+"""The child job's options: what a job holds, few-shot splits, templates, no steps."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from experiments.training_run import few_shot, task_of, trained, training_job
+from lab.deltas import Adapter, Combination, LinearProbe
+from lab.models.tiny import tiny_plm
+from lab.tasks import load_task, manual_template
+from lab.training import evaluate
+
+TINY = {"task": "rotten-tomatoes", "batch_size": 4, "max_length": 24, "n_validation": 16}
+
+
+def test_options_that_are_not_used_are_not_in_the_job():
+    job = training_job(model="tiny-bert", method={"method": "full"}, seed=0, steps=1, n_layers=None, **TINY)
+    assert {"n_layers", "shots", "template"}.isdisjoint(job.config)
+    job = training_job(model="tiny-bert", method={"method": "full"}, seed=0, steps=1, n_layers=1, shots=4, **TINY)
+    assert (job.config["n_layers"], job.config["shots"]) == (1, 4)
+
+
+def test_no_steps_through_a_template_is_the_untouched_language_model():
+    method = Combination().to_json()
+    job = training_job(model="tiny-llama", method=method, seed=3, steps=0, n_train=32, template=True, **TINY)
+    delta, result = trained(job.config)
+    task = load_task("rotten-tomatoes").subset(32, 16, seed=0)
+    template = manual_template(task)
+    plm = tiny_plm("llama", head="lm", verbalizer=template.words, dtype=torch.float32)
+    encoded = task.encode(plm, max_length=24, template=template.template)
+    bare = Combination().on(plm)
+    assert delta.size == 0
+    assert (result.steps, result.score) == (0, evaluate(bare, encoded, bare.phi0, "validation")[1])
+    assert [row["split"] for row in result.history] == ["train", "validation"]
+
+
+def test_depth_and_template_reach_the_model():
+    job = training_job(
+        model="tiny-llama", method=Adapter(bottleneck=2).to_json(), seed=0, steps=1, n_train=16, n_layers=1,
+        template=True, **TINY,
+    )  # fmt: skip
+    delta, result = trained(job.config)
+    assert (delta.plm.n_blocks, delta.head_size, result.steps) == (1, 0, 1)
+
+
+def test_few_shot_draws_from_a_packaged_task_and_scores_on_the_whole_ones_validation_data():
+    job = training_job(model="tiny-bert", method=LinearProbe().to_json(), seed=21, steps=1, shots=3, **TINY)
+    task, whole = task_of(job.config), load_task("rotten-tomatoes")
+    assert (len(task.train), len(task.validation)) == (6, 16)
+    assert set(task.train.texts) <= set(whole.train.texts)
+    assert set(task.validation.texts) <= set(whole.validation.texts)
+    assert task_of(job.config | {"seed": 42}).train.texts != task.train.texts
+
+
+def folder(root, *files):
+    for file in files:
+        path = root / "mine" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = [{"sentence": f"{file} {i}", "label": i % 2} for i in range(4)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(root / "mine")
+
+
+def test_a_task_folder_brings_its_own_splits(tmp_path):
+    shots = ("2-shot-13/train.jsonl", "2-shot-13/validation.jsonl")
+    task = few_shot(folder(tmp_path, "train.jsonl", "validation.jsonl", *shots), 2, 13, None)
+    assert set(task.train.texts) == {f"2-shot-13/train.jsonl {i}" for i in range(4)}
+    assert set(task.validation.texts) == {f"validation.jsonl {i}" for i in range(4)}
+    with pytest.raises(ValueError, match=r"no few-shot split '2-shot-14'; it has \['2-shot-13'\]"):
+        few_shot(str(tmp_path / "mine"), 2, 14, None)
+
+
+def test_a_split_without_data_to_score_on_is_refused(tmp_path):
+    shots = ("2-shot-13/train.jsonl", "2-shot-13/validation.jsonl")
+    with pytest.raises(ValueError, match="has no validation data beside it to score on"):
+        few_shot(folder(tmp_path, *shots), 2, 13, None)
