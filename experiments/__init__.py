@@ -13,6 +13,7 @@ EXPERIMENTS = (
     "performance",
     "convergence",
     "generalization_gap",
+    "combination",
     # the optimal-control view
     "solvers",
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lab.figures.combination import COMBINATION
+
 # the figures
 from lab.figures.convergence import CONVERGENCE
 
@@ -15,6 +17,7 @@ from lab.figures.intrinsic_dimension import INTRINSIC_DIMENSION
 from lab.figures.layer_scores import LAYER_SCORES
 from lab.figures.learning_curves import LEARNING_CURVES
 from lab.figures.performance import PERFORMANCE
+from lab.figures.sequential_combination import SEQUENTIAL_COMBINATION
 from lab.figures.solver_convergence import SOLVER_CONVERGENCE
 from lab.figures.sources import Source
 
@@ -26,6 +29,8 @@ METHODS_COMPARED: tuple[Figure, ...] = (
     PERFORMANCE,
     CONVERGENCE,
     GENERALIZATION_GAP,
+    COMBINATION,
+    SEQUENTIAL_COMBINATION,
 )
 """The figures of the explorer's page on the methods compared, in its order."""
 
@@ -60,6 +65,7 @@ def figure(name: str) -> Figure:
 
 
 __all__ = [
+    "COMBINATION",
     "CONFIG",
     "CONTROL_VIEW",
     "CONVERGENCE",
@@ -74,6 +80,7 @@ __all__ = [
     "LIGHT",
     "METHODS_COMPARED",
     "PERFORMANCE",
+    "SEQUENTIAL_COMBINATION",
     "SIZES",
     "SOLVER_CONVERGENCE",
     "TEXT",

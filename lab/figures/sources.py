@@ -82,6 +82,14 @@ DING_2022 = Source(
     2022,
     arxiv="2203.06904",
 )
+DING_2023 = Source(
+    "ding2023parameter",
+    "Ding, Ning and Qin, Yujia and Yang, Guang and Wei, Fuchao and Yang, Zonghan and others",
+    "Parameter-efficient fine-tuning of large-scale pre-trained language models",
+    2023,
+    venue="Nature Machine Intelligence",
+    entry="article",
+)
 BENAYCH_GEORGES_2012 = Source(
     "benaych2012singular",
     "Benaych-Georges, Florent and Nadakuditi, Raj Rao",

@@ -1,0 +1,152 @@
+"""Prompt, BitFit and adapter one after the other: the score after each of three stages, for every order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.sources import DING_2022
+from lab.figures.style import Theme, counted, fade, plain, score_title
+from lab.runs import mean_interval
+
+_COLUMNS = {
+    "label": Column("PLM, task and data", TEXT),
+    "order": Column("the deltas in the order of their training; or another schedule, to compare with", TEXT),
+    "seed": Column("seed of the run", "count"),
+    "stage": Column("stages trained, from 1", "count"),
+    "score": Column("validation score after this stage", "unit of the metric"),
+}
+_OPTIONAL = {"metric": Column("name of the metric that score is in", TEXT)}
+
+
+def _means(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and interval over seeds of each order after each stage: label, order, stage, estimate, low, high, n."""
+    rows = []
+    for (label, order, stage), part in table.groupby(["label", "order", "stage"], sort=False):
+        scores = part.score.astype(float)
+        if not np.isfinite(scores).all():
+            continue
+        found = mean_interval(list(scores))
+        rows.append(
+            {"label": label, "order": order, "stage": stage, "estimate": found.estimate, "low": found.low,
+             "high": found.high, "n": found.n}
+        )  # fmt: skip
+    return pd.DataFrame(rows, columns=["label", "order", "stage", "estimate", "low", "high", "n"])
+
+
+def _rows(table: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """(label, order) -> its line of text, orders by the score of their last stage."""
+    found = _means(table)
+    last = found.sort_values("stage", kind="stable").groupby(["label", "order"], sort=False).tail(1)
+    several = table.label.nunique() > 1
+    ordered = last.sort_values(["label", "estimate"], ascending=[True, False], kind="stable")
+    return {
+        (row["label"], row["order"]): plain(f"{row['label']}: {row['order']}" if several else row["order"])
+        for row in ordered.to_dict("records")
+    }
+
+
+def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
+    names, found = _rows(table), _means(table)
+    figure = go.Figure()
+    stages = sorted(int(stage) for stage in found.stage.unique())
+    colours = dict(zip(stages, theme.depths(len(stages)), strict=True))
+    for (label, order), name in names.items():
+        line = found[(found.label == label) & (found.order == order)].sort_values("stage")
+        figure.add_scatter(
+            x=line.estimate, y=[name] * len(line), mode="lines", showlegend=False, hoverinfo="skip",
+            line={"color": fade(theme.muted, 0.5), "width": 2},
+        )  # fmt: skip
+    last = table[table.stage == max(stages, default=0)]
+    figure.add_scatter(
+        x=last.score, y=[names.get(pair) for pair in zip(last.label, last.order, strict=True)], mode="markers",
+        name="one run, last stage", marker={"color": fade(theme.colour(0), 0.5), "size": 6}, customdata=last.seed,
+        hovertemplate="%{x:.4f}, seed %{customdata}<extra>%{y}</extra>",
+    )  # fmt: skip
+    for stage in stages:
+        part = found[found.stage == stage]
+        final = stage == stages[-1]
+        whiskers = {
+            "array": (part.high - part.estimate).where(np.isfinite(part.high)),
+            "arrayminus": (part.estimate - part.low).where(np.isfinite(part.low)),
+        }
+        figure.add_scatter(
+            x=part.estimate, y=[names[pair] for pair in zip(part.label, part.order, strict=True)], mode="markers",
+            name=f"mean after stage {stage}" + (", 95 % interval" if final else ""),
+            marker={"color": colours[stage], "symbol": theme.symbol(8 * stage), "size": 9,
+                    "line": {"color": theme.background, "width": 1}},
+            error_x={"symmetric": False, "color": colours[stage], "width": 5, **whiskers} if final else None,
+            hovertemplate=f"stage {stage}: %{{x:.4f}}<extra>%{{y}}</extra>",
+        )  # fmt: skip
+    figure.update_xaxes(title_text=score_title(table.metric if "metric" in table else ()))
+    figure.update_yaxes(categoryorder="array", categoryarray=list(names.values())[::-1])
+    figure.update_layout(height=60 + 44 * len(names))
+    return figure
+
+
+def _summary(table: pd.DataFrame) -> pd.DataFrame:
+    found = _means(table)
+    wide = found.pivot_table(index=["label", "order"], columns="stage", values="estimate", sort=False)
+    wide.columns = [f"after stage {stage}" for stage in wide.columns]
+    last = found.sort_values("stage", kind="stable").groupby(["label", "order"], sort=False).tail(1)
+    ends = last.set_index(["label", "order"])[["low", "high", "n"]]
+    ends = ends.rename(columns={"n": "seeds [count]"})
+    return wide.join(ends).reset_index()
+
+
+def _describe(table: pd.DataFrame) -> str:
+    found = _means(table)
+    last = found[found.stage == found.stage.max()].sort_values("estimate", ascending=False)
+    if not len(last):
+        return f"{counted(len(table), 'run')}, none with a score that is finite after its last stage."
+    told = [
+        f"{row['order']} {row['estimate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for row in last.to_dict("records")
+    ]
+    n = counted(int(last.n.max()), "seed")
+    return f"Score after the last stage, mean and 95 % interval over {n}, best first: {'; '.join(told)}."
+
+
+def _example() -> pd.DataFrame:
+    """Made-up scores of six orders."""
+    orders = {
+        "prompt → BitFit → adapter": (0.70, 0.78, 0.82),
+        "prompt → adapter → BitFit": (0.70, 0.81, 0.82),
+        "BitFit → prompt → adapter": (0.77, 0.76, 0.81),
+        "BitFit → adapter → prompt": (0.77, 0.82, 0.81),
+        "adapter → prompt → BitFit": (0.80, 0.80, 0.83),
+        "adapter → BitFit → prompt": (0.80, 0.83, 0.82),
+    }
+    return pd.DataFrame(
+        [
+            {"label": "example", "order": order, "seed": seed, "stage": stage,
+             "score": score + 0.012 * np.cos(5 * seed + 3 * stage + 2 * i), "metric": "accuracy"}
+            for i, (order, scores) in enumerate(orders.items())
+            for seed in range(3)
+            for stage, score in enumerate(scores, start=1)
+        ]
+    )  # fmt: skip
+
+
+SEQUENTIAL_COMBINATION = Figure(
+    name="sequential_combination",
+    title="Sequential combinations",
+    columns=_COLUMNS,
+    build=_build,
+    summary=_summary,
+    describe=_describe,
+    caption=(
+        "Validation score after each of three stages, for every order of prompt, BitFit and adapter. In a stage one "
+        "delta is trained on what the earlier ones have made of the PLM; these no longer move. Marks are means over "
+        "seeds, dots the runs after the last stage, whiskers the 95 % Student interval of their mean."
+    ),
+    reading=(
+        "Follow a line from its first stage to its last: where it moves right, going on with another delta paid. "
+        "Whiskers that overlap from row to row: these seeds do not tell the orders apart, and an order that leads does "
+        "so by chance as far as they show. The row of all at once has as many steps as the three stages together."
+    ),
+    source=(DING_2022,),
+    example=_example,
+    optional=_OPTIONAL,
+)

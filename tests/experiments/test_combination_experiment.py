@@ -1,0 +1,78 @@
+"""The combination experiment: its cells and its arithmetic on made-up scores."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import combination
+from lab.figures.combination import FACTORS, contrasts
+
+
+def grid(score, train_score=lambda *on: 1.0, seeds=(0, 1, 2)):
+    return pd.DataFrame(
+        [
+            {"label": "made up", "seed": seed, **dict(zip(FACTORS, on, strict=True)), "score": score(seed, *on),
+             "train_score": train_score(*on)}
+            for seed in seeds
+            for on in product((0, 1), repeat=3)
+        ]
+    )  # fmt: skip
+
+
+def test_planted_effects_with_seeds_paired():
+    """The seeds differ by far more than the effects, which are the same in each: the intervals are points."""
+    found = contrasts(grid(lambda seed, p, b, a: seed + 0.1 * a - 0.02 * p * a + 0.01 * b)).set_index("term")
+    assert found.loc["adapter", "estimate"] == pytest.approx(0.1 - 0.01)
+    # beside another: of the three combinations with prompt or BitFit, two have the prompt
+    assert found.loc["adapter beside another", "estimate"] == pytest.approx(0.1 - 0.02 * 2 / 3)
+    assert found.loc["prompt beside another", "estimate"] == pytest.approx(-0.02 * 2 / 3)
+    assert found.loc["prompt × adapter", "estimate"] == pytest.approx(-0.01)
+    assert found.loc["BitFit × adapter", "estimate"] == pytest.approx(0)
+    assert np.allclose(found.high - found.low, 0)
+
+
+def test_a_seed_that_lacks_a_cell_is_left_out():
+    table = grid(lambda seed, p, b, a: 0.1 * a * (seed + 1)).drop(index=5)
+    assert set(contrasts(table).n) == {2}
+
+
+def test_gap_of_combinations_over_single_deltas():
+    """Gap 0.1 per delta: singles 0.1; combinations three times 0.2 and once 0.3."""
+    table = grid(lambda seed, *on: 0.5, lambda *on: 0.5 + 0.1 * sum(on))
+    assert combination._gap_differences(table) == pytest.approx([0.9 / 4 - 0.1] * 3)
+
+
+def test_the_best_order_is_chosen_without_the_seed_it_is_judged_on():
+    wide = pd.DataFrame({"a": [0.9, 0.1, 0.1], "b": [0.2, 0.5, 0.5], "c": [0.4, 0.3, 0.3]})
+    gains = combination._gains_of_the_best(wide)  # without row 0 "b" leads; without 1 or 2 "a" does
+    assert gains == pytest.approx([0.2 - 0.5, 0.1 - 0.3, 0.1 - 0.3])
+
+
+def test_every_order_has_its_stages_and_shares_its_beginning():
+    (job,) = combination.jobs("smoke", settings=("sequential",))
+    table = combination.measure(job, None).tables["sequential_combination"]
+    orders = table[table.order != "all at once"]
+    assert set(orders.order) == {" → ".join(p) for p in permutations(FACTORS)}
+    assert sorted(orders.groupby("order").stage.max()) == [3] * 6
+    first = orders[orders.stage == 1]
+    for factor in FACTORS:
+        assert first[first.order.str.startswith(factor)].score.nunique() == 1
+
+
+def test_a_part_keeps_its_step_size_in_every_cell():
+    job = combination.jobs("demo", settings=("full",))[0]
+    cell = combination._cell(job.config, 0, (True, False, True)).config
+    assert (cell["lr"], cell["head_lr"]) == (1e-3, 1e-2)
+    assert cell["method"]["step_scales"] == pytest.approx([30.0, 1.0])
+    assert [part["method"] for part in cell["method"]["parts"]] == ["prompt", "adapter"]
+
+
+def test_what_is_unknown_is_refused():
+    with pytest.raises(ValueError, match="unknown scale 'huge'"):
+        combination.jobs("huge")
+    with pytest.raises(ValueError, match=r"unknown settings \['half'\]; the scale 'demo' has full, few-shot"):
+        combination.jobs("demo", settings=("half",))
