@@ -134,7 +134,9 @@ def _marks(theme: Theme) -> dict[str, dict[str, Any]]:
 
 def _effect_panel(figure: go.Figure, found: pd.DataFrame, theme: Theme, row: int) -> None:
     """Estimate and interval of each term, in hundredths, beside the line of no effect."""
-    figure.add_vline(x=0, line={"color": theme.muted, "width": 1, "dash": "dot"}, row=row, col=2)
+    figure.add_vline(
+        x=0, line={"color": theme.muted, "width": 1, "dash": "dot"}, row=row, col=2, exclude_empty_subplots=False
+    )
     for kind, mark in _marks(theme).items():
         part = found[found.kind == kind]
         if not len(part):
@@ -214,8 +216,7 @@ def _example() -> pd.DataFrame:
             noise = 0.008 * np.cos(7 * seed + 3 * prompt + 5 * bitfit + 11 * adapter)
             score = 0.7 + 0.04 * bitfit + 0.09 * adapter - 0.03 * prompt * adapter - 0.02 * bitfit * adapter + noise
             rows.append(
-                {"label": "example", "seed": seed, **dict(zip(FACTORS, on, strict=True)), "score": score,
-                 "metric": "accuracy"}
+                {"label": "example", "seed": seed, **dict(zip(FACTORS, on, strict=True)), "score": score}
             )  # fmt: skip
     return pd.DataFrame(rows)
 
