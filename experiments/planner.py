@@ -46,7 +46,7 @@ SCALES: dict[str, dict[str, Any]] = {
               "n_samples": 32},
 }  # fmt: skip
 
-STEP_SIZES = {"lora": 1e-2, "adapter": 1e-2, "bitfit": 1e-2, "prefix": 1e-1}  # tuned: docs/planner.md
+STEP_SIZES = {"lora": 1e-2, "adapter": 1e-2, "bitfit": 1e-2, "prefix": 1e-1, "prompt": 1e-1}  # tuned: docs/planner.md
 
 
 def jobs(scale: str, *, model: str | None = None, task: str = "bbc-news") -> list[Job]:

@@ -26,6 +26,11 @@ from lab.control.reachability import Reach, TraceShare, reach, trace_share
 from lab.control.planner import RULES, Allocation, Survey, allocate, logarithmic_gains, plan, promised_fall
 from lab.control.planner import spectral_gains, survey, water_filling
 
+# what prompts can reach
+from lab.control.prompt_reach import AttentionHead, ReachBound, Reached, first_heads, furthest_reach, reach_bound
+from lab.control.prompt_reach import unreached_without_prompt
+from lab.control.discrete_prompts import ForcedToken, NextToken, controllable_share, force_token, substitutions
+
 # control at test time
 from lab.control.robust import ActivationSubspace, TestTimeControl, activation_subspaces, off_subspace, output_states
 from lab.control.robust import robust_control
@@ -42,15 +47,20 @@ __all__ = [
     "ActivationSubspace",
     "Adjoint",
     "Allocation",
+    "AttentionHead",
     "BoundarySolution",
     "ControlProblem",
+    "ForcedToken",
     "Gramian",
     "Injection",
     "LayerScores",
     "LinearQuadratic",
     "MinimumEnergy",
+    "NextToken",
     "PMPResidual",
     "Reach",
+    "ReachBound",
+    "Reached",
     "RiccatiSolution",
     "Solution",
     "Status",
@@ -67,13 +77,17 @@ __all__ = [
     "best_layer_ascent",
     "control_jacobian",
     "control_summary",
+    "controllable_share",
     "costates",
     "deep_linear",
     "delta_as_control",
     "double_integrator",
     "energy",
     "extended_msa",
+    "first_heads",
+    "force_token",
     "full_maximization",
+    "furthest_reach",
     "gauss_newton",
     "gauss_newton_cg",
     "gradient_ascent",
@@ -101,6 +115,7 @@ __all__ = [
     "promised_fall",
     "random_of_energy",
     "reach",
+    "reach_bound",
     "residual_toy",
     "riccati",
     "robust_control",
@@ -108,8 +123,10 @@ __all__ = [
     "sign_ascent",
     "spectral_gains",
     "steering",
+    "substitutions",
     "survey",
     "trace_share",
     "two_point_boundary",
+    "unreached_without_prompt",
     "water_filling",
 ]

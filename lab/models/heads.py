@@ -64,6 +64,14 @@ class LanguageModelHead(Head):
 
 
 @dataclass(frozen=True)
+class NextTokenHead(Head):
+    """A decoder's logits of the token after the last position, (batch, vocabulary); texts must not be padded."""
+
+    def logits(self, run: Run, batch: Mapping[str, Tensor]) -> Tensor:
+        return run(**inputs_of(batch), logits_to_keep=1).logits[:, -1]
+
+
+@dataclass(frozen=True)
 class VerbalizerHead(Head):
     """Language-model logits of the label words at one position, (batch, number of labels).
 

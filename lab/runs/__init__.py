@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from lab.runs.claims import Interval, Verdict, mean_interval, rank_correlation_interval, stratified_interval
+from lab.runs.claims import (
+    Interval,
+    Verdict,
+    mean_interval,
+    proportion_interval,
+    rank_correlation_interval,
+    stratified_interval,
+)
 from lab.runs.errors import DamagedRecord, StoreError, StoreFull, UnknownRecord
 from lab.runs.factorial import effects_beside, factorial_effects
 from lab.runs.folder import Manifest
@@ -41,6 +48,7 @@ __all__ = [
     "key",
     "mean_interval",
     "observe",
+    "proportion_interval",
     "rank_correlation_interval",
     "settings",
     "stratified_interval",

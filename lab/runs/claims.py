@@ -106,6 +106,18 @@ def stratified_interval(groups: Mapping[str, Sequence[float]], level: float = LE
     return Interval(estimate, estimate - half, estimate + half, n)
 
 
+def proportion_interval(successes: int, n: int, level: float = LEVEL) -> Interval:
+    """The exact binomial interval of a share of n independent trials (Clopper & Pearson 1934).
+
+    Raises:
+        ValueError: no trial, or not 0 ≤ successes ≤ n.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"a proportion needs 0 <= successes <= n with n >= 1; got {successes} of {n}.")
+    found = stats.binomtest(successes, n).proportion_ci(confidence_level=level, method="exact")
+    return Interval(successes / n, float(found.low), float(found.high), n)
+
+
 def rank_correlation_interval(x: Sequence[float], y: Sequence[float], level: float = LEVEL) -> Interval:
     """Spearman's ρ with the interval of Bonett & Wright 2000: Fisher's z, variance (1 + ρ²/2)/(n − 3).
 

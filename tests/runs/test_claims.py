@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lab.runs import Interval, Verdict, mean_interval, rank_correlation_interval, stratified_interval
+from lab.runs import (
+    Interval,
+    Verdict,
+    mean_interval,
+    proportion_interval,
+    rank_correlation_interval,
+    stratified_interval,
+)
 
 
 def verdict(low, high, *, side="above", threshold=0.0):
@@ -73,6 +80,19 @@ def test_rank_correlation_covers_the_truth_as_often_as_it_says():
         found = rank_correlation_interval(x, y)
         hits += found.low <= truth <= found.high
     assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_proportions_by_hand():
+    """All or nothing of n: the ends solve p^n = 2.5 %."""
+    assert proportion_interval(0, 10) == Interval(0.0, 0.0, pytest.approx(1 - 0.025 ** (1 / 10)), 10)
+    assert proportion_interval(10, 10) == Interval(1.0, pytest.approx(0.025 ** (1 / 10)), 1.0, 10)
+    assert proportion_interval(5, 10).low == pytest.approx(1 - proportion_interval(5, 10).high)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(1, 0), (-1, 3), (4, 3)])
+def test_impossible_proportions_are_refused(successes, n):
+    with pytest.raises(ValueError, match=f"0 <= successes <= n with n >= 1; got {successes} of {n}"):
+        proportion_interval(successes, n)
 
 
 def test_rank_correlation_without_enough_to_go_on():
