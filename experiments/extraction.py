@@ -31,7 +31,7 @@ from lab.runs import Job, Record, Store, Verdict, mean_interval
 from lab.runs.record import Scalar
 
 NAME = "extraction"
-FIGURES = ()
+FIGURES = ("extraction",)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ Question: from which strength of an update on do directions appear that W₀ doe
 Source: Shuttleworth et al. 2024 (detection, mitigation; LoRA against full fine-tuning); the forecast is ours, from the
     spiked model of Benaych-Georges & Nadakuditi 2012.
 Varied: the method (full fine-tuning, LoRA), the strength t of θ₀ + t·Δθ (for LoRA: α), k and ε, mitigation's λ.
-Tuned: full fine-tuning's step size (docs/intrinsic_dimension.md); LoRA's by the rule for d and D.
+Tuned: full fine-tuning's step size on MiniLM (docs/intrinsic_dimension.md); LoRA's by the rule for d and D (2e-3 on
+    SmolLM2, not tuned).
 Fixed: PLM, task, steps, seed; query and value matrices of at most six blocks, evenly spaced; a new head as trained.
 Expected: LoRA's updates intrude at a smaller relative strength than full fine-tuning's; the forecast orders the
     matrices; taking intruders out costs little at λ near 1.
@@ -32,7 +33,7 @@ from lab.runs import Job, Record, Store, Verdict, mean_interval, rank_correlatio
 from lab.runs.record import Scalar
 
 NAME = "intruders"
-FIGURES = ()
+FIGURES = ("intruders", "intruder_sweep", "intruder_forecast", "intruder_strength", "intruder_mitigation")
 
 ROLES = ("query", "value")
 LABELS = {"full": "full fine-tuning", "lora": "LoRA r = 8"}
@@ -54,10 +55,11 @@ class Scale:
     k: int = 10
     epsilon: float = 0.5
     max_blocks: int = 6
-    strengths: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+    strengths: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
     shown: tuple[float, ...] = (1.0, 8.0, 64.0)
     lambdas: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
     full_lr: float = 1e-4
+    lora_lr: float | None = None
 
 
 SCALES = {
@@ -70,8 +72,8 @@ SCALES = {
     "demo": (
         Scale("minilm", "bbc-news", 60, None, 300, 32, 16),
         Scale(
-            "smollm2", "rotten-tomatoes", 20, None, 96, 24, 8, strengths=(0.0, 1.0, 4.0, 16.0, 64.0),
-            lambdas=(0.0, 0.5, 1.0),
+            "smollm2", "rotten-tomatoes", 12, None, 64, 24, 8, max_blocks=4, strengths=(0.0, 1.0, 8.0, 64.0),
+            lambdas=(0.0, 1.0), lora_lr=2e-3,
         ),
     ),
     "paper": (
@@ -118,7 +120,7 @@ def measure(job: Job, store: Store) -> Record:
     """Train, then look for intruders in W₀ + t·ΔW over t, forecast the first, and scale them down again."""
     c = job.config
     shared = ("model", "task", "steps", "batch_size", "max_length", "n_train", "n_validation", "seed")
-    lr = c["full_lr"] if c["method"]["method"] == "full" else None
+    lr = c["full_lr"] if c["method"]["method"] == "full" else c["lora_lr"]
     child = training_job(**{name: c[name] for name in shared}, method=c["method"], lr=lr)
     run = solution(child, store)
     plm, label = run.delta.plm, LABELS[c["method"]["method"]]
@@ -207,7 +209,9 @@ def _onset(matrix: _Matrix, c: Mapping[str, Any]) -> dict[str, Any]:
     high = 20 * base.spectral_norm / norm
     turned = randomly_turned(matrix.update, seed=1)
     seen, seen_random = (
-        intruder_onset(matrix.base, change, low=low, high=high, k=k, epsilon=epsilon, base=base)
+        intruder_onset(
+            matrix.base, change, low=low, high=high, k=k, epsilon=epsilon, step=2.0, tolerance=0.05, base=base
+        )
         for change in (matrix.change, turned)
     )
     return matrix.place | {

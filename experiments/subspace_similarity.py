@@ -4,8 +4,9 @@ Question: which directions do updates of other seeds, ranks and methods share, a
 Source: Hu et al. 2021, section 7: figures 3 and 4 (subspace similarity) and Table 7 (amplification).
 Varied: what is compared: seeds, ranks 8 and 64, ΔW and W₀, neighbouring blocks, LoRA and full fine-tuning; the side
     (inputs: right singular vectors, outputs: left ones).
-Tuned: full fine-tuning's step size (docs/intrinsic_dimension.md); LoRA's by the rule for d and D.
-Fixed: PLM, task, steps, batch size; the matrices are those of the roles query and value.
+Tuned: full fine-tuning's step size on MiniLM (docs/intrinsic_dimension.md); LoRA's by the rule for d and D (2e-3 on
+    SmolLM2, not tuned).
+Fixed: PLM, task, steps, batch size; query and value matrices (of SmolLM2: of six blocks, neighbours in pairs).
 Expected: seeds share their first directions far beyond random, later ones less; r = 8 and r = 64 share the first; ΔW
     lies along weak directions of W₀, yet more than at random.
 Cost: demo: 2 minutes (MiniLM) and 4 minutes (SmolLM2) on two cores. smoke: seconds.
@@ -26,11 +27,12 @@ import torch
 from experiments.training_run import Solution, solution, training_job
 from lab.geometry import amplification, subspace_angles, subspace_similarity
 from lab.linalg import Spectrum
+from lab.models.architecture import WeightMatrix
 from lab.runs import Job, Record, Store, Verdict, mean_interval
 from lab.runs.record import Scalar
 
 NAME = "subspace_similarity"
-FIGURES = ()
+FIGURES = ("subspace_similarity", "principal_angles", "amplification")
 
 ROLES = ("query", "value")
 SIDES = {"right": "inputs", "left": "outputs"}
@@ -56,13 +58,26 @@ class Scale:
     large_rank: int = 64
     seeds: tuple[int, ...] = (0, 1, 2)
     full_lr: float = 1e-4
+    lora_lr: float | None = None
+    max_blocks: int | None = None
 
 
 SCALES = {
     "smoke": (Scale("tiny-bert", "bbc-news", 3, 64, 32, 16, 8, rank=2, large_rank=4, seeds=(0, 1)),),
     "demo": (
         Scale("minilm", "bbc-news", 60, None, 300, 32, 16),
-        Scale("smollm2", "rotten-tomatoes", 20, None, 96, 24, 8),
+        Scale(
+            "smollm2",
+            "rotten-tomatoes",
+            12,
+            None,
+            64,
+            24,
+            8,
+            seeds=(0, 1, 2),
+            lora_lr=2e-3,
+            max_blocks=6,
+        ),
     ),
     "paper": (
         Scale("minilm", "bbc-news", 1000, None, None, 128, 32, seeds=(0, 1, 2, 3, 4)),
@@ -92,7 +107,7 @@ def measure(job: Job, store: Store) -> Record:
     large = _solution(c, store, c["large_rank"], max(c["seeds"]) + 1)  # a seed of its own: nothing drawn alike
     full = _solution(c, store, None, c["seeds"][0])
     plm = full.delta.plm
-    matrices = plm.matrices(ROLES)
+    matrices = _studied(plm.matrices(ROLES), c["max_blocks"])
     weights = {m.label: m.of(plm.parameters[m.name]).detach() for m in matrices}
     places = {m.label: (m.role, m.block) for m in matrices}
     base = {label: Spectrum.of(W, vectors=True) for label, W in weights.items()}
@@ -136,10 +151,19 @@ def measure(job: Job, store: Store) -> Record:
     return Record(job, metrics, tables)
 
 
+def _studied(matrices: Sequence[WeightMatrix], max_blocks: int | None) -> list[WeightMatrix]:
+    """Those of all blocks, or of evenly spaced pairs of neighbouring blocks."""
+    blocks = sorted({m.block for m in matrices})
+    if max_blocks is None or len(blocks) <= max_blocks:
+        return list(matrices)
+    first = [blocks[int(i)] for i in np.linspace(0, len(blocks) - 2, max_blocks // 2).round()]
+    return [m for m in matrices if m.block in first or m.block - 1 in first]
+
+
 def _solution(c: Mapping[str, Any], store: Store, rank: int | None, seed: int) -> Solution:
     shared = ("model", "task", "steps", "batch_size", "max_length", "n_train", "n_validation")
     method = {"method": "full"} if rank is None else {"method": "lora", "rank": rank}
-    lr = c["full_lr"] if rank is None else None
+    lr = c["full_lr"] if rank is None else c["lora_lr"]
     return solution(training_job(**{name: c[name] for name in shared}, method=method, seed=seed, lr=lr), store)
 
 

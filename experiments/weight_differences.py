@@ -3,7 +3,8 @@
 Question: is the change ΔW that a method makes of low rank, and is that more than its null would give?
 Source: Hu et al. 2021, section 7 (LoRA's premise: the update has a low intrinsic rank).
 Varied: the method (full fine-tuning, LoRA, a random subspace of all weights), the PLM.
-Tuned: full fine-tuning's step size (docs/intrinsic_dimension.md); the others by the rule for d and D.
+Tuned: full fine-tuning's step size on MiniLM (docs/intrinsic_dimension.md); the others follow the rule for d and D, but
+    for LoRA on SmolLM2 (2e-3, not tuned).
 Fixed: task, steps, batch size, seed of each PLM.
 Expected: full fine-tuning's ΔW has a few values far above the Marchenko-Pastur edge and a bulk inside it; a random
     subspace's ΔW looks like its null in every matrix.
@@ -49,13 +50,14 @@ class Scale:
     max_length: int
     n_train: int | None
     n_validation: int | None
+    lora_lr: float | None = None
 
 
 SCALES = {
     "smoke": (Scale("tiny-bert", "bbc-news", ("full", "lora", "did"), 3, 8, 16, 64, 32),),
     "demo": (
         Scale("minilm", "bbc-news", ("full", "lora", "did"), 60, 16, 32, None, 300),
-        Scale("smollm2", "rotten-tomatoes", ("full", "lora"), 20, 8, 24, None, 96),
+        Scale("smollm2", "rotten-tomatoes", ("full", "lora"), 12, 8, 24, None, 64, lora_lr=2e-3),
     ),
     "paper": (
         Scale("minilm", "bbc-news", ("full", "lora", "did"), 1000, 16, 32, None, None),
@@ -83,7 +85,8 @@ def jobs(scale: str, *, model: str | None = None, task: str | None = None, seed:
             if name not in s.methods:
                 continue
             run = training_job(
-                model=model or s.model, task=task or s.task, seed=seed, steps=s.steps, lr=STEP_SIZES.get(name),
+                model=model or s.model, task=task or s.task, seed=seed, steps=s.steps,
+                lr=s.lora_lr if name == "lora" else STEP_SIZES.get(name),
                 method=SMALLER.get(name, method) if scale == "smoke" else method, batch_size=s.batch_size,
                 max_length=s.max_length, n_train=s.n_train, n_validation=s.n_validation,
             )  # fmt: skip

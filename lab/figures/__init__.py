@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# the figures
+from lab.figures.amplification import AMPLIFICATION
 from lab.figures.combination import COMBINATION
 
 # the figures
@@ -10,19 +12,27 @@ from lab.figures.convergence import CONVERGENCE
 # what a figure is
 from lab.figures.d90 import Answer, answers
 from lab.figures.export import FORMATS, Exported, Skipped, export, rendered
+from lab.figures.extraction import EXTRACTION
 from lab.figures.figure import TEXT, Column, Figure, TableError
 from lab.figures.generalization_gap import GENERALIZATION_GAP
 from lab.figures.images import HOW_TO_GET_A_BROWSER, ImageError, find_browser
 from lab.figures.intrinsic_dimension import INTRINSIC_DIMENSION
+from lab.figures.intruder_forecast import INTRUDER_FORECAST
+from lab.figures.intruder_mitigation import INTRUDER_MITIGATION
+from lab.figures.intruder_strength import INTRUDER_STRENGTH
+from lab.figures.intruder_sweep import INTRUDER_SWEEP
+from lab.figures.intruders import INTRUDERS
 from lab.figures.layer_scores import LAYER_SCORES
 from lab.figures.learning_curves import LEARNING_CURVES
 from lab.figures.performance import PERFORMANCE
+from lab.figures.principal_angles import PRINCIPAL_ANGLES
 from lab.figures.sequential_combination import SEQUENTIAL_COMBINATION
 from lab.figures.solver_convergence import SOLVER_CONVERGENCE
 from lab.figures.sources import Source
 
 # how they look
 from lab.figures.style import CONFIG, DARK, LIGHT, SIZES, THEMES, Size, Theme
+from lab.figures.subspace_similarity import SUBSPACE_SIMILARITY
 from lab.figures.weight_difference_spectra import WEIGHT_DIFFERENCE_SPECTRA
 
 METHODS_COMPARED: tuple[Figure, ...] = (
@@ -45,6 +55,15 @@ FIGURES: tuple[Figure, ...] = (
     # the optimisation view
     INTRINSIC_DIMENSION,
     WEIGHT_DIFFERENCE_SPECTRA,
+    SUBSPACE_SIMILARITY,
+    PRINCIPAL_ANGLES,
+    AMPLIFICATION,
+    INTRUDERS,
+    INTRUDER_SWEEP,
+    INTRUDER_FORECAST,
+    INTRUDER_STRENGTH,
+    INTRUDER_MITIGATION,
+    EXTRACTION,
     # the methods compared
     *METHODS_COMPARED,
     # the optimal-control view
@@ -65,24 +84,33 @@ def figure(name: str) -> Figure:
 
 
 __all__ = [
+    "AMPLIFICATION",
     "COMBINATION",
     "CONFIG",
     "CONTROL_VIEW",
     "CONVERGENCE",
     "DARK",
+    "EXTRACTION",
     "FIGURES",
     "FORMATS",
     "GENERALIZATION_GAP",
     "HOW_TO_GET_A_BROWSER",
     "INTRINSIC_DIMENSION",
+    "INTRUDERS",
+    "INTRUDER_FORECAST",
+    "INTRUDER_MITIGATION",
+    "INTRUDER_STRENGTH",
+    "INTRUDER_SWEEP",
     "LAYER_SCORES",
     "LEARNING_CURVES",
     "LIGHT",
     "METHODS_COMPARED",
     "PERFORMANCE",
+    "PRINCIPAL_ANGLES",
     "SEQUENTIAL_COMBINATION",
     "SIZES",
     "SOLVER_CONVERGENCE",
+    "SUBSPACE_SIMILARITY",
     "TEXT",
     "THEMES",
     "WEIGHT_DIFFERENCE_SPECTRA",

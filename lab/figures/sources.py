@@ -136,3 +136,19 @@ ARORA_2018 = Source(
     arxiv="1802.05296",
     entry="inproceedings",
 )
+SHUTTLEWORTH_2024 = Source(
+    "shuttleworth2024illusion",
+    "Shuttleworth, Reece and Andreas, Jacob and Torralba, Antonio and Sharma, Pratyusha",
+    "LoRA vs Full Fine-tuning: An Illusion of Equivalence",
+    2024,
+    arxiv="2410.21228",
+)
+GAVISH_2014 = Source(
+    "gavish2014threshold",
+    "Gavish, Matan and Donoho, David L.",
+    "The Optimal Hard Threshold for Singular Values is 4/√3",
+    2014,
+    venue="IEEE Transactions on Information Theory",
+    arxiv="1305.5870",
+    entry="article",
+)
