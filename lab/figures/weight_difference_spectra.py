@@ -27,15 +27,15 @@ _ROLES = ("query", "key", "value", "qkv", "output", "up", "gate", "down")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    labels, roles = list(dict.fromkeys(table.label)), _ordered(table.role)
-    columns = min(len(roles), 3)
-    per_label = -(-len(roles) // columns)
-    rows = per_label * len(labels)
-    places = {
-        (label, role): (i * per_label + j // columns + 1, j % columns + 1)
-        for i, label in enumerate(labels)
-        for j, role in enumerate(roles)
-    }
+    labels = list(dict.fromkeys(table.label))
+    roles = {label: _ordered(table.role[table.label == label]) for label in labels}
+    columns = min(max(map(len, roles.values())), 3)
+    places: dict[tuple[str, str], tuple[int, int]] = {}
+    rows = 0
+    for label in labels:  # each starts a row of its own, with the roles it changes
+        for j, role in enumerate(roles[label]):
+            places[label, role] = (rows + j // columns + 1, j % columns + 1)
+        rows += -(-len(roles[label]) // columns)
     titles = {
         place: plain(role if len(labels) == 1 else f"{label} · {role}") for (label, role), place in places.items()
     }
@@ -118,7 +118,7 @@ def _keys(figure: go.Figure, table: pd.DataFrame, blocks: list[int], theme: Them
     scale = [[i / (len(blocks) - 1), colour] for i, colour in enumerate(colours)]
     ticks = list(range(blocks[0], blocks[-1] + 1, max(1, (blocks[-1] - blocks[0]) // 6)))
     marker = {"color": [blocks[0]], "cmin": blocks[0], "cmax": blocks[-1], "colorscale": scale, "showscale": True}
-    bar = {"title": {"text": "block"}, "tickvals": ticks}
+    bar = {"title": {"text": "block"}, "tickvals": ticks, "lenmode": "pixels", "len": 260, "y": 1, "yanchor": "top"}
     figure.add_scatter(
         x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip", marker=marker | {"colorbar": bar},
         row=1, col=1,

@@ -85,3 +85,11 @@ def test_depth_is_a_colour_bar_where_there_are_blocks_to_tell_apart():
 
     assert not has_bar(spectrum([2, 1]))
     assert has_bar(pd.concat([spectrum([2, 1], block=b) for b in range(3)], ignore_index=True))
+
+
+def test_a_method_that_changes_fewer_roles_leaves_no_empty_panel():
+    full = [spectrum([3, 1], role, label="full") for role in ("query", "key")]
+    drawing = WEIGHT_DIFFERENCE_SPECTRA.draw(pd.concat([*full, spectrum([2, 1], label="LoRA")], ignore_index=True))
+    assert [a.text for a in drawing.layout.annotations] == ["full · query", "full · key", "LoRA · query"]
+    shown = [axis for axis in drawing.select_xaxes() if axis.visible is not False]
+    assert len(shown) == 3
