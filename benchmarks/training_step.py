@@ -39,10 +39,9 @@ def delta_step(delta: Delta, batch: dict[str, Tensor], *, fused: bool = True) ->
     """One step of `lab.training`: φ is the only leaf."""
     phi = delta.phi0.clone().requires_grad_(True)
     optimizer = torch.optim.AdamW([phi], lr=1e-9, weight_decay=0.0, fused=fused)
-    noise = delta.noise(0)
 
     def step() -> None:
-        logits = delta.training_plm.logits(delta.training_overrides(phi, noise), batch)
+        logits = delta.unmerged.logits(phi, batch)
         torch.nn.functional.cross_entropy(logits, batch["labels"]).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

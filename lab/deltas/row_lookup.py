@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from lab.deltas.delta import Delta, Reparameterized
+from lab.deltas.delta import Delta, Reparameterized, WeightDifference
 from lab.linalg import Layout
 from lab.models import PLM, Graft, graft
 from lab.projections.projection import Projection
@@ -46,7 +47,7 @@ class RowLookup(nn.Module):
 
 
 class InSubspace(Reparameterized):
-    """x ↦ θ₀ + origin + P x for a sum θ ↦ θ + φ, with large embedding tables looked up row by row while training.
+    """x ↦ θ₀ + P x for a sum θ ↦ θ + φ; unmerged, large embedding tables are looked up row by row.
 
     A table of V rows costs a pass over V·width numbers forward, and a gradient of that size backward, of which a batch
     reads the rows of its own tokens: 3 % of MiniLM's 30,522 in 32 × 32 tokens.
@@ -59,30 +60,40 @@ class InSubspace(Reparameterized):
 
     def __init__(self, inner: Delta, P: Projection, tables: Mapping[str, tuple[str, ...]]):
         super().__init__(inner, lambda x: P @ x, inner.phi0.new_zeros(P.d), at_identity=inner.at_identity)
-        self.P = P
-        label = f"row_lookup_{id(self)}"
-        slices = inner.layout.slices
+        self.P, self.tables = P, dict(tables)
+
+    @cached_property
+    def unmerged(self) -> Delta:
+        return LookedUp(self)
+
+
+class LookedUp(Delta):
+    """The same map x ↦ logits as an `InSubspace`, on a host whose tables take only the rows read from P x."""
+
+    def __init__(self, merged: InSubspace):
+        self.merged, self.layout, self.phi0 = merged, merged.layout, merged.phi0
+        self.at_identity = merged.at_identity
+        label, slices = f"row_lookup_{id(self)}", merged.inner.layout.slices
 
         def attach(model: nn.Module) -> None:
-            for name, paths in tables.items():
+            for name, paths in merged.tables.items():
                 for path in paths:
                     table = cast(nn.Embedding, model.get_submodule(path))
-                    table.add_module(label, RowLookup(P, slices[name].start, table))
+                    table.add_module(label, RowLookup(merged.P, slices[name].start, table))
                     table.register_forward_hook(_moved(label))
 
-        self._training_plm = graft(inner.plm, Graft(label, attach))
-        self._coordinates = self._training_plm.grafts[-1].parameter_names
-        self._runs = _runs_without(inner.layout, set(tables))
+        self.plm = graft(merged.inner.plm, Graft(label, attach))
+        self._coordinates = self.plm.grafts[-1].parameter_names
+        self._runs = _runs_without(merged.inner.layout, set(merged.tables))
 
-    @property
-    def training_plm(self) -> PLM:
-        return self._training_plm
-
-    def training_overrides(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
+    def overrides(self, phi: Tensor) -> dict[str, Tensor]:
         changes: dict[str, Tensor] = {}
         for run, places in self._runs:
-            changes |= run.unflatten(self.P.rows(places) @ phi)
-        return self.inner.overrides_of(changes) | dict.fromkeys(self._coordinates, phi)
+            changes |= run.unflatten(self.merged.P.rows(places) @ phi)
+        return self.merged.inner.overrides_of(changes) | dict.fromkeys(self._coordinates, phi)
+
+    def weight_difference(self, phi: Tensor) -> WeightDifference:
+        return self.merged.weight_difference(phi)
 
 
 def tables(plm: PLM, layout: Layout) -> dict[str, tuple[str, ...]]:
