@@ -14,6 +14,7 @@ EXPERIMENTS = (
     "convergence",
     "generalization_gap",
     "combination",
+    "transfer",
     # the optimal-control view
     "solvers",
 )

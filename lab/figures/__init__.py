@@ -33,6 +33,8 @@ from lab.figures.sources import Source
 # how they look
 from lab.figures.style import CONFIG, DARK, LIGHT, SIZES, THEMES, Size, Theme
 from lab.figures.subspace_similarity import SUBSPACE_SIMILARITY
+from lab.figures.transfer import TRANSFER
+from lab.figures.transfer_similarity import TRANSFER_SIMILARITY
 from lab.figures.weight_difference_spectra import WEIGHT_DIFFERENCE_SPECTRA
 
 METHODS_COMPARED: tuple[Figure, ...] = (
@@ -41,6 +43,8 @@ METHODS_COMPARED: tuple[Figure, ...] = (
     GENERALIZATION_GAP,
     COMBINATION,
     SEQUENTIAL_COMBINATION,
+    TRANSFER,
+    TRANSFER_SIMILARITY,
 )
 """The figures of the explorer's page on the methods compared, in its order."""
 
@@ -113,6 +117,8 @@ __all__ = [
     "SUBSPACE_SIMILARITY",
     "TEXT",
     "THEMES",
+    "TRANSFER",
+    "TRANSFER_SIMILARITY",
     "WEIGHT_DIFFERENCE_SPECTRA",
     "Answer",
     "Column",

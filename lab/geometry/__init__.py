@@ -41,6 +41,7 @@ from lab.geometry.representation import (
 from lab.geometry.sources import changes_between
 from lab.geometry.subspace_angles import subspace_angles
 from lab.geometry.subspace_similarity import SubspaceSimilarity, subspace_similarity
+from lab.geometry.update_similarity import update_cosine, update_of, update_subspace_similarity
 from lab.geometry.weight_changes import WeightChange, WeightChanges, delta_changes
 from lab.geometry.weight_differences import (
     SUMMARY_COLUMNS,
@@ -109,6 +110,9 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "IntruderForecast",
     "Intruders",
     "SubspaceSimilarity",
+    "update_cosine",
+    "update_of",
+    "update_subspace_similarity",
     "amplification",
     "extract",
     "extract_lora",

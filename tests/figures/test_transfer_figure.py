@@ -1,0 +1,56 @@
+"""Means inside and across types, the order of tasks, what is empty; correlations of likeness and transfer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lab.figures import TRANSFER, TRANSFER_SIMILARITY
+from lab.figures.transfer_similarity import correlations
+from lab.runs import rank_correlation_interval
+
+
+def test_inside_and_across_types_by_hand():
+    table = TRANSFER.example().query("label == 'LoRA'")
+    (row,) = TRANSFER.summarize(table).to_dict("records")
+    assert row["inside types [1]"] == pytest.approx(0.8)  # reviews and films, both ways
+    # i − j over the ordered pairs of different types cancels
+    assert row["across types [1]"] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_tasks_of_one_type_stand_together_whatever_the_order_of_rows():
+    table = TRANSFER.example()
+    table = table.sort_values("source", kind="stable")  # films, order, reviews, topics
+    drawing = TRANSFER.draw(table)
+    order = list(drawing.layout.xaxis.ticktext)
+    assert abs(order.index("films") - order.index("reviews")) == 1
+    gaps = [shape for shape in drawing.layout.shapes if shape.x0 == shape.x1]
+    assert len(gaps) == 2 * 3  # three types, three panels
+
+
+def test_what_was_not_learned_is_empty():
+    table = TRANSFER.example().query("label == 'LoRA'")
+    table.loc[table.target == "topics", "relative"] = np.nan
+    (heat,) = [trace for trace in TRANSFER.draw(table).data if trace.type == "heatmap"]
+    assert [row[-1] for row in heat.text] == [""] * 4
+    assert np.isnan(np.array(heat.z, float)[:, -1]).all()
+
+
+def test_seeds_are_averaged():
+    table = TRANSFER.example().query("label == 'LoRA'")
+    other = table.assign(relative=table.relative + 0.2)
+    both = TRANSFER.draw(pd.concat([table, other], ignore_index=True)).data[0]
+    assert np.allclose(np.array(both.z, float), np.array(TRANSFER.draw(table).data[0].z, float) + 0.1)
+
+
+def test_correlations_are_spearmans_per_method():
+    table = TRANSFER_SIMILARITY.example()
+    part = table[table.label == "LoRA"]
+    expected = rank_correlation_interval(list(part.cosine), list(part.transfer))
+    assert correlations(table, "cosine")["LoRA"] == expected
+    row = TRANSFER_SIMILARITY.summarize(table).set_index("method").loc["LoRA"]
+    assert row["ρ with cosine [1]"] == expected.estimate
+    unknown = table.assign(transfer=np.nan)
+    assert correlations(unknown, "cosine") == {}
+    assert "not enough pairs" in TRANSFER_SIMILARITY.alt(unknown)
