@@ -15,6 +15,8 @@ EXPERIMENTS = (
     "generalization_gap",
     "combination",
     "transfer",
+    "template",
+    "scale",
     # the optimal-control view
     "solvers",
 )

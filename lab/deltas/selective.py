@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 
@@ -42,10 +43,13 @@ class SelectiveModule(DeltaMethod):
         patterns: shell patterns of module paths ("*attention.self.query"); takes precedence when given.
         n_modules: else this many modules, drawn at random over all blocks (the source text's "selective module").
             Default 4.
+        budget: instead of `n_modules`: modules in random order, each that still fits into so many parameters. At the
+            budget of another method, where the parameters stand is all that differs.
     """
 
     patterns: tuple[str, ...] = ()
     n_modules: int = 4
+    budget: int | None = None
 
     name = "selective-module"
     family = "specification"
@@ -59,8 +63,34 @@ class SelectiveModule(DeltaMethod):
                 raise ValueError(f"no module of {plm.name!r} matches {self.patterns}; it has e.g. {in_blocks[:3]}.")
         else:
             candidates = list(dict.fromkeys(in_blocks))
-            if not 1 <= self.n_modules <= len(candidates):
+            if self.budget is None and not 1 <= self.n_modules <= len(candidates):
                 raise ValueError(f"n_modules must be in 1..{len(candidates)} for {plm.name!r}; got {self.n_modules}.")
             order = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(seed))
-            modules = {candidates[i] for i in order[: self.n_modules].tolist()}
+            drawn = [candidates[i] for i in order.tolist()]
+            modules = set(drawn[: self.n_modules]) if self.budget is None else _fitting(plm, drawn, owners, self.budget)
         return Additive(plm, [name for name, owner in owners.items() if owner in modules])
+
+    def to_json(self) -> dict[str, Any]:
+        values = super().to_json()
+        if self.budget is None:  # the option came later: without it, the keys of earlier records stay
+            del values["budget"]
+        return values
+
+
+def _fitting(plm: PLM, drawn: list[str], owners: dict[str, str], budget: int) -> set[str]:
+    """The drawn modules that fit into the budget, first come, first served."""
+    sizes = dict.fromkeys(drawn, 0)
+    for part in plm.layout:
+        if owners.get(part.name) in sizes:
+            sizes[owners[part.name]] += part.size
+    chosen, room = set(), budget
+    for module in drawn:
+        if sizes[module] <= room:
+            chosen.add(module)
+            room -= sizes[module]
+    if not chosen:
+        raise ValueError(
+            f"budget = {budget} is less than any module of {plm.name!r} has; the smallest has "
+            f"{min(sizes.values())} parameters."
+        )
+    return chosen

@@ -26,6 +26,7 @@ from lab.figures.layer_scores import LAYER_SCORES
 from lab.figures.learning_curves import LEARNING_CURVES
 from lab.figures.performance import PERFORMANCE
 from lab.figures.principal_angles import PRINCIPAL_ANGLES
+from lab.figures.scale import SCALE
 from lab.figures.sequential_combination import SEQUENTIAL_COMBINATION
 from lab.figures.solver_convergence import SOLVER_CONVERGENCE
 from lab.figures.sources import Source
@@ -33,6 +34,7 @@ from lab.figures.sources import Source
 # how they look
 from lab.figures.style import CONFIG, DARK, LIGHT, SIZES, THEMES, Size, Theme
 from lab.figures.subspace_similarity import SUBSPACE_SIMILARITY
+from lab.figures.template import TEMPLATE
 from lab.figures.transfer import TRANSFER
 from lab.figures.transfer_similarity import TRANSFER_SIMILARITY
 from lab.figures.weight_difference_spectra import WEIGHT_DIFFERENCE_SPECTRA
@@ -45,6 +47,8 @@ METHODS_COMPARED: tuple[Figure, ...] = (
     SEQUENTIAL_COMBINATION,
     TRANSFER,
     TRANSFER_SIMILARITY,
+    TEMPLATE,
+    SCALE,
 )
 """The figures of the explorer's page on the methods compared, in its order."""
 
@@ -111,10 +115,12 @@ __all__ = [
     "METHODS_COMPARED",
     "PERFORMANCE",
     "PRINCIPAL_ANGLES",
+    "SCALE",
     "SEQUENTIAL_COMBINATION",
     "SIZES",
     "SOLVER_CONVERGENCE",
     "SUBSPACE_SIMILARITY",
+    "TEMPLATE",
     "TEXT",
     "THEMES",
     "TRANSFER",

@@ -82,6 +82,15 @@ DING_2022 = Source(
     2022,
     arxiv="2203.06904",
 )
+GAO_2021 = Source(
+    "gao2021lmbff",
+    "Gao, Tianyu and Fisch, Adam and Chen, Danqi",
+    "Making Pre-trained Language Models Better Few-shot Learners",
+    2021,
+    venue="Annual Meeting of the Association for Computational Linguistics",
+    arxiv="2012.15723",
+    entry="inproceedings",
+)
 DING_2023 = Source(
     "ding2023parameter",
     "Ding, Ning and Qin, Yujia and Yang, Guang and Wei, Fuchao and Yang, Zonghan and others",

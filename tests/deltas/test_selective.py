@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from lab.deltas import LastLayer, SelectiveModule
+from lab.deltas import LastLayer, SelectiveModule, method_from_json
+from lab.models.tiny import tiny_plm
 
 
 def moved(method, plm, seed=0):
@@ -45,3 +46,36 @@ def test_nothing_to_choose_is_refused(plm_of):
         SelectiveModule(patterns=("nowhere",)).on(plm_of())
     with pytest.raises(ValueError, match=r"n_modules must be in 1\.\.16 for 'tiny-bert'; got 17"):
         SelectiveModule(n_modules=17).on(plm_of())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_modules_fill_a_budget_and_no_more(plm_of, seed):
+    """Every module left out is larger than what is left: the budget of the last layer is used up but for that."""
+    plm = plm_of()
+    budget = LastLayer(head="frozen").on(plm).size
+    chosen = SelectiveModule(budget=budget, head="frozen").on(plm, seed=seed)
+    modules = {name.rpartition(".")[0] for name in chosen.layout.names}
+    sizes = {}
+    for part in plm.layout:
+        if part.block is not None:
+            owner = part.name.rpartition(".")[0]
+            sizes[owner] = sizes.get(owner, 0) + part.size
+    assert chosen.size == sum(sizes[m] for m in modules) <= budget
+    assert all(size > budget - chosen.size for module, size in sizes.items() if module not in modules)
+
+
+def test_one_block_is_all_its_own_budget_buys():
+    plm = tiny_plm("bert", n_layers=1)
+    last = LastLayer(head="frozen").on(plm)
+    random = SelectiveModule(budget=last.size, head="frozen").on(plm, seed=5)
+    assert set(random.layout.names) == set(last.layout.names)
+
+
+def test_a_budget_too_small_for_any_module_is_refused(plm_of):
+    with pytest.raises(ValueError, match=r"budget = 3 is less than any module .* smallest has 32 parameters"):
+        SelectiveModule(budget=3).on(plm_of())
+
+
+def test_json_holds_the_budget_only_where_there_is_one():
+    assert "budget" not in SelectiveModule().to_json()
+    assert method_from_json(SelectiveModule(budget=9).to_json()) == SelectiveModule(budget=9)

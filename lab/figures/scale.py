@@ -1,0 +1,174 @@
+"""Delta methods on PLMs of growing size: the last score, and the steps to a level that all sizes reach."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from lab.figures.convergence import SHARE, first_reached
+from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.sources import DING_2022
+from lab.figures.style import Theme, count, counted, plain, score_title
+from lab.runs import mean_interval
+
+_COLUMNS = {
+    "label": Column("method", TEXT),
+    "plm": Column("PLM; its first k blocks are written name:k", TEXT),
+    "parameters": Column("parameters of the PLM, head included", "count"),
+    "seed": Column("seed of the run", "count"),
+    "step": Column("steps taken until this evaluation", "count"),
+    "score": Column("validation score", "unit of the metric"),
+}
+_OPTIONAL = {"metric": Column("name of the metric that score is in", TEXT)}
+
+
+def finals(table: pd.DataFrame) -> pd.DataFrame:
+    """The last evaluation of every run."""
+    ordered = table[np.isfinite(table.score.astype(float))].sort_values("step", kind="stable")
+    return ordered.groupby(["label", "plm", "seed"], sort=False).tail(1).sort_index()
+
+
+def steps_to_level(table: pd.DataFrame) -> pd.DataFrame:
+    """Steps of every run to 95 % of the lowest last score that its method has with this seed on any of the PLMs.
+
+    A level that all sizes reach, so that none is left out. Columns: label, plm, seed, steps.
+    """
+    lowest = finals(table).groupby(["label", "seed"]).score.min().to_dict()
+    rows = []
+    for (label, plm, seed), run in table.groupby(["label", "plm", "seed"], sort=False):
+        ordered = run[np.isfinite(run.score.astype(float))].sort_values("step")
+        if len(ordered):
+            steps = first_reached(
+                ordered.step.to_numpy(float), ordered.score.to_numpy(float), SHARE * lowest[label, seed]
+            )
+            rows.append({"label": label, "plm": plm, "seed": seed, "steps": steps})
+    return pd.DataFrame(rows, columns=["label", "plm", "seed", "steps"])
+
+
+def _sizes(table: pd.DataFrame) -> list[str]:
+    """The PLMs in growing size."""
+    return list(table.groupby("plm", sort=False).parameters.max().sort_values(kind="stable").index)
+
+
+def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
+    sizes, labels = _sizes(table), list(dict.fromkeys(table.label))
+    parameters = table.groupby("plm").parameters.max()
+    figure = make_subplots(1, 2, horizontal_spacing=0.12)
+    quantities = {"score": finals(table), "steps": steps_to_level(table)}
+    for column, (name, values) in enumerate(quantities.items(), start=1):
+        for i, label in enumerate(labels):
+            _line(figure, values[values.label == label], name, sizes, theme, i, len(labels), column)
+        ticks = [f"{plain(plm)}, {count(float(parameters[plm]))}" for plm in sizes]
+        figure.update_xaxes(
+            tickvals=list(range(len(sizes))), ticktext=ticks, range=[-0.4, len(sizes) - 0.6],
+            title_text="PLM and its parameters [count]", row=1, col=column,
+        )  # fmt: skip
+    figure.update_yaxes(title_text=score_title(table.metric if "metric" in table else ()), row=1, col=1)
+    figure.update_yaxes(title_text="steps to a level that all sizes reach [count]", rangemode="tozero", row=1, col=2)
+    figure.update_layout(height=400)
+    return figure
+
+
+def _line(
+    figure: go.Figure,
+    part: pd.DataFrame,
+    name: str,
+    sizes: list[str],
+    theme: Theme,
+    i: int,
+    n: int,
+    column: int,
+) -> None:
+    """Means of one method over the sizes with their intervals, a little sideways of those of the others."""
+    rows = []
+    for place, plm in enumerate(sizes):
+        values = part[part.plm == plm][name].dropna().astype(float)
+        if len(values):
+            found = mean_interval(list(values))
+            bounded = np.isfinite(found.low)
+            up, down = (found.high - found.estimate, found.estimate - found.low) if bounded else (None, None)
+            x = place + 0.3 * ((i + 0.5) / n - 0.5)
+            rows.append({"x": x, "y": found.estimate, "up": up, "down": down, "n": found.n, "plm": plain(plm)})
+    line = pd.DataFrame(rows, columns=["x", "y", "up", "down", "n", "plm"])
+    label = plain(part.label.iloc[0]) if len(part) else ""
+    figure.add_scatter(
+        x=line.x, y=line.y, name=label, legendgroup=label, showlegend=column == 1, mode="lines+markers",
+        line={"color": theme.colour(i), "width": 2}, marker={"symbol": theme.symbol(8 * i), "size": 8},
+        error_y={"symmetric": False, "array": list(line.up), "arrayminus": list(line.down), "thickness": 1.2,
+                 "width": 4, "color": theme.colour(i)},
+        customdata=np.stack([line.n, line.plm], axis=1),
+        hovertemplate="%{customdata[1]}: %{y:.4g}, %{customdata[0]} seeds<extra>" + label + "</extra>",
+        row=1, col=column,
+    )  # fmt: skip
+
+
+def _summary(table: pd.DataFrame) -> pd.DataFrame:
+    last, steps = finals(table), steps_to_level(table)
+    sizes = _sizes(table)
+    rows = []
+    for label in dict.fromkeys(table.label):
+        row: dict[str, object] = {"label": label}
+        for plm in sizes:
+            row[f"score, {plm}"] = float(last[(last.label == label) & (last.plm == plm)].score.mean())
+        for plm in sizes:
+            row[f"steps, {plm} [count]"] = float(steps[(steps.label == label) & (steps.plm == plm)].steps.mean())
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _describe(table: pd.DataFrame) -> str:
+    sizes = _sizes(table)
+    told = [
+        f"{row['label']} {row[f'score, {sizes[0]}']:.3f} to {row[f'score, {sizes[-1]}']:.3f}"
+        for row in _summary(table).to_dict("records")
+    ]
+    n = counted(int(table.groupby(["label", "plm"]).seed.nunique().max()), "seed")
+    return f"Last score, mean over {n}, from {sizes[0]} to {sizes[-1]}: {'; '.join(told)}."
+
+
+def _example() -> pd.DataFrame:
+    """Made-up scores: all grow with size, the last layer least."""
+    sizes = {"small": 14e6, "middle": 18e6, "large": 23e6}
+    methods = {
+        "adapter": 0.80,
+        "LoRA": 0.79,
+        "prefix": 0.76,
+        "prompt": 0.73,
+        "last layer": 0.72,
+        "random modules": 0.78,
+    }
+    return pd.DataFrame(
+        [
+            {"label": label, "plm": plm, "parameters": size, "seed": seed, "step": step,
+             "score": 0.5 + (best - 0.58 + 0.04 * k) * (1 - np.exp(-step * (k + 1) / 12)) + 0.01 * np.cos(5 * seed + i)}
+            for i, (label, best) in enumerate(methods.items())
+            for k, (plm, size) in enumerate(sizes.items())
+            for seed in range(3)
+            for step in range(6, 31, 6)
+        ]
+    )  # fmt: skip
+
+
+SCALE = Figure(
+    name="scale",
+    title="Growing PLMs",
+    columns=_COLUMNS,
+    build=_build,
+    summary=_summary,
+    describe=_describe,
+    caption=(
+        "Validation score after the last step (left) and steps until the score first reaches 95 % of the lowest last "
+        "score that the method has on any of the PLMs (right), against the size of the PLM. Means over seeds with 95 % "
+        "Student intervals; random modules have as many parameters as the last layer."
+    ),
+    reading=(
+        "Lines that rise on the left: the method gains with size; lines that fall on the right: it is sooner at the "
+        "same level. On a PLM of one block the last layer and random modules are the same parameters. Of one PLM cut "
+        "after k blocks, size is depth: the later blocks are missing, not their pre-training."
+    ),
+    source=(DING_2022,),
+    example=_example,
+    optional=_OPTIONAL,
+)

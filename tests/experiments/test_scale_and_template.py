@@ -1,0 +1,84 @@
+"""The experiments on size and on templates: what they train, and their arithmetic on made-up scores."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from experiments import scale, template
+from lab.figures.scale import finals, steps_to_level
+from lab.figures.template import gains
+
+
+def test_a_size_is_a_name_or_its_first_blocks():
+    assert scale.model_and_depth("google/t5-v1_1-small") == ("google/t5-v1_1-small", None)
+    with pytest.raises(ValueError, match=r"name:k for its first k blocks; got 'minilm:x'"):
+        scale.jobs("demo", sizes=("minilm:x",))
+
+
+@pytest.mark.parametrize("experiment", [scale, template])
+def test_an_unknown_scale_is_refused(experiment):
+    with pytest.raises(ValueError, match="unknown scale 'huge'"):
+        experiment.jobs("huge")
+
+
+def curves():
+    """Two sizes whose scores are lines: the large one gains twice as much per step, and ends higher."""
+    rows = [
+        {"label": label, "plm": plm, "parameters": 10 * slope, "seed": seed, "step": step,
+         "score": 0.5 + 0.01 * slope * step + shift}
+        for label, shift in (("a", 0.0), ("b", 0.1))
+        for plm, slope in (("small", 1), ("large", 2))
+        for seed in (0, 1)
+        for step in (5, 10)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_the_last_evaluation_counts():
+    last = finals(curves())
+    assert set(last.step) == {10}
+    assert list(last[(last.label == "a") & (last.plm == "large")].score) == pytest.approx([0.7, 0.7])
+
+
+def test_steps_to_the_level_of_the_smaller_plm():
+    """ "a": level 0.95 · 0.6 = 0.57, on the small PLM at 7 steps, on the large one at its first evaluation, 5."""
+    found = steps_to_level(curves()).set_index(["label", "plm", "seed"]).steps
+    assert found["a", "small", 0] == pytest.approx(7)
+    assert found["a", "large", 0] == 5
+    faster = scale.faster(curves(), "small", "large")
+    assert faster.estimate == pytest.approx(((5 - 7) + (5 - 6.5)) / 2)  # "b": 0.95 · 0.7 = 0.665
+
+
+def test_random_modules_are_as_many_as_the_last_layer_has(tmp_path):
+    from lab.execution import Local
+    from lab.runs import Store
+
+    store = Store(tmp_path)
+    (record,) = Local(store, progress=False).run(scale.jobs("smoke", seeds=(0,)), scale.measure)
+    counts = record.tables["scale"].groupby(["plm", "label"]).tunable.max()
+    one, two = "tiny-bert:1", "tiny-bert:2"
+    assert counts[one, "random modules"] == counts[one, "last layer"] == counts[two, "last layer"]
+    assert 0 < counts[two, "random modules"] <= counts[two, "last layer"]
+
+
+def test_gains_are_paired_by_seed():
+    table = pd.DataFrame(
+        [
+            {"label": "x", "amount": "few", "reading": reading, "seed": seed, "score": seed / 10 + bonus}
+            for seed in range(3)
+            for reading, bonus in (("template", 0.05), ("no template", 0.0))
+        ]
+    )
+    assert gains(table) == {("x", "few"): pytest.approx([0.05] * 3)}
+    assert gains(table.drop(index=0)) == {("x", "few"): pytest.approx([0.05] * 2)}
+    assert gains(table[table.reading == "template"]) == {}
+
+
+def test_nothing_is_trained_zero_shot():
+    (job,) = template.jobs("demo", seeds=(13,))
+    child = template._child(job.config, None, 0, True, 13).config
+    assert (child["steps"], child["method"]["parts"], child["template"]) == (0, [], True)
+    few = template._child(job.config, 16, 12, False, 13).config
+    assert (few["shots"], few["n_train"], len(few["method"]["parts"])) == (16, None, 1)
+    assert "template" not in few
