@@ -102,8 +102,9 @@ SCALES = {
 
 
 def compared(scale: Scale) -> dict[str, tuple[DeltaMethod, float]]:
-    """Label -> the method and the step size its grid starts from: every method of `METHODS`, SAID beside DID apart.
+    """Label -> the method and the step size its grid starts from.
 
+    Every method of `METHODS` but for the nearest kin: SAID (of DID), added biases (of BitFit, for families without).
     Settings are those of `lab.deltas.presets.delta_tuning_study`, but for the prompt's length. The last two are the
     slowest: a step that touches all weights through a projection, or through as many gates.
     """

@@ -1,0 +1,205 @@
+"""The comparisons of methods: the rule of tuning, what is compared, and verdicts on planted results."""
+
+from __future__ import annotations
+
+from math import inf
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import convergence, generalization_gap, performance, transfer
+from experiments.training_run import LATER, training_job
+from experiments.training_run import measure as train
+from lab.deltas import METHODS, SAID, AddedBias, Prompt
+from lab.deltas.presets import delta_tuning_study
+from lab.execution import Local
+from lab.geometry import compression_bound
+from lab.models.tiny import tiny_plm
+from lab.runs import Job, Record, Store, key
+
+
+@pytest.mark.parametrize(("k", "lr"), [(-8, 1e-4), (-7, 3e-4), (-6, 1e-3), (0, 1.0), (1, 3.0)])
+def test_step_sizes_are_half_decades(k, lr):
+    assert performance.step_size(k) == lr
+    assert performance.half_decade(lr) == k
+
+
+def fake_runs(monkeypatch, score) -> list[float]:
+    """Training answered by a function of the step size; returns the step sizes asked for."""
+    asked = []
+
+    class Fake:
+        def __init__(self, store):
+            pass
+
+        def run(self, jobs, measure, label=""):
+            asked.extend(job.config["lr"] for job in jobs)
+            history = pd.DataFrame({"split": ["validation"], "loss": [1.0]})
+            return [Record(job, {"score": score(job.config["lr"])}, {"history": history}) for job in jobs]
+
+    monkeypatch.setattr(performance, "Local", Fake)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("best", "grid"),
+    [
+        (3e-3, [1e-3, 3e-3, 1e-2]),  # inside: three values are enough
+        (1e-3, [3e-4, 1e-3, 3e-3, 1e-2]),  # at the lower edge: one more settles it
+        (1e-1, [1e-3, 3e-3, 1e-2, 3e-2, 1e-1]),  # beyond the upper edge: five at most
+    ],
+)
+def test_a_grid_grows_towards_its_best_and_no_further_than_allowed(monkeypatch, best, grid):
+    asked = fake_runs(monkeypatch, lambda lr: -abs(np.log(lr / best)))
+    config = performance.jobs("demo", methods=("LoRA",))[0].config
+    tried = performance._tuned(config["methods"][0], config, None)
+    assert sorted(tried) == sorted(asked) == grid  # nothing is asked twice
+
+
+def test_every_method_is_compared_and_the_named_ones_have_the_sources_settings():
+    compared = performance.compared(performance.SCALES["paper"])
+    assert {type(method) for method, _ in compared.values()} == set(METHODS) - {
+        SAID,
+        AddedBias,
+    }  # kin of DID and BitFit
+    for name, method in delta_tuning_study(tiny_plm("bert", seed=0)).items():
+        assert compared[{"fine-tuning": "full fine-tuning"}.get(name, name)][0] == method
+    demo = performance.compared(performance.SCALES["demo"])["prompt"][0]
+    assert demo == Prompt(tokens=20)  # docs/methods_compared.md says why
+
+
+def test_the_head_is_treated_alike_and_children_are_shared_by_the_three_experiments():
+    jobs = [module.jobs("demo") for module in (performance, convergence, generalization_gap)]
+    assert [job.config for job in jobs[0]] == [job.config for job in jobs[1]] == [job.config for job in jobs[2]]
+    config = jobs[0][0].config
+    children = [performance._child(entry, config, "bbc-news", 0, 1e-3) for entry in config["methods"]]
+    assert {child.config["method"]["head"] for child in children} == {"free"}
+    assert {child.config.get("head_lr") for child in children} == {config["head_lr"], None}
+    assert len({key(child) for child in children}) == len(children)
+
+
+@pytest.mark.parametrize("module", [performance, transfer])
+def test_unknown_scales_and_methods_are_refused(module):
+    with pytest.raises(ValueError, match="unknown scale 'huge'"):
+        module.jobs("huge")
+    with pytest.raises(ValueError, match=r"unknown methods \['magic'\]; choose from"):
+        module.jobs("demo", methods=("magic",))
+
+
+def comparison(module, table: pd.DataFrame) -> list[Record]:
+    """One record per task, as the experiment would make them."""
+    jobs = module.jobs("demo", tasks=tuple(dict.fromkeys(table.task)))
+    return [Record(job, {}, {module.NAME: table[table.task == job.config["task"]]}) for job in jobs]
+
+
+def planted(levels: dict[str, float], tunable: dict[str, int], column: str = "score") -> pd.DataFrame:
+    kinds = {"full fine-tuning": "full", "linear probe": "null"}
+    return pd.DataFrame(
+        {"label": label, "kind": kinds.get(label, "delta"), "task": task, "seed": seed, "metric": "accuracy",
+         column: level + 0.01 * np.cos(7 * seed + len(label)), "tunable": tunable.get(label, 1000)}
+        for label, level in levels.items() for task in ("a", "b") for seed in range(3)
+    )  # fmt: skip
+
+
+def answers(verdicts) -> dict[str, str]:
+    return {v.claim: v.answer for v in verdicts}
+
+
+def test_verdicts_on_performance_are_those_planted():
+    levels = {"full fine-tuning": 0.9, "LoRA": 0.8, "adapter": 0.8, "prefix": 0.9, "prompt": 0.6, "BitFit": 0.88}
+    tunable = {"LoRA": 400, "adapter": 300, "prefix": 200, "prompt": 500, "BitFit": 100}
+    found = answers(performance.verdicts(comparison(performance, planted(levels, tunable))))
+    assert found["Full fine-tuning scores higher than LoRA on average."] == "holds here"
+    assert found["LoRA scores higher than adapter on average."] == "cannot tell"
+    assert found["Adapter scores higher than prefix on average."] == "does not hold here"
+    assert found["BitFit keeps more than 95 % of full fine-tuning's score."] == "holds here"
+    assert found["Among delta methods, the number of tunable parameters does not decide the score."] == "holds here"
+    assert "mean rank" in performance.summary(None, comparison(performance, planted(levels, tunable)))
+
+
+def test_one_seed_cannot_tell():
+    table = planted({"full fine-tuning": 0.9, "LoRA": 0.5}, {}).query("seed == 0")
+    (verdict,) = performance.verdicts(comparison(performance, table))
+    assert verdict.answer == "cannot tell"
+    assert verdict.measured.high == inf
+
+
+def test_verdicts_on_convergence_are_those_planted():
+    rates = {"full fine-tuning": 0.3, "LoRA": 0.1, "adapter": 0.1, "prefix": 0.03, "prompt": 0.2}
+    rows = [
+        {"label": label, "kind": "full" if label == "full fine-tuning" else "delta", "task": task, "seed": seed,
+         "step": step, "seconds": step / 5, "metric": "accuracy", "tunable": 100,
+         "score": 0.9 * (1 - np.exp(-(rate + 0.001 * seed) * step))}
+        for label, rate in rates.items() for task in ("a", "b") for seed in range(3) for step in range(8, 49, 8)
+    ]  # fmt: skip
+    records = comparison(convergence, pd.DataFrame(rows))
+    found = answers(convergence.verdicts(records))
+    assert found["Full fine-tuning converges faster than adapter."] == "holds here"
+    assert found["LoRA converges faster than prefix."] == "holds here"
+    equal = "LoRA and adapter converge equally fast, to within the distance of two evaluations."
+    assert found[equal] == "holds here"
+    assert "to 95%" in convergence.summary(None, records)
+
+
+def test_verdicts_on_the_gap_are_those_planted():
+    levels = {"full fine-tuning": 0.2, "LoRA": 0.1, "adapter": 0.12, "prefix": 0.05, "prompt": 0.01}
+    tunable = {"full fine-tuning": 10**7, "LoRA": 10**5, "adapter": 10**6, "prefix": 10**4, "prompt": 1000}
+    table = planted(levels, tunable, "gap").assign(train_score=0.9, validation_score=0.8, bound=1.0)
+    records = comparison(generalization_gap, table)
+    found = generalization_gap.verdicts(records)
+    assert [v.answer for v in found] == ["holds here"] * 3
+    assert "adapter" in found[0].quantity
+    assert "prefix" in found[1].quantity
+    assert "bound" in generalization_gap.summary(None, records)
+
+
+def test_a_gap_is_training_minus_validation_beside_its_bound():
+    record = Record(Job("training_run", {"seed": 0}), {"train_score": 0.9, "score": 0.7})
+    (row,) = generalization_gap.gaps([{"label": "x", "record": record, "tunable": 500, "n_train": 64}]).to_dict(
+        "records"
+    )
+    assert row["gap"] == pytest.approx(0.2)
+    assert row["bound"] == compression_bound(500, 64)
+    assert "record" not in row
+
+
+def test_options_that_came_later_leave_the_keys_of_earlier_jobs_alone():
+    arguments = {"model": "tiny-bert", "task": "bbc-news", "method": {"method": "bitfit"}, "seed": 0, "steps": 2}
+    plain = training_job(**arguments)
+    assert not set(LATER) & set(plain.config)
+    assert key(training_job(**arguments, **LATER)) == key(plain)
+    assert training_job(**arguments, keep_phi=False).config["keep_phi"] is False
+
+
+def test_phi_is_kept_unless_the_job_says_otherwise(tmp_path):
+    shared = {"model": "tiny-bert", "task": "bbc-news", "method": {"method": "bitfit"}, "seed": 0, "steps": 1,
+              "n_train": 32, "n_validation": 16, "max_length": 8, "batch_size": 4}  # fmt: skip
+    children = [training_job(**shared), training_job(**shared, keep_phi=False)]
+    with_phi, without = Local(Store(tmp_path), progress=False).run(children, train)
+    assert with_phi.arrays["phi"].shape == (with_phi.metrics["tunable"],)
+    assert without.arrays == {}
+    assert without.metrics["score"] == with_phi.metrics["score"]
+
+
+def test_transfer_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match="unknown treatment of the head"):
+        transfer.jobs("demo", heads=("borrowed",))
+    job = transfer.jobs("smoke", tasks=("rotten-tomatoes", "drug-reviews"))[0]
+    with pytest.raises(ValueError, match="tasks of two classes, so that φ fits them all; 'drug-reviews' has 3"):
+        transfer.measure(job, None)
+
+
+def test_verdicts_on_transfer_are_those_planted():
+    records = []
+    for i, job in enumerate(transfer.jobs("demo")):
+        inside = {"inside": 0.8 + 0.01 * i, "across": 0.1}
+        pairs = pd.DataFrame(
+            {"label": job.config["label"], "pair": [f"p{k}" for k in range(10)], "cosine": np.arange(10.0) + i,
+             "subspace": -np.arange(10.0), "transfer": np.arange(10.0) / 10}
+        )  # fmt: skip
+        records.append(Record(job, inside, {"transfer_similarity": pairs}))
+    found = answers(transfer.verdicts(records))
+    assert found["Zero-shot transfer is better inside a type of task than across types."] == "holds here"
+    assert found["The cosine of two updates tells how well the deltas transfer between their tasks."] == "holds here"
+    assert list(found.values())[-1] == "does not hold here"
