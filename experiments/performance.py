@@ -7,7 +7,8 @@ Tuned: each method's step size, on one task with one seed, over half-decades: th
     while the best is at an edge and the grid is smaller than `largest_grid`. The same rule for every method.
 Fixed: steps, batch size, examples, sequence length, schedule; the head is trained freely with one step size for all.
 Expected: full fine-tuning first, prompt last, the linear probe (the null: no delta at all) below all that work.
-Cost: demo: 40-60 minutes on two quiet cores (MiniLM, 13 methods, 3 tasks, 3 seeds). smoke: seconds.
+Cost: demo: about an hour on two quiet cores (MiniLM, 13 methods, 3 tasks, 3 seeds), a third of it for DID and diff
+    pruning; 20-40 s a run otherwise. smoke: seconds.
 
 `convergence` and `generalization_gap` read the same training runs and train nothing more.
 """
