@@ -84,7 +84,7 @@ _DEMO = Setting(
     precision="bfloat16",
 )  # fmt: skip
 _DECODER = replace(
-    _DEMO, model="smollm2", shots=16, template=True, added_biases=True, steps=12, n_validation=150, n_train=None,
+    _DEMO, model="smollm2", shots=16, template=True, added_biases=True, steps=10, n_validation=120, n_train=None,
     seeds=SEEDS[:3],
 )  # fmt: skip
 _PAPER = replace(
@@ -107,7 +107,7 @@ SIMULTANEOUS: dict[str, dict[str, Setting]] = {
     },
     "demo": {
         "full": _DEMO,
-        "few-shot": replace(_DEMO, shots=16, steps=20, n_train=None, seeds=SEEDS),
+        "few-shot": replace(_DEMO, shots=16, steps=16, n_train=None, seeds=SEEDS),
         "few-shot-template": _DECODER,
     },
     "paper": {
@@ -119,7 +119,7 @@ SIMULTANEOUS: dict[str, dict[str, Setting]] = {
 }
 SEQUENTIAL = {
     "smoke": replace(_SMOKE, seeds=(13,)),
-    "demo": replace(_DEMO, steps=20),
+    "demo": replace(_DEMO, steps=16, n_validation=150),
     "paper": _PAPER,
 }
 

@@ -75,8 +75,8 @@ SCALES = {
         n_validation=16, evaluations=2, rank=1, bottleneck=2, prefix_tokens=1, prompt_tokens=2,
     ),
     "demo": Scale(
-        ("minilm:1", "minilm:3", "minilm"), "rotten-tomatoes", (0, 1, 2), steps=30, batch_size=16, max_length=32,
-        n_train=480, n_validation=150, evaluations=5, precision="bfloat16",
+        ("minilm:1", "minilm:3", "minilm"), "rotten-tomatoes", (0, 1, 2), steps=24, batch_size=16, max_length=32,
+        n_train=480, n_validation=120, evaluations=4, precision="bfloat16",
     ),
     "paper": Scale(
         ("google/t5-v1_1-small", "google/t5-v1_1-base", "google/t5-v1_1-xxl"), "glue/sst2", (0, 1, 2, 3, 4), steps=5000,

@@ -60,8 +60,8 @@ SCALES = {
         n_validation=12, seeds=(13, 21), shots=2, bottleneck=2,
     ),
     "demo": Scale(
-        "smollm2", "rotten-tomatoes", steps=24, few_shot_steps=12, batch_size=16, max_length=32, n_train=480,
-        n_validation=150, seeds=SEEDS[:3], precision="bfloat16",
+        "smollm2", "rotten-tomatoes", steps=16, few_shot_steps=10, batch_size=16, max_length=32, n_train=480,
+        n_validation=120, seeds=SEEDS[:3], precision="bfloat16",
     ),
     "paper": Scale(
         "smollm2", "rotten-tomatoes", steps=1000, few_shot_steps=200, batch_size=32, max_length=128, n_train=None,
