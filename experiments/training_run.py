@@ -308,13 +308,9 @@ def few_shot(task: str, shots: int, seed: int, n_validation: int | None) -> Task
     A task folder brings its published splits ("16-shot-13", …), and another seed is an error that lists them; of tasks
     without a folder they are drawn from the training data.
     """
+    whole = load_task(task)
     if task.startswith("glue/") or any(source.name == task for source in TASKS):
-        drawn = load_task(task).few_shot(shots, seed)
+        drawn = whole.few_shot(shots, seed)
     else:
         drawn = load_task(task, few_shot_split=f"{shots}-shot-{seed}")
-    if drawn.test is None:
-        raise ValueError(
-            f"the few-shot split {drawn.name} has no validation data beside it to score on; put the whole task's "
-            "validation file into the task's folder."
-        )
-    return replace(drawn, validation=drawn.test).subset(None, n_validation, seed=0)
+    return replace(drawn, validation=whole.validation).subset(None, n_validation, seed=0)

@@ -73,7 +73,6 @@ def test_a_task_folder_brings_its_own_splits(tmp_path):
         few_shot(str(tmp_path / "mine"), 2, 14, None)
 
 
-def test_a_split_without_data_to_score_on_is_refused(tmp_path):
-    shots = ("2-shot-13/train.jsonl", "2-shot-13/validation.jsonl")
-    with pytest.raises(ValueError, match="has no validation data beside it to score on"):
-        few_shot(folder(tmp_path, *shots), 2, 13, None)
+def test_a_task_that_is_not_there_is_refused_with_what_to_do():
+    with pytest.raises(ValueError, match=r"unknown task 'sst-99'.*folder in \$DELTALAB_TASKS"):
+        few_shot("sst-99", 16, 13, None)
