@@ -19,4 +19,7 @@ EXPERIMENTS = (
     "scale",
     # the optimal-control view
     "solvers",
+    "planner",
+    "robustness",
+    "reach",
 )

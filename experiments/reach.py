@@ -13,6 +13,7 @@ Cost: demo: about 5 minutes on two cores (MiniLM and SmolLM2-135M). smoke: secon
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -48,12 +49,14 @@ SCALES: dict[str, dict[str, Any]] = {
     "smoke": {"language_model": "tiny-llama", "n_texts": 4, "lengths": [1, 3], "ascent": 5, "n_heads": 2,
               "n_states": 2, "target_ranks": [2, 10], "longest": 2, "width": 4, "rounds": 1, "state_words": 2},
     "demo": {"language_model": "smollm2", "n_texts": 32, "lengths": [1, 2, 4, 8, 16], "ascent": 60, "n_heads": 12,
-             "n_states": 3, "target_ranks": [2, 10, 100, 1000], "longest": 4, "width": 20, "rounds": 2,
+             "n_states": 3, "target_ranks": [2, 10, 100, 1000], "longest": 3, "width": 16, "rounds": 1,
              "state_words": 4},
     "paper": {"language_model": "smollm2", "n_texts": 256, "lengths": [1, 2, 4, 8, 16, 32], "ascent": 500,
               "n_heads": 12, "n_states": 50, "target_ranks": [2, 10, 100, 1000, 10000], "longest": 10, "width": 128,
               "rounds": 30, "state_words": 8},
 }  # fmt: skip
+PAIR = "reach_pair"
+_SEARCH = ("language_model", "n_states", "target_ranks", "longest", "width", "rounds", "state_words")
 PARTS = ("prefix", "attention", "next tokens")
 
 
@@ -73,11 +76,10 @@ def jobs(scale: str, *, model: str | None = None, task: str = "bbc-news", part: 
     runs = RUNS[scale] | {"task": task} | ({"model": model} if model else {})
     c = SCALES[scale]
     of_attention = ("n_texts", "lengths", "ascent", "n_heads")
-    of_search = ("language_model", "n_states", "target_ranks", "longest", "width", "rounds", "state_words")
     configs = {
         "prefix": {"runs": runs, "n_texts": c["n_texts"]},
         "attention": {"runs": runs} | {name: c[name] for name in of_attention},
-        "next tokens": {"task": task} | {name: c[name] for name in of_search},
+        "next tokens": {"task": task} | {name: c[name] for name in _SEARCH},
     }
     return [Job(NAME, {"part": p, **configs[p]}) for p in PARTS if part in (None, p)]
 
@@ -85,6 +87,11 @@ def jobs(scale: str, *, model: str | None = None, task: str = "bbc-news", part: 
 def measure(job: Job, store: Store) -> Record:
     """The part that the job names."""
     return {"prefix": _prefix, "attention": _attention, "next tokens": _next_tokens}[job.config["part"]](job, store)
+
+
+def _subject(job: Job) -> dict[str, str]:
+    """PLM and task, as columns for filters."""
+    return {name: job.config["runs"][name] for name in ("model", "task")}
 
 
 def _trained(job: Job, store: Store, method: dict[str, Any]) -> tuple[Delta, Tensor, Record]:
@@ -127,7 +134,7 @@ def _prefix(job: Job, store: Store) -> Record:
             )  # fmt: skip
     metrics = {"tokens": tokens, "n_texts": len(n_text), "even": even, "mass_start": means["start"],
                "mass_trained": means["trained"], "score": record.metrics["score"]}  # fmt: skip
-    return Record(job, metrics, {"prefix_mass": pd.DataFrame(rows)})
+    return Record(job, metrics, {"prefix_mass": pd.DataFrame(rows).assign(**_subject(job))})
 
 
 def _attention(job: Job, store: Store) -> Record:
@@ -165,7 +172,7 @@ def _attention(job: Job, store: Store) -> Record:
              "norm": norm, "bare": float(torch.linalg.vector_norm(head.outputs(shifted)[0])),
              "prompt": "trained", **_effect(head, shifted, trained)}
         )  # fmt: skip
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows).assign(**_subject(job))
     return Record(job, _bound_metrics(table, record), {"reach_bound": table})
 
 
@@ -192,41 +199,49 @@ def _bound_metrics(table: pd.DataFrame, record: Record) -> dict[str, Any]:
 
 
 def _next_tokens(job: Job, store: Store) -> Record:
-    """Searches a prompt for every (state, target) pair; one row per pair and k."""
+    """Searches a prompt for every (state, target) pair, each a child record; one row per pair and k."""
+    c = job.config
+    shared = {name: c[name] for name in _SEARCH if name not in ("n_states", "target_ranks")} | {"task": c["task"]}
+    children = [
+        Job(PAIR, {**shared, "state": state, "start_rank": rank})
+        for state in range(c["n_states"])
+        for rank in c["target_ranks"]
+    ]
+    records = Local(store).run(children, _pair, label="pairs of state and target")
+    table = pd.concat([record.tables["forced_tokens"] for record in records], ignore_index=True)
+    shares = {f"share_k{k}": float(part.forced.mean()) for k, part in table.groupby("tokens")}
+    return Record(job, {"pairs": len(records), **shares}, {"forced_tokens": table})
+
+
+def _pair(job: Job, store: Store) -> Record:
+    """One search: the target is the token of the given rank after the state."""
     c = job.config
     plm = _language_model(c["language_model"])
-    states = _states(c, plm)
-    rows, answers = [], []
-    for s, state in enumerate(states):
-        order = NextToken(plm, state, 0).logits(state.new_zeros(1, 0))[0].argsort(descending=True)
-        for start_rank in c["target_ranks"]:
-            target = int(order[start_rank - 1])
-            found = force_token(
-                NextToken(plm, state, target), c["longest"], width=c["width"], rounds=c["rounds"], seed=s
-            )
-            answers.append(found)
-            for k in range(c["longest"] + 1):
-                last = min(k, len(found.ranks) - 1)
-                rows.append(
-                    {"state": s, "target": target, "start_rank": start_rank, "tokens": k,
-                     "forced": int(found.length is not None and found.length <= k), "rank": found.ranks[last],
-                     "loss": found.losses[last], "evaluations": found.evaluations}
-                )  # fmt: skip
-    shares = {f"share_k{k}": controllable_share(answers, k)[0] / len(answers) for k in range(c["longest"] + 1)}
-    return Record(job, {"pairs": len(answers), **shares}, {"forced_tokens": pd.DataFrame(rows)})
+    text = first_words(subset(c["task"], None, None).validation.texts[c["state"]], c["state_words"])
+    ids = plm.tokenizer(text, add_special_tokens=False)["input_ids"]
+    state = torch.tensor(ids, device=plm.device)
+    order = NextToken(plm, state, 0).logits(state.new_zeros(1, 0))[0].argsort(descending=True)
+    target = int(order[c["start_rank"] - 1])
+    question = NextToken(plm, state, target)
+    found = force_token(question, c["longest"], width=c["width"], rounds=c["rounds"], seed=c["state"])
+    rows = []
+    for k in range(c["longest"] + 1):
+        last = min(k, len(found.ranks) - 1)
+        rows.append(
+            {"language_model": c["language_model"], "task": c["task"], "state": c["state"], "target": target,
+             "start_rank": c["start_rank"], "tokens": k, "forced": controllable_share([found], k)[0],
+             "rank": found.ranks[last], "loss": found.losses[last], "evaluations": found.evaluations}
+        )  # fmt: skip
+    return Record(
+        job, {"length": found.length, "evaluations": found.evaluations}, {"forced_tokens": pd.DataFrame(rows)}
+    )
 
 
+@lru_cache(maxsize=1)
 def _language_model(name: str) -> PLM:
     if name.startswith("tiny-"):
         return tiny_plm(name.removeprefix("tiny-"), head="lm", dtype=torch.float32)
     return load_plm(name, head="lm", device=device(), attention="sdpa")
-
-
-def _states(c: dict[str, Any], plm: PLM) -> list[Tensor]:
-    """Token ids of the first words of the first validation texts."""
-    texts = subset(c["task"], None, None).validation.texts[: c["n_states"]]
-    cut = [first_words(text, c["state_words"]) for text in texts]
-    return [torch.tensor(plm.tokenizer(text, add_special_tokens=False)["input_ids"], device=plm.device) for text in cut]
 
 
 def _share(table: pd.DataFrame, k: int) -> Interval:

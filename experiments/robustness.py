@@ -49,7 +49,7 @@ from lab.tasks import EncodedSplit, Examples, first_words, noisy_embedding, pert
 from lab.tasks.encoding import encode
 
 NAME = "robustness"
-FIGURES = ("robustness", "test_time_control")
+FIGURES = ("robustness", "control_at_test_time")
 
 FEEDBACK = ("lora", "adapter")
 NOISE = "embedding noise"
@@ -131,8 +131,9 @@ def measure(job: Job, store: Store) -> Record:
                 )  # fmt: skip
             if method["method"] == "prefix" and seed in runs["seeds"][: c["controlled_seeds"]]:
                 controlled += trained.controls()
-    table, controls = pd.DataFrame(scores), pd.DataFrame(controlled)
-    return Record(job, _metrics(table, controls), {"robustness": table, "test_time_control": controls})
+    subject = {"model": runs["model"], "task": runs["task"]}
+    table, controls = pd.DataFrame(scores).assign(**subject), pd.DataFrame(controlled).assign(**subject)
+    return Record(job, _metrics(table, controls), {"robustness": table, "control_at_test_time": controls})
 
 
 class _Trained:
@@ -274,7 +275,7 @@ def summary(store: Store, records: list[Record]) -> str:
     """Accuracy lost per loop and won back per control, with intervals over seeds."""
     lines = []
     for record in records:
-        table, controls = record.tables["robustness"], record.tables["test_time_control"]
+        table, controls = record.tables["robustness"], record.tables["control_at_test_time"]
         for label, part in table.groupby("label", sort=False):
             cells = [
                 f"{kind} {strength:g}: {rows.score.mean():.3f}"
@@ -296,7 +297,7 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
     found = []
     for record in records:
         runs = record.job.config["runs"]
-        table, controls = record.tables["robustness"], record.tables["test_time_control"]
+        table, controls = record.tables["robustness"], record.tables["control_at_test_time"]
         shared: dict[str, Any] = {
             "setting": f"{runs['model']}, {runs['task']}, {runs['steps']} steps, {table.label.nunique()} methods, "
             f"seeds {', '.join(map(str, runs['seeds']))}",
@@ -316,7 +317,7 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
                 source="Yang & Liu 2022",
                 quantity="accuracy with control − without, mean over perturbations, paired by seed",
                 measured=_gains(controls, "robust prefix", clean=False), threshold=0.0, side="above",
-                figure="test_time_control", **shared,
+                figure="control_at_test_time", **shared,
             )
         )  # fmt: skip
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 # the figures
 from lab.figures.amplification import AMPLIFICATION
 from lab.figures.combination import COMBINATION
+from lab.figures.control_at_test_time import CONTROL_AT_TEST_TIME
 
 # the figures
 from lab.figures.convergence import CONVERGENCE
@@ -14,6 +15,7 @@ from lab.figures.d90 import Answer, answers
 from lab.figures.export import FORMATS, Exported, Skipped, export, rendered
 from lab.figures.extraction import EXTRACTION
 from lab.figures.figure import TEXT, Column, Figure, TableError
+from lab.figures.forced_tokens import FORCED_TOKENS
 from lab.figures.generalization_gap import GENERALIZATION_GAP
 from lab.figures.images import HOW_TO_GET_A_BROWSER, ImageError, find_browser
 from lab.figures.intrinsic_dimension import INTRINSIC_DIMENSION
@@ -25,7 +27,12 @@ from lab.figures.intruders import INTRUDERS
 from lab.figures.layer_scores import LAYER_SCORES
 from lab.figures.learning_curves import LEARNING_CURVES
 from lab.figures.performance import PERFORMANCE
+from lab.figures.planner import PLANNER
+from lab.figures.planner_ranks import PLANNER_RANKS
+from lab.figures.prefix_mass import PREFIX_MASS
 from lab.figures.principal_angles import PRINCIPAL_ANGLES
+from lab.figures.reach_bound import REACH_BOUND
+from lab.figures.robustness import ROBUSTNESS
 from lab.figures.scale import SCALE
 from lab.figures.sequential_combination import SEQUENTIAL_COMBINATION
 from lab.figures.solver_convergence import SOLVER_CONVERGENCE
@@ -55,6 +62,14 @@ METHODS_COMPARED: tuple[Figure, ...] = (
 CONTROL_VIEW: tuple[Figure, ...] = (
     SOLVER_CONVERGENCE,
     LAYER_SCORES,
+    # what the theory is good for, and how far it reaches
+    PLANNER,
+    PLANNER_RANKS,
+    ROBUSTNESS,
+    CONTROL_AT_TEST_TIME,
+    PREFIX_MASS,
+    REACH_BOUND,
+    FORCED_TOKENS,
 )
 """The figures of the explorer's page on optimal control, in its order."""
 
@@ -95,11 +110,13 @@ __all__ = [
     "AMPLIFICATION",
     "COMBINATION",
     "CONFIG",
+    "CONTROL_AT_TEST_TIME",
     "CONTROL_VIEW",
     "CONVERGENCE",
     "DARK",
     "EXTRACTION",
     "FIGURES",
+    "FORCED_TOKENS",
     "FORMATS",
     "GENERALIZATION_GAP",
     "HOW_TO_GET_A_BROWSER",
@@ -114,7 +131,12 @@ __all__ = [
     "LIGHT",
     "METHODS_COMPARED",
     "PERFORMANCE",
+    "PLANNER",
+    "PLANNER_RANKS",
+    "PREFIX_MASS",
     "PRINCIPAL_ANGLES",
+    "REACH_BOUND",
+    "ROBUSTNESS",
     "SCALE",
     "SEQUENTIAL_COMBINATION",
     "SIZES",

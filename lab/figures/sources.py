@@ -161,3 +161,35 @@ GAVISH_2014 = Source(
     arxiv="1305.5870",
     entry="article",
 )
+BHARGAVA_2023 = Source(
+    "bhargava2023magic",
+    "Bhargava, Aman and Witkowski, Cameron and Looi, Shi-Zhuo and Thomson, Matt",
+    "What's the Magic Word? A Control Theory of LLM Prompting",
+    2023,
+    arxiv="2310.04444",
+)
+ZOU_2023 = Source(
+    "zou2023universal",
+    "Zou, Andy and Wang, Zifan and Carlini, Nicholas and Nasr, Milad and Kolter, J. Zico and Fredrikson, Matt",
+    "Universal and Transferable Adversarial Attacks on Aligned Language Models",
+    2023,
+    arxiv="2307.15043",
+)
+YANG_2022 = Source(
+    "yang2022robust",
+    "Yang, Zonghan and Liu, Yang",
+    "On Robust Prefix-Tuning for Text Classification",
+    2022,
+    venue="International Conference on Learning Representations",
+    arxiv="2203.10378",
+    entry="inproceedings",
+)
+HE_2022 = Source(
+    "he2022unified",
+    "He, Junxian and Zhou, Chunting and Ma, Xuezhe and Berg-Kirkpatrick, Taylor and Neubig, Graham",
+    "Towards a Unified View of Parameter-Efficient Transfer Learning",
+    2022,
+    venue="International Conference on Learning Representations",
+    arxiv="2110.04366",
+    entry="inproceedings",
+)

@@ -1,0 +1,82 @@
+"""Known answers of the figures on planning, robustness and reach."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from lab.figures import (
+    CONTROL_AT_TEST_TIME,
+    FORCED_TOKENS,
+    PLANNER,
+    PLANNER_RANKS,
+    PREFIX_MASS,
+    REACH_BOUND,
+    ROBUSTNESS,
+)
+
+
+def test_planner_gives_mean_and_interval_beside_equal_ranks():
+    table = pd.DataFrame(
+        {"label": ["by kernel"] * 2 + ["equal ranks"] * 2, "kind": "ranks", "seed": [0, 1, 0, 1],
+         "loss": [0.5, 0.7, 0.6, 0.6], "score": 0.9, "loss_difference": [-0.1, 0.1, 0, 0], "score_difference": 0.0,
+         "promised": [float("nan")] * 2 + [0.3] * 2}
+    )  # fmt: skip
+    found = PLANNER.summarize(table).set_index("label")
+    assert found.loc["by kernel", "loss beside equal ranks [nats]"] == pytest.approx(0)
+    assert found.loc["by kernel", "loss ± [nats]"] == pytest.approx(12.706 * 0.1, rel=1e-4)  # t(1), sd √2/10, n = 2
+    assert "by kernel +0.000" in PLANNER.alt(table)
+    assert "equal ranks +" not in PLANNER.alt(table)
+
+
+def test_ranks_name_the_favourite_matrix_and_depth():
+    table = pd.DataFrame({"rule": "by kernel", "seed": 0, "role": "value", "block": [0, 1], "rank": [1, 3]})
+    (row,) = PLANNER_RANKS.summarize(table).to_dict("records")
+    assert (row["at"], row["largest rank [count]"], row["share in the deeper half"]) == ("value 1", 3, 0.75)
+
+
+def test_robustness_says_what_the_strongest_perturbation_costs():
+    table = pd.DataFrame(
+        {"label": "LoRA", "loop": "feedback", "seed": [0, 0, 0, 1, 1, 1], "kind": ["clean", "typos", "typos"] * 2,
+         "strength": [0.0, 0.2, 0.4] * 2, "score": [0.9, 0.8, 0.7, 1.0, 0.9, 0.6]}
+    )  # fmt: skip
+    (row,) = ROBUSTNESS.summarize(table).to_dict("records")
+    assert row["clean accuracy"] == pytest.approx(0.95)
+    assert row["lost to typos"] == pytest.approx(0.3)
+    assert "loses 0.300 to typos" in ROBUSTNESS.alt(table)
+
+
+def test_control_lists_gain_and_deviation():
+    table = pd.DataFrame(
+        {"control": "robust prefix", "kind": "typos", "strength": 0.4, "seed": [0, 1], "gain": [0.1, 0.3],
+         "uncontrolled": 0.5, "off_before": 2.0, "off_after": [1.0, 0.5]}
+    )  # fmt: skip
+    (row,) = CONTROL_AT_TEST_TIME.summarize(table).to_dict("records")
+    assert (row["gain"], row["deviation after"]) == (pytest.approx(0.2), pytest.approx(0.75))
+
+
+def test_mass_finds_the_head_that_gives_most():
+    table = pd.DataFrame(
+        {"stage": "trained", "block": 0, "head": [0, 1], "position": 0, "mass": [0.1, 0.5], "even": 0.2}
+    )
+    (row,) = PREFIX_MASS.summarize(table).to_dict("records")
+    assert (row["most at head"], row["mean λ"]) == (1, pytest.approx(0.3))
+    assert "(block 0, head 1)" in PREFIX_MASS.alt(table)
+
+
+def test_points_beyond_the_bound_are_counted():
+    table = pd.DataFrame(
+        {"head": [0, 1], "tokens": 2, "prompt": "optimised", "reached": [1.0, 3.0], "sharp": 2.0, "published": 4.0}
+    )
+    (row,) = REACH_BOUND.summarize(table).to_dict("records")
+    assert (row["largest reached/bound"], row["beyond the bound [count]"]) == (1.5, 1)
+    assert "1 of 2 points lie beyond the bound" in REACH_BOUND.alt(table)
+
+
+def test_shares_have_exact_intervals():
+    table = pd.DataFrame(
+        {"language_model": "m", "state": range(10), "start_rank": 2, "tokens": 1, "forced": 0, "rank": 7}
+    )
+    (row,) = FORCED_TOKENS.summarize(table).to_dict("records")
+    assert (row["share forced"], row["low"]) == (0, 0)
+    assert row["high"] == pytest.approx(1 - 0.025**0.1)
