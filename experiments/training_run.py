@@ -27,6 +27,7 @@ from lab.execution import Local
 from lab.models import PLM, load_plm, random_weights
 from lab.models.assemble import HeadKind
 from lab.models.tiny import tiny_plm
+from lab.projections import Fastfood
 from lab.runs import Job, Record, Store, canonical
 from lab.runs.record import Scalar
 from lab.tasks import TASKS, EncodedTask, Task, load_task, manual_template
@@ -41,7 +42,15 @@ KEEP_PHI = 1_000_000
 """φ of at most this many numbers is kept in the record (4 MB): full fine-tuning is not, every restricted delta is."""
 
 LATER: Mapping[str, Any] = MappingProxyType(
-    {"head_lr": None, "train_evaluations": "all", "keep_phi": True, "n_layers": None, "shots": None, "template": False}
+    {
+        "head_lr": None,
+        "train_evaluations": "all",
+        "keep_phi": True,
+        "n_layers": None,
+        "shots": None,
+        "template": False,
+        "subspace": None,
+    }
 )
 """Options that came after the first records, with their defaults; a job holds them only where it departs from these,
 so that the keys of earlier records stay."""
@@ -68,6 +77,7 @@ def training_job(
     n_layers: int | None = None,
     shots: int | None = None,
     template: bool = False,
+    subspace: int | None = None,
 ) -> Job:
     """The job of one run; see `lab.training.fit` for the settings. No steps: the score of φ₀.
 
@@ -85,6 +95,7 @@ def training_job(
         shots: train on so many examples per class (`few_shot`), score on the task's validation data.
         template: read the task through its manual template and the PLM's language-model head, whose label words are
             the classes; otherwise through a new classification head.
+        subspace: train in a random subspace of φ of this dimension (`restricted`); None: all of φ.
     """
     config = {name: value for name, value in locals().items() if (name, value) not in LATER.items()}
     return Job(NAME, config)
@@ -143,7 +154,7 @@ def trained(config: dict[str, Any], *, keep_every: int | None = None) -> tuple[D
         _option(config, "n_layers"),
         template.words if template else None,
     )
-    delta = method_from_json(config["method"]).on(plm, seed=config["seed"])
+    delta = restricted(method_from_json(config["method"]).on(plm, seed=config["seed"]), config)
     encoded = task.encode(plm, max_length=config["max_length"], template=template.template if template else None)
     if config["steps"] == 0:
         return delta, untrained(delta, encoded, config["n_validation"], config["precision"])
@@ -173,6 +184,33 @@ def fitted(delta: Delta, encoded: EncodedTask, config: Mapping[str, Any], *, kee
     if result.status != "finished":
         raise RuntimeError(f"{delta} on {config['task']}: {result.message}")
     return result
+
+
+def restricted(delta: Delta, config: Mapping[str, Any]) -> Delta:
+    """φ₀ + P x with a Fastfood P of `config["subspace"]` columns; the delta itself where that is None."""
+    d = _option(config, "subspace")
+    return delta if d is None else delta.restrict(Fastfood(delta.size, d, seed=config["seed"]))
+
+
+def analysed(config: Mapping[str, Any]) -> Delta:
+    """The delta of a `training_job` on eager attention, which has derivatives of every kind; θ and φ₀ are the same."""
+    num_labels = task_of(config).num_labels
+    plm = plm_of(config["model"], num_labels, config["seed"], config["weights"], _option(config, "n_layers"))
+    return restricted(method_from_json(config["method"]).on(plm.with_attention("eager"), seed=config["seed"]), config)
+
+
+def fixed_batch(config: Mapping[str, Any], delta: Delta, n: int, split: str = "train") -> dict[str, Tensor]:
+    """n examples of a job's task as one batch, the same for every method: what an analysis looks at."""
+    encoded = getattr(task_of(config).encode(delta.plm, max_length=config["max_length"]), split)
+    return next(encoded.batches(min(n, len(encoded)), size=min(n, len(encoded))))
+
+
+def method_label(method: Mapping[str, Any]) -> str:
+    """A method as a figure calls it: "LoRA r = 8", "BitFit", "adapter 16"."""
+    names = {"lora": "LoRA", "bitfit": "BitFit", "full": "full fine-tuning", "did": "Fastfood", "said": "SAID"}
+    sizes = {"rank": "r = {}", "bottleneck": "{}", "dimension": "d = {:,}", "length": "{}", "tokens": "{}"}
+    name = names.get(method["method"], method["method"])
+    return " ".join([name, *(form.format(method[key]) for key, form in sizes.items() if method.get(key) is not None)])
 
 
 def _option(config: Mapping[str, Any], name: str) -> Any:
