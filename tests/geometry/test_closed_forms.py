@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import torch
 
-from lab.geometry.closed_forms import grouped_sums_loss, grouped_sums_minimum, subspace_minimum
+from lab.geometry.closed_forms import (
+    function_space_gaps,
+    grouped_sums_loss,
+    grouped_sums_minimum,
+    lipschitz_gap,
+    subspace_minimum,
+)
 from lab.linalg import Matrix
 from lab.projections import Gaussian
 
@@ -37,3 +43,20 @@ def test_li_toy_below_ten_dimensions_has_the_expected_minimum():
         ratio = sum(minima) / len(minima) / start
         assert abs(ratio - (1 - d / 10)) < 0.08  # 60 draws
     assert all(float(grouped_sums_minimum(Gaussian(1000, 10, seed=seed))) < 1e-10 for seed in range(5))
+
+
+def test_lipschitz_bound_holds_and_is_not_vacuous():
+    """dist(e, range P) is the bound; F is at least half of it, since ‖θ − θ⁺‖ alone is."""
+    for seed in range(20):
+        gap, bound = lipschitz_gap(seed=seed)
+        assert 0.5 * bound <= gap <= bound + 1e-12
+    gap, bound = lipschitz_gap(D=10, d=10)  # the subspace is everything: nothing is lost
+    assert abs(gap) < 1e-7
+    assert bound < 1e-12
+
+
+def test_uniformly_close_functions_have_close_minima():
+    found = [function_space_gaps(seed=seed) for seed in range(50)]
+    assert all(values <= near + 1e-12 and -1e-12 <= regret <= 2 * near for values, regret, near in found)
+    assert max(values / near for values, _, near in found) > 0.5  # the bounds bite
+    assert all(abs(near - 0.3) < 1e-12 for _, _, near in found)
