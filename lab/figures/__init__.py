@@ -4,14 +4,17 @@ from __future__ import annotations
 
 # the figures
 from lab.figures.amplification import AMPLIFICATION
+from lab.figures.cka import CKA
 from lab.figures.combination import COMBINATION
 from lab.figures.control_at_test_time import CONTROL_AT_TEST_TIME
 
 # the figures
 from lab.figures.convergence import CONVERGENCE
+from lab.figures.curvature_spectrum import CURVATURE_SPECTRUM
 
 # what a figure is
 from lab.figures.d90 import Answer, answers
+from lab.figures.d90_curves import D90_CURVES
 from lab.figures.export import FORMATS, Exported, Skipped, export, rendered
 from lab.figures.extraction import EXTRACTION
 from lab.figures.figure import TEXT, Column, Figure, TableError
@@ -26,17 +29,22 @@ from lab.figures.intruder_sweep import INTRUDER_SWEEP
 from lab.figures.intruders import INTRUDERS
 from lab.figures.layer_scores import LAYER_SCORES
 from lab.figures.learning_curves import LEARNING_CURVES
+from lab.figures.loss_line import LOSS_LINE
+from lab.figures.loss_plane import LOSS_PLANE
 from lab.figures.performance import PERFORMANCE
 from lab.figures.planner import PLANNER
 from lab.figures.planner_ranks import PLANNER_RANKS
+from lab.figures.predicted_dimension import PREDICTED_DIMENSION
 from lab.figures.prefix_mass import PREFIX_MASS
 from lab.figures.principal_angles import PRINCIPAL_ANGLES
 from lab.figures.reach_bound import REACH_BOUND
+from lab.figures.representation_dimension import REPRESENTATION_DIMENSION
 from lab.figures.robustness import ROBUSTNESS
 from lab.figures.scale import SCALE
 from lab.figures.sequential_combination import SEQUENTIAL_COMBINATION
 from lab.figures.solver_convergence import SOLVER_CONVERGENCE
 from lab.figures.sources import Source
+from lab.figures.spectral_density import SPECTRAL_DENSITY
 
 # how they look
 from lab.figures.style import CONFIG, DARK, LIGHT, SIZES, THEMES, Size, Theme
@@ -58,6 +66,18 @@ METHODS_COMPARED: tuple[Figure, ...] = (
     SCALE,
 )
 """The figures of the explorer's page on the methods compared, in its order."""
+
+LOSS_VIEW: tuple[Figure, ...] = (
+    CURVATURE_SPECTRUM,
+    SPECTRAL_DENSITY,
+    PREDICTED_DIMENSION,
+    D90_CURVES,
+    LOSS_PLANE,
+    LOSS_LINE,
+    REPRESENTATION_DIMENSION,
+    CKA,
+)
+"""The figures of the explorer's page on the loss, in its order."""
 
 CONTROL_VIEW: tuple[Figure, ...] = (
     SOLVER_CONVERGENCE,
@@ -87,6 +107,7 @@ FIGURES: tuple[Figure, ...] = (
     INTRUDER_STRENGTH,
     INTRUDER_MITIGATION,
     EXTRACTION,
+    *LOSS_VIEW,
     # the methods compared
     *METHODS_COMPARED,
     # the optimal-control view
@@ -108,11 +129,14 @@ def figure(name: str) -> Figure:
 
 __all__ = [
     "AMPLIFICATION",
+    "CKA",
     "COMBINATION",
     "CONFIG",
     "CONTROL_AT_TEST_TIME",
     "CONTROL_VIEW",
     "CONVERGENCE",
+    "CURVATURE_SPECTRUM",
+    "D90_CURVES",
     "DARK",
     "EXTRACTION",
     "FIGURES",
@@ -129,18 +153,24 @@ __all__ = [
     "LAYER_SCORES",
     "LEARNING_CURVES",
     "LIGHT",
+    "LOSS_LINE",
+    "LOSS_PLANE",
+    "LOSS_VIEW",
     "METHODS_COMPARED",
     "PERFORMANCE",
     "PLANNER",
     "PLANNER_RANKS",
+    "PREDICTED_DIMENSION",
     "PREFIX_MASS",
     "PRINCIPAL_ANGLES",
     "REACH_BOUND",
+    "REPRESENTATION_DIMENSION",
     "ROBUSTNESS",
     "SCALE",
     "SEQUENTIAL_COMBINATION",
     "SIZES",
     "SOLVER_CONVERGENCE",
+    "SPECTRAL_DENSITY",
     "SUBSPACE_SIMILARITY",
     "TEMPLATE",
     "TEXT",

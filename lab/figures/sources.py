@@ -193,3 +193,74 @@ HE_2022 = Source(
     arxiv="2110.04366",
     entry="inproceedings",
 )
+SCHRAUDOLPH_2002 = Source(
+    "schraudolph2002fast",
+    "Schraudolph, Nicol N.",
+    "Fast Curvature Matrix-Vector Products for Second-Order Gradient Descent",
+    2002,
+    venue="Neural Computation",
+    entry="article",
+)
+GHORBANI_2019 = Source(
+    "ghorbani2019investigation",
+    "Ghorbani, Behrooz and Krishnan, Shankar and Xiao, Ying",
+    "An Investigation into Neural Net Optimization via Hessian Eigenvalue Density",
+    2019,
+    venue="International Conference on Machine Learning",
+    arxiv="1901.10159",
+    entry="inproceedings",
+)
+DEREZINSKI_2020 = Source(
+    "derezinski2020precise",
+    "Derezi{\\'n}ski, Micha{\\l} and Liang, Feynman and Liao, Zhenyu and Mahoney, Michael W.",
+    "Precise Expressions for Random Projections: Low-Rank Approximation and Randomized Newton",
+    2020,
+    venue="Advances in Neural Information Processing Systems",
+    arxiv="2006.10653",
+    entry="inproceedings",
+)
+LI_2018_VISUALIZING = Source(
+    "li2018visualizing",
+    "Li, Hao and Xu, Zheng and Taylor, Gavin and Studer, Christoph and Goldstein, Tom",
+    "Visualizing the Loss Landscape of Neural Nets",
+    2018,
+    venue="Advances in Neural Information Processing Systems",
+    arxiv="1712.09913",
+    entry="inproceedings",
+)
+GARIPOV_2018 = Source(
+    "garipov2018loss",
+    "Garipov, Timur and Izmailov, Pavel and Podoprikhin, Dmitrii and Vetrov, Dmitry and Wilson, Andrew Gordon",
+    "Loss Surfaces, Mode Connectivity, and Fast Ensembling of DNNs",
+    2018,
+    venue="Advances in Neural Information Processing Systems",
+    arxiv="1802.10026",
+    entry="inproceedings",
+)
+GOODFELLOW_2015 = Source(
+    "goodfellow2015qualitatively",
+    "Goodfellow, Ian J. and Vinyals, Oriol and Saxe, Andrew M.",
+    "Qualitatively Characterizing Neural Network Optimization Problems",
+    2015,
+    venue="International Conference on Learning Representations",
+    arxiv="1412.6544",
+    entry="inproceedings",
+)
+ANSUINI_2019 = Source(
+    "ansuini2019intrinsic",
+    "Ansuini, Alessio and Laio, Alessandro and Macke, Jakob H. and Zoccolan, Davide",
+    "Intrinsic Dimension of Data Representations in Deep Neural Networks",
+    2019,
+    venue="Advances in Neural Information Processing Systems",
+    arxiv="1905.12784",
+    entry="inproceedings",
+)
+KORNBLITH_2019 = Source(
+    "kornblith2019similarity",
+    "Kornblith, Simon and Norouzi, Mohammad and Lee, Honglak and Hinton, Geoffrey",
+    "Similarity of Neural Network Representations Revisited",
+    2019,
+    venue="International Conference on Machine Learning",
+    arxiv="1905.00414",
+    entry="inproceedings",
+)
