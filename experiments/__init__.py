@@ -9,6 +9,11 @@ EXPERIMENTS = (
     "subspace_similarity",
     "intruders",
     "extraction",
+    "curvature",
+    "predicted_dimension",
+    "quadratic",
+    "landscape",
+    "representations",
     # the methods compared
     "performance",
     "convergence",
