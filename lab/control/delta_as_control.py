@@ -49,6 +49,7 @@ def delta_as_control(
         * control: the kinds of injection in the stage, with the number of modules ("bilinear 2"); "" where d_t = 0;
         * norm: ‖B_t‖_F, B_t = ∂h_{t+1}/∂u_t on this batch (estimated);
         * rank: of B_t, None where it is too large for a dense SVD;
+        * participation: (Σσ²)²/Σσ⁴ of B_t, how many directions share its energy (estimated where rank is None);
         * gramian_share: the stage's share of tr W at the end state (controls after the last block have none);
         * identity_error: max |logits(φ₀) − PLM's logits|, the same in all rows;
         * splits: False for deltas that act on all layers with the same coordinates (DID, SAID): then there is one row.
@@ -64,7 +65,7 @@ def delta_as_control(
         names = _counted([injection.kind for injection in kinds])
         return [
             {"stage": "all", "block": None, "controls": delta.size, "control": f"coupled over time: {names}",
-             "norm": None, "rank": None, "gramian_share": None, "splits": False, **shared}
+             "norm": None, "rank": None, "participation": None, "gramian_share": None, "splits": False, **shared}
         ]  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     if phi is None:
@@ -75,11 +76,11 @@ def delta_as_control(
     for t, name in enumerate(problem.names):
         block = int(name.removeprefix("block ")) if name.startswith("block ") else None
         here = [i.kind for i in kinds if i.block == block and (block is not None or _place(i, plm) == name)]
-        norm, rank = _input_map(problem, trajectory, t, n_samples, generator)
+        norm, rank, participation = _input_map(problem, trajectory, t, n_samples, generator)
         rows.append(
             {"stage": name, "block": block, "controls": problem.sizes[t],
              "control": _counted(here) if problem.sizes[t] else "", "norm": norm, "rank": rank,
-             "gramian_share": float(shares[t]), "splits": True, **shared}
+             "participation": participation, "gramian_share": float(shares[t]), "splits": True, **shared}
         )  # fmt: skip
     return rows
 
@@ -109,16 +110,21 @@ def control_summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _input_map(
     problem: ControlProblem, trajectory: Trajectory, t: int, n_samples: int, generator: torch.Generator
-) -> tuple[float, int | None]:
-    """‖B_t‖_F and the rank of B_t."""
+) -> tuple[float, int | None, float]:
+    """‖B_t‖_F, rank and participation ratio of B_t.
+
+    With random signs v, E‖Bᵀv‖² = Σσ² and E‖BBᵀv‖² = Σσ⁴.
+    """
     if problem.sizes[t] == 0:
-        return 0.0, 0
+        return 0.0, 0, 0.0
     B = Jacobian(partial(problem.dynamics[t], trajectory.states[t]), trajectory.controls[t], probe=False)
     if min(B.shape) <= _DENSE:
         spectrum = Spectrum.of(B.to_dense())
-        return spectrum.frobenius_norm, spectrum.rank
+        return spectrum.frobenius_norm, spectrum.rank, spectrum.participation_ratio
     V = (torch.randint(0, 2, (B.shape[0], n_samples), generator=generator) * 2 - 1).to(dtype=B.dtype, device=B.device)
-    return float((B.T @ V).square().sum(0).mean().sqrt()), None
+    pulled = B.T @ V
+    energy, squared = pulled.square().sum(0).mean(), (B @ pulled).square().sum(0).mean()
+    return float(energy.sqrt()), None, float(energy.square() / squared) if squared > 0 else 0.0
 
 
 def _place(injection: Injection, plm: PLM) -> str:

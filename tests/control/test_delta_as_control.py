@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -50,6 +52,18 @@ def test_prompt_acts_before_the_first_block_only(bert, make_batch):
         ("readout", 0, False),
     ]
     assert rows[0]["gramian_share"] == 1.0
+
+
+def test_directions_of_a_large_input_map_are_estimated(bert, make_batch, monkeypatch):
+    """Participation ratio and norm by random signs against the dense spectrum."""
+    delta, batch = LoRA(rank=2, head="frozen").on(bert), make_batch(bert)
+    exact = delta_as_control(delta, bert, batch, cross_entropy)
+    monkeypatch.setattr(importlib.import_module("lab.control.delta_as_control"), "_DENSE", 0)
+    estimated = delta_as_control(delta, bert, batch, cross_entropy, n_samples=256)
+    for row, truth in zip(estimated[:2], exact[:2], strict=True):
+        assert row["rank"] is None
+        assert row["norm"] == pytest.approx(truth["norm"], rel=0.1)  # 256 samples
+        assert row["participation"] == pytest.approx(truth["participation"], rel=0.2)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
