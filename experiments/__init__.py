@@ -23,6 +23,7 @@ EXPERIMENTS = (
     "template",
     "scale",
     # the optimal-control view
+    "pontryagin",
     "solvers",
     "planner",
     "robustness",

@@ -10,11 +10,13 @@ from lab.figures.control_at_test_time import CONTROL_AT_TEST_TIME
 
 # the figures
 from lab.figures.convergence import CONVERGENCE
+from lab.figures.costates import COSTATES
 from lab.figures.curvature_spectrum import CURVATURE_SPECTRUM
 
 # what a figure is
 from lab.figures.d90 import Answer, answers
 from lab.figures.d90_curves import D90_CURVES
+from lab.figures.delta_as_control import DELTA_AS_CONTROL
 from lab.figures.export import FORMATS, Exported, Skipped, export, rendered
 from lab.figures.extraction import EXTRACTION
 from lab.figures.figure import TEXT, Column, Figure, TableError
@@ -32,8 +34,10 @@ from lab.figures.learning_curves import LEARNING_CURVES
 from lab.figures.loss_line import LOSS_LINE
 from lab.figures.loss_plane import LOSS_PLANE
 from lab.figures.performance import PERFORMANCE
+from lab.figures.phase_portrait import PHASE_PORTRAIT
 from lab.figures.planner import PLANNER
 from lab.figures.planner_ranks import PLANNER_RANKS
+from lab.figures.pmp_residual import PMP_RESIDUAL
 from lab.figures.predicted_dimension import PREDICTED_DIMENSION
 from lab.figures.prefix_mass import PREFIX_MASS
 from lab.figures.principal_angles import PRINCIPAL_ANGLES
@@ -80,6 +84,10 @@ LOSS_VIEW: tuple[Figure, ...] = (
 """The figures of the explorer's page on the loss, in its order."""
 
 CONTROL_VIEW: tuple[Figure, ...] = (
+    COSTATES,
+    PMP_RESIDUAL,
+    PHASE_PORTRAIT,
+    DELTA_AS_CONTROL,
     SOLVER_CONVERGENCE,
     LAYER_SCORES,
     # what the theory is good for, and how far it reaches
@@ -135,9 +143,11 @@ __all__ = [
     "CONTROL_AT_TEST_TIME",
     "CONTROL_VIEW",
     "CONVERGENCE",
+    "COSTATES",
     "CURVATURE_SPECTRUM",
     "D90_CURVES",
     "DARK",
+    "DELTA_AS_CONTROL",
     "EXTRACTION",
     "FIGURES",
     "FORCED_TOKENS",
@@ -158,8 +168,10 @@ __all__ = [
     "LOSS_VIEW",
     "METHODS_COMPARED",
     "PERFORMANCE",
+    "PHASE_PORTRAIT",
     "PLANNER",
     "PLANNER_RANKS",
+    "PMP_RESIDUAL",
     "PREDICTED_DIMENSION",
     "PREFIX_MASS",
     "PRINCIPAL_ANGLES",

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lab.figures.costates import log_axis
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import LI_2017, LI_HAO_2018
 from lab.figures.style import Theme, plain
@@ -45,7 +46,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
                     hovertemplate=f"%{{x:.4g}}: %{{y:.4g}} nats<extra>{plain(label)}</extra>",
                 )  # fmt: skip
         figure.update_xaxes(title_text=title, rangemode="tozero", row=1, col=column)
-    figure.update_yaxes(type="log", exponentformat="power", minor={"dtick": "D1"})
+    figure.update_yaxes(type="log", **log_axis(table.loss))
     figure.update_yaxes(title_text="loss J [nats]", row=1, col=1)
     figure.update_layout(height=420)
     return figure

@@ -1,0 +1,342 @@
+"""Costates, Hamiltonian and the residual of the maximum principle along depth and along training.
+
+Question: how do costates, Hamiltonian and the residual of the maximum principle run along depth and training?
+Source: Li, Chen, Tai & E 2017; Li & Hao 2018 (discrete maximum principle); Ding et al. 2022 (delta tuning as control).
+Varied: the method; the step of training; the layer.
+Tuned: nothing here; step sizes are where the grids of `performance` start.
+Fixed: PLM, task, seed, steps, batch size; one batch on which everything is measured.
+Expected: p_t = -dJ/dh_t and the gradient of H_t in u equals -dJ/du to rounding in float64; costates grow towards the
+    output; the residual falls with the loss; a prompt acts before the first block only, LoRA is bilinear feedback.
+Cost: demo: 4 minutes on two cores (MiniLM, 6 methods). smoke: 5 s. `--model smollm2`: 3 minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from experiments.fixed_batch import FixedBatch, fixed_batch
+from experiments.training_run import counts
+from lab.control import (
+    ControlProblem,
+    adjoint,
+    control_summary,
+    costates,
+    delta_as_control,
+    hamiltonian,
+    pmp_residual,
+)
+from lab.control.problem import cost_to_go
+from lab.models import hidden_states
+from lab.runs import Interval, Job, Record, Store, Verdict
+from lab.training import fit
+
+NAME = "pontryagin"
+FIGURES = ("costates", "pmp_residual", "phase_portrait", "delta_as_control")
+
+STEP_SIZES = {
+    "full fine-tuning": 1e-4,
+    "LoRA": 3e-3,
+    "adapter": 1e-3,
+    "prefix": 1e-2,
+    "prompt": 3e-2,
+    "BitFit": 3e-3,
+}
+"""The methods that are trained."""
+METHODS: dict[str, dict[str, Any]] = {
+    "full fine-tuning": {"method": "full"},
+    "LoRA": {"method": "lora", "rank": 8},
+    "adapter": {"method": "adapter", "bottleneck": 64},
+    "prefix": {"method": "prefix", "tokens": 5},
+    "prompt": {"method": "prompt", "tokens": 20},
+    "BitFit": {"method": "bitfit"},
+    "IA3": {"method": "ia3"},
+    "mask": {"method": "mask"},
+    "diff pruning": {"method": "diff-pruning"},
+    "last layer": {"method": "last-layer"},
+    "random modules": {"method": "selective-module"},
+    "linear probe": {"method": "linear-probe"},
+    "DID": {"method": "did", "dimension": 1000},
+    "SAID": {"method": "said", "dimension": 1000},
+}
+SCALES: dict[str, dict[str, Any]] = {
+    "smoke": {"model": "tiny-bert", "steps": 4, "keep_every": 2, "batch_size": 8, "sentences": 6, "tokens": 8,
+              "n_train": 64, "table_sentences": 1, "trained": ["LoRA", "prompt"]},
+    "demo": {"model": "minilm", "steps": 40, "keep_every": 8, "batch_size": 16, "sentences": 16, "tokens": 24,
+             "n_train": None, "table_sentences": 4, "trained": list(STEP_SIZES)},
+    "paper": {"model": "minilm", "steps": 1000, "keep_every": 50, "batch_size": 32, "sentences": 64, "tokens": 64,
+              "n_train": None, "table_sentences": 8, "trained": list(STEP_SIZES)},
+}  # fmt: skip
+SMALLER = {"trained": ["LoRA"], "steps": 16, "keep_every": 4, "batch_size": 8, "sentences": 8, "tokens": 16}
+"""What replaces the demo's settings on PLMs of more than a hundred million weights."""
+TABLE_TOKENS = 12
+FEW = ("LoRA", "prefix", "prompt", "IA3")
+"""Methods tabulated on those PLMs."""
+
+
+def jobs(scale: str, *, model: str | None = None, task: str = "bbc-news", seed: int = 0) -> list[Job]:
+    """One job per trained method, and one for identities and the table delta-as-control.
+
+    Args:
+        scale: "smoke", "demo" or "paper".
+        model: name for `load_plm`; default: the scale's. "smollm2" gets smaller settings.
+        task: name for `load_task`.
+        seed: of head, method, batch and order of examples.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"unknown scale {scale!r}; choose one of {sorted(SCALES)}.")
+    c = SCALES[scale] | {"model": model or SCALES[scale]["model"]}
+    small = c["model"] == "smollm2" and scale == "demo"
+    c |= SMALLER if small else {}
+    shared = {name: c[name] for name in ("model", "tokens", "n_train")} | {"task": task, "seed": seed}
+    trained = {name: c[name] for name in ("steps", "keep_every", "batch_size", "sentences")}
+    found = [
+        Job(
+            NAME,
+            shared
+            | trained
+            | {
+                "measured": "trajectory",
+                "label": label,
+                "target": not small,
+                "lr": STEP_SIZES[label],
+                "method": METHODS[label],
+            },
+        )
+        for label in c["trained"]
+    ]
+    methods = {label: METHODS[label] for label in (FEW if small or scale == "smoke" else METHODS)}
+    table = {"measured": "table", "sentences": c["table_sentences"], "methods": methods}
+    return [*found, Job(NAME, shared | {"tokens": min(c["tokens"], TABLE_TOKENS)} | table)]
+
+
+def measure(job: Job, store: Store) -> Record:
+    """One method along training, or the identities and the table of all methods."""
+    return _along_training(job) if job.config["measured"] == "trajectory" else _table_of_methods(job)
+
+
+# along training
+
+
+def _along_training(job: Job) -> Record:
+    c = job.config
+    setting = _setting(c, c["method"])
+    problem = setting.problem
+    result = fit(
+        setting.delta, setting.encoded, steps=c["steps"], lr=c["lr"], batch_size=c["batch_size"], seed=c["seed"],
+        keep_every=c["keep_every"], evaluation_size=200,
+    )  # fmt: skip
+    assert result.trajectory is not None
+    kept = [*range(0, c["steps"], c["keep_every"]), c["steps"]]
+    along = pd.concat(
+        [_at_step(problem, step, phi) for step, phi in zip(kept, result.trajectory, strict=True)], ignore_index=True
+    )
+    target = _target(**{name: c[name] for name in _SHARED}) if c["target"] else None
+    metrics = {
+        "metric": result.metric,
+        "score": result.score,
+        "loss_at_start": float(along.loss.iloc[0]),
+        "loss": float(along.loss.iloc[-1]),
+        "residual_at_start": _total(along, 0),
+        "residual": _total(along, c["steps"]),
+        "train_seconds": result.seconds,
+        **counts(setting.delta),
+    }
+    portrait = _phase_portrait(setting, result.phi, target)
+    return Record(job, metrics, {"pontryagin": along, "phase_portrait": portrait.assign(label=c["label"])})
+
+
+_SHARED = ("model", "task", "seed", "sentences", "tokens", "n_train", "steps", "batch_size")
+
+
+def _setting(c: dict[str, Any], method: dict[str, Any], precision: str = "float32") -> FixedBatch:
+    shared = {name: c[name] for name in ("model", "task", "seed", "sentences", "tokens", "n_train")}
+    return fixed_batch(**shared, method=method, precision=precision)
+
+
+def _at_step(problem: ControlProblem, step: int, phi: Tensor) -> pd.DataFrame:
+    """One row per stage: the costate of the state that leaves it, H_t, and the residual of its controls."""
+    at = adjoint(problem, problem.split(phi))
+    residual = pmp_residual(problem, at.trajectory.controls, known=at)
+    return pd.DataFrame(
+        {
+            "step": step,
+            "stage": problem.names,
+            "t": range(problem.T),
+            "controls": problem.sizes,
+            "costate": [float(torch.linalg.vector_norm(p)) for p in at.costates[1:]],
+            "hamiltonian": hamiltonian(problem, at.trajectory, at.costates).tolist(),
+            "residual": residual.absolute.tolist(),
+            "residual_to_cost": residual.to_cost.tolist(),
+            "loss": float(at.trajectory.cost),
+        }
+    )
+
+
+def _total(along: pd.DataFrame, step: int) -> float:
+    return float(np.sqrt(along.residual[along.step == step].pow(2).sum()))
+
+
+@lru_cache(maxsize=1)
+def _target(**c: Any) -> tuple[Tensor, ...]:
+    """Hidden states of full fine-tuning after the same number of steps: where the unconstrained control goes."""
+    setting = _setting(c, METHODS["full fine-tuning"])
+    settings = {name: c[name] for name in ("steps", "batch_size", "seed")}
+    result = fit(setting.delta, setting.encoded, lr=STEP_SIZES["full fine-tuning"], evaluation_size=1, **settings)
+    return hidden_states(setting.delta.plm, setting.delta.overrides(result.phi), setting.batch)
+
+
+def _phase_portrait(setting: FixedBatch, phi: Tensor, target: tuple[Tensor, ...] | None) -> pd.DataFrame:
+    """States at the position the head reads, projected on the two main axes of each layer's own states."""
+    plm, delta, batch = setting.plm, setting.delta, setting.batch
+    kinds = {
+        "base": hidden_states(plm, {}, batch),
+        "controlled": hidden_states(delta.plm, delta.overrides(phi), batch),
+    } | ({} if target is None else {"target": target})
+    read = {kind: [_read(setting, h) for h in states[1:]] for kind, states in kinds.items()}
+    classes = [setting.encoded.task.labels[int(label)] for label in batch["labels"]]
+    tables = []
+    for t in range(plm.n_blocks):
+        X = torch.cat([states[t] for states in read.values()]).double()
+        X = X - X.mean(0)
+        _, sigma, axes = torch.linalg.svd(X, full_matrices=False)
+        sign = torch.sign(axes.gather(1, axes.abs().argmax(1, keepdim=True)))  # an axis has no sign of its own
+        xy = X @ (axes * sign)[:2].T
+        explained = float(sigma[:2].square().sum() / sigma.square().sum())
+        columns = {"x": xy[:, 0].tolist(), "y": xy[:, 1].tolist(), "class": classes * len(read)}
+        columns |= {"kind": [kind for kind in read for _ in classes], "example": [*range(len(classes))] * len(read)}
+        tables.append(pd.DataFrame(columns).assign(block=t, explained=explained))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _read(setting: FixedBatch, h: Tensor) -> Tensor:
+    """(sentences, hidden): the first position of an encoder, the last real one of a decoder."""
+    if setting.plm.architecture.kind == "encoder":
+        return h[:, 0]
+    mask = setting.batch["attention_mask"]
+    last = mask.sum(1) - 1 + h.shape[1] - mask.shape[1]
+    return h[torch.arange(len(h)), last]
+
+
+# the table, and the identities in float64
+
+
+def _table_of_methods(job: Job) -> Record:
+    c = job.config
+    stages, summaries, errors = [], [], []
+    for label, method in c["methods"].items():
+        setting = _setting(c, method, "float64")
+        loss = setting.encoded.task.loss
+        rows = delta_as_control(setting.delta, setting.plm, setting.batch, loss, n_samples=4, seed=c["seed"])
+        stages.append(pd.DataFrame(rows).assign(label=label, t=range(len(rows))))
+        summaries.append({"label": label, **control_summary(rows)})
+        if rows[0]["splits"]:
+            errors.append(identities(setting, seed=c["seed"]).assign(label=label))
+    errors_table = pd.concat(errors, ignore_index=True)
+    worst = errors_table.groupby("identity").error.max()
+    kinds = pd.DataFrame(summaries)[["label", "control", "layers_reached"]]
+    table = pd.concat(stages, ignore_index=True).merge(kinds.rename(columns={"control": "kind"}), on="label")
+    columns = ["norm", "rank", "participation", "gramian_share", "block"]
+    table[columns] = table[columns].astype(float)
+    metrics = {f"largest_error_{name}": float(value) for name, value in worst.items()}
+    return Record(job, metrics, {"delta_as_control": table, "identities": errors_table})
+
+
+def identities(setting: FixedBatch, *, seed: int = 0) -> pd.DataFrame:
+    """Relative errors of the two identities along the delta's trajectory at a φ where every coordinate is off φ₀.
+
+    * gradient: ∇_u H_t by each stage alone, against −∇_φ J of the PLM's own forward pass;
+    * costate: p_t by the recursion, against one backward pass through the whole chain (both: of the largest entry);
+    * difference: ⟨p_t, v⟩ against −dJ/dε by a five-point difference of J along v = p_t/‖p_t‖ in h_t.
+    """
+    delta, problem = setting.delta, setting.problem
+    noise = torch.randn(delta.size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    phi = delta.phi0 + 0.02 * noise
+    at = adjoint(problem, problem.split(phi))
+    us, hs = at.trajectory.controls, at.trajectory.states
+    p = costates(problem, at.trajectory, recursion=True)
+    x = phi.clone().requires_grad_()
+    gradient = problem.split(-torch.autograd.grad(setting.loss(x), x)[0])
+    rows = []
+    for t, name in enumerate(problem.names):
+        if problem.sizes[t]:
+            slope = _slope_in_control(problem, t, hs[t], p[t + 1], us[t])
+            rows.append((name, t, "gradient", _relative(slope, gradient[t])))
+        if hs[t].numel():
+            rows.append((name, t, "costate", _relative(p[t], at.costates[t])))
+            rows.append((name, t, "difference", _difference_error(problem, t, hs[t], us[t:], p[t])))
+    return pd.DataFrame(rows, columns=["stage", "t", "identity", "error"])
+
+
+def _slope_in_control(problem: ControlProblem, t: int, h: Tensor, p_next: Tensor, u: Tensor) -> Tensor:
+    """∇_u H_t from stage t alone."""
+    u = u.detach().clone().requires_grad_()
+    H = (p_next * problem.dynamics[t](h, u)).sum() - problem.running_costs[t](h, u)
+    (slope,) = torch.autograd.grad(H, u, allow_unused=True, materialize_grads=True)
+    return slope
+
+
+def _difference_error(problem: ControlProblem, t: int, h: Tensor, us: Sequence[Tensor], p: Tensor) -> float:
+    length = torch.linalg.vector_norm(p)
+    if not length > 0:
+        return 0.0
+    v, step = p / length, 1e-4 * float(torch.linalg.vector_norm(h))
+    with torch.no_grad():
+        J = [cost_to_go(problem, t, h + k * step * v, us) for k in (-2, -1, 1, 2)]
+    slope = (J[0] - 8 * J[1] + 8 * J[2] - J[3]) / (12 * step)
+    return float((length + slope).abs() / length)
+
+
+def _relative(got: Tensor, expected: Tensor) -> float:
+    scale = expected.abs().max()
+    return float((got - expected).abs().max() / scale) if scale > 0 else float(got.abs().max())
+
+
+def summary(store: Store, records: list[Record]) -> str:
+    """Losses and residuals along training; the worst errors of the identities."""
+    lines = []
+    for record in records:
+        c, m = record.job.config, record.metrics
+        if c["measured"] == "trajectory":
+            lines.append(
+                f"  {c['label']:18s} loss {m['loss_at_start']:.3f} → {m['loss']:.3f}   "
+                f"‖∇J‖ {m['residual_at_start']:.3g} → {m['residual']:.3g}   {m['metric']} {m['score']:.3f}"
+            )
+        else:
+            lines += [f"  {name.replace('_', ' ')}: {value:.1e}" for name, value in m.items()]
+    return "\n".join(lines)
+
+
+def verdicts(records: list[Record]) -> list[Verdict]:
+    """Is back-propagation the search for the optimal controller: do the identities hold on the real PLM?"""
+    tables = [record for record in records if "identities" in record.tables]
+    found = []
+    for name, threshold in (("gradient", 1e-10), ("costate", 1e-10), ("difference", 1e-6)):
+        errors = [float(r.metrics[f"largest_error_{name}"]) for r in tables]  # type: ignore[arg-type]
+        if errors:
+            models = ", ".join(dict.fromkeys(str(r.job.config["model"]) for r in tables))
+            # an upper bound over every layer, method and PLM measured: the interval is the range of the worst errors
+            found.append(
+                Verdict(
+                    claim="back-propagation is the search for the optimal controller: " + _CLAIMS[name],
+                    source="Ding et al. 2022, section on optimal control; Li & Hao 2018",
+                    quantity="largest relative error in float64",
+                    measured=Interval(max(errors), 0.0, max(errors), len(errors)),
+                    threshold=threshold, side="below", setting=f"{models}; every method that splits over layers",
+                    figure="costates", command="deltalab run pontryagin --scale demo",
+                )
+            )  # fmt: skip
+    return found
+
+
+_CLAIMS = {
+    "gradient": "the gradient of H_t in u_t is minus the gradient of the loss",
+    "costate": "the costate recursion is the backward pass",
+    "difference": "p_t is minus the derivative of the loss in h_t",
+}
