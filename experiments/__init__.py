@@ -28,4 +28,5 @@ EXPERIMENTS = (
     "planner",
     "robustness",
     "reach",
+    "controllability",
 )

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from lab.control.gramian import Observed, control_jacobian
 from lab.control.problem import ControlProblem, Trajectory
-from lab.linalg import Spectrum, lanczos
+from lab.linalg import LinearOperator, Spectrum, lanczos
 
 _DENSE = 600  # below this many rows or columns, all of J costs less than Lanczos' products
+_ENTRIES = 10**8  # of J beyond which only its smaller Gram matrix is held: full fine-tuning has 10⁷ columns
+_COLUMNS = 4  # of the Gram matrix at a time; each passes through a vector of J's longer side
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,9 @@ def reach(
 ) -> Reach:
     """The k leading directions in which the controls move y, dense where J is small and by Lanczos where it is not.
 
+    Where J has few rows (or columns) but too many entries, its spectrum comes from the dense smaller Gram matrix; then
+    values below √eps of the largest are rounding.
+
     Args:
         problem: the control problem.
         trajectory: where to linearise.
@@ -55,6 +60,10 @@ def reach(
     """
     J = control_jacobian(problem, trajectory, at=at)
     n, d = J.shape
+    if min(n, d) <= max(_DENSE, k) and n * d > _ENTRIES:
+        gram = _dense(J @ J.T if n <= d else J.T @ J)
+        values = torch.linalg.eigvalsh(gram.double()).flip(0).clamp_min(0).sqrt().cpu()
+        return Reach(Spectrum(values, J.shape), torch.zeros_like(values), True, True, 2 * min(n, d))
     if min(n, d) <= max(_DENSE, k):
         spectrum = Spectrum.of(J.to_dense())
         return Reach(spectrum, torch.zeros_like(spectrum.values), True, True, min(n, d))
@@ -62,6 +71,11 @@ def reach(
     found = lanczos(smaller, k, generator=seed)
     spectrum = Spectrum(found.ritz_values.clamp_min(0).sqrt(), J.shape)
     return Reach(spectrum, found.residuals, False, found.converged, 2 * found.iterations)
+
+
+def _dense(operator: LinearOperator) -> Tensor:
+    eye = torch.eye(operator.shape[1], dtype=operator.dtype, device=operator.device)
+    return torch.cat([operator @ columns.contiguous() for columns in eye.split(_COLUMNS, dim=1)], dim=1)
 
 
 @dataclass(frozen=True, eq=False)

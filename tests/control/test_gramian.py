@@ -135,6 +135,15 @@ def test_reach_dense_and_lanczos_agree(toy, monkeypatch):
     torch.testing.assert_close(leading.eigenvalues, dense.eigenvalues[:4], rtol=1e-8, atol=0)
 
 
+def test_reach_of_a_wide_jacobian_comes_from_its_small_gram_matrix(toy, monkeypatch):
+    problem, trajectory = toy
+    dense = reach(problem, trajectory)
+    monkeypatch.setattr("lab.control.reachability._ENTRIES", 0)
+    wide = reach(problem, trajectory)
+    assert wide.complete
+    torch.testing.assert_close(wide.eigenvalues, dense.eigenvalues, rtol=1e-9, atol=1e-12 * float(dense.eigenvalues[0]))
+
+
 def test_reach_of_one_step_has_rank_one():
     problem = double_integrator(T=1).problem()
     found = reach(problem, still(problem))

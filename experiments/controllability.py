@@ -1,0 +1,271 @@
+"""Which changes of a PLM's output each delta method can make, at which price, and whether that ranks the methods.
+
+Question: what can each method reach at an equal parameter budget, at which price, and does that rank the methods?
+Source: Ding et al. 2022 (FT > LoRA > adapter > prefix > prompt; delta tuning as control); docs/control.md, section 7.
+Varied: the method at one parameter budget; the task; pre-trained or random weights; before or after training.
+Tuned: nothing here; step sizes are where the grids of `performance` start.
+Fixed: PLM, head (frozen, so that what is measured is the method alone), batch, steps, batch size, seed.
+Expected: a method with a larger Gramian moves the logits at a smaller norm; whether that ranks trained scores is open.
+Cost: demo: 6 minutes on two cores (MiniLM, 6 methods, 2 tasks). smoke: 5 s.
+
+Nulls: the same method on random weights; a random subspace of all weights with the budget's dimension.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from experiments.fixed_batch import FixedBatch, fixed_batch
+from experiments.training_run import counts
+from lab.control import (
+    ControlProblem,
+    MinimumEnergy,
+    Trajectory,
+    control_jacobian,
+    minimum_energy,
+    reach,
+    rollout,
+    trace_share,
+)
+from lab.linalg import Spectrum
+from lab.projections import OneHot
+from lab.runs import Job, Record, Store, Verdict, rank_correlation_interval
+from lab.training import fit
+
+NAME = "controllability"
+FIGURES = ("gramian_spectra", "trace_shares", "control_energy", "controllability_ranking")
+
+# LoRA of rank 1 on query and value of MiniLM has 9,216 coordinates; so have 2 tokens of prefix and 24 of prompt
+METHODS: dict[str, tuple[dict[str, Any], float]] = {
+    "full fine-tuning": ({"method": "full"}, 1e-4),
+    "LoRA": ({"method": "lora", "rank": 1}, 3e-3),
+    "adapter": ({"method": "adapter", "bottleneck": 2, "placement": "pfeiffer"}, 1e-3),
+    "prefix": ({"method": "prefix", "tokens": 2}, 1e-2),
+    "prompt": ({"method": "prompt", "tokens": 24}, 3e-2),
+    "BitFit": ({"method": "bitfit"}, 3e-3),
+}
+SUBSPACE = "random subspace"
+SCALES: dict[str, dict[str, Any]] = {
+    "smoke": {"model": "tiny-bert", "tasks": ["bbc-news"], "methods": ["LoRA", "prompt"], "dimension": 64, "steps": 3,
+              "batch_size": 8, "sentences": 4, "tokens": 8, "n_train": 64, "n_validation": 32, "eigenvalues": 3},
+    "demo": {"model": "minilm", "tasks": ["bbc-news", "rotten-tomatoes"], "methods": list(METHODS), "dimension": 9216,
+             "steps": 30, "batch_size": 16, "sentences": 8, "tokens": 16, "n_train": None, "n_validation": 200,
+             "eigenvalues": 8},
+    "paper": {"model": "minilm", "tasks": ["bbc-news", "rotten-tomatoes", "drug-reviews", "imdb"],
+              "methods": list(METHODS), "dimension": 9216, "steps": 1000, "batch_size": 32, "sentences": 64,
+              "tokens": 64, "n_train": None, "n_validation": None, "eigenvalues": 50},
+}  # fmt: skip
+REQUESTS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Wanted changes of every sentence's margin, in logits."""
+
+
+def jobs(scale: str, *, model: str | None = None, tasks: tuple[str, ...] = (), seed: int = 0) -> list[Job]:
+    """One job per method and task, and one random subspace per task.
+
+    Args:
+        scale: "smoke", "demo" or "paper".
+        model: name for `load_plm`; default: the scale's.
+        tasks: names for `load_task`; default: the scale's.
+        seed: of head, method, batch and order of examples.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"unknown scale {scale!r}; choose one of {sorted(SCALES)}.")
+    c = SCALES[scale]
+    dropped = ("tasks", "methods", "dimension")
+    shared = {name: value for name, value in c.items() if name not in dropped} | {"seed": seed}
+    shared["model"] = model or c["model"]
+    found = []
+    for task in tasks or c["tasks"]:
+        for label in c["methods"]:
+            method, lr = METHODS[label]
+            found.append(Job(NAME, shared | {"task": task, "label": label, "method": _frozen(method), "lr": lr}))
+        null = {"task": task, "label": SUBSPACE, "method": _frozen({"method": "full"}), "dimension": c["dimension"]}
+        found.append(Job(NAME, shared | null))
+    return found
+
+
+def _frozen(method: dict[str, Any]) -> dict[str, Any]:
+    return method | {"head": "frozen"}
+
+
+def measure(job: Job, store: Store) -> Record:
+    """Gramians before and after training, nulls, the least energy that moves the margins, and the trained score."""
+    if job.config["label"] == SUBSPACE:
+        return _random_subspace(job)
+    c = job.config
+    exact = _setting(c, "float64")
+    problem = exact.problem
+    trainee = _setting(c, "float32")
+    trained = fit(
+        trainee.delta, trainee.encoded, steps=c["steps"], lr=c["lr"], batch_size=c["batch_size"], seed=c["seed"],
+        evaluation_size=c["n_validation"],
+    )  # fmt: skip
+    places = {"at the start": exact.delta.phi0, "after training": trained.phi.double()}
+    spectra, shares = [], []
+    for kind, phi in places.items():
+        trajectory = rollout(problem, problem.split(phi))
+        found = reach(problem, trajectory, at="logits")
+        spectra.append(_spectrum(found.spectrum, "logits", kind))
+        share = trace_share(problem, trajectory, at="end", n_samples=16, seed=c["seed"])
+        columns = {
+            "trace": share.traces.tolist(),
+            "share": share.shares.tolist(),
+            "error": share.standard_errors.tolist(),
+        }
+        columns |= {"stage": problem.names, "t": range(problem.T), "controls": problem.sizes}
+        shares.append(pd.DataFrame(columns).assign(kind=kind))
+        if kind == "at the start":
+            start, least = found.spectrum, _least_energy(problem, trajectory, exact)
+            end = reach(problem, trajectory, at="end", k=c["eigenvalues"], seed=c["seed"])
+            spectra.append(_spectrum(end.spectrum, "end", kind))
+    random = _setting(c, "float64", weights="random")
+    null = reach(random.problem, rollout(random.problem, random.problem.split(random.delta.phi0)), at="logits")
+    spectra.append(_spectrum(null.spectrum, "logits", "random weights"))
+
+    moved = trained.phi.double() - exact.delta.phi0
+    energy = _energy_table(exact, least)
+    change = _margins(exact, exact.delta.phi0 + moved) - _margins(exact, exact.delta.phi0)
+    norm = float(torch.linalg.vector_norm(moved))
+    unit = float(least.energy.sqrt())
+    scores = {
+        "score": trained.score,
+        "train_loss": trained.history[-2]["loss"],
+        "trace": start.frobenius_norm**2,
+        "effective_rank": start.effective_rank,
+        "energy_rank": start.energy_rank(0.9),
+        "rank": start.rank,
+        "unit_norm": unit,
+        "unreachable": float(least.unreachable),
+        "random_weights_trace": null.spectrum.frobenius_norm**2,
+    }
+    metrics = scores | {
+        "metric": trained.metric, "training_norm": norm, "training_change": float(change.mean()),
+        "train_seconds": trained.seconds, **counts(exact.delta),
+    }  # fmt: skip
+    ranking = pd.DataFrame([{**scores, "metric": trained.metric, "label": c["label"]}])
+    tables = {
+        "gramian_spectra": pd.concat(spectra, ignore_index=True),
+        "trace_shares": pd.concat(shares, ignore_index=True),
+        "control_energy": energy.assign(training_norm=norm, training_change=float(change.mean())),
+        "controllability_ranking": ranking,
+    }
+    return Record(job, metrics, {name: table.assign(label=c["label"]) for name, table in tables.items()})
+
+
+def _setting(c: dict[str, Any], precision: str, weights: str = "pretrained") -> FixedBatch:
+    names = ("model", "task", "method", "seed", "sentences", "tokens", "n_train", "n_validation")
+    return fixed_batch(**{name: c[name] for name in names}, precision=precision, weights=weights)
+
+
+def _spectrum(spectrum: Spectrum, at: str, kind: str) -> pd.DataFrame:
+    values = spectrum.values.tolist()
+    return pd.DataFrame({"at": at, "kind": kind, "index": range(1, len(values) + 1), "sigma": values})
+
+
+def _random_subspace(job: Job) -> Record:
+    """J P for full fine-tuning's J at the logits and a random isotropic P: what the budget alone would give."""
+    c = job.config
+    setting = _setting(c, "float64")
+    problem, size = setting.problem, setting.delta.size
+    dimension = min(c["dimension"], size)
+    J = control_jacobian(problem, rollout(problem, problem.split(setting.delta.phi0)), at="logits")
+    P = OneHot(size, dimension, seed=c["seed"])
+    rows = [P.T @ (J.T @ row) for row in torch.eye(J.shape[0], dtype=J.dtype, device=J.device)]
+    spectrum = Spectrum.of(torch.stack(rows))
+    metrics = {"trace": spectrum.frobenius_norm**2, "effective_rank": spectrum.effective_rank, "tunable": dimension}
+    table = _spectrum(spectrum, "logits", "at the start").assign(label=SUBSPACE)
+    return Record(job, metrics, {"gramian_spectra": table})
+
+
+# the least energy that moves the margins
+
+
+def _observed(setting: FixedBatch, logits: Tensor) -> Tensor:
+    """Margins: the logit of the right class minus the mean of the others, one per sentence."""
+    right = logits.gather(1, setting.batch["labels"][:, None])[:, 0]
+    return right - (logits.sum(1) - right) / (logits.shape[1] - 1)
+
+
+def _margins(setting: FixedBatch, phi: Tensor) -> Tensor:
+    with torch.no_grad():
+        return _observed(setting, setting.delta.logits(phi, setting.batch))
+
+
+def _least_energy(problem: ControlProblem, trajectory: Trajectory, setting: FixedBatch) -> MinimumEnergy:
+    """The least control that raises every margin by one logit, to first order."""
+    target = torch.ones(len(setting.batch["labels"]), dtype=setting.delta.phi0.dtype, device=setting.delta.phi0.device)
+    return minimum_energy(problem, trajectory, target, at=lambda logits: _observed(setting, logits))
+
+
+def _energy_table(setting: FixedBatch, least: MinimumEnergy) -> pd.DataFrame:
+    """The same control scaled to every request (first order is linear in it), applied, and what it really did."""
+    phi0, norm = setting.delta.phi0, float(least.energy.sqrt())
+    before = _margins(setting, phi0)
+    rows = []
+    for request in REQUESTS:
+        change = _margins(setting, phi0 + request * least.control) - before
+        rows.append(
+            {"request": request, "norm": request * norm, "predicted": request * float(least.predicted.mean()),
+             "achieved": float(change.mean()), "lowest": float(change.min()), "highest": float(change.max())}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+# what the records say
+
+
+CANDIDATES = {
+    "trace": "trace of the Gramian at the logits",
+    "effective_rank": "effective rank of the Gramian at the logits",
+    "cheapness": "cheapness, one over the norm that raises every margin by one logit",
+}
+HALF_OF_RANK_VARIANCE = 0.5**0.5
+"""|Spearman's ρ| above which one ranking explains more than half of the variance of the other's ranks (ρ² > 1/2)."""
+
+
+def verdicts(records: list[Record]) -> list[Verdict]:
+    """Do the candidates for a controllability score rank the methods as their trained scores do?"""
+    rows = [{**r.job.config, **r.metrics} for r in records if "score" in r.metrics]
+    if not rows:
+        return []
+    table = pd.DataFrame(rows).assign(cheapness=lambda t: 1 / t.unit_norm)
+    ranks = table.groupby(["model", "task"])[[*CANDIDATES, "score"]].rank()  # within a task: tasks differ in level
+    setting = (
+        f"{', '.join(table.model.unique())}; {', '.join(table.task.unique())}; {', '.join(table.label.unique())}; "
+        f"seeds {', '.join(map(str, sorted(table.seed.unique())))}, {table.steps.iloc[0]} steps, frozen head"
+    )
+    return [
+        Verdict(
+            claim=f"Controllability explains the ranking of the methods: the {words} orders them as their scores do.",
+            source="Ding et al. 2022: ranking of the methods, and delta tuning as optimal control",
+            quantity="Spearman's ρ between score and candidate, ranked within each task",
+            measured=rank_correlation_interval(ranks[name].tolist(), ranks["score"].tolist()),
+            threshold=HALF_OF_RANK_VARIANCE,
+            side="above",
+            setting=setting,
+            figure="controllability_ranking",
+            command="deltalab run controllability --scale demo",
+        )
+        for name, words in CANDIDATES.items()
+    ]
+
+
+def summary(store: Store, records: list[Record]) -> str:
+    """Gramian, price and score of every method; the verdicts."""
+    lines = [f"{'method':18s} {'task':16s} {'d':>10s} {'tr W':>9s} {'eff. rank':>9s} {'‖δφ‖ for 1':>10s}  trained"]
+    for record in records:
+        c, m = record.job.config, record.metrics
+        line = f"{c['label']:18s} {c['task']:16s} {m['tunable']:10,} {m['trace']:9.3g} {m['effective_rank']:9.2f}"
+        if "score" in m:
+            line += f" {m['unit_norm']:10.3g}  {m['metric']} {m['score']:.3f}"
+        lines.append(line)
+    for verdict in verdicts(records):
+        interval = verdict.measured
+        lines.append(
+            f"{verdict.answer}: {verdict.claim} ρ = {interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+        )
+    return "\n".join(lines)
