@@ -7,6 +7,8 @@ from lab.figures.amplification import AMPLIFICATION
 from lab.figures.cka import CKA
 from lab.figures.combination import COMBINATION
 from lab.figures.control_at_test_time import CONTROL_AT_TEST_TIME
+from lab.figures.control_energy import CONTROL_ENERGY
+from lab.figures.controllability_ranking import CONTROLLABILITY_RANKING
 
 # the figures
 from lab.figures.convergence import CONVERGENCE
@@ -22,6 +24,7 @@ from lab.figures.extraction import EXTRACTION
 from lab.figures.figure import TEXT, Column, Figure, TableError
 from lab.figures.forced_tokens import FORCED_TOKENS
 from lab.figures.generalization_gap import GENERALIZATION_GAP
+from lab.figures.gramian_spectra import GRAMIAN_SPECTRA
 from lab.figures.images import HOW_TO_GET_A_BROWSER, ImageError, find_browser
 from lab.figures.intrinsic_dimension import INTRINSIC_DIMENSION
 from lab.figures.intruder_forecast import INTRUDER_FORECAST
@@ -54,6 +57,7 @@ from lab.figures.spectral_density import SPECTRAL_DENSITY
 from lab.figures.style import CONFIG, DARK, LIGHT, SIZES, THEMES, Size, Theme
 from lab.figures.subspace_similarity import SUBSPACE_SIMILARITY
 from lab.figures.template import TEMPLATE
+from lab.figures.trace_shares import TRACE_SHARES
 from lab.figures.transfer import TRANSFER
 from lab.figures.transfer_similarity import TRANSFER_SIMILARITY
 from lab.figures.weight_difference_spectra import WEIGHT_DIFFERENCE_SPECTRA
@@ -98,6 +102,10 @@ CONTROL_VIEW: tuple[Figure, ...] = (
     PREFIX_MASS,
     REACH_BOUND,
     FORCED_TOKENS,
+    GRAMIAN_SPECTRA,
+    TRACE_SHARES,
+    CONTROL_ENERGY,
+    CONTROLLABILITY_RANKING,
 )
 """The figures of the explorer's page on optimal control, in its order."""
 
@@ -140,7 +148,9 @@ __all__ = [
     "CKA",
     "COMBINATION",
     "CONFIG",
+    "CONTROLLABILITY_RANKING",
     "CONTROL_AT_TEST_TIME",
+    "CONTROL_ENERGY",
     "CONTROL_VIEW",
     "CONVERGENCE",
     "COSTATES",
@@ -153,6 +163,7 @@ __all__ = [
     "FORCED_TOKENS",
     "FORMATS",
     "GENERALIZATION_GAP",
+    "GRAMIAN_SPECTRA",
     "HOW_TO_GET_A_BROWSER",
     "INTRINSIC_DIMENSION",
     "INTRUDERS",
@@ -187,6 +198,7 @@ __all__ = [
     "TEMPLATE",
     "TEXT",
     "THEMES",
+    "TRACE_SHARES",
     "TRANSFER",
     "TRANSFER_SIMILARITY",
     "WEIGHT_DIFFERENCE_SPECTRA",
