@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-# the figures
 from lab.figures.amplification import AMPLIFICATION
 from lab.figures.cka import CKA
 from lab.figures.combination import COMBINATION
 from lab.figures.control_at_test_time import CONTROL_AT_TEST_TIME
 from lab.figures.control_energy import CONTROL_ENERGY
 from lab.figures.controllability_ranking import CONTROLLABILITY_RANKING
-
-# the figures
 from lab.figures.convergence import CONVERGENCE
 from lab.figures.costates import COSTATES
 from lab.figures.curvature_spectrum import CURVATURE_SPECTRUM
-
-# what a figure is
 from lab.figures.d90 import Answer, answers
 from lab.figures.d90_curves import D90_CURVES
 from lab.figures.delta_as_control import DELTA_AS_CONTROL
@@ -52,8 +47,6 @@ from lab.figures.sequential_combination import SEQUENTIAL_COMBINATION
 from lab.figures.solver_convergence import SOLVER_CONVERGENCE
 from lab.figures.sources import Source
 from lab.figures.spectral_density import SPECTRAL_DENSITY
-
-# how they look
 from lab.figures.style import CONFIG, DARK, LIGHT, SIZES, THEMES, Size, Theme
 from lab.figures.subspace_similarity import SUBSPACE_SIMILARITY
 from lab.figures.template import TEMPLATE
@@ -94,6 +87,10 @@ CONTROL_VIEW: tuple[Figure, ...] = (
     DELTA_AS_CONTROL,
     SOLVER_CONVERGENCE,
     LAYER_SCORES,
+    GRAMIAN_SPECTRA,
+    TRACE_SHARES,
+    CONTROL_ENERGY,
+    CONTROLLABILITY_RANKING,
     # what the theory is good for, and how far it reaches
     PLANNER,
     PLANNER_RANKS,
@@ -102,10 +99,6 @@ CONTROL_VIEW: tuple[Figure, ...] = (
     PREFIX_MASS,
     REACH_BOUND,
     FORCED_TOKENS,
-    GRAMIAN_SPECTRA,
-    TRACE_SHARES,
-    CONTROL_ENERGY,
-    CONTROLLABILITY_RANKING,
 )
 """The figures of the explorer's page on optimal control, in its order."""
 
