@@ -73,7 +73,7 @@ class Scale:
 _TASKS = ("rotten-tomatoes", "imdb", "next-sentence", "same-topic", "bigram-shift")
 SCALES = {
     "smoke": Scale(
-        "tiny-bert", ("rotten-tomatoes", "imdb", "same-topic"), steps=2, n_train=32, n_validation=16, max_length=8,
+        "tiny-bert", ("rotten-tomatoes", "imdb"), steps=2, n_train=32, n_validation=16, max_length=8,
         batch_size=4, heads=("transferred", "refitted"), prompt_tokens=4,
     ),
     "demo": Scale("minilm", _TASKS[:4], steps=48, n_train=768, n_validation=200, max_length=32),
