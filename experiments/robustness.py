@@ -58,13 +58,14 @@ CLEAN = "clean"
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": {"shares": [0.5], "noises": [1.0], "n_words": 12, "n_examples": 16, "n_controlled": 8, "n_steered": 4,
               "batch_size": 8, "n_activations": 32, "controlled_seeds": 1},
-    "demo": {"shares": [0.3, 0.6], "noises": [1.5, 3.0], "n_words": 20, "n_examples": 120, "n_controlled": 60,
-             "n_steered": 24, "batch_size": 60, "n_activations": 384, "controlled_seeds": 3},
+    "demo": {"shares": [0.3, 0.6], "noises": [1.5, 3.0], "n_words": 20, "n_examples": 64, "n_controlled": 32,
+             "n_steered": 12, "batch_size": 64, "n_activations": 256, "controlled_seeds": 3},
     "paper": {"shares": [0.1, 0.2, 0.4, 0.6, 0.8], "noises": [0.5, 1.0, 2.0, 3.0, 4.0], "n_words": 20,
               "n_examples": 400, "n_controlled": 400, "n_steered": 400, "batch_size": 50, "n_activations": 1700,
               "controlled_seeds": 10},
 }  # fmt: skip
 
+RUN = "robustness_run"
 CONTROL_STEPS, CONTROL_LR = 5, 0.03  # of the robust prefix; the step size is a third of the training's, not tuned
 
 
@@ -115,25 +116,38 @@ def conditions(config: dict[str, Any]) -> list[Condition]:
 def measure(job: Job, store: Store) -> Record:
     """Train (or find) the planner's runs; score each under every condition; control the prefix at test time."""
     c, runs = job.config, job.config["runs"]
-    scores: list[dict[str, Any]] = []
-    controlled: list[dict[str, Any]] = []
-    for seed in runs["seeds"]:
-        methods = methods_at_one_budget(runs)
-        records = Local(store).run([run_of(runs, m, seed) for m in methods.values()], train, label=f"seed {seed}")
-        for (label, method), record in zip(methods.items(), records, strict=True):
-            trained = _Trained(c, method, seed, torch.from_numpy(record.arrays["phi"]))
-            loop = "feedback" if method["method"] in FEEDBACK else "open loop"
-            for condition in conditions(c):
-                found = trained.correct(condition, c["n_examples"])
-                scores.append(
-                    {"label": label, "loop": loop, "seed": seed, "kind": condition.kind, "strength": condition.strength,
-                     "correct": int(found.sum()), "n": len(found), "score": float(found.double().mean())}
-                )  # fmt: skip
-            if method["method"] == "prefix" and seed in runs["seeds"][: c["controlled_seeds"]]:
-                controlled += trained.controls()
+    methods = methods_at_one_budget(runs)
+    children = [
+        Job(RUN, c | {"label": label, "method": method, "seed": seed})
+        for seed in runs["seeds"]
+        for label, method in methods.items()
+    ]
+    records = Local(store).run(children, _scored, label="methods under perturbed inputs")
     subject = {"model": runs["model"], "task": runs["task"]}
-    table, controls = pd.DataFrame(scores).assign(**subject), pd.DataFrame(controlled).assign(**subject)
+    table = pd.concat([r.tables["robustness"] for r in records], ignore_index=True).assign(**subject)
+    controlled = [r.tables["controls"] for r in records if "controls" in r.tables]
+    controls = pd.concat(controlled, ignore_index=True).assign(**subject)
     return Record(job, _metrics(table, controls), {"robustness": table, "control_at_test_time": controls})
+
+
+def _scored(job: Job, store: Store) -> Record:
+    """One trained method under every condition, and a prefix of the first seeds under control at test time."""
+    c, runs = job.config, job.config["runs"]
+    method, seed, label = c["method"], c["seed"], c["label"]
+    (record,) = Local(store).run([run_of(runs, method, seed)], train, label=label)
+    trained = _Trained(c, method, seed, torch.from_numpy(record.arrays["phi"]))
+    loop = "feedback" if method["method"] in FEEDBACK else "open loop"
+    rows = []
+    for condition in conditions(c):
+        found = trained.correct(condition, c["n_examples"])
+        rows.append(
+            {"label": label, "loop": loop, "seed": seed, "kind": condition.kind, "strength": condition.strength,
+             "correct": int(found.sum()), "n": len(found), "score": float(found.double().mean())}
+        )  # fmt: skip
+    tables = {"robustness": pd.DataFrame(rows)}
+    if method["method"] == "prefix" and seed in runs["seeds"][: c["controlled_seeds"]]:
+        tables["controls"] = pd.DataFrame(trained.controls())
+    return Record(job, {"clean": rows[0]["score"]}, tables)
 
 
 class _Trained:
