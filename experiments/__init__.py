@@ -22,6 +22,8 @@ EXPERIMENTS = (
     "transfer",
     "template",
     "scale",
+    "efficiency",
+    "sharing",
     # the optimal-control view
     "pontryagin",
     "solvers",

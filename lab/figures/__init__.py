@@ -14,6 +14,7 @@ from lab.figures.curvature_spectrum import CURVATURE_SPECTRUM
 from lab.figures.d90 import Answer, answers
 from lab.figures.d90_curves import D90_CURVES
 from lab.figures.delta_as_control import DELTA_AS_CONTROL
+from lab.figures.delta_storage import DELTA_STORAGE
 from lab.figures.export import FORMATS, Exported, Skipped, export, rendered
 from lab.figures.extraction import EXTRACTION
 from lab.figures.figure import TEXT, Column, Figure, TableError
@@ -31,6 +32,7 @@ from lab.figures.layer_scores import LAYER_SCORES
 from lab.figures.learning_curves import LEARNING_CURVES
 from lab.figures.loss_line import LOSS_LINE
 from lab.figures.loss_plane import LOSS_PLANE
+from lab.figures.memory_saved import MEMORY_SAVED
 from lab.figures.performance import PERFORMANCE
 from lab.figures.phase_portrait import PHASE_PORTRAIT
 from lab.figures.planner import PLANNER
@@ -44,6 +46,7 @@ from lab.figures.representation_dimension import REPRESENTATION_DIMENSION
 from lab.figures.robustness import ROBUSTNESS
 from lab.figures.scale import SCALE
 from lab.figures.sequential_combination import SEQUENTIAL_COMBINATION
+from lab.figures.serving_throughput import SERVING_THROUGHPUT
 from lab.figures.solver_convergence import SOLVER_CONVERGENCE
 from lab.figures.sources import Source
 from lab.figures.spectral_density import SPECTRAL_DENSITY
@@ -51,6 +54,8 @@ from lab.figures.style import CONFIG, DARK, LIGHT, SIZES, THEMES, Size, Theme
 from lab.figures.subspace_similarity import SUBSPACE_SIMILARITY
 from lab.figures.template import TEMPLATE
 from lab.figures.trace_shares import TRACE_SHARES
+from lab.figures.training_compute import TRAINING_COMPUTE
+from lab.figures.training_memory import TRAINING_MEMORY
 from lab.figures.transfer import TRANSFER
 from lab.figures.transfer_similarity import TRANSFER_SIMILARITY
 from lab.figures.weight_difference_spectra import WEIGHT_DIFFERENCE_SPECTRA
@@ -65,6 +70,11 @@ METHODS_COMPARED: tuple[Figure, ...] = (
     TRANSFER_SIMILARITY,
     TEMPLATE,
     SCALE,
+    MEMORY_SAVED,
+    TRAINING_MEMORY,
+    TRAINING_COMPUTE,
+    DELTA_STORAGE,
+    SERVING_THROUGHPUT,
 )
 """The figures of the explorer's page on the methods compared, in its order."""
 
@@ -151,6 +161,7 @@ __all__ = [
     "D90_CURVES",
     "DARK",
     "DELTA_AS_CONTROL",
+    "DELTA_STORAGE",
     "EXTRACTION",
     "FIGURES",
     "FORCED_TOKENS",
@@ -170,6 +181,7 @@ __all__ = [
     "LOSS_LINE",
     "LOSS_PLANE",
     "LOSS_VIEW",
+    "MEMORY_SAVED",
     "METHODS_COMPARED",
     "PERFORMANCE",
     "PHASE_PORTRAIT",
@@ -184,6 +196,7 @@ __all__ = [
     "ROBUSTNESS",
     "SCALE",
     "SEQUENTIAL_COMBINATION",
+    "SERVING_THROUGHPUT",
     "SIZES",
     "SOLVER_CONVERGENCE",
     "SPECTRAL_DENSITY",
@@ -192,6 +205,8 @@ __all__ = [
     "TEXT",
     "THEMES",
     "TRACE_SHARES",
+    "TRAINING_COMPUTE",
+    "TRAINING_MEMORY",
     "TRANSFER",
     "TRANSFER_SIMILARITY",
     "WEIGHT_DIFFERENCE_SPECTRA",

@@ -1,7 +1,21 @@
-"""Training: one φ, or many at once."""
+"""Training: one φ, or many at once; and what a step of it costs."""
 
+from lab.training.cost import StepCost, TrainingStep, example_batch, step_cost
 from lab.training.evaluation import evaluate
 from lab.training.fit import Fit, fit, fit_many
+from lab.training.resident import measured_peaks
 from lab.training.step_size import default_step_size, schedule
 
-__all__ = ["Fit", "default_step_size", "evaluate", "fit", "fit_many", "schedule"]
+__all__ = [
+    "Fit",
+    "StepCost",
+    "TrainingStep",
+    "default_step_size",
+    "evaluate",
+    "example_batch",
+    "fit",
+    "fit_many",
+    "measured_peaks",
+    "schedule",
+    "step_cost",
+]
