@@ -116,10 +116,10 @@ TRAINING_MEMORY = Figure(
         "gradients and activations, counted storage by storage; strokes: resident memory measured in a process."
     ),
     reading=(
-        "Weights are there whatever the method. Moments and gradients shrink to the delta's size, and with them most of "
-        "what full fine-tuning needs at batch size 1. Activations grow with the batch; a frozen matrix need not keep "
-        "its input, which saves some of them, and a long prompt adds positions, which costs some. Gradients look small "
-        "where the peak comes before they exist. Scales differ between panels."
+        "Weights are there whatever the method. Moments and gradients shrink to the delta's size, and with them most "
+        "of what full fine-tuning needs at batch size 1. Activations grow with the batch; a frozen matrix need not "
+        "keep its input, which saves some of them, and a long prompt adds positions, which costs some. Gradients look "
+        "small where the peak comes before they exist. Scales differ between panels."
     ),
     source=(DING_2022,),
     example=_example,
