@@ -53,7 +53,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         row=1, col=1,
     )  # fmt: skip
     figure.update_xaxes(title_text="coordinates of φ [block]", row=1, col=2)
-    figure.update_yaxes(type="log", exponentformat="power")
+    figure.update_yaxes(type="log", exponentformat="power", dtick=1)
     figure.update_yaxes(title_text="eigenvalue [nats per unit of φ²]", row=1, col=1)
     return figure.update_layout(height=380)
 

@@ -41,8 +41,8 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         for end in (0, 1):
             figure.add_vline(x=end, line={"color": theme.muted, "width": 1, "dash": "dot"}, row=1, col=i + 1)
         figure.update_xaxes(title_text="α [length of the line]", row=1, col=i + 1)
-    figure.update_yaxes(type="log", title_text="loss [nats]", dtick="D2", row=1, col=1)
-    figure.update_yaxes(type="log")
+    figure.update_yaxes(type="log", dtick="D2")
+    figure.update_yaxes(title_text="loss [nats]", row=1, col=1)
     return figure.update_layout(height=340)
 
 

@@ -104,7 +104,7 @@ def _surface(figure: go.Figure, part: pd.DataFrame, theme: Theme, limits: tuple[
         "backgroundcolor": theme.background, "gridcolor": theme.grid, "color": theme.ink, "showspikes": False,
         "nticks": 4,
     }  # fmt: skip
-    depth = {**axis, "title": {"text": "log₁₀ loss"}, "range": [limits[0] - 0.02, limits[1] + 0.05]}
+    depth = {**axis, "title": {"text": ""}, "showticklabels": False, "range": [limits[0] - 0.02, limits[1] + 0.05]}
     figure.update_scenes(
         xaxis={**axis, "title": {"text": "α"}}, yaxis={**axis, "title": {"text": "β"}}, zaxis=depth,
         aspectmode="manual", aspectratio={"x": 1, "y": 1, "z": 0.7}, camera={"eye": {"x": 1.35, "y": -1.45, "z": 0.95}},

@@ -52,8 +52,8 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         figure.add_vline(x=0, line={"color": theme.muted, "width": 1}, **place)
         top = float(np.log10(part.density.max())) if part.density.max() > 0 else 0.0
         figure.update_yaxes(
-            type="log", range=[top + np.log10(_FLOOR), top + 0.3], exponentformat="power", title_text="density [1/λ]",
-            **place,
+            type="log", range=[top + np.log10(_FLOOR), top + 0.3], exponentformat="power", dtick=1,
+            title_text="density [1/λ]", **place,
         )  # fmt: skip
         figure.update_xaxes(title_text="eigenvalue λ [nats per unit of φ²]", **place)
     return figure.update_layout(height=360 if rows == 1 else 250 * rows)

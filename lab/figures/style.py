@@ -150,7 +150,8 @@ def frame(drawing: go.Figure, theme: Theme, size: Size) -> go.Figure:
     """
     font = size.font
     area = (drawing.layout.height or 380) * size.width / SCREEN.width * size.slenderness
-    top = 2.2 * font if drawing.layout.annotations else font
+    lines = max((str(note.text).count("<br>") for note in drawing.layout.annotations), default=0)
+    top = (2.2 + 1.3 * lines) * font if drawing.layout.annotations else font
     axis = 4.2 * font
     legend = _legend_rows(drawing, size) * 1.75 * font
     drawing.update_layout(
