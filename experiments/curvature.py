@@ -101,8 +101,7 @@ def jobs(
 def measure(job: Job, store: Store) -> Record:
     """The curvature at φ₀ and at the trained φ."""
     c = job.config
-    label = method_label(c["method"]) + (", random weights" if c["weights"] == "random" else "")
-    found = _Found(c, label)
+    found = _Found(c, _label(c))
     if c["head"] == "lm":
         delta, batch = _language_model(c)
         logits, weights = _next_tokens(delta, batch)
@@ -122,6 +121,11 @@ def measure(job: Job, store: Store) -> Record:
         del J
     metrics = {"metric": fit.metric, "score": fit.score, "step_size": fit.lr, **found.metrics, **counts(delta)}
     return Record(job, metrics, found.tables())
+
+
+def _label(c: dict[str, Any]) -> str:
+    loss = ", next token" if c["head"] == "lm" else ""
+    return method_label(c["method"]) + loss + (", random weights" if c["weights"] == "random" else "")
 
 
 def training_fields(config: dict[str, Any]) -> list[str]:
@@ -233,8 +237,7 @@ def summary(store: Store, records: list[Record]) -> str:
     """Largest eigenvalue, trace and effective rank, before and after."""
     lines = [f"Gauss-Newton of {records[0].job.config['model']} (eigenvalues in nats per unit of φ²):"]
     for record in records:
-        m, c = dict(record.metrics), record.job.config
-        label = method_label(c["method"]) + (", random weights" if c["weights"] == "random" else "")
+        m, label = dict(record.metrics), _label(record.job.config)
         for state in ("start", "trained"):
             if f"{state}_largest" in m:
                 rank = m.get(f"{state}_effective_rank")

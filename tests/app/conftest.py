@@ -7,7 +7,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lab.figures import CONTROL_VIEW, INTRINSIC_DIMENSION, LEARNING_CURVES, METHODS_COMPARED, WEIGHT_DIFFERENCE_SPECTRA
+from lab.figures import (
+    CONTROL_VIEW,
+    INTRINSIC_DIMENSION,
+    LEARNING_CURVES,
+    LOSS_VIEW,
+    METHODS_COMPARED,
+    WEIGHT_DIFFERENCE_SPECTRA,
+)
 from lab.runs import Job, Record, Store
 
 PROVENANCE = {
@@ -59,6 +66,13 @@ def control() -> Record:
     return Record(Job("pontryagin", config), {"loss": 0.5}, tables, provenance=PROVENANCE)
 
 
+def around_the_solution() -> Record:
+    """A record with the table of every figure on the loss, as if one experiment had made them all."""
+    config = {"model": "minilm", "task": "bbc-news", "seed": 0}
+    tables = {drawn.table: drawn.example() for drawn in LOSS_VIEW}
+    return Record(Job("curvature", config), {"start_trace": 2.0}, tables, provenance=PROVENANCE)
+
+
 def comparison() -> Record:
     """A record with the table of every figure that compares methods, as if one experiment had made them all."""
     config = {"model": "minilm", "task": "bbc-news", "seeds": [0, 1, 2]}
@@ -76,6 +90,7 @@ def fill(store: Store) -> None:
     store.put(spectra())
     store.put(control())
     store.put(comparison())
+    store.put(around_the_solution())
 
 
 @pytest.fixture(scope="session")

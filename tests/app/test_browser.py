@@ -27,6 +27,7 @@ PAGES = {
     "runs": "Runs",
     "intrinsic_dimension": "Intrinsic dimension",
     "weight_differences": "Weight",
+    "loss_landscape": "Loss landscape",
     "optimal_control": "Optimal control",
     "methods": "The methods compared",
 }
@@ -101,7 +102,7 @@ def test_every_page_draws_its_figure_and_asks_nobody_else(tab, address):
         tab.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=SOON)
         assert tab.locator("[data-testid=stException]").count() == 0
         assert (
-            tab.get_by_label(re.compile("validation|matrices|d90|solvers|costates")).count() > 0
+            tab.get_by_label(re.compile("validation|matrices|d90|solvers|costates|eigenvalue")).count() > 0
         )  # the figure's words
     assert outside(tab, address) == []
 

@@ -13,11 +13,11 @@ from streamlit.testing.v1 import AppTest
 
 from app.loading import contents
 from lab.execution.experiment import experiment_names
-from lab.figures import CONTROL_VIEW, METHODS_COMPARED
+from lab.figures import CONTROL_VIEW, LOSS_VIEW, METHODS_COMPARED
 from lab.runs import Store, places
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("home", "runs", "intrinsic_dimension", "weight_differences", "optimal_control", "methods")
+PAGES = ("home", "runs", "intrinsic_dimension", "weight_differences", "loss_landscape", "optimal_control", "methods")
 
 
 @pytest.fixture
@@ -145,6 +145,14 @@ def test_every_figure_of_the_control_view_can_be_chosen_in_the_address(drawn, op
     assert f"deltalab export {drawn.name}" in words(shown)
 
 
+@pytest.mark.parametrize("drawn", LOSS_VIEW, ids=lambda drawn: drawn.name)
+def test_every_figure_on_the_loss_can_be_chosen_in_the_address(drawn, opened, filled):
+    shown = opened("loss_landscape", filled, figure=drawn.title)
+    assert not shown.exception
+    assert shown.selectbox(key="figure").value == drawn.title
+    assert f"deltalab export {drawn.name}" in words(shown)
+
+
 @pytest.mark.parametrize("drawn", METHODS_COMPARED, ids=lambda drawn: drawn.name)
 def test_every_figure_that_compares_methods_can_be_chosen_in_the_address(drawn, opened, filled):
     shown = opened("methods", filled, figure=drawn.title)
@@ -200,7 +208,7 @@ def test_a_new_record_appears_without_a_restart(monkeypatch, filled, tmp_path):
     assert not before.mine
     Store(tmp_path / "mine").put(record)
     after = contents()
-    assert len(after.manifests) == len(before.manifests) == 8
+    assert len(after.manifests) == len(before.manifests) == 9
     assert len(after.mine) == 1
 
 
