@@ -17,6 +17,7 @@ PAGES = {
     "The optimisation view": [
         st.Page("views/intrinsic_dimension.py", title="Intrinsic dimension", icon=":material/show_chart:"),
         st.Page("views/weight_differences.py", title="Weight differences", icon=":material/stacked_line_chart:"),
+        st.Page("views/open_weights.py", title="Open weights", icon=":material/folder_open:"),
         st.Page("views/loss_landscape.py", title="Loss landscape and curvature", icon=":material/landscape:"),
     ],
     "The methods compared": [

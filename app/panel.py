@@ -26,8 +26,8 @@ _NEED_BROWSER = ("pdf", "svg")
 _WIDTHS = {"single": "one column", "double": "two columns", "slide": "slide"}
 
 
-def panel(figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest]) -> None:
-    """Shows a figure of a table whose rows come from these records."""
+def panel(figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest], *, command: str | None = None) -> None:
+    """Shows a figure of a table whose rows come from these records, or from a command where they are in none."""
     theme = THEMES.get(st.context.theme.type or "light", THEMES["light"])
     try:
         drawing, alt, summary = figure.draw(table, theme), figure.alt(table), figure.summarize(table)
@@ -46,7 +46,11 @@ def panel(figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest]) ->
             cited = literal(source.citation)
             st.markdown(f"- {literal(source.title)}: " + (f"[{cited}]({source.url})" if source.url else cited))
     with st.expander("Reproduce this", icon=":material/replay:"):
-        reproduce(manifests, figure)
+        if command is None:
+            reproduce(manifests, figure)
+        else:
+            st.caption("The same tables in a terminal; with --out FOLDER the figure as files:")
+            st.code(command, language="bash")
 
 
 def reproduce(manifests: Sequence[Manifest], figure: Figure | None = None) -> None:

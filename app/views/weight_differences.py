@@ -1,4 +1,4 @@
-"""Weight differences: singular values of ΔW of every matrix, beside chance."""
+"""Weight differences: what training did to the weights, one figure at a time, those of `WEIGHT_DIFFERENCES`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,35 @@ from app.loading import table_of
 from app.naming import SHOWN_KEY, describe, labelled
 from app.panel import panel
 from app.states import found_or_stop, nothing_yet, warn
-from lab.figures import WEIGHT_DIFFERENCE_SPECTRA
+from lab.execution.experiment import experiment_drawing, question
+from lab.figures import WEIGHT_DIFFERENCE_SPECTRA, WEIGHT_DIFFERENCES
 
 st.title("Weight differences")
-st.markdown("What spectrum does training leave in each weight matrix, and how much of it is more than chance?")
+st.markdown("What spectrum and which directions does training leave in each weight matrix, and how much is chance?")
+st.page_link("views/open_weights.py", label="Open an adapter or model of your own", icon=":material/folder_open:")
 found = found_or_stop()
-runs = found.having(WEIGHT_DIFFERENCE_SPECTRA)
-if not runs:
+there = {drawn.title: drawn for drawn in WEIGHT_DIFFERENCES if found.having(drawn)}
+if not there:
     nothing_yet("spectrum of a weight difference", "weight_differences", found)
 
+title = st.selectbox("Figure", list(there), key="figure", bind="query-params")
+drawn = there.get(title) or next(iter(there.values()))
+st.caption(question(experiment_drawing(drawn.name) or ""))
+runs = found.having(drawn)
 names = {f"{manifest.key[:SHOWN_KEY]} {describe(manifest)}": manifest for manifest in runs}
-chosen = several("Records", list(names), "record", none="the first of the latest command")
-latest = [manifest for manifest in runs if manifest.provenance.get("command") == runs[0].provenance.get("command")]
-manifests = [names[name] for name in chosen] or latest[-1:]
-table, damage = table_of(manifests, WEIGHT_DIFFERENCE_SPECTRA.table)
+chosen = several("Records", list(names), "record", none="those of the latest run")
+latest = [
+    manifest
+    for manifest in runs
+    if manifest.provenance.get("command") == runs[0].provenance.get("command")
+    and manifest.job.config.get("model") == runs[0].job.config.get("model")
+]
+if drawn is WEIGHT_DIFFERENCE_SPECTRA:
+    latest = latest[-1:]  # panels of one run are enough for a page
+manifests = [names[name] for name in chosen if name in names] or latest
+table, damage = table_of(manifests, drawn.table)
 warn([*found.damage, *damage])
 if table.empty:
     st.stop()
-table = keep(labelled(table, manifests), {"label": "Method", "role": "Role", "block": "Block"})
-panel(WEIGHT_DIFFERENCE_SPECTRA, table, found.of(table["key"].unique()))
+filters = {"label": "Run", "comparison": "Comparison", "side": "Side", "role": "Role", "block": "Block"}
+panel(drawn, keep(labelled(table, manifests), filters), found.of(table["key"].unique()))

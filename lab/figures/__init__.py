@@ -112,10 +112,7 @@ CONTROL_VIEW: tuple[Figure, ...] = (
 )
 """The figures of the explorer's page on optimal control, in its order."""
 
-FIGURES: tuple[Figure, ...] = (
-    LEARNING_CURVES,
-    # the optimisation view
-    INTRINSIC_DIMENSION,
+WEIGHT_DIFFERENCES: tuple[Figure, ...] = (
     WEIGHT_DIFFERENCE_SPECTRA,
     SUBSPACE_SIMILARITY,
     PRINCIPAL_ANGLES,
@@ -126,6 +123,14 @@ FIGURES: tuple[Figure, ...] = (
     INTRUDER_STRENGTH,
     INTRUDER_MITIGATION,
     EXTRACTION,
+)
+"""The figures of the explorer's page on weight differences, in its order."""
+
+FIGURES: tuple[Figure, ...] = (
+    LEARNING_CURVES,
+    # the optimisation view
+    INTRINSIC_DIMENSION,
+    *WEIGHT_DIFFERENCES,
     *LOSS_VIEW,
     # the methods compared
     *METHODS_COMPARED,
@@ -209,6 +214,7 @@ __all__ = [
     "TRAINING_MEMORY",
     "TRANSFER",
     "TRANSFER_SIMILARITY",
+    "WEIGHT_DIFFERENCES",
     "WEIGHT_DIFFERENCE_SPECTRA",
     "Answer",
     "Column",

@@ -13,7 +13,7 @@ from lab.figures import (
     LEARNING_CURVES,
     LOSS_VIEW,
     METHODS_COMPARED,
-    WEIGHT_DIFFERENCE_SPECTRA,
+    WEIGHT_DIFFERENCES,
 )
 from lab.runs import Job, Record, Store
 
@@ -54,9 +54,8 @@ def training_run(seed: int) -> Record:
 
 def spectra() -> Record:
     config = {"model": "minilm", "task": "bbc-news", "method": "full", "seed": 0}
-    table = WEIGHT_DIFFERENCE_SPECTRA.example()
-    name = WEIGHT_DIFFERENCE_SPECTRA.table
-    return Record(Job("weight_differences", config), {"matrices": 24}, {name: table}, provenance=PROVENANCE)
+    tables = {drawn.table: drawn.example() for drawn in WEIGHT_DIFFERENCES}
+    return Record(Job("weight_differences", config), {"matrices": 24}, tables, provenance=PROVENANCE)
 
 
 def control() -> Record:

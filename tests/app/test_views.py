@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from app.loading import contents
 from lab.execution.experiment import experiment_names
-from lab.figures import CONTROL_VIEW, LOSS_VIEW, METHODS_COMPARED
+from lab.figures import CONTROL_VIEW, LOSS_VIEW, METHODS_COMPARED, WEIGHT_DIFFERENCES
 from lab.runs import Store, places
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,6 +148,14 @@ def test_every_figure_of_the_control_view_can_be_chosen_in_the_address(drawn, op
 @pytest.mark.parametrize("drawn", LOSS_VIEW, ids=lambda drawn: drawn.name)
 def test_every_figure_on_the_loss_can_be_chosen_in_the_address(drawn, opened, filled):
     shown = opened("loss_landscape", filled, figure=drawn.title)
+    assert not shown.exception
+    assert shown.selectbox(key="figure").value == drawn.title
+    assert f"deltalab export {drawn.name}" in words(shown)
+
+
+@pytest.mark.parametrize("drawn", WEIGHT_DIFFERENCES, ids=lambda drawn: drawn.name)
+def test_every_figure_of_weight_differences_can_be_chosen_in_the_address(drawn, opened, filled):
+    shown = opened("weight_differences", filled, figure=drawn.title)
     assert not shown.exception
     assert shown.selectbox(key="figure").value == drawn.title
     assert f"deltalab export {drawn.name}" in words(shown)
