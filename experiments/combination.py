@@ -266,10 +266,13 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
     """What each factor does beside another, the gap of combinations, and whether an order is best."""
     grids = [record for record in records if record.job.config["kind"] == "simultaneous"]
     found = [verdict for record in grids for verdict in _of_grid(record)]
-    tables = [r.tables["sequential_combination"] for r in records if r.job.config["kind"] == "sequential"]
-    if tables:
-        setting = next(r.job.config for r in records if r.job.config["kind"] == "sequential")
-        found += _of_orders(pd.concat(tables, ignore_index=True), setting)
+    sequences: dict[str, list[Record]] = {}
+    for record in records:
+        if record.job.config["kind"] == "sequential":
+            sequences.setdefault(label(record.job.config), []).append(record)
+    for same in sequences.values():  # one record per seed
+        table = pd.concat([record.tables["sequential_combination"] for record in same], ignore_index=True)
+        found += _of_orders(table, same[0].job.config)
     return found
 
 
@@ -282,7 +285,7 @@ CLAIMS = (
 
 def _of_grid(record: Record) -> list[Verdict]:
     c, table = record.job.config, record.tables[NAME]
-    shared = {"setting": _setting(c, c["seeds"]), "figure": NAME, "command": f"deltalab run {NAME} --scale demo"}
+    shared = {"setting": _setting(c, c["seeds"]), "figure": NAME, "command": _command(c)}
     metric = record.metrics["metric"]
     by_term = contrasts(table).set_index("term")
     found = []
@@ -290,8 +293,6 @@ def _of_grid(record: Record) -> list[Verdict]:
         values = by_term.loc[f"{factor} beside another", "values"]
         quantity = f"score with {factor} minus without, mean of the three cells with another delta [{metric}]"
         found.append(Verdict(claim, SOURCE, quantity, mean_interval(values), 0.0, side, **shared))  # type: ignore[arg-type]
-    if c["template"]:
-        return found  # the empty cell has no training score to speak of
     gaps = _gap_differences(table)
     quantity = f"training minus validation score: combinations of two or three minus single deltas [{metric}]"
     claim = "Combinations have a larger generalisation gap than single deltas."
@@ -312,8 +313,7 @@ BEYOND_NOISE = 0.01
 
 def _of_orders(table: pd.DataFrame, c: dict[str, Any]) -> list[Verdict]:
     seeds = sorted(int(seed) for seed in table.seed.unique())
-    shared = {"setting": _setting(c, seeds), "figure": "sequential_combination"}
-    shared |= {"command": f"deltalab run {NAME} --scale demo --settings sequential"}
+    shared = {"setting": _setting(c, seeds), "figure": "sequential_combination", "command": _command(c)}
     metric = table["metric"].iloc[0]
     wide = _finals(table)
     stage = table[table.order.isin(wide.columns)].pivot_table(index="seed", columns="stage", values="score")
@@ -355,6 +355,10 @@ def _setting(c: dict[str, Any], seeds: Sequence[int]) -> str:
     return (
         f"{label(c)}; seeds {', '.join(map(str, seeds))}; {c['steps']} steps of {c['batch_size']}; interval over seeds"
     )
+
+
+def _command(c: dict[str, Any]) -> str:
+    return f"deltalab run {NAME} --scale demo --settings {c['setting']} --task {c['task']}"
 
 
 def summary(store: Store, records: list[Record]) -> str:

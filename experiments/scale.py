@@ -188,7 +188,7 @@ def _of_series(record: Record) -> list[Verdict]:
     shared: dict[str, Any] = {
         "setting": f"{', '.join(c['sizes'])}; {c['task']}; seeds {seeds}; {c['steps']} steps of {c['batch_size']}",
         "figure": NAME,
-        "command": f"deltalab run {NAME} --scale demo",
+        "command": f"deltalab run {NAME} --scale demo --sizes {','.join(c['sizes'])} --task {c['task']}",
     }
     metric = record.metrics["metric"]
     wide = finals(table).pivot_table(index="seed", columns=["plm", "label"], values="score", sort=False)

@@ -10,6 +10,7 @@ import pytest
 
 from experiments import combination
 from lab.figures.combination import FACTORS, contrasts
+from lab.runs import Record
 
 
 def grid(score, train_score=lambda *on: 1.0, seeds=(0, 1, 2)):
@@ -61,6 +62,28 @@ def test_every_order_has_its_stages_and_shares_its_beginning():
     first = orders[orders.stage == 1]
     for factor in FACTORS:
         assert first[first.order.str.startswith(factor)].score.nunique() == 1
+
+
+def test_verdicts_on_planted_scores():
+    """The adapter helps by 0.1, the prompt costs 0.02, the last stage adds 0.01 and every order ends alike."""
+    grid_job = combination.jobs("demo", settings=("full",))[0]
+    table = grid(lambda seed, p, b, a: 0.7 + seed / 50 + 0.1 * a - 0.02 * p).assign(metric="accuracy")
+    stages = [
+        {"label": "x", "seed": seed, "order": " → ".join(order), "stage": stage, "score": 0.7 + stage / 100 + seed / 50,
+         "metric": "accuracy"}
+        for seed in (0, 1, 2) for order in permutations(FACTORS) for stage in (1, 2, 3)
+    ]  # fmt: skip
+    stages = pd.DataFrame(stages)
+    records = [Record(grid_job, {"metric": "accuracy"}, {"combination": table})]
+    for job in combination.jobs("demo", settings=("sequential",)):
+        mine = stages[stages.seed == job.config["seed"]]
+        records.append(Record(job, {}, {"sequential_combination": mine}))
+    found = {verdict.claim: verdict for verdict in combination.verdicts(records)}
+    assert found["An adapter in a combination helps."].answer == "holds here"
+    assert found["A prompt in a combination hurts."].measured.estimate == pytest.approx(-0.02)
+    assert found["Going on with another delta improves what the deltas before it reached."].answer == "holds here"
+    assert found["No order of the three is always the best."].answer == "holds here"
+    assert len(found) == 6
 
 
 def test_a_part_keeps_its_step_size_in_every_cell():
