@@ -116,6 +116,7 @@ def measure(job: Job, store: Store) -> Record:
 
 def _child(c: dict[str, Any], shots: int | None, steps: int, template: bool, seed: int) -> Job:
     """An adapter with a new head or none; of no steps, the PLM as it is. The form of a cell of `combination`."""
+    seed = c["seeds"][0] if template and not steps else seed  # nothing is drawn: one run for all seeds
     method = Combination((Adapter(bottleneck=c["bottleneck"]),), (1.0,)) if steps else Combination()
     shared = ("model", "task", "batch_size", "max_length", "n_validation", "precision")
     return training_job(

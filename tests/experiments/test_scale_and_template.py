@@ -79,6 +79,9 @@ def test_nothing_is_trained_zero_shot():
     (job,) = template.jobs("demo", seeds=(13,))
     child = template._child(job.config, None, 0, True, 13).config
     assert (child["steps"], child["method"]["parts"], child["template"]) == (0, [], True)
+    (two,) = template.jobs("demo", seeds=(13, 21))
+    assert template._child(two.config, None, 0, True, 21) == template._child(two.config, None, 0, True, 13)
+    assert template._child(two.config, None, 0, False, 21) != template._child(two.config, None, 0, False, 13)
     few = template._child(job.config, 16, 12, False, 13).config
     assert (few["shots"], few["n_train"], len(few["method"]["parts"])) == (16, None, 1)
     assert "template" not in few
