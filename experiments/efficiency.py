@@ -257,7 +257,7 @@ def summary(store: Store, records: list[Record]) -> str:
     table = _saved(records, "counted")
     lines = ["fraction of full fine-tuning's peak memory saved (counted), per batch size:"]
     for (model, label), part in table.groupby(["model", "label"], sort=False):
-        cells = "  ".join(f"{int(row.batch_size):3d}: {row.saved:5.0%}" for row in part.itertuples())
+        cells = "  ".join(f"{row.batch_size:3.0f}: {row.saved:5.0%}" for _, row in part.iterrows())
         lines.append(f"  {model:16s} {label:12s} {cells}")
     memory = tabulate([store.manifest(r.job) for r in records if r.job.config["how"] != "timed"], "training_memory")
     pairs = memory.pivot_table(index=["model", "label", "batch_size"], columns="how", values="peak").dropna()

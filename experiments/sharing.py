@@ -289,7 +289,7 @@ def summary(store: Store, records: Sequence[Record]) -> str:
         config = record.job.config
         if config["what"] == "storage":
             lines.append(f"{config['model']}: on disk, and seconds to read")
-            for row in record.tables["delta_storage"].itertuples():
+            for _, row in record.tables["delta_storage"].iterrows():
                 size, read_in = f"{row.bytes / 1e6:8.2f} MB", f"{1e3 * row.load_seconds:8.2f} ms"
                 lines.append(f"  {row.label:18s} {size}  {row.fraction:8.3%}  {read_in}")
         else:

@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme, plain
+from lab.figures.style import Theme, log_ticks, plain
 
 PLM = "the PLM"
 _COLUMNS = {
@@ -33,7 +33,9 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 hovertemplate=f"%{{y}}: %{{x:.4g}} {unit}, %{{customdata:.3%}} of the PLM<extra>{plain(model)}</extra>",
                 row=1, col=column,
             )  # fmt: skip
-    figure.update_xaxes(type="log", dtick=1, exponentformat="power")
+    for column, values in enumerate((table.bytes / 1e6, 1e3 * table.load_seconds), start=1):
+        ticks = log_ticks(float(values.min()), float(values.max()))
+        figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], row=1, col=column)
     figure.update_xaxes(title_text="size on disk [MB]", row=1, col=1)
     figure.update_xaxes(title_text="time to load [ms]", row=1, col=2)
     figure.update_yaxes(categoryorder="array", categoryarray=[plain(label) for label in reversed(labels)])
@@ -55,7 +57,8 @@ def _describe(table: pd.DataFrame) -> str:
         if deltas.empty:
             sentences.append(f"{model}: {part.bytes.iloc[0] / 1e6:.3g} MB for {part.label.iloc[0]}, nothing beside it.")
             continue
-        least, most = deltas.loc[deltas.bytes.idxmin()], deltas.loc[deltas.bytes.idxmax()]
+        ordered = deltas.sort_values("bytes")
+        least, most = ordered.iloc[0], ordered.iloc[-1]
         sentences.append(
             f"{model}: a delta takes from {least.bytes / 1e6:.3g} MB ({least.label}, {least.fraction:.2%} of the PLM) "
             f"to {most.bytes / 1e6:.3g} MB ({most.label}, {most.fraction:.2%})."

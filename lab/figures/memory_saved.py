@@ -91,7 +91,8 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
     """Per model and batch size, the methods that save most and least."""
     rows = []
     for (model, how, size), part in saved(table).groupby(["model", "how", "batch_size"], sort=False):
-        best, worst = part.loc[part.saved.idxmax()], part.loc[part.saved.idxmin()]
+        ordered = part.sort_values("saved")
+        best, worst = ordered.iloc[-1], ordered.iloc[0]
         rows.append(
             {"model": model, "how": how, "batch size [count]": size, "saves most": best.label,
              "saved most [fraction]": best.saved, "saves least": worst.label, "saved least [fraction]": worst.saved}
@@ -108,7 +109,8 @@ def _describe(table: pd.DataFrame) -> str:
         return "No method has full fine-tuning beside it, so no fraction of its memory can be given."
     sentences = []
     for size, part in rows.groupby("batch_size"):
-        best, worst = part.loc[part.saved.idxmax()], part.loc[part.saved.idxmin()]
+        ordered = part.sort_values("saved")
+        best, worst = ordered.iloc[-1], ordered.iloc[0]
         sentences.append(
             f"Batch size {size:g}: from {worst.saved:.0%} ({worst.label}, {worst.model}) to {best.saved:.0%} "
             f"({best.label}, {best.model}) of full fine-tuning's memory saved, over "

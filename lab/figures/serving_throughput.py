@@ -58,7 +58,8 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
 def _describe(table: pd.DataFrame) -> str:
     sentences = []
     for (model, users), part in _medians(table).groupby(["model", "users"], sort=False):
-        best, worst = part.loc[part["median"].idxmax()], part.loc[part["median"].idxmin()]
+        ordered = part.sort_values("median")
+        best, worst = ordered.iloc[-1], ordered.iloc[0]
         sentences.append(
             f"{model}, {users:g} users: fastest is {best.label} with {best['median']:.4g} rows per second, slowest "
             f"{worst.label} with {worst['median']:.4g}."

@@ -103,7 +103,8 @@ def _describe(table: pd.DataFrame) -> str:
     for quantity, name in (("work", "operations"), ("time", "time")):
         own = rows[rows[quantity].notna() & (rows.label != FULL)]
         for model, part in own.groupby("model", sort=False):
-            least, most = part.loc[part[quantity].idxmin()], part.loc[part[quantity].idxmax()]
+            ordered = part.sort_values(quantity)
+            least, most = ordered.iloc[0], ordered.iloc[-1]
             sentences.append(
                 f"{model}: a step takes {least[quantity]:.0%} ({least.label}) to {most[quantity]:.0%} ({most.label}) "
                 f"of full fine-tuning's {name}."

@@ -85,7 +85,8 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
 def _describe(table: pd.DataFrame) -> str:
     sentences = []
     for (model, size), part in table[table.how == "counted"].groupby(["model", "batch_size"], sort=False):
-        least, most = part.loc[part.peak.idxmin()], part.loc[part.peak.idxmax()]
+        ordered = part.sort_values("peak")
+        least, most = ordered.iloc[0], ordered.iloc[-1]
         sentences.append(
             f"{model}, batch {size:g}: from {least.peak / _GIB:.3g} GiB ({least.label}) to {most.peak / _GIB:.3g} GiB "
             f"({most.label})."
@@ -95,12 +96,13 @@ def _describe(table: pd.DataFrame) -> str:
 
 def _example() -> pd.DataFrame:
     """Made-up memory of a PLM of 0.4 GB."""
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for label, trained, kept in (("full fine-tuning", 1.0, 1.0), ("LoRA", 0.01, 0.8), ("prompt", 0.001, 1.6)):
         for size in (1, 8):
             parts = (0.4e9, 0.8e9 * trained, 0.4e9 * trained / size, 0.05e9 * kept * size)
+            measured = size == 1 and label != "prompt"
             rows.append(("small", label, "counted", size, sum(parts), *parts))
-        rows.append(("small", label, "measured", 1, 1.03 * sum(parts), *[float("nan")] * 4))
+            rows += [("small", label, "measured", size, 1.03 * sum(parts), *[float("nan")] * 4)] if measured else []
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
