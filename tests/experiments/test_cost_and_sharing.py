@@ -1,0 +1,119 @@
+"""What efficiency and sharing say of planted records, and that every server gives the same logits."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import torch
+
+from experiments import efficiency, sharing
+from lab.deltas import LoRA, serve
+from lab.execution import Local
+from lab.models.tiny import tiny_plm
+from lab.runs import Job, Record, Store
+
+
+def counted(model: str, peaks: dict[str, tuple[float, float, float]]) -> list[Record]:
+    parts = dict.fromkeys(("parameters", "optimizer", "gradients", "activations"), 0.0)
+    records = []
+    for label, values in peaks.items():
+        rows = [{"label": label, "batch_size": b, "peak": p, **parts} for b, p in zip((1, 8, 64), values, strict=True)]
+        records.append(
+            Record(Job("efficiency", {"how": "counted", "model": model}), {}, {"training_memory": rows_of(rows)})
+        )
+    return records
+
+
+def rows_of(rows: list[dict]) -> pd.DataFrame:
+    return pd.DataFrame(rows)
+
+
+def test_saved_is_against_full_fine_tuning_of_the_same_model_and_batch():
+    full = efficiency.FULL
+    records = counted("a", {full: (100, 100, 200), "LoRA": (30, 40, 120)})
+    records += counted("b", {full: (100, 100, 300), "LoRA": (30, 50, 150), "prompt": (40, 60, 330)})
+    table = efficiency._saved(records, "counted").set_index(["model", "label", "batch_size"]).saved
+    assert table["a", "LoRA", 64] == pytest.approx(0.4)
+    assert table["b", "prompt", 64] == pytest.approx(-0.1)
+    small, large = efficiency.verdicts(records)
+    assert small.measured.estimate == pytest.approx(0.7)
+    assert small.answer == "holds here"
+    assert large.measured.estimate == pytest.approx((0.4 - 0.1) / 2)
+    assert large.answer == "cannot tell"
+
+
+def test_the_last_layer_is_no_delta_of_the_claim():
+    records = [
+        r for m in "ab" for r in counted(m, {efficiency.FULL: (9, 9, 9), "last layer": (8, 8, 8.5), "LoRA": (3, 3, 4)})
+    ]
+    assert efficiency.verdicts(records)[1].measured.estimate == pytest.approx(5 / 9)
+
+
+def test_biases_are_trained_only_where_there_are_some():
+    jobs = efficiency.jobs("demo")
+    labels = {job.config["model"]: [] for job in jobs}
+    for job in jobs:
+        labels[job.config["model"]] += [label for label, _ in job.config["methods"]]
+    assert "BitFit" in labels["minilm"]
+    assert not any("BitFit" in labels[model] for model in ("smollm2", "t5-v1.1-xl", "llama-2-7b"))
+
+
+def test_counts_of_a_job_are_those_of_the_counter(tmp_path):
+    job = next(
+        j for j in efficiency.jobs("smoke") if j.config["how"] == "counted" and j.config["methods"][0][0] == "LoRA"
+    )
+    (record,) = Local(Store(tmp_path), progress=False).run([job], efficiency.measure)
+    memory, compute = record.tables["training_memory"], record.tables["training_compute"]
+    assert (memory.peak == memory[["parameters", "optimizer", "gradients", "activations"]].sum(axis=1)).all()
+    assert list(memory.batch_size) == list(compute.batch_size) == [1, 4]
+    assert (compute.forward_flops.diff()[1:] > 0).all()
+
+
+def served(speeds: dict[str, list[float]], users: int) -> Record:
+    rows = [
+        {"label": label, "round": i, "users": users, "rows_per_second": x}
+        for label, values in speeds.items()
+        for i, x in enumerate(values)
+    ]
+    config = {"what": "serving", "model": "m", "users": users, "rows": 64, "tokens": 32}
+    return Record(Job("sharing", config), {"worst_difference": 0.0}, {"serving_throughput": rows_of(rows)})
+
+
+def test_mixed_batches_are_judged_where_users_are_most():
+    few = served({sharing.MIXED: [1, 1, 1], sharing.SWAPPED: [9, 9, 9]}, users=1)
+    many = served({sharing.MIXED: [8, 8.1, 7.9], sharing.SWAPPED: [2, 2, 2]}, users=64)
+    (verdict,) = sharing.verdicts([few, many])
+    assert verdict.measured.estimate == pytest.approx(2, abs=0.01)
+    assert verdict.answer == "holds here"
+
+
+def test_what_is_on_disk_is_phi(tmp_path):
+    """Four bytes per stored number, and a header."""
+    job = sharing.jobs("smoke")[0]
+    (record,) = Local(Store(tmp_path), progress=False).run([job], sharing.measure)
+    table = record.tables["delta_storage"].set_index("label")
+    for label, row in table.iterrows():
+        assert 0 <= row.bytes - 4 * row.stored < 10_000, label
+    assert table.fraction["the PLM"] == 1
+
+
+def test_peft_serves_the_same_logits(tmp_path):
+    """The peer of the throughput figure runs the same adapters, in turn and mixed."""
+    plm = tiny_plm("bert")
+    delta = LoRA(rank=2, alpha=4, head="frozen").on(plm)
+    generator = torch.Generator().manual_seed(0)
+    phis = delta.phi0 + 0.3 * torch.randn(3, delta.size, generator=generator, dtype=torch.float64)
+    ids = torch.randint(8, 40, (5, 6), generator=generator)
+    batch, users = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, torch.tensor([2, 0, 1, 2, 0])
+    expected = serve(delta, phis, batch, users)
+    peers = sharing._peft(plm, delta, phis, batch, users)
+    with torch.no_grad():
+        for label in (sharing.PEFT_SWAPPED, sharing.PEFT_MIXED):
+            torch.testing.assert_close(peers[label](), expected, rtol=0, atol=1e-10)
+        for label, forward in sharing._ours(delta, phis, batch, users).items():
+            torch.testing.assert_close(forward(), expected, rtol=0, atol=1e-10, msg=label)
+
+
+def test_without_peft_the_record_says_so(monkeypatch):
+    monkeypatch.setattr(sharing.importlib.util, "find_spec", lambda name: None)
+    assert sharing._peft(None, None, None, {}, None) == {}
