@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import HU_2021
-from lab.figures.style import Theme, plain
+from lab.figures.style import Theme, log_ticks, plain
 
 _COLUMNS = {
     "label": Column("which update", TEXT),
@@ -69,7 +69,10 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
                         hovertemplate="block %{x}: %{y:.3g}<br>amplification %{customdata:.3g}", row=r, col=c,
                         **name(label),
                     )  # fmt: skip
-    figure.update_yaxes(type="log", exponentformat="power")
+    levels = table[["onto_delta", "onto_base", "onto_random"]].to_numpy(float)
+    positive = levels[levels > 0]
+    ticks = log_ticks(float(positive.min()), float(positive.max())) if len(positive) else [1.0]
+    figure.update_yaxes(type="log", tickvals=ticks)
     figure.update_xaxes(showticklabels=True)
     for c in range(1, len(ranks) + 1):
         figure.update_xaxes(title_text="block [index]", row=len(panels), col=c)

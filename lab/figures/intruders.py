@@ -77,7 +77,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         marker = {
             "color": [blocks[0]], "cmin": blocks[0], "cmax": blocks[-1], "showscale": True,
             "colorscale": [[i / (len(blocks) - 1), colour] for i, colour in enumerate(depths)],
-            "colorbar": {"title": {"text": "block"}},
+            "colorbar": {"title": {"text": "block"}, "tickvals": blocks[:: max(1, len(blocks) // 6)]},
         }  # fmt: skip
         figure.add_scatter(
             x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip", marker=marker, row=1, col=1
@@ -114,7 +114,7 @@ def _example() -> pd.DataFrame:
     """Made-up overlaps: nothing at t = 1, one intruder at t = 8."""
     rows = [
         {"label": label, "kind": kind, "matrix": f"block.{block}.query", "block": block, "strength": strength,
-         "index": j, "overlap": max(0.1, 1 - 0.02 * j * (strength if kind == "random" else 0.5 * strength))}
+         "index": j, "overlap": max(0.1, 1 - 0.005 * j * strength * (1 + (kind == "random") + 0.2 * block))}
         for label in ("LoRA r = 8", "full fine-tuning")
         for kind in ("tuned", "random")
         for block in range(3)

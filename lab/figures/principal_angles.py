@@ -65,7 +65,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         marker = {
             "color": [blocks[0]], "cmin": blocks[0], "cmax": blocks[-1], "showscale": True,
             "colorscale": [[i / (len(blocks) - 1), colour] for i, colour in enumerate(depths)],
-            "colorbar": {"title": {"text": "block"}},
+            "colorbar": {"title": {"text": "block"}, "tickvals": blocks[:: max(1, len(blocks) // 6)]},
         }  # fmt: skip
         figure.add_scatter(
             x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip", marker=marker, row=1, col=1

@@ -37,7 +37,7 @@ def _grid(table: pd.DataFrame, column: str) -> pd.DataFrame:
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     table = _named(table)
     rows, sides = list(dict.fromkeys(table["row"])), list(dict.fromkeys(table["side"]))
-    titles = [f"{row} · {column}" for row in rows for column in (*sides, RANDOM)]
+    titles = [column if column == RANDOM else f"{row} · {column}" for row in rows for column in (*sides, RANDOM)]
     figure = make_subplots(
         len(rows), len(sides) + 1, horizontal_spacing=0.06, vertical_spacing=0.34 / max(len(rows), 2),
         subplot_titles=[plain(title) for title in titles],
@@ -60,7 +60,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         figure.update_xaxes(title_text="j [count]", row=len(rows), col=c)
     for r in range(1, len(rows) + 1):
         figure.update_yaxes(title_text="i [count]", row=r, col=1)
-    bar = {"title": {"text": "φ"}, "tickvals": [0, 0.25, 0.5, 0.75, 1], "outlinewidth": 0}
+    bar = {"title": {"text": "φ"}, "tickvals": [0, 0.25, 0.5, 0.75, 1], "outlinewidth": 0, "thickness": 12}
     figure.update_layout(
         height=max(300, 190 * len(rows)), coloraxis={"cmin": 0, "cmax": 1, "colorscale": "Viridis", "colorbar": bar}
     )
