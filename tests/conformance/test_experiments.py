@@ -80,3 +80,29 @@ def test_a_given_baseline_moves_the_line(store):
 def test_unknown_scale_is_refused():
     with pytest.raises(ValueError, match="unknown scale 'huge'"):
         load_experiment("intrinsic_dimension").jobs("huge")
+
+
+def test_any_delta_trains_in_a_random_subspace_of_its_own_vector(store):
+    runs = load_experiment("training_run")
+    shared = {"model": "tiny-bert", "task": "bbc-news", "method": {"method": "lora", "rank": 1}, "seed": 0, "steps": 2}
+    jobs = [
+        runs.training_job(**shared, batch_size=4, max_length=8, n_train=16, n_validation=8, subspace=d)
+        for d in (None, 7)
+    ]
+    whole, small = Local(store, progress=False).run(jobs, runs.measure)
+    assert "subspace" not in whole.job.config  # earlier records keep their keys
+    assert small.metrics["tunable"] == len(small.arrays["phi"]) == 7
+    delta = runs.analysed(small.job.config)
+    assert delta.size == 7
+    assert delta.inner.size == whole.metrics["tunable"]
+    assert runs.method_label(whole.job.config["method"]) == "LoRA r = 1"
+
+
+def test_verdicts_of_the_loss_experiments_are_of_their_records(store):
+    for name, n in (("quadratic", 1), ("predicted_dimension", None)):
+        experiment = load_experiment(name)
+        records = Local(store, progress=False).run(experiment.jobs("smoke"), experiment.measure)
+        found = experiment.verdicts(records)
+        assert n is None or len(found) == n
+        assert all(verdict.figure in experiment.FIGURES for verdict in found)
+        assert all(f"deltalab run {name}" in verdict.command for verdict in found)
