@@ -4,7 +4,7 @@ Question: do methods that feed the state back (adapter, LoRA) lose less under pe
 Source: Yang & Liu 2022 (robust prefix); Ding et al. 2022 (delta tuning as control); PID and LQR as references.
 Varied: the method, the perturbation and its strength, seeds; for the trained prefix also the control at test time
     (none, robust prefix, LQR, PID, random).
-Tuned: step sizes of training as in experiments/planner.py; nothing of the control at test time.
+Tuned: step sizes of training as in experiments/planner.py, and the robust prefix's, on a seed that is not reported.
 Fixed: PLM, task, parameter budget, steps, examples; the same training runs as the planner's.
 Expected: feedback loses less than open loop; the robust prefix wins some accuracy back and costs little on clean data;
     LQR does more than PID at equal energy, random controls do nothing.
@@ -55,18 +55,21 @@ FEEDBACK = ("lora", "adapter")
 NOISE = "embedding noise"
 CLEAN = "clean"
 
+_CONTROL = {"control_steps": 5, "control_lr": 0.01}  # of the robust prefix: docs/robustness.md
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": {"shares": [0.5], "noises": [1.0], "n_words": 12, "n_examples": 16, "n_controlled": 8, "n_steered": 4,
-              "batch_size": 8, "n_activations": 32, "controlled_seeds": 1},
+              "batch_size": 8, "n_activations": 32, "controlled_seeds": 1, **_CONTROL},
     "demo": {"shares": [0.3, 0.6], "noises": [1.5, 3.0], "n_words": 20, "n_examples": 64, "n_controlled": 32,
-             "n_steered": 12, "batch_size": 64, "n_activations": 256, "controlled_seeds": 3},
+             "n_steered": 12, "batch_size": 64, "n_activations": 256, "controlled_seeds": 3, **_CONTROL},
     "paper": {"shares": [0.1, 0.2, 0.4, 0.6, 0.8], "noises": [0.5, 1.0, 2.0, 3.0, 4.0], "n_words": 20,
               "n_examples": 400, "n_controlled": 400, "n_steered": 400, "batch_size": 50, "n_activations": 1700,
-              "controlled_seeds": 10},
+              "controlled_seeds": 10, **_CONTROL},
 }  # fmt: skip
 
-RUN = "robustness_run"
-CONTROL_STEPS, CONTROL_LR = 5, 0.03  # of the robust prefix; the step size is a third of the training's, not tuned
+SCORES, CONTROLS = "robustness_scores", "robustness_controls"
+_SCORED = ("runs", "shares", "noises", "n_words", "n_examples", "batch_size")
+_CONTROLLED = ("runs", "shares", "noises", "n_words", "batch_size", "n_activations", "n_controlled", "n_steered",
+               "control_steps", "control_lr")  # fmt: skip
 
 
 def jobs(scale: str, *, model: str | None = None, task: str = "bbc-news") -> list[Job]:
@@ -117,37 +120,51 @@ def measure(job: Job, store: Store) -> Record:
     """Train (or find) the planner's runs; score each under every condition; control the prefix at test time."""
     c, runs = job.config, job.config["runs"]
     methods = methods_at_one_budget(runs)
-    children = [
-        Job(RUN, c | {"label": label, "method": method, "seed": seed})
+    scored = [
+        Job(SCORES, {name: c[name] for name in _SCORED} | {"label": label, "method": method, "seed": seed})
         for seed in runs["seeds"]
         for label, method in methods.items()
     ]
-    records = Local(store).run(children, _scored, label="methods under perturbed inputs")
+    controlled = [
+        Job(CONTROLS, {name: c[name] for name in _CONTROLLED} | {"seed": seed})
+        for seed in runs["seeds"][: c["controlled_seeds"]]
+    ]
+    engine = Local(store)
+    scores = [r.tables["robustness"] for r in engine.run(scored, _scores, label="methods under perturbed inputs")]
+    controls = [r.tables["controls"] for r in engine.run(controlled, _controls, label="control at test time")]
     subject = {"model": runs["model"], "task": runs["task"]}
-    table = pd.concat([r.tables["robustness"] for r in records], ignore_index=True).assign(**subject)
-    controlled = [r.tables["controls"] for r in records if "controls" in r.tables]
-    controls = pd.concat(controlled, ignore_index=True).assign(**subject)
-    return Record(job, _metrics(table, controls), {"robustness": table, "control_at_test_time": controls})
+    tables = {"robustness": scores, "control_at_test_time": controls}
+    joined = {name: pd.concat(parts, ignore_index=True).assign(**subject) for name, parts in tables.items()}
+    return Record(job, _metrics(*joined.values()), joined)
 
 
-def _scored(job: Job, store: Store) -> Record:
-    """One trained method under every condition, and a prefix of the first seeds under control at test time."""
-    c, runs = job.config, job.config["runs"]
-    method, seed, label = c["method"], c["seed"], c["label"]
-    (record,) = Local(store).run([run_of(runs, method, seed)], train, label=label)
-    trained = _Trained(c, method, seed, torch.from_numpy(record.arrays["phi"]))
-    loop = "feedback" if method["method"] in FEEDBACK else "open loop"
+def _scores(job: Job, store: Store) -> Record:
+    """One trained method under every condition."""
+    c = job.config
+    trained = _trained(c, c["method"], store)
+    loop = "feedback" if c["method"]["method"] in FEEDBACK else "open loop"
     rows = []
     for condition in conditions(c):
         found = trained.correct(condition, c["n_examples"])
         rows.append(
-            {"label": label, "loop": loop, "seed": seed, "kind": condition.kind, "strength": condition.strength,
-             "correct": int(found.sum()), "n": len(found), "score": float(found.double().mean())}
+            {"label": c["label"], "loop": loop, "seed": c["seed"], "kind": condition.kind,
+             "strength": condition.strength, "correct": int(found.sum()), "n": len(found),
+             "score": float(found.double().mean())}
         )  # fmt: skip
-    tables = {"robustness": pd.DataFrame(rows)}
-    if method["method"] == "prefix" and seed in runs["seeds"][: c["controlled_seeds"]]:
-        tables["controls"] = pd.DataFrame(trained.controls())
-    return Record(job, {"clean": rows[0]["score"]}, tables)
+    return Record(job, {"clean": rows[0]["score"]}, {"robustness": pd.DataFrame(rows)})
+
+
+def _controls(job: Job, store: Store) -> Record:
+    """The trained prefix of one seed under each control."""
+    c = job.config
+    trained = _trained(c, {"method": "prefix", "tokens": c["runs"]["tokens"]}, store)
+    table = pd.DataFrame(trained.controls())
+    return Record(job, {"gain": float(table.gain.mean())}, {"controls": table})
+
+
+def _trained(c: dict[str, Any], method: dict[str, Any], store: Store) -> _Trained:
+    (record,) = Local(store).run([run_of(c["runs"], method, c["seed"])], train, label=method["method"])
+    return _Trained(c, method, c["seed"], torch.from_numpy(record.arrays["phi"]))
 
 
 class _Trained:
@@ -198,7 +215,9 @@ class _Trained:
         for batch in self.batches(condition, self.c["n_controlled"]):
             with torch.no_grad():
                 before.append(under.logits(self.phi, batch).argmax(-1) == batch["labels"])
-            found = robust_control(under, self.phi, batch, spaces, steps=CONTROL_STEPS, lr=CONTROL_LR)
+            found = robust_control(
+                under, self.phi, batch, spaces, steps=self.c["control_steps"], lr=self.c["control_lr"]
+            )
             after.append(found.logits.argmax(-1) == batch["labels"])
             costs.append((found.before, found.after))
         off = torch.tensor(costs, dtype=torch.float64).mean(0).tolist()

@@ -23,8 +23,8 @@ from lab.control.gramian import Gramian, MinimumEnergy, control_jacobian, gramia
 from lab.control.reachability import Reach, TraceShare, reach, trace_share
 
 # from theory to a budget
-from lab.control.planner import RULES, Allocation, Survey, allocate, logarithmic_gains, plan, promised_fall
-from lab.control.planner import spectral_gains, survey, water_filling
+from lab.control.planner import RULES, Allocation, Recommendation, Survey, allocate, logarithmic_gains, plan
+from lab.control.planner import gauss_newton_falls, promised_fall, recommend, spectral_gains, survey, water_filling
 
 # what prompts can reach
 from lab.control.prompt_reach import AttentionHead, ReachBound, Reached, first_heads, furthest_reach, reach_bound
@@ -61,6 +61,7 @@ __all__ = [
     "Reach",
     "ReachBound",
     "Reached",
+    "Recommendation",
     "RiccatiSolution",
     "Solution",
     "Status",
@@ -90,6 +91,7 @@ __all__ = [
     "furthest_reach",
     "gauss_newton",
     "gauss_newton_cg",
+    "gauss_newton_falls",
     "gradient_ascent",
     "gramian",
     "hamiltonian",
@@ -116,6 +118,7 @@ __all__ = [
     "random_of_energy",
     "reach",
     "reach_bound",
+    "recommend",
     "residual_toy",
     "riccati",
     "robust_control",

@@ -15,18 +15,19 @@ one common level μ. Two models of g_i:
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.func import grad, jvp
 
-from lab.control.layer_choice import layer_scores
 from lab.control.layerwise import Loss, layerwise
-from lab.control.pontryagin import adjoint
+from lab.control.pontryagin import Adjoint, adjoint
+from lab.control.problem import ControlProblem, advance
 from lab.control.reachability import trace_share
-from lab.deltas import Additive, Delta
+from lab.deltas import Additive, Delta, DeltaMethod, LoRA
 from lab.models.architecture import WeightMatrix
 from lab.models.plm import PLM, Batch
 
@@ -114,7 +115,7 @@ def spectral_gains(spectra: Sequence[Tensor], steps: Tensor) -> Tensor:
 
     Args:
         spectra: singular values of G_i, decreasing; shorter ones are filled with 0.
-        steps: η_i, (sites,); `LayerScores.steps` are the inverse curvatures along the gradients.
+        steps: η_i, (sites,): inverse curvatures along the gradients.
     """
     squares = torch.nn.utils.rnn.pad_sequence([sigma.square() for sigma in spectra], batch_first=True)
     return steps[:, None] * squares / 2
@@ -141,6 +142,31 @@ def water_filling(scores: Tensor, costs: Tensor, budget: float) -> Tensor:
     return torch.empty_like(filled).scatter_(0, order, filled)
 
 
+def gauss_newton_falls(problem: ControlProblem, at: Adjoint) -> tuple[Tensor, Tensor]:
+    """The fall of J that each stage buys alone with its best step along its gradient, and that step; both (T,).
+
+    With g_t = ∇_uH_t and the Gauss–Newton curvature κ_t = g_tᵀ(J_tᵀ ℓ'' J_t)g_t/‖g_t‖², J_t = ∂h_T/∂u_t: step 1/κ_t,
+    fall ‖g_t‖²/(2κ_t). Layer scores (`layer_scores`) take the curvature of J itself instead. That is not positive along
+    many a layer's gradient at the start of training, and then no step is best; ℓ'' ≥ 0 for convex losses, so here one
+    always is. The two agree where h_T is linear in each u_t alone (deep linear nets).
+
+    Args:
+        problem: without running costs on the state; its terminal cost should be convex.
+        at: the result of `adjoint`. Cost: one jvp from stage t on, for every t.
+    """
+    us, hs = at.trajectory.controls, at.trajectory.states
+    falls, steps = [], []
+    for t, g in enumerate(at.ascent):
+        slope, bend = g.square().sum(), g.new_zeros(())
+        if g.numel():
+            moved = jvp(lambda u, t=t: advance(problem, t, hs[t], [u, *us[t + 1 :]]), (us[t],), (g,))[1]
+            bend = (moved * jvp(grad(problem.terminal_cost), (hs[-1],), (moved,))[1]).sum()
+        step = torch.where(bend > 0, slope / torch.where(bend > 0, bend, 1.0), 0.0)
+        falls.append(step * slope / 2)
+        steps.append(step)
+    return torch.stack(falls).detach(), torch.stack(steps).detach()
+
+
 @dataclass(frozen=True, eq=False)
 class Survey:
     """What one batch says of the weight matrices before training.
@@ -150,7 +176,7 @@ class Survey:
         gramian: tr W_t of each block: how far unit changes of its matrices move the end state, (blocks,).
         kernel: ‖g_t‖² of each block: its part rᵀK_t r of the kernel's form at the residual r, i.e. the rate at which
             gradient flow through it lowers J, (blocks,).
-        layer_score: ‖g_t‖⁴/(2 g_tᵀG_t g_t): the fall of J that block t buys alone with its own best step, (blocks,).
+        layer_score: the fall of J that block t buys alone with its own best step, (blocks,); `gauss_newton_falls`.
         steps: η_t, that step, (blocks,).
         spectra: label of the matrix -> singular values of ∂J/∂W, decreasing.
     """
@@ -175,7 +201,7 @@ def survey(
     """Gramian traces, kernel, layer scores and gradient spectra of the matrices that a low-rank update could change.
 
     Everything is taken at the PLM itself (ΔW = 0), for the dense update of these matrices, so that it depends on no
-    random factor of a LoRA. Cost on a PLM of T blocks: about T Hessian-vector products and `n_samples` vjps.
+    random factor of a LoRA. Cost on a PLM of T blocks: about T jvps and `n_samples` vjps.
 
     Args:
         plm: with attention "eager" (forward mode).
@@ -189,15 +215,13 @@ def survey(
     delta = Additive(plm, dict.fromkeys(m.name for m in matrices))  # GPT-2 keeps several in one parameter
     problem = layerwise(delta, batch, loss)
     at = adjoint(problem, problem.split(delta.phi0.contiguous()))
-    scores = layer_scores(problem, at.trajectory, known=at)
+    falls, best = gauss_newton_falls(problem, at)
     traces = trace_share(problem, at.trajectory, n_samples=n_samples, seed=seed).traces
     stages = [problem.names.index(f"block {b}") for b in range(plm.n_blocks)]
     gradients = delta.layout.unflatten(problem.join(at.ascent))
     spectra = {m.label: torch.linalg.svdvals(m.of(gradients[m.name]).double()) for m in matrices}
     slopes = torch.stack([g.square().sum() for g in at.ascent])
-    gramian, kernel, score, steps = (
-        x.detach()[stages].double() for x in (traces, slopes, scores.predicted, scores.steps)
-    )
+    gramian, kernel, score, steps = (x.detach()[stages].double() for x in (traces, slopes, falls, best))
     return Survey(matrices, gramian, kernel, score, steps, spectra)
 
 
@@ -229,7 +253,7 @@ def plan(found: Survey, rule: Rule, budget: int) -> Allocation:
 
 
 def promised_fall(delta: Delta, batch: Batch, loss: Loss) -> float:
-    """Σ_t of the layer scores over the blocks at φ₀: what a method's first steps promise, the head left out.
+    """Σ_t of `gauss_newton_falls` over the blocks at φ₀: what a method's first steps promise, the head left out.
 
     Each layer is scored as if it moved alone, so the sum counts common gains several times; it ranks methods of one
     size, it does not forecast a loss.
@@ -243,6 +267,61 @@ def promised_fall(delta: Delta, batch: Batch, loss: Loss) -> float:
         Nats, for a loss in nats.
     """
     problem = layerwise(delta, batch, loss)
-    predicted = layer_scores(problem, problem.split(delta.phi0.contiguous())).predicted
+    falls, _ = gauss_newton_falls(problem, adjoint(problem, problem.split(delta.phi0.contiguous())))
     blocks = [t for t, name in enumerate(problem.names) if name.startswith("block ")]
-    return float(predicted[blocks].sum())
+    return float(falls[blocks].sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Recommendation:
+    """What to train under a budget.
+
+    Attributes:
+        method: the candidate that promises most; a LoRA has the planned ranks.
+        promises: candidate -> fall of the loss its first steps promise [nats]; only those within the budget.
+        allocation: how the ranks were bought; None for other methods than LoRA.
+    """
+
+    method: DeltaMethod
+    promises: dict[str, float]
+    allocation: Allocation | None
+
+
+def recommend(
+    plm: PLM,
+    candidates: Mapping[str, DeltaMethod],
+    batch: Batch,
+    loss: Loss,
+    budget: int,
+    *,
+    rule: Rule = "spectrum",
+    seed: int = 0,
+) -> Recommendation:
+    """Method, layers and ranks for a number of parameters, before any training.
+
+    The candidate whose layers promise the largest fall (`promised_fall`) is chosen among those that fit; if it is a
+    LoRA, its ranks are shared out by `plan`. Whether that helps is measured by experiments/planner.py.
+
+    Args:
+        plm: with attention "eager".
+        candidates: name -> method.
+        batch: a fixed batch with "labels".
+        loss: (logits, labels) -> scalar.
+        budget: parameters, a freely trained head not counted.
+        rule: how ranks are shared out; see `plan`.
+        seed: of the candidates' random choices, and of the survey.
+
+    Raises:
+        ValueError: no candidate fits the budget.
+    """
+    deltas = {name: method.on(plm, seed=seed) for name, method in candidates.items()}
+    sizes = {name: delta.size - delta.head_size for name, delta in deltas.items()}
+    fitting = [name for name, size in sizes.items() if size <= budget]
+    if not fitting:
+        raise ValueError(f"no candidate fits a budget of {budget} parameters; they have {sizes}.")
+    promises = {name: promised_fall(deltas[name], batch, loss) for name in fitting}
+    chosen = candidates[max(fitting, key=lambda name: promises[name])]
+    if not isinstance(chosen, LoRA):
+        return Recommendation(chosen, promises, None)
+    allocation = plan(survey(plm, batch, loss, targets=chosen.targets, seed=seed), rule, budget)
+    return Recommendation(replace(chosen, rank=allocation.ranks), promises, allocation)

@@ -69,8 +69,8 @@ def _promises(figure: go.Figure, table: pd.DataFrame, theme: Theme) -> None:
         colour = theme.colour(0 if part.kind.iloc[0] == "ranks" else 1)
         name = plain("LoRA, equal ranks" if part.kind.iloc[0] == "ranks" else label)
         figure.add_scatter(
-            x=[part.promised.iloc[0]], y=[found.estimate], mode="markers+text", text=[name], textposition="top center",
-            cliponaxis=False, showlegend=False, marker={"color": colour, "size": 8},
+            x=[part.promised.iloc[0]], y=[found.estimate], mode="markers+text", text=[f" {name}"],
+            textposition="middle right", cliponaxis=False, showlegend=False, marker={"color": colour, "size": 8},
             error_y={"type": "data", "array": [half_width(found)], "color": colour, "thickness": 1.6, "width": 0},
             hovertemplate=f"promised %{{x:.3g}} nats, loss %{{y:.3f}}<extra>{name}</extra>", **place,
         )  # fmt: skip

@@ -10,17 +10,21 @@ from torch.func import grad
 from torch.nn.functional import cross_entropy
 
 from lab.control import (
+    adjoint,
     allocate,
+    deep_linear,
+    gauss_newton_falls,
     layer_scores,
     layerwise,
     logarithmic_gains,
     plan,
     promised_fall,
+    recommend,
     spectral_gains,
     survey,
     water_filling,
 )
-from lab.deltas import LoRA
+from lab.deltas import Adapter, BitFit, LoRA
 from lab.models.tiny import tiny_plm
 
 
@@ -181,12 +185,56 @@ def test_unknown_rules_and_tiny_budgets_are_refused(surveyed):
         plan(found, "gramian", 31)
 
 
-def test_promised_fall_sums_the_scores_of_the_blocks_and_leaves_the_head_out(surveyed):
+def test_falls_are_the_layer_scores_of_deep_linear_nets():
+    """There J is a quadratic in each layer alone, and Gauss–Newton is its Hessian."""
+    problem, controls = deep_linear(widths=(3, 5, 4, 2))
+    falls, steps = gauss_newton_falls(problem, adjoint(problem, controls))
+    scores = layer_scores(problem, controls)
+    torch.testing.assert_close(falls, scores.measured, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(steps, scores.steps, rtol=1e-10, atol=1e-12)
+
+
+def test_a_silent_layer_promises_nothing():
+    problem, controls = deep_linear(widths=(2, 2, 2))
+    dynamics = (problem.dynamics[0], lambda h, u: 2 * h, problem.dynamics[1])
+    silent = type(problem)(problem.h0, dynamics, problem.terminal_cost, (4, 0, 4))
+    at = adjoint(silent, [controls[0], torch.zeros(0, dtype=torch.float64), controls[1]])
+    falls, steps = gauss_newton_falls(silent, at)
+    assert falls[1] == steps[1] == 0
+    assert bool((falls[[0, 2]] > 0).all())
+
+
+def test_promised_fall_sums_the_blocks_and_leaves_the_head_out(surveyed):
     plm, batch = surveyed
     delta = LoRA(rank=2).on(plm)
     problem = layerwise(delta, batch, cross_entropy)
-    scores = layer_scores(problem, problem.split(delta.phi0))
+    falls, _ = gauss_newton_falls(problem, adjoint(problem, problem.split(delta.phi0)))
     assert problem.names == ("block 0", "block 1", "readout")
     promised = promised_fall(delta, batch, cross_entropy)
-    assert promised == pytest.approx(float(scores.predicted[:2].sum()), rel=1e-12)
-    assert 0 < promised < float(scores.predicted.sum())
+    assert promised == pytest.approx(float(falls[:2].sum()), rel=1e-12)
+    assert 0 < promised < float(falls.sum())
+
+
+def test_a_recommendation_is_the_best_promise_within_the_budget(surveyed):
+    plm, batch = surveyed
+    candidates = {"LoRA": LoRA(rank=2), "BitFit": BitFit(), "large": Adapter(bottleneck=16)}
+    found = recommend(plm, candidates, batch, cross_entropy, budget=600, rule="kernel")
+    assert set(found.promises) == {"LoRA", "BitFit"}
+    best = max(found.promises, key=lambda name: found.promises[name])
+    for name, promise in found.promises.items():
+        assert promise == pytest.approx(promised_fall(candidates[name].on(plm), batch, cross_entropy), rel=1e-12)
+    assert isinstance(found.method, type(candidates[best]))
+
+
+def test_a_recommended_lora_has_the_planned_ranks(surveyed):
+    plm, batch = surveyed
+    found = recommend(plm, {"LoRA": LoRA(rank=2)}, batch, cross_entropy, budget=256, rule="kernel")
+    expected = plan(survey(plm, batch, cross_entropy), "kernel", 256)
+    assert found.method == LoRA(rank=expected.ranks)
+    assert found.allocation == expected
+
+
+def test_a_recommendation_needs_a_candidate_that_fits(surveyed):
+    plm, batch = surveyed
+    with pytest.raises(ValueError, match=r"no candidate fits a budget of 10 parameters; they have .*LoRA"):
+        recommend(plm, {"LoRA": LoRA(rank=2)}, batch, cross_entropy, budget=10)
