@@ -53,6 +53,17 @@ class PLM:
         return dict(self.model.named_parameters())
 
     @cached_property
+    def _places(self) -> dict[str, tuple[str, ...]]:
+        """Every name of a tied parameter, by the one it has in `parameters`.
+
+        Found once: `functional_call` would look for ties at every call, which takes longer than all else it does.
+        """
+        names: dict[int, list[str]] = {}
+        for name, parameter in self.model.named_parameters(remove_duplicate=False):
+            names.setdefault(id(parameter), []).append(name)
+        return {found[0]: tuple(found) for found in names.values() if len(found) > 1}
+
+    @cached_property
     def grafted_names(self) -> frozenset[str]:
         """Names of the parameters that grafts added."""
         return frozenset(name for graft in self.grafts for name in graft.parameter_names)
@@ -118,7 +129,9 @@ class PLM:
                 f"parameter occurs once, e.g. {list(self.parameters)[:2]}."
             )
 
+        everywhere = {place: value for name, value in overrides.items() for place in self._places.get(name, (name,))}
+
         def run(**inputs: Any) -> Any:
-            return functional_call(self.model, dict(overrides), (), inputs)
+            return functional_call(self.model, everywhere, (), inputs, tie_weights=False)
 
         return self.head.logits(run, batch)
