@@ -81,7 +81,7 @@ FEW = ("LoRA", "prefix", "prompt", "IA3")
 
 
 def jobs(scale: str, *, model: str | None = None, task: str = "bbc-news", seed: int = 0) -> list[Job]:
-    """One job per trained method, and one for identities and the table delta-as-control.
+    """One job per trained method, and one per method for the identities and the table delta-as-control.
 
     Args:
         scale: "smoke", "demo" or "paper".
@@ -96,29 +96,19 @@ def jobs(scale: str, *, model: str | None = None, task: str = "bbc-news", seed: 
     c |= SMALLER if small else {}
     shared = {name: c[name] for name in ("model", "tokens", "n_train")} | {"task": task, "seed": seed}
     trained = {name: c[name] for name in ("steps", "keep_every", "batch_size", "sentences")}
+    trained |= {"measured": "trajectory", "target": not small}
     found = [
-        Job(
-            NAME,
-            shared
-            | trained
-            | {
-                "measured": "trajectory",
-                "label": label,
-                "target": not small,
-                "lr": STEP_SIZES[label],
-                "method": METHODS[label],
-            },
-        )
+        Job(NAME, shared | trained | {"label": label, "lr": STEP_SIZES[label], "method": METHODS[label]})
         for label in c["trained"]
     ]
-    methods = {label: METHODS[label] for label in (FEW if small or scale == "smoke" else METHODS)}
-    table = {"measured": "table", "sentences": c["table_sentences"], "methods": methods}
-    return [*found, Job(NAME, shared | {"tokens": min(c["tokens"], TABLE_TOKENS)} | table)]
+    labels = FEW if small or scale == "smoke" else tuple(METHODS)
+    table = {"measured": "table", "sentences": c["table_sentences"], "tokens": min(c["tokens"], TABLE_TOKENS)}
+    return found + [Job(NAME, shared | table | {"label": label, "method": METHODS[label]}) for label in labels]
 
 
 def measure(job: Job, store: Store) -> Record:
-    """One method along training, or the identities and the table of all methods."""
-    return _along_training(job) if job.config["measured"] == "trajectory" else _table_of_methods(job)
+    """One method along training, or as control, with the identities."""
+    return _along_training(job) if job.config["measured"] == "trajectory" else _as_control(job)
 
 
 # along training
@@ -227,25 +217,26 @@ def _read(setting: FixedBatch, h: Tensor) -> Tensor:
 # the table, and the identities in float64
 
 
-def _table_of_methods(job: Job) -> Record:
+def _as_control(job: Job) -> Record:
     c = job.config
-    stages, summaries, errors = [], [], []
-    for label, method in c["methods"].items():
-        setting = _setting(c, method, "float64")
-        loss = setting.encoded.task.loss
-        rows = delta_as_control(setting.delta, setting.plm, setting.batch, loss, n_samples=4, seed=c["seed"])
-        stages.append(pd.DataFrame(rows).assign(label=label, t=range(len(rows))))
-        summaries.append({"label": label, **control_summary(rows)})
-        if rows[0]["splits"]:
-            errors.append(identities(setting, seed=c["seed"]).assign(label=label))
-    errors_table = pd.concat(errors, ignore_index=True)
-    worst = errors_table.groupby("identity").error.max()
-    kinds = pd.DataFrame(summaries)[["label", "control", "layers_reached"]]
-    table = pd.concat(stages, ignore_index=True).merge(kinds.rename(columns={"control": "kind"}), on="label")
+    setting = _setting(c, c["method"], "float64")
+    rows = delta_as_control(
+        setting.delta, setting.plm, setting.batch, setting.encoded.task.loss, n_samples=4, seed=c["seed"]
+    )
+    kind = control_summary(rows)
+    table = pd.DataFrame(rows).assign(
+        label=c["label"], t=range(len(rows)), kind=kind["control"], layers_reached=kind["layers_reached"]
+    )
     columns = ["norm", "rank", "participation", "gramian_share", "block"]
     table[columns] = table[columns].astype(float)
-    metrics = {f"largest_error_{name}": float(value) for name, value in worst.items()}
-    return Record(job, metrics, {"delta_as_control": table, "identities": errors_table})
+    tables = {"delta_as_control": table}
+    metrics: dict[str, Any] = {"control": kind["control"], "layers_reached": kind["layers_reached"]}
+    if rows[0]["splits"]:
+        errors = identities(setting, seed=c["seed"])
+        tables["identities"] = errors.assign(label=c["label"])
+        worst = errors.groupby("identity").error.max()
+        metrics |= {f"largest_error_{name}": float(value) for name, value in worst.items()}
+    return Record(job, metrics | counts(setting.delta), tables)
 
 
 def identities(setting: FixedBatch, *, seed: int = 0) -> pd.DataFrame:
@@ -309,7 +300,11 @@ def summary(store: Store, records: list[Record]) -> str:
                 f"‖∇J‖ {m['residual_at_start']:.3g} → {m['residual']:.3g}   {m['metric']} {m['score']:.3f}"
             )
         else:
-            lines += [f"  {name.replace('_', ' ')}: {value:.1e}" for name, value in m.items()]
+            lines.append(
+                f"  {c['label']:18s} {m['control']}, in {100 * float(m['layers_reached']):.0f} % of the blocks"
+            )  # type: ignore[arg-type]
+    for verdict in verdicts(records):
+        lines.append(f"  {verdict.answer}: {verdict.claim}; {verdict.quantity} {verdict.measured.estimate:.1e}")
     return "\n".join(lines)
 
 
@@ -318,7 +313,8 @@ def verdicts(records: list[Record]) -> list[Verdict]:
     tables = [record for record in records if "identities" in record.tables]
     found = []
     for name, threshold in (("gradient", 1e-10), ("costate", 1e-10), ("difference", 1e-6)):
-        errors = [float(r.metrics[f"largest_error_{name}"]) for r in tables]  # type: ignore[arg-type]
+        errors = [float(t.error[t.identity == name].max()) for t in (r.tables["identities"] for r in tables)]
+        errors = [error for error in errors if error == error]  # a method without controls in blocks has no gradient
         if errors:
             models = ", ".join(dict.fromkeys(str(r.job.config["model"]) for r in tables))
             # an upper bound over every layer, method and PLM measured: the interval is the range of the worst errors

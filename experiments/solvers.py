@@ -68,7 +68,11 @@ class Scale:
     step_sizes: dict[str, tuple[float, ...]]
 
 
-STEP_SIZES = {"adamw": (3e-3, 1e-2, 3e-2), "sgd": (0.1, 0.3, 1.0), "sign": (1e-3, 3e-3, 1e-2)}
+STEP_SIZES: dict[str, tuple[float, ...]] = {
+    "adamw": (3e-3, 1e-2, 3e-2),
+    "sgd": (0.1, 0.3, 1.0),
+    "sign": (1e-3, 3e-3, 1e-2),
+}
 
 SCALES = {
     "smoke": Scale("tiny-bert", "bbc-news", 2, 8, 8, 4, 2, 2, 3, 64, 32, STEP_SIZES),
@@ -233,7 +237,7 @@ def summary(store: Store, records: list[Record]) -> str:
     """What each solver reached, and for how much."""
     lines = ["lowest loss [nats] after passes, seconds:"]
     for record in records:
-        m = dict(record.metrics)
+        m: dict[str, Any] = dict(record.metrics)
         lines.append(
             f"  {_label(record.job.config['solver'], m['step_size']):30s} {m['lowest_loss']:9.4g}  "
             f"{m['passes']:7.1f} passes {m['train_seconds']:7.1f} s   {m['metric']} {m['score']:.3f}"

@@ -25,7 +25,7 @@ _COLUMNS = {
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     panels = list(table.groupby(["label", "model", "task", "place"], sort=False))
     figure = make_subplots(
-        1, len(panels), shared_yaxes=True, horizontal_spacing=0.04,
+        1, len(panels), horizontal_spacing=0.12,
         subplot_titles=[plain(f"{names[0]}, {names[3]}") for names, _ in panels],
     )  # fmt: skip
     figure.update_annotations(font=None)
@@ -38,7 +38,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 hovertemplate=f"%{{x}}: %{{y:.4g}} nats<extra>{name}</extra>",
             )  # fmt: skip
         figure.update_xaxes(title_text="stage [name]", row=1, col=column)
-    figure.update_yaxes(title_text="fall of J [nats]", row=1, col=1)
+        figure.update_yaxes(title_text="fall of J [nats]", row=1, col=column)
     figure.update_layout(height=360)
     return figure
 

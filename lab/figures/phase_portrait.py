@@ -44,7 +44,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
             lead = f"{plain(name)} · " if len(runs) > 1 else ""
             titles.append(f"{lead}block {blocks[i]:g}, {share.iloc[0]:.0%}" if len(share) else "")
     figure = make_subplots(
-        rows, columns, subplot_titles=titles, horizontal_spacing=0.07, vertical_spacing=min(0.14, 0.42 / rows)
+        rows, columns, subplot_titles=titles, horizontal_spacing=0.07, vertical_spacing=min(0.14, 0.34 / rows)
     )
     figure.update_annotations(font=None)
     classes = sorted(table["class"].unique())

@@ -46,7 +46,8 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
                     hovertemplate=f"%{{x:.4g}}: %{{y:.4g}} nats<extra>{plain(label)}</extra>",
                 )  # fmt: skip
         figure.update_xaxes(title_text=title, rangemode="tozero", row=1, col=column)
-    figure.update_yaxes(type="log", **log_axis(table.loss))
+    start = table.loss[table.iteration == table.iteration.min()].max()
+    figure.update_yaxes(type="log", **log_axis(table.loss[table.loss <= 5 * start]))  # a diverging run leaves the axes
     figure.update_yaxes(title_text="loss J [nats]", row=1, col=1)
     figure.update_layout(height=420)
     return figure
@@ -108,8 +109,9 @@ SOLVER_CONVERGENCE = Figure(
     ),
     reading=(
         "Lower and further left is better, and the three panels need not agree: a solver that maximises Hamiltonians "
-        "layer by layer needs few costate evaluations and many passes. Compare lines at the same abscissa, not at "
-        "their ends. It is the loss of the batch that is minimised, so nothing here speaks of generalisation."
+        "layer by layer needs few costate evaluations and many passes. A line that leaves at the top diverges. Compare "
+        "lines at the same abscissa, not at their ends. It is the loss of the batch that is minimised, so nothing here "
+        "speaks of generalisation."
     ),
     source=(LI_2017, LI_HAO_2018),
     example=_example,
