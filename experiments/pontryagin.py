@@ -293,7 +293,7 @@ def summary(store: Store, records: list[Record]) -> str:
     """Losses and residuals along training; the worst errors of the identities."""
     lines = []
     for record in records:
-        c, m = record.job.config, record.metrics
+        c, m = record.job.config, dict[str, Any](record.metrics)
         if c["measured"] == "trajectory":
             lines.append(
                 f"  {c['label']:18s} loss {m['loss_at_start']:.3f} → {m['loss']:.3f}   "
@@ -302,7 +302,7 @@ def summary(store: Store, records: list[Record]) -> str:
         else:
             lines.append(
                 f"  {c['label']:18s} {m['control']}, in {100 * float(m['layers_reached']):.0f} % of the blocks"
-            )  # type: ignore[arg-type]
+            )
     for verdict in verdicts(records):
         lines.append(f"  {verdict.answer}: {verdict.claim}; {verdict.quantity} {verdict.measured.estimate:.1e}")
     return "\n".join(lines)

@@ -79,7 +79,7 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
     training over the first-order price of what training achieved."""
     rows = []
     for (label, model, task), run in table.groupby(["label", "model", "task"], sort=False):
-        one = run.loc[(run.request - 1).abs().idxmin()]
+        one = run.iloc[int((run.request - 1).abs().to_numpy().argmin())]
         holds = run[run.achieved >= 0.5 * run.request]
         slope = float(one.norm / one.predicted) if one.predicted > 0 else float("nan")
         change, norm = float(run.training_change.iloc[0]), float(run.training_norm.iloc[0])
@@ -95,7 +95,7 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def _describe(table: pd.DataFrame) -> str:
     found = _summary(table)
-    achieved = next(column for column in found if column.startswith("achieved"))
+    achieved = next(column for column in map(str, found.columns) if column.startswith("achieved"))
     return "The least control that raises every margin, applied. " + " ".join(
         f"{row.method} on {row.task}: one logit costs ‖δφ‖ = {row['‖δφ‖ per logit']:.3g} and {row[achieved]:.2f} "
         f"arrives; training moved {row['training: rise [logits]']:.2f} logits with ‖δφ‖ = {row['training: ‖δφ‖']:.3g}."

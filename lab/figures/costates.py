@@ -47,17 +47,17 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         subplot_titles=[title for name in runs for title in (plain(name), "", "")],
     )  # fmt: skip
     figure.update_annotations(font=None)
-    logs = np.log10(table.costate.where(table.costate > 0))
+    logs = np.log10(table.costate[table.costate > 0].to_numpy(float))
+    low, high = (float(logs.min()), float(logs.max())) if len(logs) else (-1.0, 1.0)
     steps = sorted(table.step.unique())
     colours = dict(zip(steps, theme.depths(len(steps)), strict=True))
     for row, (name, part) in enumerate(runs.items(), start=1):
         stages = stages_of(part)
         grid = part.pivot_table("costate", "stage", "step").reindex(stages)
-        with np.errstate(divide="ignore"):
-            z = np.log10(grid.where(grid > 0))
+        z = np.log10(grid.where(grid > 0).to_numpy(float))
         figure.add_heatmap(
-            x=[f"{step:g}" for step in grid.columns], y=[plain(stage) for stage in stages], z=z.to_numpy(),
-            zmin=float(logs.min()), zmax=float(logs.max()), colorscale=_scale(theme), showscale=row == 1,
+            x=[f"{step:g}" for step in grid.columns], y=[plain(stage) for stage in stages], z=z,
+            zmin=low, zmax=high, colorscale=_scale(theme), showscale=row == 1,
             colorbar={"title": {"text": "log₁₀ ‖p<sub>t+1</sub>‖, heat maps", "side": "right"}, "thickness": 12},
             hovertemplate=f"step %{{x}}, %{{y}}: ‖p‖ = 10^%{{z:.2f}}<extra>{plain(name)}</extra>", row=row, col=1,
         )  # fmt: skip

@@ -38,12 +38,11 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     norms = np.full((len(names), len(stages)), np.nan)
     text = [["" for _ in stages] for _ in names]
     for i, part in enumerate(runs.values()):
-        for row in part.itertuples():
-            if row.stage not in stages or not row.controls:
-                continue
-            j = stages.index(row.stage)
-            norms[i, j] = np.log10(row.norm) if row.norm > 0 else np.nan
-            text[i][j] = count(row.controls)
+        for stage, controls, norm in zip(part.stage, part.controls, part.norm, strict=True):
+            if stage in stages and controls:
+                j = stages.index(stage)
+                norms[i, j] = np.log10(norm) if norm > 0 else np.nan
+                text[i][j] = count(controls)
     kinds = [plain(part.kind.iloc[0]) for part in runs.values()]
     labels = [f"{plain(name)}<br><i>{kind}</i>" for name, kind in zip(names, kinds, strict=True)]
     if not stages:

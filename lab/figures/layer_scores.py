@@ -47,7 +47,7 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
     """Per place, the layer that promises most and the one that gives most."""
     rows = []
     for (label, model, task, place), part in table.groupby(["label", "model", "task", "place"], sort=False):
-        promised, given = part.loc[part.predicted.idxmax()], part.loc[part.measured.idxmax()]
+        promised, given = (part.iloc[int(part[name].to_numpy().argmax())] for name in ("predicted", "measured"))
         rows.append(
             {"label": label, "model": model, "task": task, "place": place, "promises most": promised.stage,
              "predicted [nats]": promised.predicted, "measured there [nats]": promised.measured,

@@ -71,7 +71,8 @@ def _shown(table: pd.DataFrame) -> list[float]:
 def _panel(figure: go.Figure, part: pd.DataFrame, colours: dict[str, str], theme: Theme, place: dict[str, int]) -> None:
     """Arrows from base to controlled, one per sentence; then the points."""
     moved = part[part.kind.isin(["base", "controlled"])].sort_values(["example", "kind"])
-    for name, group in moved.groupby("class"):
+    for name in colours:
+        group = moved[moved["class"] == name]
         xs: list[float | None] = []
         ys: list[float | None] = []
         for _, sentence in group.groupby("example"):
@@ -83,7 +84,10 @@ def _panel(figure: go.Figure, part: pd.DataFrame, colours: dict[str, str], theme
         )  # fmt: skip
     width = {"width": 1.2}
     for kind, symbol in _SYMBOLS.items():
-        for name, group in part[part.kind == kind].groupby("class"):
+        for name in colours:
+            group = part[(part.kind == kind) & (part["class"] == name)]
+            if group.empty:
+                continue
             figure.add_scatter(
                 x=group.x, y=group.y, mode="markers", showlegend=False,
                 marker={"symbol": symbol, "size": 7, "color": colours[name], "line": {"color": colours[name], **width}},
@@ -114,7 +118,7 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, part in runs_of(table).items():
         for block, states in part.groupby("block"):
-            points = {kind: group.sort_values("example") for kind, group in states.groupby("kind")}
+            points = {str(kind): group.sort_values("example") for kind, group in states.groupby("kind")}
             row = {"method": name, "block": block, "moved [1]": _distance(points, "base", "controlled")}
             row |= {"from the target [1]": _distance(points, "controlled", "target")}
             row |= {f"separation, {kind}": _separation(points[kind]) for kind in _SYMBOLS if kind in points}

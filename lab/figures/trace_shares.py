@@ -67,7 +67,7 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
     """Per method: the stage with the largest share, and the mean depth Σ share · t of where control comes from."""
     rows = []
     for (label, model, task, kind), part in table.groupby(["label", "model", "task", "kind"], sort=False):
-        largest = part.loc[part.share.idxmax()]
+        largest = part.iloc[int(part.share.to_numpy().argmax())]
         rows.append(
             {"method": label, "model": model, "task": task, "when": kind, "largest at": largest.stage,
              "its share": largest.share, "mean stage": float(np.sum(part.share * part.t)),
