@@ -71,7 +71,7 @@ EXPONENTS = (0.5, 0.75)
 """Exponents p of the subspace's step size η·(d/k)^p: moving as far as the whole delta does, and further."""
 
 
-MULTIPLES = (1.0, 8.0)
+MULTIPLES = (1.0, 0.25)
 """Step sizes of the whole delta, in units of the rule for d and D, which was found on MiniLM."""
 
 Methods = tuple[dict[str, Any], ...]
@@ -103,7 +103,7 @@ SCALES = {
     ),
     "demo": Scale(
         (("minilm", TASKS, METHODS),), steps=40, batch_size=8, max_length=16, n_train=32, n_validation=64,
-        sentences=32, hessian_steps=16, start=256,
+        sentences=32, hessian_steps=10, start=256, seeds=(0,),
     ),
     "paper": Scale(
         (("minilm", TASKS, METHODS), ("smollm2", TASKS, METHODS[:1])), steps=500, batch_size=32, max_length=64,

@@ -33,10 +33,10 @@ FIGURES = ("representation_dimension", "cka")
 METHODS: tuple[dict[str, Any], ...] = ({"method": "lora", "rank": 8},)
 SETTINGS: dict[str, dict[str, int]] = {
     "smoke": {"steps": 4, "batch_size": 8, "max_length": 8, "sentences": 60},
-    "demo": {"steps": 60, "batch_size": 16, "max_length": 24, "sentences": 300},
+    "demo": {"steps": 40, "batch_size": 16, "max_length": 16, "sentences": 300},
     "paper": {"steps": 1000, "batch_size": 32, "max_length": 64, "sentences": 2000},
 }
-LARGE = {"steps": 16, "batch_size": 8, "max_length": 16, "sentences": 200}
+LARGE = {"steps": 8, "batch_size": 8, "max_length": 12, "sentences": 100}
 """A demo of models of a hundred million parameters and more."""
 
 BATCH = 50
@@ -67,7 +67,7 @@ def jobs(
         small = {**method, "rank": 1} if smoke else {**method, "rank": 4} if large else method
         run = training_job(
             model=model, task=task, method=small, seed=seed, steps=s["steps"], batch_size=s["batch_size"],
-            max_length=s["max_length"], n_train=64 if smoke else None, n_validation=32 if smoke else 200,
+            max_length=s["max_length"], n_train=64 if smoke else None, n_validation=32 if smoke or large else 100,
         ).config  # fmt: skip
         found.append(Job(NAME, {**run, "sentences": s["sentences"], "search": search}))
     return found
