@@ -59,8 +59,8 @@ _CONTROL = {"control_steps": 5, "control_lr": 0.01}  # of the robust prefix: doc
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": {"shares": [0.5], "noises": [1.0], "n_words": 12, "n_examples": 16, "n_controlled": 8, "n_steered": 4,
               "batch_size": 8, "n_activations": 32, "controlled_seeds": 1, **_CONTROL},
-    "demo": {"shares": [0.3, 0.6], "noises": [1.5, 3.0], "n_words": 20, "n_examples": 64, "n_controlled": 32,
-             "n_steered": 12, "batch_size": 64, "n_activations": 256, "controlled_seeds": 3, **_CONTROL},
+    "demo": {"shares": [0.3, 0.6], "noises": [1.5, 3.0], "n_words": 20, "n_examples": 64, "n_controlled": 24,
+             "n_steered": 8, "batch_size": 64, "n_activations": 192, "controlled_seeds": 3, **_CONTROL},
     "paper": {"shares": [0.1, 0.2, 0.4, 0.6, 0.8], "noises": [0.5, 1.0, 2.0, 3.0, 4.0], "n_words": 20,
               "n_examples": 400, "n_controlled": 400, "n_steered": 400, "batch_size": 50, "n_activations": 1700,
               "controlled_seeds": 10, **_CONTROL},
