@@ -21,7 +21,8 @@ if not there:
 
 title = st.selectbox("Figure", list(there), key="figure", bind="query-params")
 drawn = there.get(title) or next(iter(there.values()))
-st.caption(question(experiment_drawing(drawn.name) or ""))
+asked = question(experiment_drawing(drawn.name) or "")
+st.caption(asked[:1].upper() + asked[1:])
 records = found.having(drawn)
 table, damage = table_of(records, drawn.table)
 warn([*found.damage, *damage])

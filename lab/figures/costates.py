@@ -66,21 +66,27 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
             for column, quantity in ((2, "costate"), (3, "hamiltonian")):
                 y = along[quantity].where(along[quantity] > 0) if quantity == "costate" else along[quantity]
                 figure.add_scatter(
-                    x=[plain(stage) for stage in along.stage], y=y, mode="lines+markers", name=f"step {step:g}",
+                    x=[_short(stage) for stage in along.stage], y=y, mode="lines+markers", name=f"step {step:g}",
                     legendgroup=str(step), showlegend=row == 1 and column == 2, marker={"size": 4},
                     line={"color": colours[step], "width": 1.8}, row=row, col=column,
                     hovertemplate=f"%{{x}}: %{{y:.4g}}<extra>{plain(name)}, step {step:g}</extra>",
                 )  # fmt: skip
         figure.update_yaxes(title_text="stage [name]", autorange="reversed", row=row, col=1)
         figure.update_yaxes(
-            title_text="‖p<sub>t+1</sub>‖ [nats / state]", type="log", exponentformat="power", row=row, col=2
+            title_text="‖p<sub>t+1</sub>‖ [nats / state]", type="log", **log_axis(table.costate), row=row, col=2
         )
         figure.update_yaxes(title_text="H<sub>t</sub> [nats]", row=row, col=3)
-    figure.update_xaxes(title_text="training step [count]", type="category", row=len(runs), col=1)
+    figure.update_xaxes(type="category")
+    figure.update_xaxes(title_text="training step [count]", row=len(runs), col=1)
     for column in (2, 3):
-        figure.update_xaxes(title_text="stage [name]", row=len(runs), col=column)
+        figure.update_xaxes(title_text="stage, blocks by number [name]", row=len(runs), col=column)
     figure.update_layout(height=320 if len(runs) == 1 else 235 * len(runs))
     return figure
+
+
+def _short(stage: str) -> str:
+    """Blocks by number alone: their names would not fit side by side."""
+    return plain(stage.removeprefix("block "))
 
 
 def log_axis(values: pd.Series) -> dict[str, object]:
