@@ -29,9 +29,20 @@ def saved(table: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(saved=1 - rows.peak / rows.full).dropna(subset=["saved"])
 
 
+def by_size(table: pd.DataFrame, quantity: str) -> list[str]:
+    """The models, the smallest first."""
+    return list(table.groupby("model")[quantity].min().sort_values().index)
+
+
+def full_first(table: pd.DataFrame, quantity: str) -> list[str]:
+    """The methods: full fine-tuning, then those that take least of the quantity first."""
+    others = table[table.label != FULL].groupby("label")[quantity].median().sort_values().index
+    return [FULL, *others] if (table.label == FULL).any() else list(others)
+
+
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     rows = saved(table)
-    models, labels = list(dict.fromkeys(table.model)), list(dict.fromkeys(table.label))
+    models, labels = by_size(table, "peak"), full_first(rows.assign(peak=-rows.saved), "peak")
     columns = min(len(models), 4)
     lines = -(-len(models) // columns)
     figure = make_subplots(
@@ -45,12 +56,13 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         _claims(figure, sizes, theme, panel, shown=i == 0)
         for label in [label for label in labels if label != FULL]:
             part = rows[(rows.model == model) & (rows.label == label)].sort_values("batch_size")
-            _line(figure, part, theme, labels.index(label) - 1, plain(label), panel, shown=i == 0)
+            _line(figure, part, theme, labels.index(label), plain(label), panel, shown=i == 0)
         if i // columns == lines - 1 or i + columns >= len(models):
             figure.update_xaxes(title_text="batch size [count]", showticklabels=True, **panel)
     figure.update_xaxes(type="category", categoryorder="array", categoryarray=[f"{size:g}" for size in sizes])
     low = float(rows.saved.min()) if len(rows) else 0.0
-    figure.update_yaxes(range=[max(-1.0, min(-0.05, low - 0.05)), 0.82], tickformat=".0%")
+    high = max(3 / 4, float(rows.saved.max()) if len(rows) else 0.0)
+    figure.update_yaxes(range=[max(-1.0, min(-0.05, low - 0.05)), high + 0.07], tickformat=".0%")
     for line in range(1, lines + 1):
         figure.update_yaxes(title_text="memory saved [fraction]", row=line, col=1)
     figure.update_layout(height=360 if lines == 1 else 250 * lines)
@@ -145,9 +157,10 @@ MEMORY_SAVED = Figure(
     ),
     reading=(
         "A line at 50 % needs half of full fine-tuning's memory; below zero a method needs more. Weights stay whatever "
-        "the method, so no line can pass 3/4: weights, gradients and two moments make four numbers per weight, and one "
-        "of them remains. Lines fall with the batch because activations grow with it and every method that reaches the "
-        "first layer has to keep most of them. What gradient checkpointing or fused attention would change is not here."
+        "the method: of the four numbers per weight (itself, gradient, two moments) one remains, so where activations "
+        "are few no line can pass 3/4. Lines fall with the batch because activations grow with it, and every method "
+        "that reaches the first layers has to keep most of them; the last layer alone does not, and rises. What "
+        "gradient checkpointing or fused attention would change is not here."
     ),
     source=(DING_2022,),
     example=_example,

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme, fade, plain
+from lab.figures.style import Theme, plain
 
 _COLUMNS = {
     "model": Column("the PLM", TEXT),
@@ -31,13 +31,11 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     for i, ((model, label), part) in enumerate(found.groupby(["model", "label"], sort=False)):
         part = part.sort_values("users")
         name, colour = plain(f"{label}, {model}" if several else label), theme.colour(i)
-        figure.add_scatter(
-            x=[*part.users, *part.users[::-1]], y=[*part["max"], *part["min"][::-1]], fill="toself", mode="lines",
-            line={"width": 0, "color": colour}, fillcolor=fade(colour, 0.15), showlegend=False, hoverinfo="skip",
-        )  # fmt: skip
         dash = "dot" if "peft" in str(label) else "solid"
         figure.add_scatter(
             x=part.users, y=part["median"], name=name, mode="lines+markers",
+            error_y={"array": part["max"] - part["median"], "arrayminus": part["median"] - part["min"], "width": 3,
+                     "thickness": 1},
             line={"color": colour, "width": 2, "dash": dash},
             marker={"color": colour, "symbol": theme.symbol(i), "size": 8},
             hovertemplate=f"%{{x}} users: %{{y:.4g}} rows/s<extra>{name}</extra>",
@@ -85,7 +83,7 @@ SERVING_THROUGHPUT = Figure(
     describe=_describe,
     caption=(
         "Rows served per second by one PLM when the rows of a batch belong to several users, each with a LoRA of their "
-        "own: median (line) and range (band) over rounds in which all strategies take turns."
+        "own: median (line) and range (bars) over rounds in which all strategies take turns."
     ),
     reading=(
         "With one user all strategies but one row at a time run the same pass. As users grow, one pass per user works "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
-from lab.figures.memory_saved import FULL
+from lab.figures.memory_saved import FULL, by_size, full_first
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, plain
 
@@ -40,7 +42,7 @@ def relative(table: pd.DataFrame) -> pd.DataFrame:
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     rows = relative(table)
-    models, labels = list(dict.fromkeys(table.model)), list(dict.fromkeys(table.label))
+    models, labels = by_size(rows.assign(size=rows.flops.fillna(inf)), "size"), full_first(rows, "work")
     columns = min(len(models), 3)
     lines = -(-len(models) // columns)
     figure = make_subplots(

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.memory_saved import by_size, full_first
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, plain
 
@@ -31,8 +32,8 @@ _COLUMNS = {
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    models, sizes = list(dict.fromkeys(table.model)), sorted(table.batch_size.unique())
-    labels = list(dict.fromkeys(table.label))
+    models, sizes = by_size(table, "peak"), sorted(table.batch_size.unique())
+    labels = full_first(table, "peak")
     figure = make_subplots(
         len(models), len(sizes), shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.28 / (len(models) + 1),
         subplot_titles=[f"{plain(model)}, batch {size:g}" for model in models for size in sizes],

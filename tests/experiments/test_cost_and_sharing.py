@@ -69,20 +69,21 @@ def test_counts_of_a_job_are_those_of_the_counter(tmp_path):
     assert (compute.forward_flops.diff()[1:] > 0).all()
 
 
-def served(speeds: dict[str, list[float]], users: int) -> Record:
+def served(speeds: dict[int, dict[str, list[float]]]) -> Record:
     rows = [
         {"label": label, "round": i, "users": users, "rows_per_second": x}
-        for label, values in speeds.items()
+        for users, strategies in speeds.items()
+        for label, values in strategies.items()
         for i, x in enumerate(values)
     ]
-    config = {"what": "serving", "model": "m", "users": users, "rows": 64, "tokens": 32}
+    config = {"what": "serving", "model": "m", "n_users": list(speeds), "rows": 64, "tokens": 32}
     return Record(Job("sharing", config), {"worst_difference": 0.0}, {"serving_throughput": rows_of(rows)})
 
 
 def test_mixed_batches_are_judged_where_users_are_most():
-    few = served({sharing.MIXED: [1, 1, 1], sharing.SWAPPED: [9, 9, 9]}, users=1)
-    many = served({sharing.MIXED: [8, 8.1, 7.9], sharing.SWAPPED: [2, 2, 2]}, users=64)
-    (verdict,) = sharing.verdicts([few, many])
+    few = {sharing.MIXED: [1, 1, 1], sharing.SWAPPED: [9, 9, 9]}
+    many = {sharing.MIXED: [8, 8.1, 7.9], sharing.SWAPPED: [2, 2, 2]}
+    (verdict,) = sharing.verdicts([served({1: few, 64: many})])
     assert verdict.measured.estimate == pytest.approx(2, abs=0.01)
     assert verdict.answer == "holds here"
 
