@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import HU_2021
-from lab.figures.style import Theme, fade, plain
+from lab.figures.style import Theme, fade, integer_ticks, plain
 
 _COLUMNS = {
     "comparison": Column("what is compared with what", TEXT),
@@ -65,7 +65,8 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         marker = {
             "color": [blocks[0]], "cmin": blocks[0], "cmax": blocks[-1], "showscale": True,
             "colorscale": [[i / (len(blocks) - 1), colour] for i, colour in enumerate(depths)],
-            "colorbar": {"title": {"text": "block"}, "tickvals": blocks[:: max(1, len(blocks) // 6)]},
+            "colorbar": {"title": {"text": "block"}, "tickvals": integer_ticks(blocks[0], blocks[-1])}
+            | {"lenmode": "pixels", "len": 220, "y": 1, "yanchor": "top"},
         }  # fmt: skip
         figure.add_scatter(
             x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip", marker=marker, row=1, col=1

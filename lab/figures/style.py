@@ -216,6 +216,17 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [digit * 10.0**k for k in decades for digit in (1, 2, 5) if low <= digit * 10.0**k <= high]
 
 
+def integer_ticks(low: float, high: float) -> list[int]:
+    """About six whole numbers from `low` to `high`.
+
+    Example:
+        >>> integer_ticks(0, 29)
+        [0, 4, 8, 12, 16, 20, 24, 28]
+    """
+    first, last = math.ceil(low), math.floor(high)
+    return list(range(first, last + 1, max(1, (last - first) // 6)))
+
+
 def counted(n: int, noun: str, plural: str = "") -> str:
     """A number of things: "1 seed", "2 seeds", "3 matrices"."""
     return f"{n} {noun if n == 1 else plural or noun + 's'}"

@@ -61,6 +61,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     for r in range(1, len(rows) + 1):
         figure.update_yaxes(title_text="i [count]", row=r, col=1)
     bar = {"title": {"text": "φ"}, "tickvals": [0, 0.25, 0.5, 0.75, 1], "outlinewidth": 0, "thickness": 12}
+    bar |= {"lenmode": "pixels", "len": 220, "y": 1, "yanchor": "top"}
     figure.update_layout(
         height=max(300, 190 * len(rows)), coloraxis={"cmin": 0, "cmax": 1, "colorscale": "Viridis", "colorbar": bar}
     )
