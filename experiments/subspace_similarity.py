@@ -28,7 +28,7 @@ from experiments.training_run import Solution, solution, training_job
 from lab.geometry import amplification, subspace_angles, subspace_similarity
 from lab.linalg import Spectrum
 from lab.models.architecture import WeightMatrix
-from lab.runs import Job, Record, Store, Verdict, mean_interval
+from lab.runs import Job, Record, Store, Verdict, stratified_interval
 from lab.runs.record import Scalar
 
 NAME = "subspace_similarity"
@@ -238,13 +238,17 @@ def _numbers(pairs: pd.DataFrame, tables: Mapping[str, pd.DataFrame], c: Mapping
 
 
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
-    """Hu et al.'s claims on these models; the unit of an interval is a pair of seeds, or a run."""
+    """Hu et al.'s claims on these models; the unit of an interval is a pair of seeds, or a run, within each PLM."""
     where = ", ".join(dict.fromkeys(f"{r.job.config['model']} on {r.job.config['task']}" for r in records))
     runs = f"{where}; LoRA on {' and '.join(ROLES)}"
     rank = records[0].job.config["rank"]
 
-    def all_of(start: str) -> list[float]:
-        return [float(v) for r in records for k, v in r.metrics.items() if k.startswith(start)]  # type: ignore[arg-type]
+    def all_of(start: str) -> dict[str, list[float]]:
+        found: dict[str, list[float]] = {}
+        for r in records:
+            values = [float(v) for k, v in r.metrics.items() if k.startswith(start)]  # type: ignore[arg-type]
+            found.setdefault(f"{r.job.config['model']} {r.job.config['task']}", []).extend(values)
+        return found
 
     shared = {"figure": NAME, "command": f"deltalab run {NAME}"}
     found = [
@@ -252,7 +256,7 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
             claim=f"LoRA of one task with different seeds share their {what} of the {side} beyond random.",
             source="Hu et al. 2021, section 7.2, figure 4",
             quantity=f"φ({k}, {k}) over its random level, mean over matrices [1]",
-            measured=mean_interval(all_of(f"seeds_{side}_{k}_")), threshold=1.0, side="above",
+            measured=stratified_interval(all_of(f"seeds_{side}_{k}_")), threshold=1.0, side="above",
             setting=f"{runs}; pairs of seeds, which share runs", **shared,
         )
         for side in SIDES.values()
@@ -263,7 +267,7 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
             claim=f"The first direction of the {side} is the same for a small and a large rank (overlap above ½).",
             source="Hu et al. 2021, section 7.2, figure 3",
             quantity="φ(1, 1) of r = 8 and r = 64, mean over matrices [1]",
-            measured=mean_interval(all_of(f"ranks_{side}_1")), threshold=0.5, side="above",
+            measured=stratified_interval(all_of(f"ranks_{side}_1")), threshold=0.5, side="above",
             setting=runs, **shared,
         )
         for side in SIDES.values()
@@ -274,14 +278,14 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
             claim="ΔW amplifies directions that are not emphasised in W₀.",
             source="Hu et al. 2021, section 7.3, Table 7",
             quantity="‖UᵀW₀V‖_F for U, V of ΔW over the same for U, V of W₀, mean over matrices [1]",
-            measured=mean_interval(all_of(f"onto_base_lora{rank}_seed")), threshold=0.5, side="below",
+            measured=stratified_interval(all_of(f"onto_base_lora{rank}_seed")), threshold=0.5, side="below",
             setting=f"{runs}; seeds", **amplified,
         ),
         Verdict(
             claim="ΔW lies along W₀ more than random directions do.",
             source="Hu et al. 2021, section 7.3, Table 7",
             quantity="‖UᵀW₀V‖_F for U, V of ΔW over its random level, mean over matrices [1]",
-            measured=mean_interval(all_of(f"onto_random_lora{rank}_seed")), threshold=1.0, side="above",
+            measured=stratified_interval(all_of(f"onto_random_lora{rank}_seed")), threshold=1.0, side="above",
             setting=f"{runs}; seeds", **amplified,
         ),
     ]  # fmt: skip
