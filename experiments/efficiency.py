@@ -80,13 +80,13 @@ SCALES = {
 
 
 def jobs(scale: str, *, model: str | None = None, tokens: int | None = None) -> list[Job]:
-    """Per method and model a count, and a measurement where the model is small; per small model one timing of all."""
+    """Per model a count of all methods; of small models a measurement of each, and one timing of all."""
     s = SCALES[scale]
     length = tokens or s.tokens
     found = []
     for name in (model,) if model else s.counted:
-        for label in _available(s.methods, name):
-            found.append(_job("counted", name, {label: METHODS[label]}, s.batch_sizes, length))
+        chosen = {label: METHODS[label] for label in _available(s.methods, name)}
+        found.append(_job("counted", name, chosen, s.batch_sizes, length))
     for name in (model,) if model else s.measured:
         for label in _available(s.measured_methods, name):
             found.append(_job("measured", name, {label: METHODS[label]}, s.batch_sizes, length))
