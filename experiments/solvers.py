@@ -93,7 +93,16 @@ LABELS = {
 
 
 def jobs(scale: str, *, model: str | None = None, task: str | None = None, seed: int = 0) -> list[Job]:
-    """One job per solver."""
+    """One job per solver.
+
+    Args:
+        scale: "smoke", "demo" or "paper".
+        model: name for `load_plm`; default: the scale's.
+        task: name for `load_task`; default: the scale's.
+        seed: of head, method and batch.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"unknown scale {scale!r}; choose one of {sorted(SCALES)}.")
     setting = asdict(SCALES[scale])
     setting |= {"model": model or setting["model"], "task": task or setting["task"], "seed": seed}
     grids = setting.pop("step_sizes")

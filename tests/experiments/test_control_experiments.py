@@ -1,0 +1,120 @@
+"""The control experiments: identities that fail when broken, budgets that are equal, verdicts on planted rankings."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import torch
+
+from experiments import controllability, pontryagin, solvers
+from experiments.fixed_batch import fixed_batch
+from lab.control import gauss_newton_cg, ilqr, residual_toy, rollout
+from lab.deltas import method_from_json
+from lab.models import meta_plm
+from lab.runs import Job, Record
+
+
+@pytest.fixture(scope="module")
+def setting():
+    return fixed_batch(
+        model="tiny-bert", task="bbc-news", method={"method": "lora", "rank": 2}, seed=0, sentences=3, tokens=8,
+        n_train=64, precision="float64",
+    )  # fmt: skip
+
+
+def test_a_fixed_batch_has_one_loss_by_both_ways(setting):
+    """J by the control problem equals J by the PLM's own forward pass, bit for bit."""
+    phi = setting.delta.phi0 + 0.05
+    assert torch.equal(rollout(setting.problem, setting.problem.split(phi)).cost, setting.loss(phi))
+
+
+def test_identities_hold_to_rounding_and_notice_a_wrong_costate(setting, monkeypatch):
+    errors = pontryagin.identities(setting).groupby("identity").error.max()
+    assert errors["gradient"] < 1e-13
+    assert errors["costate"] < 1e-13
+    assert errors["difference"] < 1e-9
+    true = pontryagin.costates
+
+    def wrong(problem, trajectory, **options):
+        return [1.01 * p for p in true(problem, trajectory, **options)]
+
+    monkeypatch.setattr(pontryagin, "costates", wrong)
+    errors = pontryagin.identities(setting).groupby("identity").error.max()
+    assert errors.min() == pytest.approx(0.01, rel=0.02)
+
+
+def test_reading_position_of_encoders_is_the_first(setting):
+    h = torch.arange(24.0).reshape(3, 4, 2)
+    assert torch.equal(pontryagin._read(setting, h), h[:, 0])
+
+
+def test_identities_are_judged_by_their_worst_error():
+    def record(model: str, error: float) -> Record:
+        rows = [(name, error) for name in ("gradient", "costate", "difference")]
+        table = pd.DataFrame(rows, columns=["identity", "error"])
+        return Record(Job("pontryagin", {"model": model, "label": "LoRA"}), {}, {"identities": table})
+
+    good = pontryagin.verdicts([record("a", 1e-13), record("b", 1e-12)])
+    assert [verdict.answer for verdict in good] == ["holds here"] * 3
+    assert {verdict.measured.estimate for verdict in good} == {1e-12}
+    broken = pontryagin.verdicts([record("a", 1e-13), record("b", 1e-3)])
+    assert "holds here" not in {verdict.answer for verdict in broken}
+    assert pontryagin.verdicts([]) == []
+
+
+def test_budgets_are_about_equal_on_minilm():
+    """By counting on a PLM without weights: LoRA, prefix and prompt have the same number of coordinates exactly."""
+    plm = meta_plm("minilm", num_labels=5)
+    sizes = {
+        label: method_from_json({**method, "head": "frozen"}).on(plm).size
+        for label, (method, _) in controllability.METHODS.items()
+        if label not in ("full fine-tuning", "BitFit")
+    }
+    assert sizes["LoRA"] == sizes["prefix"] == sizes["prompt"] == 9216
+    assert all(abs(size / 9216 - 1) < 0.3 for size in sizes.values())
+
+
+def planted(order: list[float]) -> list[Record]:
+    """Records of four methods on two tasks whose scores rise with the trace, and follow `order` in effective rank."""
+    config = {"model": "minilm", "seed": 0, "steps": 30}
+    return [
+        Record(
+            Job("controllability", config | {"task": task, "label": f"method {i}"}),
+            {"score": 0.5 + 0.1 * i, "trace": 10.0**i, "effective_rank": order[i], "unit_norm": 1.0 + i, "tunable": 1},
+        )
+        for task in ("bbc-news", "imdb")
+        for i in range(4)
+    ]
+
+
+def test_a_score_that_orders_the_methods_is_confirmed_and_its_opposite_is_not():
+    trace, rank, cheapness = controllability.verdicts(planted([2.0, 1.0, 4.0, 3.0]))
+    assert trace.measured.estimate == pytest.approx(1.0)
+    assert trace.answer == "holds here"
+    assert cheapness.measured.estimate == pytest.approx(-1.0)  # cheapness is 1 / norm
+    assert cheapness.answer == "does not hold here"
+    assert rank.answer == "cannot tell"
+    assert rank.measured.n == 8
+    assert controllability.verdicts([]) == []
+
+
+def test_margins_are_the_right_logit_over_the_mean_of_the_others(setting):
+    logits = torch.tensor([[3.0, 0.0, 1.0, 2.0, 0.0]] * 3, dtype=torch.float64)
+    margins = controllability._observed(setting, logits)
+    labels = setting.batch["labels"].tolist()
+    assert margins.tolist() == [logits[0, y] - (6.0 - logits[0, y]) / 4 for y in labels]
+
+
+def test_products_count_as_passes():
+    problem, controls = residual_toy(n_layers=3, n_samples=4)
+    found = ilqr(problem, controls, direction=gauss_newton_cg(iterations=3), damping=1e-3, iterations=2)
+    table = solvers._history(found)
+    assert table.costates.tolist() == [1, 2, 3]
+    spent = table.passes - pd.DataFrame(found.history)["passes"]
+    assert spent.tolist() == pd.DataFrame(found.history)["products"].cumsum().tolist()
+
+
+def test_unknown_scales_are_refused():
+    for experiment in (pontryagin, solvers, controllability):
+        with pytest.raises(ValueError, match="unknown scale 'huge'; choose one of"):
+            experiment.jobs("huge")
