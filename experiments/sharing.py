@@ -7,7 +7,7 @@ Tuned: nothing.
 Fixed: PLM, LoRA of rank 8, rows per batch, tokens per row; float32.
 Expected: every delta takes a few per cent of the PLM or less; with one user all strategies are alike, and the more
     users a batch holds, the more one pass gains over one pass per user.
-Cost: demo: 2 minutes on two cores (MiniLM). smoke: seconds.
+Cost: demo: a minute on two quiet cores. smoke: seconds.
 
 φ is random: neither sizes nor times depend on its values. That every strategy gives the logits of one user at a time is
 checked in each run (`worst_difference`) and, to rounding in float64, by the tests of `lab.deltas.serve`.
@@ -63,8 +63,8 @@ class Scale:
     models: tuple[str, ...]
     users: tuple[int, ...] = (1, 8, 64)
     rows: int = 64
-    tokens: int = 32
-    rounds: int = 5
+    tokens: int = 16
+    rounds: int = 3
 
 
 SCALES = {
