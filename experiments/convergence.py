@@ -17,9 +17,9 @@ from typing import Any
 import pandas as pd
 
 from experiments import performance
-from experiments.performance import HALF_OF_RANK_VARIANCE, compared_runs, joined, setting
+from experiments.performance import HALF_OF_RANK_VARIANCE, compared_runs, joined, over_tasks, setting
 from lab.figures.convergence import SHARE, reaching, steps_to_common_level
-from lab.runs import Interval, Job, Record, Store, Verdict, rank_correlation_interval, stratified_interval
+from lab.runs import Interval, Job, Record, Store, Verdict, rank_correlation_interval
 
 NAME = "convergence"
 FIGURES = ("convergence",)
@@ -68,13 +68,13 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
     for slower, faster in (("adapter", "full fine-tuning"), ("prefix", "adapter"), ("prefix", "LoRA")):
         if differences := steps_to_common_level(table, slower, faster):
             claim = f"{faster[0].upper()}{faster[1:]} converges faster than {slower}."
-            told, measured = quantity.format(slower, faster), stratified_interval(differences)
+            told, measured = quantity.format(slower, faster), over_tasks(differences)
             found.append(Verdict(claim, SOURCE, told, measured, 0.0, "above", setting(records), **shared))
     if differences := steps_to_common_level(table, "LoRA", "adapter"):
         between = float(table.step.drop_duplicates().sort_values().diff().min())
         claim = "LoRA and adapter converge equally fast, to within the distance of two evaluations."
         told = "absolute " + quantity.format("LoRA", "adapter")
-        measured = _absolute(stratified_interval(differences))
+        measured = _absolute(over_tasks(differences))
         found.append(Verdict(claim, SOURCE, told, measured, between, "below", setting(records), **shared))
     deltas = reaching(table[table.kind == "delta"]).groupby("label")[["tunable", "steps"]].mean()
     if len(deltas) > 3:

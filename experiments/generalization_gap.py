@@ -17,9 +17,9 @@ from typing import Any
 import pandas as pd
 
 from experiments import performance
-from experiments.performance import compared_runs, joined, metric_name, paired, setting
+from experiments.performance import compared_runs, joined, metric_name, over_tasks, paired, setting
 from lab.geometry import compression_bound
-from lab.runs import Job, Record, Store, Verdict, rank_correlation_interval, stratified_interval
+from lab.runs import Job, Record, Store, Verdict, rank_correlation_interval
 from lab.tasks import load_task
 
 NAME = "generalization_gap"
@@ -84,13 +84,13 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
     if len(means) and (differences := paired(table, "full fine-tuning", str(means.index[-1]), value="gap")):
         claim = "The generalisation gap of every single delta method is smaller than that of full fine-tuning."
         told = f"gap of full fine-tuning minus that of {means.index[-1]}, the delta method with the largest {unit}"
-        measured = stratified_interval(differences)
+        measured = over_tasks(differences)
         found.append(Verdict(claim, SOURCE, told, measured, 0.0, "above", setting(records), **shared))
     others = means.drop("prompt", errors="ignore")
     if len(others) and (differences := paired(table, str(others.index[0]), "prompt", value="gap")):
         claim = "Prompt tuning has the smallest generalisation gap of all delta methods."
         told = f"gap of {others.index[0]}, the smallest of the other delta methods, minus that of prompt {unit}"
-        measured = stratified_interval(differences)
+        measured = over_tasks(differences)
         found.append(Verdict(claim, SOURCE, told, measured, 0.0, "above", setting(records), **shared))
     by_method = table[table.kind != "null"].groupby("label")[["tunable", "gap"]].mean()
     if len(by_method) > 3:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from math import log10, sqrt
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -44,13 +45,14 @@ from lab.deltas import (
 )
 from lab.execution import Local
 from lab.runs import (
+    Interval,
     Job,
     Record,
     Store,
     Verdict,
     critical_difference,
+    mean_interval,
     rank_correlation_interval,
-    stratified_interval,
 )
 
 NAME = "performance"
@@ -294,9 +296,10 @@ def setting(records: Sequence[Record]) -> str:
     tasks = ", ".join(dict.fromkeys(str(record.job.config["task"]) for record in records))
     seeds = sorted({seed for record in records for seed in record.job.config["seeds"]})
     examples = "all" if c["n_train"] is None else c["n_train"]
+    replicates = "interval over tasks, seeds averaged" if "," in tasks else "interval over seeds"
     return (
         f"{c['model']}; {tasks}; seeds {', '.join(map(str, seeds))}; {c['steps']} steps of {c['batch_size']} × "
-        f"{c['max_length']} tokens, {examples} training examples; tasks fixed, interval over seeds"
+        f"{c['max_length']} tokens, {examples} training examples; {replicates}"
     )
 
 
@@ -324,13 +327,13 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
         if differences := paired(table, better, worse):
             claim = f"{better[0].upper()}{better[1:]} scores higher than {worse} on average."
             quantity = f"mean score of {better} minus that of {worse} [{metric_name(table)}]"
-            measured = stratified_interval(differences)
+            measured = over_tasks(differences)
             found.append(Verdict(claim, SOURCE, quantity, measured, 0.0, "above", setting(records), **shared))
     if ratios := paired(table, "BitFit", "full fine-tuning", operator.truediv):
         claim = "BitFit keeps more than 95 % of full fine-tuning's score."
         source = "Ben Zaken et al. 2022, as Ding et al. 2022 cite it"
         quantity = "mean of score of BitFit / score of full fine-tuning [1]"
-        measured = stratified_interval(ratios)
+        measured = over_tasks(ratios)
         found.append(Verdict(claim, source, quantity, measured, 0.95, "above", setting(records), **shared))
     deltas = table[table.kind == "delta"]
     by_method = deltas.groupby("label").agg(tunable=("tunable", "mean"), score=("score", "mean"))
@@ -344,6 +347,15 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
         where = f"{len(by_method)} delta methods; {setting(records)}"
         found.append(Verdict(claim, SOURCE, quantity, measured, HALF_OF_RANK_VARIANCE, "below", where, **shared))
     return found
+
+
+def over_tasks(by_task: Mapping[str, Sequence[float]]) -> Interval:
+    """Student's t interval over tasks, seeds averaged within each; of a single task, over its seeds.
+
+    The claims are about tasks, and seeds of one task are no independent evidence about another.
+    """
+    values = [fmean(values) for values in by_task.values()]
+    return mean_interval(values if len(values) > 1 else list(*by_task.values()))
 
 
 def metric_name(table: pd.DataFrame) -> str:

@@ -16,7 +16,7 @@ from lab.deltas.presets import delta_tuning_study
 from lab.execution import Local
 from lab.geometry import compression_bound
 from lab.models.tiny import tiny_plm
-from lab.runs import Job, Record, Store, key
+from lab.runs import Job, Record, Store, key, mean_interval
 
 
 @pytest.mark.parametrize(("k", "lr"), [(-8, 1e-4), (-7, 3e-4), (-6, 1e-3), (0, 1.0), (1, 3.0)])
@@ -97,8 +97,8 @@ def planted(levels: dict[str, float], tunable: dict[str, int], column: str = "sc
     kinds = {"full fine-tuning": "full", "linear probe": "null"}
     return pd.DataFrame(
         {"label": label, "kind": kinds.get(label, "delta"), "task": task, "seed": seed, "metric": "accuracy",
-         column: level + 0.01 * np.cos(7 * seed + len(label)), "tunable": tunable.get(label, 1000)}
-        for label, level in levels.items() for task in ("a", "b") for seed in range(3)
+         column: level + 0.01 * np.cos(7 * seed + len(label) * ord(task)), "tunable": tunable.get(label, 1000)}
+        for label, level in levels.items() for task in "abcd" for seed in range(3)
     )  # fmt: skip
 
 
@@ -119,10 +119,15 @@ def test_verdicts_on_performance_are_those_planted():
 
 
 def test_one_seed_cannot_tell():
-    table = planted({"full fine-tuning": 0.9, "LoRA": 0.5}, {}).query("seed == 0")
+    table = planted({"full fine-tuning": 0.9, "LoRA": 0.5}, {}).query("seed == 0 and task == 'a'")
     (verdict,) = performance.verdicts(comparison(performance, table))
     assert verdict.answer == "cannot tell"
     assert verdict.measured.high == inf
+
+
+def test_tasks_are_the_replicates_and_seeds_only_where_there_is_one_task():
+    assert performance.over_tasks({"a": [0.1, 0.3], "b": [0.4]}) == mean_interval([0.2, 0.4])
+    assert performance.over_tasks({"a": [0.1, 0.3]}) == mean_interval([0.1, 0.3])
 
 
 def test_verdicts_on_convergence_are_those_planted():
