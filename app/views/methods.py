@@ -12,6 +12,9 @@ from app.states import found_or_stop, nothing_yet, warn
 from lab.execution.experiment import experiment_drawing, question
 from lab.figures import METHODS_COMPARED
 
+POOLED = ("seed", "how", "methods", "batch_sizes", "rounds")
+"""Settings that may differ under one label: figures average over seeds, and see by a column what is counted or timed."""
+
 st.title("The methods compared")
 st.markdown("What does each delta method reach, how fast, and at what price, when all have the same budget?")
 found = found_or_stop()
@@ -28,5 +31,5 @@ table, damage = table_of(records, drawn.table)
 warn([*found.damage, *damage])
 if table.empty:
     st.stop()
-table = labelled(table, records, pool=("seed",))
+table = labelled(table, records, pool=POOLED)
 panel(drawn, keep(table, {"model": "PLM", "task": "Task", "label": "Method"}), found.of(table["key"].unique()))
