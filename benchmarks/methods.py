@@ -81,7 +81,7 @@ def pairs(plm: PLM) -> dict[str, tuple[Delta, torch.nn.Module]]:
     llama = plm.architecture.family == "llama"
     query, key, value = ("q_proj", "k_proj", "v_proj") if llama else ("query", "key", "value")
     down = "down_proj" if llama else r"layer\.\d+\.output\.dense"
-    common = {"task_type": peft.TaskType.SEQ_CLS}
+    common: dict[str, Any] = {"task_type": peft.TaskType.SEQ_CLS}
     lora = peft.LoraConfig(r=8, lora_alpha=8, lora_dropout=0.0, target_modules=[query, value], **common)
     ia3 = peft.IA3Config(target_modules=rf".*({key}|{value}|{down})", feedforward_modules=rf".*{down}", **common)
     prompt = peft.PromptTuningConfig(num_virtual_tokens=20, **common)

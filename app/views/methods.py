@@ -13,7 +13,7 @@ from lab.execution.experiment import experiment_drawing, question
 from lab.figures import METHODS_COMPARED
 
 POOLED = ("seed", "how", "methods", "batch_sizes", "rounds")
-"""Settings that may differ under one label: figures average over seeds, and see by a column what is counted or timed."""
+"""Settings that may differ under one label: figures average over seeds, and tell by a column what was only counted."""
 
 st.title("The methods compared")
 st.markdown("What does each delta method reach, how fast, and at what price, when all have the same budget?")
