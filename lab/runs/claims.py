@@ -121,7 +121,8 @@ def proportion_interval(successes: int, n: int, level: float = LEVEL) -> Interva
 def rank_correlation_interval(x: Sequence[float], y: Sequence[float], level: float = LEVEL) -> Interval:
     """Spearman's ρ with the interval of Bonett & Wright 2000: Fisher's z, variance (1 + ρ²/2)/(n − 3).
 
-    Fewer than four pairs bound nothing; a constant sequence has no correlation (NaN).
+    Fewer than four pairs bound nothing; a constant sequence has no correlation (NaN). The interval of ρ = ±1 is that of
+    a ρ half a step inside, as a perfect order of few pairs proves no perfect correlation.
 
     Raises:
         ValueError: sequences of different length, none, or a value that is not finite.
@@ -134,7 +135,8 @@ def rank_correlation_interval(x: Sequence[float], y: Sequence[float], level: flo
     rho = float(stats.spearmanr(a, b).statistic)
     if len(a) < 4:
         return Interval(rho, -1.0, 1.0, len(a))
-    z = np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
+    largest = 1 - 6 / (len(a) * (len(a) ** 2 - 1))  # half of the smallest step of ρ below 1, else ±1 would be certain
+    z = np.arctanh(np.clip(rho, -largest, largest))
     half = float(stats.norm.ppf((1 + level) / 2)) * sqrt((1 + rho * rho / 2) / (len(a) - 3))
     return Interval(rho, float(np.tanh(z - half)), float(np.tanh(z + half)), len(a))
 

@@ -100,6 +100,14 @@ def test_rank_correlation_without_enough_to_go_on():
     assert isnan(rank_correlation_interval([1, 1, 1, 1, 1], [1, 2, 3, 4, 5]).estimate)
 
 
+def test_a_perfect_order_of_few_pairs_is_not_certain():
+    few, many = (rank_correlation_interval(range(n), range(n)) for n in (5, 50))
+    assert few.estimate == many.estimate == pytest.approx(1.0)
+    assert 0.0 < few.low < 0.5 < 0.99 < many.low < 1.0
+    reverse = rank_correlation_interval(range(5), [-x for x in range(5)])
+    assert (reverse.low, reverse.high) == pytest.approx((-few.high, -few.low))
+
+
 @pytest.mark.parametrize("values", [[], [0.1, float("nan")], [[1.0, 2.0]]])
 def test_values_that_are_no_numbers_are_refused(values):
     with pytest.raises(ValueError, match="an interval needs one finite number or more"):
