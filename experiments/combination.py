@@ -80,7 +80,7 @@ _SMOKE = Setting(
     tokens=2, bottleneck=2,
 )  # fmt: skip
 _DEMO = Setting(
-    "minilm", "rotten-tomatoes", steps=30, batch_size=16, max_length=32, n_train=480, n_validation=200, seeds=(0, 1, 2),
+    "minilm", "rotten-tomatoes", steps=30, batch_size=8, max_length=32, n_train=240, n_validation=160, seeds=(0, 1, 2),
     precision="bfloat16",
 )  # fmt: skip
 _DECODER = replace(
@@ -119,7 +119,7 @@ SIMULTANEOUS: dict[str, dict[str, Setting]] = {
 }
 SEQUENTIAL = {
     "smoke": replace(_SMOKE, seeds=(13,)),
-    "demo": replace(_DEMO, steps=16, n_validation=150),
+    "demo": replace(_DEMO, steps=16),
     "paper": _PAPER,
 }
 
