@@ -3,7 +3,7 @@
 Question: do delta methods reach more, and sooner, on larger PLMs; do the last layer or random modules serve as well?
 Source: Ding et al. 2022, power of scale: MNLI, QNLI and SST-2 on T5-small, base and XXL, six methods.
 Varied: the PLM, the method, the seed (head, the method's random choices, order of examples).
-Tuned: nothing here: each method has the step size that `performance` starts from, on every PLM.
+Tuned: nothing here: each method has a step size of `performance` (MiniLM), the same on every PLM.
 Fixed: steps, batch size, examples, sequence length; the head's step size; random modules have the last layer's budget.
 Expected: every method gains with size and is sooner at the level of the smallest PLM; the last layer alone stays
     behind; random modules do not.
@@ -61,10 +61,10 @@ class Scale:
     def methods(self) -> dict[str, tuple[DeltaMethod, float]]:
         """Label -> method and step size, random modules apart: they have the last layer's budget."""
         return {
-            "adapter": (Adapter(bottleneck=self.bottleneck), 1e-3),
-            "LoRA": (LoRA(rank=self.rank), 3e-3),
-            "prefix": (Prefix(tokens=self.prefix_tokens), 1e-2),
-            "prompt": (Prompt(tokens=self.prompt_tokens), 3e-2),
+            "adapter": (Adapter(bottleneck=self.bottleneck), 3e-3),
+            "LoRA": (LoRA(rank=self.rank), 1e-2),
+            "prefix": (Prefix(tokens=self.prefix_tokens), 1e-1),
+            "prompt": (Prompt(tokens=self.prompt_tokens), 1e-2),
             LAST: (LastLayer(), 3e-4),
         }
 
@@ -75,8 +75,8 @@ SCALES = {
         n_validation=16, evaluations=2, rank=1, bottleneck=2, prefix_tokens=1, prompt_tokens=2,
     ),
     "demo": Scale(
-        ("minilm:1", "minilm:3", "minilm"), "rotten-tomatoes", (0, 1, 2), steps=24, batch_size=16, max_length=32,
-        n_train=480, n_validation=120, evaluations=4, precision="bfloat16",
+        ("minilm:1", "minilm:3", "minilm"), "bbc-news", (0, 1, 2), steps=24, batch_size=8, max_length=32, n_train=480,
+        n_validation=120, evaluations=4, precision="bfloat16",
     ),
     "paper": Scale(
         ("google/t5-v1_1-small", "google/t5-v1_1-base", "google/t5-v1_1-xxl"), "glue/sst2", (0, 1, 2, 3, 4), steps=5000,

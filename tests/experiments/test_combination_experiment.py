@@ -89,8 +89,8 @@ def test_verdicts_on_planted_scores():
 def test_a_part_keeps_its_step_size_in_every_cell():
     job = combination.jobs("demo", settings=("full",))[0]
     cell = combination._cell(job.config, 0, (True, False, True)).config
-    assert (cell["lr"], cell["head_lr"]) == (1e-3, 1e-2)
-    assert cell["method"]["step_scales"] == pytest.approx([30.0, 1.0])
+    assert (cell["lr"], cell["head_lr"]) == (3e-3, 1e-2)
+    assert cell["method"]["step_scales"] == pytest.approx([10 / 3, 1.0])
     assert [part["method"] for part in cell["method"]["parts"]] == ["prompt", "adapter"]
 
 
