@@ -84,11 +84,12 @@ _DEMO = Setting(
     precision="bfloat16",
 )  # fmt: skip
 _DECODER = replace(
-    _DEMO, model="smollm2", task="rotten-tomatoes", shots=16, template=True, added_biases=True, steps=10, n_validation=120, n_train=None,
-    seeds=SEEDS[:3],
+    _DEMO, model="smollm2", task="rotten-tomatoes", shots=16, template=True, added_biases=True, steps=10,
+    n_validation=120, n_train=None, seeds=SEEDS[:3],
 )  # fmt: skip
 _PAPER = replace(
-    _DEMO, task="rotten-tomatoes", steps=1000, batch_size=32, max_length=128, n_train=None, n_validation=None, seeds=SEEDS, precision="float32"
+    _DEMO, task="rotten-tomatoes", steps=1000, batch_size=32, max_length=128, n_train=None, n_validation=None,
+    seeds=SEEDS, precision="float32",
 )  # fmt: skip
 
 SIMULTANEOUS: dict[str, dict[str, Setting]] = {
@@ -107,7 +108,7 @@ SIMULTANEOUS: dict[str, dict[str, Setting]] = {
     },
     "demo": {
         "full": _DEMO,
-        "few-shot": replace(_DEMO, shots=16, steps=16, n_train=None, seeds=SEEDS),
+        "few-shot": replace(_DEMO, shots=16, n_train=None, seeds=SEEDS),
         "few-shot-template": _DECODER,
     },
     "paper": {
@@ -119,7 +120,7 @@ SIMULTANEOUS: dict[str, dict[str, Setting]] = {
 }
 SEQUENTIAL = {
     "smoke": replace(_SMOKE, seeds=(13,)),
-    "demo": replace(_DEMO, steps=16),
+    "demo": replace(_DEMO, steps=24),
     "paper": _PAPER,
 }
 
