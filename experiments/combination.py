@@ -80,7 +80,7 @@ _SMOKE = Setting(
     tokens=2, bottleneck=2,
 )  # fmt: skip
 _DEMO = Setting(
-    "minilm", "bbc-news", steps=30, batch_size=8, max_length=32, n_train=240, n_validation=160, seeds=(0, 1, 2),
+    "minilm", "bbc-news", steps=30, batch_size=8, max_length=32, n_train=240, n_validation=160, seeds=(0, 1, 2, 3, 4),
     precision="bfloat16",
 )  # fmt: skip
 _DECODER = replace(
