@@ -11,9 +11,9 @@ Cost: demo: about 8 minutes on two quiet cores (MiniLM's first 1, 3 and 6 blocks
 
 What "size" is here. The packaged series is MiniLM cut after its first k blocks: depth, not scale of pre-training. A cut
 PLM was never trained to be read at that block, so it says how much of the adaptation the later blocks carry, and only
-by analogy what a smaller PLM would do. The more so since the head reads [CLS]: in MiniLM's blocks 1 to 5 its state hardly
-depends on the text (docs/combination.md), so a cut MiniLM has little to read, whatever is tuned in 24 steps. With --sizes the
-series can be any PLMs, such as published ones from the hub.
+by analogy what a smaller PLM would do; the more so since the head reads [CLS], whose state in MiniLM's blocks 1 to 5
+hardly depends on the text (docs/combination.md). With --sizes the series can be any PLMs, such as published ones from the
+hub.
 """
 
 from __future__ import annotations
