@@ -12,14 +12,14 @@ Cost: demo: about 8 minutes on two quiet cores (MiniLM's first 1, 3 and 6 blocks
 What "size" is here. The packaged series is MiniLM cut after its first k blocks: depth, not scale of pre-training. A cut
 PLM was never trained to be read at that block, so it says how much of the adaptation the later blocks carry, and only
 by analogy what a smaller PLM would do; the more so since the head reads [CLS], whose state in MiniLM's blocks 1 to 5
-hardly depends on the text (docs/combination.md). With --sizes the series can be any PLMs, such as published ones from the
-hub.
+hardly depends on the text (docs/combination.md). With --sizes the series can be any PLMs, such as those of the hub.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import inf, nan
 from typing import Any
 
 import pandas as pd
@@ -233,7 +233,16 @@ def _of_series(record: Record) -> list[Verdict]:
 
 
 def faster(table: pd.DataFrame, small: str, large: str) -> Interval:
-    """Steps on the larger PLM minus steps on the smaller to a common level; seeds within methods."""
+    """Steps on the larger PLM minus steps on the smaller to a common level; seeds within methods.
+
+    Where the smaller PLM has learned nothing, its level is chance, and being there early is no convergence: the interval
+    is then open. It has learned if its score rises from the first evaluation to the last, mean over methods, with its
+    whole interval over seeds.
+    """
+    on_small = table[table.plm == small].sort_values("step", kind="stable").groupby(["label", "seed"]).score
+    rise = (on_small.last() - on_small.first()).groupby("seed").mean()
+    if not mean_interval(list(rise)).low > 0:
+        return Interval(nan, -inf, inf, len(rise))
     as_tasks = table.assign(task=table.label, label=table.plm)
     return stratified_interval(steps_to_common_level(as_tasks, large, small))
 

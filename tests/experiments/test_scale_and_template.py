@@ -50,6 +50,12 @@ def test_steps_to_the_level_of_the_smaller_plm():
     assert faster.estimate == pytest.approx(((5 - 7) + (5 - 6.5)) / 2)  # "b": 0.95 · 0.7 = 0.665
 
 
+def test_being_early_at_chance_is_no_convergence():
+    flat = curves()
+    flat.loc[flat.plm == "small", "score"] = 0.5 + 0.01 * flat.seed
+    assert scale.faster(flat, "small", "large").low == float("-inf")
+
+
 def test_random_modules_are_as_many_as_the_last_layer_has(tmp_path):
     from lab.execution import Local
     from lab.runs import Store
