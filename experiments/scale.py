@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from math import inf, nan
+from math import inf
 from typing import Any
 
 import pandas as pd
@@ -235,16 +235,15 @@ def _of_series(record: Record) -> list[Verdict]:
 def faster(table: pd.DataFrame, small: str, large: str) -> Interval:
     """Steps on the larger PLM minus steps on the smaller to a common level; seeds within methods.
 
-    Where the smaller PLM has learned nothing, its level is chance, and being there early is no convergence: the interval
-    is then open. It has learned if its score rises from the first evaluation to the last, mean over methods, with its
-    whole interval over seeds.
+    Where the smaller PLM has learned nothing, its level is chance, and being there early is no convergence: the
+    interval is then open. It has learned if its score rises from the first evaluation to the last, mean over methods,
+    with its whole interval over seeds.
     """
+    as_tasks = table.assign(task=table.label, label=table.plm)
+    found = stratified_interval(steps_to_common_level(as_tasks, large, small))
     on_small = table[table.plm == small].sort_values("step", kind="stable").groupby(["label", "seed"]).score
     rise = (on_small.last() - on_small.first()).groupby("seed").mean()
-    if not mean_interval(list(rise)).low > 0:
-        return Interval(nan, -inf, inf, len(rise))
-    as_tasks = table.assign(task=table.label, label=table.plm)
-    return stratified_interval(steps_to_common_level(as_tasks, large, small))
+    return found if mean_interval(list(rise)).low > 0 else replace(found, low=-inf, high=inf)
 
 
 def summary(store: Store, records: list[Record]) -> str:
