@@ -57,20 +57,26 @@ WEIGHTS = ("pretrained", "random")
 SETTINGS: dict[str, dict[str, int]] = {
     "smoke": {"steps": 3, "batch_size": 8, "max_length": 8, "sentences": 8, "top": 3, "density_sentences": 4,
               "density_probes": 2, "density_steps": 6, "trace_products": 6},
-    "demo": {"steps": 40, "batch_size": 16, "max_length": 16, "sentences": 64, "top": 20, "density_sentences": 8,
-             "density_probes": 2, "density_steps": 16, "trace_products": 12},
+    "demo": {"steps": 30, "batch_size": 16, "max_length": 16, "sentences": 48, "top": 20, "density_sentences": 8,
+             "density_probes": 2, "density_steps": 10, "trace_products": 12},
     "paper": {"steps": 1000, "batch_size": 32, "max_length": 64, "sentences": 256, "top": 50, "density_sentences": 128,
               "density_probes": 10, "density_steps": 80, "trace_products": 60},
 }  # fmt: skip
 LARGE: dict[str, int] = {
-    "steps": 8, "batch_size": 8, "max_length": 12, "sentences": 8, "top": 2, "density_sentences": 3,
-    "density_probes": 2, "density_steps": 6, "trace_products": 6,
+    "steps": 4, "batch_size": 8, "max_length": 10, "sentences": 6, "top": 2, "density_sentences": 2,
+    "density_probes": 2, "density_steps": 5, "trace_products": 6,
 }  # fmt: skip
 """A demo of models of a hundred million parameters and more."""
 
 
 def jobs(
-    scale: str, *, model: str | None = None, task: str = "bbc-news", head: str = "classification", seed: int = 0
+    scale: str,
+    *,
+    model: str | None = None,
+    task: str = "bbc-news",
+    method: str | None = None,
+    head: str = "classification",
+    seed: int = 0,
 ) -> list[Job]:
     """One job per method, and the null of the first (paper: of all).
 
@@ -78,6 +84,7 @@ def jobs(
         scale: "smoke", "demo" or "paper".
         model: name for `load_plm`; default: MiniLM (smoke: a tiny BERT).
         task: name for `load_task`.
+        method: only this one of the scale's methods: "lora", "bitfit" or "adapter".
         head: "classification", or "lm": the language-model loss of the task's texts, at the start only.
         seed: of everything.
     """
@@ -87,16 +94,18 @@ def jobs(
     settings = LARGE if large else SETTINGS[scale]
     methods = METHODS[scale][:1] if large or head == "lm" else METHODS[scale]
     found = []
-    for i, method in enumerate(methods):
+    for i, chosen in enumerate(methods):
         for weights in WEIGHTS:
+            if method not in (None, chosen["method"]):
+                continue
             if i and weights == "random" and scale != "paper":
                 continue
             run = training_job(
-                model=model, task=task, method=method, seed=seed, weights=weights, steps=settings["steps"],
+                model=model, task=task, method=chosen, seed=seed, weights=weights, steps=settings["steps"],
                 batch_size=settings["batch_size"], max_length=settings["max_length"],
-                n_train=64 if smoke else None, n_validation=32 if smoke or large else 100,
+                n_train=64 if smoke else None, n_validation=32 if smoke or large else 64,
             ).config  # fmt: skip
-            products = head == "lm" or smoke or (i == 0 and weights == "pretrained" and not large)
+            products = head == "lm" or scale != "demo"  # `deltalab bench curvature` times them on MiniLM
             found.append(Job(NAME, {**run, **settings, "head": head, "products": products}))
     return found
 

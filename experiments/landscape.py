@@ -53,7 +53,7 @@ THREE: tuple[dict[str, Any], ...] = (
 
 SETTINGS: dict[str, dict[str, int]] = {
     "smoke": {"steps": 6, "batch_size": 8, "max_length": 8, "sentences": 8, "points": 5},
-    "demo": {"steps": 40, "batch_size": 16, "max_length": 16, "sentences": 16, "points": 13},
+    "demo": {"steps": 30, "batch_size": 16, "max_length": 16, "sentences": 10, "points": 11},
     "paper": {"steps": 1000, "batch_size": 32, "max_length": 64, "sentences": 256, "points": 51},
 }
 SNAPSHOTS = 20
@@ -79,7 +79,7 @@ def jobs(scale: str, *, model: str | None = None, task: str = "bbc-news", seed: 
     shared = training_job(
         model=model or ("tiny-bert" if smoke else "minilm"), task=task, method={}, seed=seed, steps=s["steps"],
         batch_size=s["batch_size"], max_length=s["max_length"], n_train=64 if smoke else None,
-        n_validation=32 if smoke else 100,
+        n_validation=32 if smoke else 64,
     ).config  # fmt: skip
     del shared["method"]
     extra = {name: s[name] for name in ("sentences", "points")}
@@ -134,7 +134,7 @@ def _one_method(run: _Run, found: _Drawn) -> None:
     found.plane(label, "random, filter-normalised", run.loss, phi, (u, v), {"solution": phi})
 
     operator = gauss_newton(lambda x: delta.logits(x, run.batch), phi)
-    stiff = lanczos(operator, 2)
+    stiff = lanczos(operator, 2, tol=1e-2)  # a direction to look along; its eigenvalue is good to the square of that
     start = run.value(delta.phi0)  # steps along a direction of curvature λ that the quadratic model takes to this loss
     pairs = zip(stiff.ritz_vectors.T, stiff.ritz_values, strict=True)
     first, second = (v * (2 * start / float(w)) ** 0.5 for v, w in pairs)
