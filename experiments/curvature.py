@@ -57,8 +57,8 @@ WEIGHTS = ("pretrained", "random")
 SETTINGS: dict[str, dict[str, int]] = {
     "smoke": {"steps": 3, "batch_size": 8, "max_length": 8, "sentences": 8, "top": 3, "density_sentences": 4,
               "density_probes": 2, "density_steps": 6, "trace_products": 6},
-    "demo": {"steps": 30, "batch_size": 16, "max_length": 16, "sentences": 48, "top": 20, "density_sentences": 8,
-             "density_probes": 2, "density_steps": 10, "trace_products": 12},
+    "demo": {"steps": 40, "batch_size": 16, "max_length": 16, "sentences": 64, "top": 20, "density_sentences": 8,
+             "density_probes": 2, "density_steps": 16, "trace_products": 12},
     "paper": {"steps": 1000, "batch_size": 32, "max_length": 64, "sentences": 256, "top": 50, "density_sentences": 128,
               "density_probes": 10, "density_steps": 80, "trace_products": 60},
 }  # fmt: skip
@@ -103,9 +103,9 @@ def jobs(
             run = training_job(
                 model=model, task=task, method=chosen, seed=seed, weights=weights, steps=settings["steps"],
                 batch_size=settings["batch_size"], max_length=settings["max_length"],
-                n_train=64 if smoke else None, n_validation=32 if smoke or large else 64,
+                n_train=64 if smoke else None, n_validation=32 if smoke or large else 100,
             ).config  # fmt: skip
-            products = head == "lm" or scale != "demo"  # `deltalab bench curvature` times them on MiniLM
+            products = head == "lm" or smoke or (i == 0 and weights == "pretrained" and not large)
             found.append(Job(NAME, {**run, **settings, "head": head, "products": products}))
     return found
 
