@@ -199,7 +199,7 @@ def _of_series(record: Record) -> list[Verdict]:
     wide = finals(table).pivot_table(index="seed", columns=["plm", "label"], values="score", sort=False)
     found = [
         Verdict(
-            f"{label[0].upper()}{label[1:]} reaches more on the larger PLM.", SOURCE,
+            f"The larger PLM reaches more with {label}.", SOURCE,
             f"score on {large} minus score on {small} [{metric}]",
             mean_interval(list(wide[large, label] - wide[small, label])), 0.0, "above", **shared,
         )
