@@ -72,7 +72,7 @@ def _describe(table: pd.DataFrame) -> str:
     parts = []
     for row, part in named(table).groupby("row", sort=False):
         part = part.sort_values("strength")
-        best = part.loc[part["score"].idxmax()]
+        best = part.sort_values(["score", "strength"], ascending=[False, True]).iloc[0]
         intruded = part[part["with_intruder"] > 0]
         first = f"the first intruders at t = {intruded['strength'].iloc[0]:g}" if len(intruded) else "no intruder"
         parts.append(f"{row}: best score {best['score']:.3f} at t = {best['strength']:g}, {first}")

@@ -102,13 +102,16 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _describe(table: pd.DataFrame) -> str:
-    found = _summary(table)
-    parts = [
-        f"{row['run']} at t = {row['t [1]']:g}, {row['directions']}: {row['intruders [count]']} intruders in "
-        f"{row['matrices with one [count]']} of {row['matrices [count]']} matrices"
-        for row in found.to_dict("records")
-    ]
-    return "Overlaps of leading directions with those of W₀. " + "; ".join(parts) + "."
+    parts = []
+    for row, part in _summary(table).groupby("run", sort=False):
+        told = []
+        for strength, at in part.groupby("t [1]"):
+            counts = {str(kind): count for kind, count in zip(at["directions"], at["intruders [count]"], strict=True)}
+            null = counts.pop("random", None)
+            found = ", ".join(str(count) for count in counts.values()) or "none looked for"
+            told.append(f"{found} at t = {strength:g}" + (f" (random directions {null})" if null is not None else ""))
+        parts.append(f"{row}: {', '.join(told)}")
+    return "Intruders among the ten leading directions of all matrices. " + "; ".join(parts) + "."
 
 
 def _example() -> pd.DataFrame:
