@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme, counted, fade, plain, score_title
+from lab.figures.style import Theme, counted, fade, log_ticks, plain, score_title
 
 SHARE = 0.95
 """Share of a last score that counts as having converged."""
@@ -106,8 +106,9 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         metric = table.metric[table.task == task] if "metric" in table else []
         figure.update_yaxes(title_text=score_title(metric), row=row, col=1)
         figure.update_xaxes(title_text="step [count]", rangemode="tozero", row=row, col=1)
-        figure.update_xaxes(title_text="training time [s]", type="log", row=row, col=2)
-        figure.update_xaxes(tickformat="~r", row=row, col=2)
+        seconds = part.seconds[part.seconds > 0]
+        ticks = log_ticks(float(seconds.min()), float(seconds.max())) if len(seconds) else None
+        figure.update_xaxes(title_text="training time [s]", type="log", tickvals=ticks, row=row, col=2)
     kinds = table.drop_duplicates("label").set_index("label")["kind"]
     for i, label in enumerate(labels):
         figure.add_scatter(

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.performance import around
 from lab.figures.sources import AGHAJANYAN_2020, ARORA_2018, DING_2022
 from lab.figures.style import SYMBOLS, Theme, count, counted, fade, plain, score_title
 from lab.runs import mean_interval, rank_correlation_interval
@@ -47,6 +48,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         if place["col"] == 1:
             metric = score_title(part.metric if "metric" in part else [])
             figure.update_yaxes(title_text=f"gap in {metric}", **place)
+    figure.update_yaxes(range=around(table.gap))
     _keys(figure, table, theme, places)
     figure.update_layout(height=400 if rows == 1 else 330 * rows)
     return figure
@@ -156,8 +158,8 @@ GENERALIZATION_GAP = Figure(
     describe=_describe,
     caption=(
         "Score on training examples minus score on validation examples after the last step, against the number of "
-        "tunable parameters: every seed (faint), mean and 95 % interval over seeds, one panel per task. Dashed: the "
-        "shape √d of the bound, scaled through full fine-tuning."
+        "tunable parameters: every seed (faint), mean and 95 % interval over seeds (that of two may leave the "
+        "panel), one panel per task. Dashed: the shape √d of the bound, scaled through full fine-tuning."
     ),
     reading=(
         "Higher means that a method fits its training examples better than new ones. If the bound told the gap, the "

@@ -39,6 +39,13 @@ def ordered(table: pd.DataFrame) -> list[str]:
     return sorted(means.index, key=lambda label: (ranks.get(str(label), inf), -means[label]))
 
 
+def around(values: pd.Series) -> list[float]:
+    """Ends of an axis that holds all points with room to spare; the interval of two seeds may be many times longer."""
+    low, high = float(values.min()), float(values.max())
+    room = 0.25 * (high - low) or 0.05
+    return [low - room, high + room]
+
+
 def kind_colours(theme: Theme) -> dict[str, str]:
     """Colour of each kind of method, the same in all figures that compare methods."""
     return {"full": theme.colour(1), "delta": theme.colour(0), "combination": theme.colour(2), "null": theme.muted}
@@ -70,7 +77,8 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         null = part.score[part.kind == "null"].mean()
         if np.isfinite(null):
             figure.add_vline(x=null, line={"color": theme.muted, "dash": "dash", "width": 1}, **place)
-        figure.update_xaxes(title_text=score_title(part.metric if "metric" in part else []), **place)
+        title = score_title(part.metric if "metric" in part else [])
+        figure.update_xaxes(title_text=title, range=around(part.score), **place)
     order = [plain(label) for label in reversed(labels)]
     figure.update_yaxes(type="category", categoryorder="array", categoryarray=order, range=[-0.6, len(order) - 0.4])
     for kind in [kind for kind in _NAMES if (table.kind == kind).any()]:
@@ -174,9 +182,10 @@ PERFORMANCE = Figure(
     summary=_summary,
     describe=_describe,
     caption=(
-        "Validation score of each method after the same number of steps, one panel per task: every seed (points), mean "
-        "and 95 % interval over seeds (bar); dashed, the linear probe. Last panel: mean rank over tasks, with half of "
-        "Nemenyi's critical difference (95 %) to either side."
+        "Validation score of each method after the same number of steps, one panel per task: every seed (points), "
+        "mean and 95 % interval over seeds (bar; that of two seeds may leave the panel); dashed, the linear "
+        "probe. Last panel: mean rank over tasks, with half of Nemenyi's critical difference (95 %) to either "
+        "side."
     ),
     reading=(
         "Methods stand from the best mean rank (top) to the worst. In a task's panel, intervals that do not overlap "
