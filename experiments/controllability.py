@@ -41,12 +41,12 @@ FIGURES = ("gramian_spectra", "trace_shares", "control_energy", "controllability
 
 # LoRA of rank 1 on query and value of MiniLM has 9,216 coordinates; so have 2 tokens of prefix and 24 of prompt
 METHODS: dict[str, tuple[dict[str, Any], float]] = {
-    "full fine-tuning": ({"method": "full"}, 1e-4),
     "LoRA": ({"method": "lora", "rank": 1}, 3e-3),
     "adapter": ({"method": "adapter", "bottleneck": 2, "placement": "pfeiffer"}, 1e-3),
     "prefix": ({"method": "prefix", "tokens": 2}, 1e-2),
     "prompt": ({"method": "prompt", "tokens": 24}, 3e-2),
     "BitFit": ({"method": "bitfit"}, 3e-3),
+    "full fine-tuning": ({"method": "full"}, 1e-4),
 }
 SUBSPACE = "random subspace"
 SCALES: dict[str, dict[str, Any]] = {
@@ -68,7 +68,8 @@ REQUESTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 def jobs(scale: str, *, model: str | None = None, tasks: tuple[str, ...] = (), seed: int = 0) -> list[Job]:
     """One job per method and task, and one random subspace per task.
 
-    The first task is measured thoroughly: after training, on random weights, and at the last block's state, too.
+    The first task is measured thoroughly: after training, on random weights, and at the last block's state, too. Full
+    fine-tuning is not: each of its spectra takes as many passes through all weights as there are logits.
 
     Args:
         scale: "smoke", "demo" or "paper".
@@ -86,7 +87,8 @@ def jobs(scale: str, *, model: str | None = None, tasks: tuple[str, ...] = (), s
     for n, task in enumerate(tasks or c["tasks"]):
         for label in c["methods"]:
             method, lr = METHODS[label]
-            asked = {"task": task, "label": label, "method": _frozen(method), "lr": lr, "thorough": n == 0}
+            asked = {"task": task, "label": label, "method": _frozen(method), "lr": lr}
+            asked["thorough"] = n == 0 and label != "full fine-tuning"
             found.append(Job(NAME, shared | asked))
         null = {"task": task, "label": SUBSPACE, "method": _frozen({"method": "full"}), "dimension": c["dimension"]}
         found.append(Job(NAME, shared | null))
