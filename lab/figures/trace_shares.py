@@ -25,18 +25,18 @@ _COLUMNS = {
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    kinds = list(dict.fromkeys(table.kind))
-    tasks = list(dict.fromkeys(table.task))
-    panels = [(task, kind) for task in tasks for kind in kinds]
+    panels = list(dict.fromkeys(zip(table.task, table.kind, strict=True)))
+    columns = min(len(panels), 2)
+    rows = -(-len(panels) // columns)
     stages = _stages(table)
     figure = make_subplots(
-        len(tasks), len(kinds), shared_yaxes=True, horizontal_spacing=0.04, vertical_spacing=0.32 / len(tasks),
+        rows, columns, shared_yaxes=True, horizontal_spacing=0.04, vertical_spacing=0.32 / rows,
         subplot_titles=[plain(f"{task}, {kind}") for task, kind in panels],
     )  # fmt: skip
     figure.update_annotations(font=None)
     labels = list(dict.fromkeys(table.label))
     for n, (task, kind) in enumerate(panels):
-        place = {"row": n // len(kinds) + 1, "col": n % len(kinds) + 1}
+        place = {"row": n // columns + 1, "col": n % columns + 1}
         part = table[(table.task == task) & (table.kind == kind)]
         for i, label in enumerate(labels):
             run = part[part.label == label].groupby("stage")[["share", "trace", "error"]].mean().reindex(stages)
@@ -49,9 +49,9 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 hovertemplate=f"%{{x}}: %{{y:.1%}}<extra>{plain(label)}</extra>", **place,
             )  # fmt: skip
         figure.update_xaxes(title_text="stage [name]", **place)
-    for row in range(1, len(tasks) + 1):
+    for row in range(1, rows + 1):
         figure.update_yaxes(title_text="share of tr W [1]", rangemode="tozero", row=row, col=1)
-    figure.update_layout(height=360 if len(tasks) == 1 else 290 * len(tasks))
+    figure.update_layout(height=360 if rows == 1 else 290 * rows)
     return figure
 
 
