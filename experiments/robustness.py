@@ -16,7 +16,7 @@ later ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -263,11 +263,17 @@ class _Perturbed(Delta):
     """A delta whose overrides carry the condition's embedding noise: the perturbation as part of the plant."""
 
     def __init__(self, delta: Delta, condition: Condition, seed: int):
-        self.inner, self.condition, self.seed = delta, condition, seed
+        self.inner = delta
         self.plm, self.layout, self.phi0, self.at_identity = delta.plm, delta.layout, delta.phi0, False
+        clean = delta.overrides(delta.phi0)
+        noisy = condition.delta_overrides(delta, delta.phi0, seed)
+        self.noisy = {name: value for name, value in noisy.items() if name not in clean}  # drawn once: it is large
 
     def overrides(self, phi: Tensor) -> dict[str, Tensor]:
-        return self.condition.delta_overrides(self.inner, phi, self.seed)
+        return self.inner.overrides(phi) | self.noisy
+
+    def overrides_of(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return self.inner.overrides_of(parts)  # the embedding is no part of a block
 
 
 def _metrics(table: pd.DataFrame, controls: pd.DataFrame) -> dict[str, Any]:

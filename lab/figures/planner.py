@@ -77,7 +77,7 @@ def _promises(figure: go.Figure, table: pd.DataFrame, theme: Theme) -> None:
     promised = table.promised.dropna()
     if len(promised):
         room = 0.45 * (promised.max() - promised.min()) or 1.0
-        figure.update_xaxes(range=[promised.min() - room, promised.max() + room], **place)
+        figure.update_xaxes(range=[promised.min() - room / 2, promised.max() + 2.4 * room], **place)
     figure.update_xaxes(title_text="fall promised at the start [nats]", **place)
     figure.update_yaxes(title_text="final loss [nats]", **place)
 
