@@ -332,7 +332,8 @@ def correlations(records: list[Record], measure: str) -> dict[str, Interval]:
 
 def verdicts(records: list[Record]) -> list[Verdict]:
     """That few dimensions suffice, and that curvature tells how many."""
-    shares = [float(r.metrics["d90"]) / float(r.metrics["tunable"]) for r in records if r.metrics["d90"]]  # type: ignore
+    known = [r.metrics for r in records if r.metrics["d90"] and r.metrics["score_status"] != "below_range"]
+    shares = [float(m["d90"]) / float(m["tunable"]) for m in known]  # type: ignore[arg-type]
     tasks = sorted({r.job.config["task"] for r in records})
     methods = sorted({method_label(r.job.config["method"]) for r in records})
     models = sorted({r.job.config["model"] for r in records})

@@ -43,7 +43,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         top = rows.groupby("scope").eigenvalue.max()
         style = _style(str(label), str(state), colours, theme)
         figure.add_scatter(
-            x=[plain(scope) for scope in scopes], y=top.reindex(scopes), mode="lines+markers", showlegend=False,
+            x=[_short(scope) for scope in scopes], y=top.reindex(scopes), mode="lines+markers", showlegend=False,
             line=style, marker={"color": style["color"], "size": 5}, name=plain(f"{label}, {state}"),
             hovertemplate="%{x}: %{y:.3g}", row=1, col=2,
         )  # fmt: skip
@@ -52,7 +52,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         type="log", title_text="index [count]", range=[-0.04, np.log10(last) + 0.04], tickvals=log_ticks(1, last),
         row=1, col=1,
     )  # fmt: skip
-    figure.update_xaxes(title_text="coordinates of φ [block]", row=1, col=2)
+    figure.update_xaxes(title_text="coordinates of φ [block]", type="category", row=1, col=2)
     figure.update_yaxes(type="log", exponentformat="power", dtick=1)
     figure.update_yaxes(title_text="eigenvalue [nats per unit of φ²]", row=1, col=1)
     return figure.update_layout(height=380)
@@ -67,6 +67,11 @@ def _style(label: str, state: str, colours: dict[str, str], theme: Theme) -> dic
         "width": 1.4 if null else 2,
         "dash": "solid" if state == "trained" else "dot",
     }
+
+
+def _short(scope: str) -> str:
+    """ "block 3" is 3 on the axis; head and embeddings are the rest."""
+    return plain(scope.removeprefix("block ")) if scope != "outside the blocks" else "rest"
 
 
 def _ordered(scopes: pd.Series) -> list[str]:

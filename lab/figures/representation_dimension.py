@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import AGHAJANYAN_2020, ANSUINI_2019
-from lab.figures.style import Theme, count, fade, plain
+from lab.figures.style import Theme, count, fade, log_ticks, plain
 
 _COLUMNS = {
     "label": Column("under which weights: pre-trained, after a method, random weights", TEXT),
@@ -42,13 +43,16 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 marker={"size": 5}, hovertemplate="layer %{x}: %{y:.1f}",
                 error_y={
                     "type": "data", "symmetric": False, "array": part.high - part.dimension, "width": 0,
-                    "arrayminus": part.dimension - part.low, "thickness": 1, "color": fade(colour, 0.6),
+                    "arrayminus": part.dimension - part.low.clip(lower=0.5), "thickness": 1, "color": fade(colour, 0.6),
                 }, **place,
             )  # fmt: skip
         figure.update_xaxes(title_text="layer [count]", **place)
     for row in range(1, rows + 1):
         figure.update_yaxes(title_text="dimension [count]", row=row, col=1)
-    figure.update_yaxes(rangemode="tozero", range=[0, 1.08 * max(1.0, float(table.high.max()))])
+    low, high = max(1.0, float(table.dimension.min())), max(2.0, float(table.dimension.max()))
+    ticks = log_ticks(0.7 * low, 1.5 * high)
+    limits = [np.log10(0.7 * low), np.log10(1.5 * high)]
+    figure.update_yaxes(type="log", range=limits, tickvals=ticks, ticktext=[count(tick) for tick in ticks])
     return figure.update_layout(height=340 if rows == 1 else 260 * rows)
 
 

@@ -18,7 +18,7 @@ _COLUMNS = {
     "density": Column("estimated density of eigenvalues, integrating to 1", "1 / (nats per unit of φ²)"),
     "standard_error": Column("of the density, over random probes", "1 / (nats per unit of φ²)"),
 }
-_FLOOR = 1e-4  # of the highest density: what lies below is the tail of the smoothing kernel
+_FLOOR = 1e-7  # of the highest density: one eigenvalue of a million still shows, the smoothing kernel's tail does not
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
