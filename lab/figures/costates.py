@@ -167,6 +167,6 @@ COSTATES = Figure(
         "differ, so the system is not autonomous. Norms depend on the size of the batch, since J is a mean over it."
     ),
     source=(LI_2017, LI_HAO_2018),
-    example=lambda: example()[list(_COLUMNS)],
+    example=example,
     table="pontryagin",
 )

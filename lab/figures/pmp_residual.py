@@ -109,6 +109,6 @@ PMP_RESIDUAL = Figure(
         "an optimum. Norms of different methods are per unit of their own coordinates and cannot be compared."
     ),
     source=(LI_2017,),
-    example=lambda: example()[list(_COLUMNS)],
+    example=example,
     table="pontryagin",
 )
