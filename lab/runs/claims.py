@@ -138,7 +138,7 @@ def rank_correlation_interval(x: Sequence[float], y: Sequence[float], level: flo
     largest = 1 - 6 / (len(a) * (len(a) ** 2 - 1))  # half of the smallest step of ρ below 1, else ±1 would be certain
     z = np.arctanh(np.clip(rho, -largest, largest))
     half = float(stats.norm.ppf((1 + level) / 2)) * sqrt((1 + rho * rho / 2) / (len(a) - 3))
-    return Interval(rho, float(np.tanh(z - half)), float(np.tanh(z + half)), len(a))
+    return Interval(rho, min(rho, float(np.tanh(z - half))), max(rho, float(np.tanh(z + half))), len(a))
 
 
 def _finite(values: Sequence[float]) -> np.ndarray:

@@ -117,3 +117,11 @@ def test_values_that_are_no_numbers_are_refused(values):
 def test_pairs_must_match():
     with pytest.raises(ValueError, match="a correlation needs pairs; got 2 and 3"):
         rank_correlation_interval([1, 2], [1, 2, 3])
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_perfect_order_lies_in_its_own_interval(sign):
+    found = rank_correlation_interval([1, 2, 3, 4, 5], [sign * y for y in (1, 2, 3, 4, 5)])
+    assert found.estimate == pytest.approx(sign)
+    assert found.low <= found.estimate <= found.high
+    assert found.high - found.low > 0.5
