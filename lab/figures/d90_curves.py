@@ -30,7 +30,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     rows = -(-len(labels) // columns)
     figure = make_subplots(
         rows, columns, subplot_titles=[_wrapped(label) for label in labels], shared_yaxes="all",
-        horizontal_spacing=0.03, vertical_spacing=0.3 / rows,
+        horizontal_spacing=0.03, vertical_spacing=0.42 / rows,
     )  # fmt: skip
     figure.update_annotations(font=None)
     curves = list(dict.fromkeys(table[table.kind == "predicted"].variant))
@@ -68,7 +68,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         figure.update_xaxes(visible=False, row=i // columns + 1, col=i % columns + 1)
         figure.update_yaxes(visible=False, row=i // columns + 1, col=i % columns + 1)
     figure.update_yaxes(range=[min(-0.05, max(-0.6, float(table.share.min()) - 0.05)), 1.15])
-    return figure.update_layout(height=340 if rows == 1 else 240 * rows)
+    return figure.update_layout(height=340 if rows == 1 else 290 * rows)
 
 
 def _wrapped(label: str) -> str:
