@@ -44,6 +44,7 @@ for page, says, icon in (
     ("intrinsic_dimension", "Intrinsic dimension: all searches on one axis", "show_chart"),
     ("weight_differences", "Weight differences: singular values beside chance", "stacked_line_chart"),
     ("loss_landscape", "Loss landscape and curvature: how stiff, in how many directions", "landscape"),
+    ("optimal_control", "Optimal control: costates, solvers, controllability, plans and reach", "route"),
     ("methods", "The methods compared: what each reaches, how fast, at what price", "compare_arrows"),
     ("runs", "Runs: every record, learning curves side by side", "list"),
 ):
