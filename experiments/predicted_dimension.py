@@ -64,7 +64,8 @@ VARIANTS = {
     "gradient covariance at the start": "second moment of the gradients in place of a curvature",
     "Gauss-Newton at the start, isotropic": "curvature at φ₀ alone, every direction alike",
 }
-DECLARED = ("Gauss-Newton at the solution", "kernel at the start, no training")
+KERNEL = "kernel at the start, no training"
+DECLARED = ("Gauss-Newton at the solution", KERNEL)
 """The two variants whose rank correlation is a claim; the others are reported beside them."""
 
 EXPONENTS = (0.5, 0.75)
@@ -330,8 +331,18 @@ def correlations(records: list[Record], measure: str) -> dict[str, Interval]:
     }
 
 
+def controllability_correlation(records: list[Record]) -> Interval:
+    """Spearman's ρ between the effective rank of the Gramian at the logits and the measured dimension, over records.
+
+    The Gramian W = J Jᵀ of the start's logits is the tangent kernel, so its spectrum is the kernel's.
+    """
+    table = pd.concat([record.tables["predicted_dimension"] for record in records], ignore_index=True)
+    rows = table[(table.variant == KERNEL) & (table.measure == "training loss") & table.measured.notna()]
+    return rank_correlation_interval(rows.effective_rank.tolist(), rows.measured.tolist())
+
+
 def verdicts(records: list[Record]) -> list[Verdict]:
-    """That few dimensions suffice, and that curvature tells how many."""
+    """That few dimensions suffice, that curvature tells how many, and that controllability does."""
     known = [r.metrics for r in records if r.metrics["d90"] and r.metrics["score_status"] != "below_range"]
     shares = [float(m["d90"]) / float(m["tunable"]) for m in known]  # type: ignore[arg-type]
     tasks = sorted({r.job.config["task"] for r in records})
@@ -358,7 +369,14 @@ def verdicts(records: list[Record]) -> list[Verdict]:
                 command=command,
             )  # fmt: skip
             found.append(ranks)
-    return found
+    controlled = Verdict(
+        claim="Controllability explains intrinsic dimension: the Gramian's effective rank orders deltas as d90 does.",
+        source="optimal-control view (docs/controllability.md)",
+        quantity="Spearman's ρ of W's effective rank at the logits and the dimension of the training loss [1]",
+        measured=controllability_correlation(records), threshold=0.0, side="above", setting=setting,
+        figure="predicted_dimension", command=command,
+    )  # fmt: skip
+    return [*found, controlled]
 
 
 def summary(store: Store, records: list[Record]) -> str:
