@@ -55,7 +55,9 @@ class LinearOperator(ABC):
                 f"{type(self).__name__} of shape {self.shape} acts on vectors ({self.shape[1]},) or columns "
                 f"({self.shape[1]}, k); got a tensor of shape {tuple(other.shape)}."
             )
-        return self._matmat(other) if other.ndim == 2 else self._matmat(other[:, None])[:, 0]
+        if other.ndim == 2:
+            return self._matmat(other)
+        return self._matmat(other[:, None]).squeeze(1)  # a view both ways: [:, 0] would copy the gradient
 
     def __add__(self, other: LinearOperator) -> LinearOperator:
         return Sum(self, other) if isinstance(other, LinearOperator) else NotImplemented
