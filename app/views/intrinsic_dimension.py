@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app.choice import rows_or_stop
 from app.filters import keep
-from app.loading import table_of
 from app.naming import labelled
 from app.panel import panel
-from app.states import found_or_stop, nothing_yet, warn
+from app.states import found_or_stop, nothing_yet
 from lab.figures import INTRINSIC_DIMENSION
 
 st.title("Intrinsic dimension")
@@ -18,9 +18,6 @@ searches = found.having(INTRINSIC_DIMENSION)
 if not searches:
     nothing_yet("measurement of an intrinsic dimension", "intrinsic_dimension", found)
 
-table, damage = table_of(searches, INTRINSIC_DIMENSION.table)
-warn([*found.damage, *damage])
-if table.empty:
-    st.stop()
+table = rows_or_stop(found, searches, INTRINSIC_DIMENSION)
 table = keep(labelled(table, searches), {"model": "PLM", "task": "Task", "label": "Method"})
 panel(INTRINSIC_DIMENSION, table, found.of(table["key"].unique()))

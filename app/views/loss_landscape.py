@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app.choice import figure_or_stop, rows_or_stop
 from app.filters import keep
-from app.loading import table_of
 from app.naming import labelled
 from app.panel import panel
-from app.states import found_or_stop, nothing_yet, warn
-from lab.execution.experiment import experiment_drawing, question
 from lab.figures import LOSS_VIEW
 
 st.title("Loss landscape and curvature")
@@ -17,19 +15,9 @@ st.markdown(
     "How stiff is the loss around a delta's solution, in how many directions, and does that tell how many dimensions "
     "the delta needs?"
 )
-found = found_or_stop()
-there = {drawn.title: drawn for drawn in LOSS_VIEW if found.having(drawn)}
-if not there:
-    nothing_yet("measurement of the loss around a solution", experiment_drawing(LOSS_VIEW[0].name) or "", found)
-
-title = st.selectbox("Figure", list(there), key="figure", bind="query-params")
-drawn = there.get(title) or next(iter(there.values()))
-st.caption(question(experiment_drawing(drawn.name) or ""))
+found, drawn = figure_or_stop(LOSS_VIEW, "measurement of the loss around a solution")
 records = found.having(drawn)
-table, damage = table_of(records, drawn.table)
-warn([*found.damage, *damage])
-if table.empty:
-    st.stop()
+table = rows_or_stop(found, records, drawn)
 models = sorted(table["model"].dropna().unique()) if "model" in table else []
 if len(models) > 1 and drawn.name != "predicted_dimension":  # one PLM at a time: methods have the same names on each
     model = st.selectbox("PLM", models, key="model", bind="query-params")

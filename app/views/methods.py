@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app.choice import figure_or_stop, rows_or_stop
 from app.filters import keep
-from app.loading import table_of
 from app.naming import labelled
 from app.panel import panel
-from app.states import found_or_stop, nothing_yet, warn
-from lab.execution.experiment import experiment_drawing, question
 from lab.figures import METHODS_COMPARED
 
 POOLED = ("seed", "how", "methods", "batch_sizes", "rounds")
@@ -17,19 +15,7 @@ POOLED = ("seed", "how", "methods", "batch_sizes", "rounds")
 
 st.title("The methods compared")
 st.markdown("What does each delta method reach, how fast, and at what price, when all have the same budget?")
-found = found_or_stop()
-there = {drawn.title: drawn for drawn in METHODS_COMPARED if found.having(drawn)}
-if not there:
-    nothing_yet("comparison of methods", experiment_drawing(METHODS_COMPARED[0].name) or "", found)
-
-title = st.selectbox("Figure", list(there), key="figure", bind="query-params")
-drawn = there.get(title) or next(iter(there.values()))
-asked = question(experiment_drawing(drawn.name) or "")
-st.caption(asked[:1].upper() + asked[1:])
+found, drawn = figure_or_stop(METHODS_COMPARED, "comparison of methods")
 records = found.having(drawn)
-table, damage = table_of(records, drawn.table)
-warn([*found.damage, *damage])
-if table.empty:
-    st.stop()
-table = labelled(table, records, pool=POOLED)
+table = labelled(rows_or_stop(found, records, drawn), records, pool=POOLED)
 panel(drawn, keep(table, {"model": "PLM", "task": "Task", "label": "Method"}), found.of(table["key"].unique()))

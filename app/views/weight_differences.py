@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app.choice import figure_or_stop, rows_or_stop
 from app.filters import keep, several
-from app.loading import table_of
 from app.naming import SHOWN_KEY, describe, labelled
 from app.panel import panel
-from app.states import found_or_stop, nothing_yet, warn
-from lab.execution.experiment import experiment_drawing, question
 from lab.figures import WEIGHT_DIFFERENCE_SPECTRA, WEIGHT_DIFFERENCES
 
 st.title("Weight differences")
 st.markdown("What spectrum and which directions does training leave in each weight matrix, and how much is chance?")
 st.page_link("views/open_weights.py", label="Open an adapter or model of your own", icon=":material/folder_open:")
-found = found_or_stop()
-there = {drawn.title: drawn for drawn in WEIGHT_DIFFERENCES if found.having(drawn)}
-if not there:
-    nothing_yet("spectrum of a weight difference", "weight_differences", found)
-
-title = st.selectbox("Figure", list(there), key="figure", bind="query-params")
-drawn = there.get(title) or next(iter(there.values()))
-st.caption(question(experiment_drawing(drawn.name) or ""))
+found, drawn = figure_or_stop(WEIGHT_DIFFERENCES, "spectrum of a weight difference")
 runs = found.having(drawn)
 names = {f"{manifest.key[:SHOWN_KEY]} {describe(manifest)}": manifest for manifest in runs}
 chosen = several("Records", list(names), "record", none="those of the latest run")
@@ -35,9 +26,6 @@ latest = [
 if drawn is WEIGHT_DIFFERENCE_SPECTRA:
     latest = latest[-1:]  # panels of one run are enough for a page
 manifests = [names[name] for name in chosen if name in names] or latest
-table, damage = table_of(manifests, drawn.table)
-warn([*found.damage, *damage])
-if table.empty:
-    st.stop()
+table = rows_or_stop(found, manifests, drawn)
 filters = {"label": "Run", "comparison": "Comparison", "side": "Side", "role": "Role", "block": "Block"}
 panel(drawn, keep(labelled(table, manifests), filters), found.of(table["key"].unique()))

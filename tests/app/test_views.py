@@ -17,7 +17,13 @@ from lab.figures import CONTROL_VIEW, LOSS_VIEW, METHODS_COMPARED, WEIGHT_DIFFER
 from lab.runs import Store, places
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("home", "runs", "intrinsic_dimension", "weight_differences", "loss_landscape", "optimal_control", "methods")
+THEMES = {
+    "weight_differences": WEIGHT_DIFFERENCES,
+    "loss_landscape": LOSS_VIEW,
+    "optimal_control": CONTROL_VIEW,
+    "methods": METHODS_COMPARED,
+}
+PAGES = ("home", "runs", "intrinsic_dimension", *THEMES)
 
 
 @pytest.fixture
@@ -137,33 +143,13 @@ def test_chosen_records_are_in_the_address(opened, filled):
     assert set(shown.dataframe[1].value.columns) == {name.split()[0] for name in names}
 
 
-@pytest.mark.parametrize("drawn", CONTROL_VIEW, ids=lambda drawn: drawn.name)
-def test_every_figure_of_the_control_view_can_be_chosen_in_the_address(drawn, opened, filled):
-    shown = opened("optimal_control", filled, figure=drawn.title)
-    assert not shown.exception
-    assert shown.selectbox(key="figure").value == drawn.title
-    assert f"deltalab export {drawn.name}" in words(shown)
-
-
-@pytest.mark.parametrize("drawn", LOSS_VIEW, ids=lambda drawn: drawn.name)
-def test_every_figure_on_the_loss_can_be_chosen_in_the_address(drawn, opened, filled):
-    shown = opened("loss_landscape", filled, figure=drawn.title)
-    assert not shown.exception
-    assert shown.selectbox(key="figure").value == drawn.title
-    assert f"deltalab export {drawn.name}" in words(shown)
-
-
-@pytest.mark.parametrize("drawn", WEIGHT_DIFFERENCES, ids=lambda drawn: drawn.name)
-def test_every_figure_of_weight_differences_can_be_chosen_in_the_address(drawn, opened, filled):
-    shown = opened("weight_differences", filled, figure=drawn.title)
-    assert not shown.exception
-    assert shown.selectbox(key="figure").value == drawn.title
-    assert f"deltalab export {drawn.name}" in words(shown)
-
-
-@pytest.mark.parametrize("drawn", METHODS_COMPARED, ids=lambda drawn: drawn.name)
-def test_every_figure_that_compares_methods_can_be_chosen_in_the_address(drawn, opened, filled):
-    shown = opened("methods", filled, figure=drawn.title)
+@pytest.mark.parametrize(
+    ("page", "drawn"),
+    [(page, drawn) for page, figures in THEMES.items() for drawn in figures],
+    ids=lambda given: given if isinstance(given, str) else given.name,
+)
+def test_every_figure_of_a_theme_can_be_chosen_in_the_address(page, drawn, opened, filled):
+    shown = opened(page, filled, figure=drawn.title)
     assert not shown.exception
     assert shown.selectbox(key="figure").value == drawn.title
     assert f"deltalab export {drawn.name}" in words(shown)
