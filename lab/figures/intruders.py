@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import BENAYCH_GEORGES_2012, SHUTTLEWORTH_2024
-from lab.figures.style import Theme, fade, integer_ticks, log_ticks, plain
+from lab.figures.style import Theme, block_bar, fade, log_ticks, plain
 
 EPSILON = 0.5
 """The paper's line."""
@@ -72,17 +72,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         figure.update_xaxes(title_text="j [count]", row=len(rows), col=c)
     for r in range(1, len(rows) + 1):
         figure.update_yaxes(title_text="largest overlap [1]", row=r, col=1)
-    if len(blocks) > 1:
-        depths = theme.depths(len(blocks))
-        marker = {
-            "color": [blocks[0]], "cmin": blocks[0], "cmax": blocks[-1], "showscale": True,
-            "colorscale": [[i / (len(blocks) - 1), colour] for i, colour in enumerate(depths)],
-            "colorbar": {"title": {"text": "block"}, "tickvals": integer_ticks(blocks[0], blocks[-1])}
-            | {"lenmode": "pixels", "len": 220, "y": 1, "yanchor": "top"},
-        }  # fmt: skip
-        figure.add_scatter(
-            x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip", marker=marker, row=1, col=1
-        )
+    block_bar(figure, blocks, theme)
     figure.update_layout(height=max(330, 210 * len(rows)))
     return figure
 

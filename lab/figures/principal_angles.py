@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import HU_2021
-from lab.figures.style import Theme, fade, integer_ticks, plain
+from lab.figures.style import Theme, block_bar, fade, plain
 
 _COLUMNS = {
     "comparison": Column("what is compared with what", TEXT),
@@ -60,17 +60,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     figure.update_yaxes(range=[-3, 93], tickvals=[0, 30, 60, 90])
     for r in range(1, len(rows) + 1):
         figure.update_yaxes(title_text="θ [degrees]", row=r, col=1)
-    if len(blocks) > 1:
-        depths = theme.depths(len(blocks))
-        marker = {
-            "color": [blocks[0]], "cmin": blocks[0], "cmax": blocks[-1], "showscale": True,
-            "colorscale": [[i / (len(blocks) - 1), colour] for i, colour in enumerate(depths)],
-            "colorbar": {"title": {"text": "block"}, "tickvals": integer_ticks(blocks[0], blocks[-1])}
-            | {"lenmode": "pixels", "len": 220, "y": 1, "yanchor": "top"},
-        }  # fmt: skip
-        figure.add_scatter(
-            x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip", marker=marker, row=1, col=1
-        )
+    block_bar(figure, blocks, theme)
     figure.update_layout(height=max(330, 180 * len(rows)))
     return figure
 

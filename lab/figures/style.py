@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,6 +214,27 @@ def log_ticks(low: float, high: float) -> list[float]:
     if len(whole) >= 3:
         return whole
     return [digit * 10.0**k for k in decades for digit in (1, 2, 5) if low <= digit * 10.0**k <= high]
+
+
+def block_bar(figure: go.Figure, blocks: Sequence[int], theme: Theme, *, length: int = 220) -> None:
+    """A colour bar that tells the depths of lines coloured by `theme.depths`, on a point without data.
+
+    Args:
+        figure: of subplots; the point belongs to the first.
+        blocks: ascending; of a single one there is nothing to tell.
+        theme: whose colours the lines have.
+        length: of the bar [px].
+    """
+    if len(blocks) < 2:
+        return
+    scale = [[i / (len(blocks) - 1), colour] for i, colour in enumerate(theme.depths(len(blocks)))]
+    ticks = integer_ticks(blocks[0], blocks[-1])
+    bar = {"title": {"text": "block"}, "tickvals": ticks, "lenmode": "pixels", "len": length, "y": 1, "yanchor": "top"}
+    marker = {"color": [blocks[0]], "cmin": blocks[0], "cmax": blocks[-1], "colorscale": scale, "showscale": True}
+    figure.add_scatter(
+        x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip", marker=marker | {"colorbar": bar},
+        row=1, col=1,
+    )  # fmt: skip
 
 
 def integer_ticks(low: float, high: float) -> list[int]:

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import BENAYCH_GEORGES_2012, HU_2021
-from lab.figures.style import Theme, counted, fade, log_ticks, plain
+from lab.figures.style import Theme, block_bar, counted, fade, log_ticks, plain
 
 _COLUMNS = {
     "label": Column("which run or method made the difference", TEXT),
@@ -112,17 +112,7 @@ def _keys(figure: go.Figure, table: pd.DataFrame, blocks: list[int], theme: Them
     if table.null_high.notna().any():
         name = "chance: same shape, rank and norm"
         figure.add_scatter(x=[None], y=[None], name=name, row=1, col=1, **_null_mark(theme))
-    if len(blocks) < 2:
-        return
-    colours = theme.depths(len(blocks))
-    scale = [[i / (len(blocks) - 1), colour] for i, colour in enumerate(colours)]
-    ticks = list(range(blocks[0], blocks[-1] + 1, max(1, (blocks[-1] - blocks[0]) // 6)))
-    marker = {"color": [blocks[0]], "cmin": blocks[0], "cmax": blocks[-1], "colorscale": scale, "showscale": True}
-    bar = {"title": {"text": "block"}, "tickvals": ticks, "lenmode": "pixels", "len": 260, "y": 1, "yanchor": "top"}
-    figure.add_scatter(
-        x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip", marker=marker | {"colorbar": bar},
-        row=1, col=1,
-    )  # fmt: skip
+    block_bar(figure, blocks, theme, length=260)
 
 
 def _summary(table: pd.DataFrame) -> pd.DataFrame:
