@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.figure import TEXT, Column, Figure, with_model
 from lab.figures.sources import HU_2021
 from lab.figures.style import Theme, log_ticks, plain
 
@@ -26,13 +26,8 @@ _COLUMNS = {
 _OPTIONAL = {"model": Column("the PLM", TEXT)}
 
 
-def _named(table: pd.DataFrame) -> pd.DataFrame:
-    several = "model" in table and table["model"].nunique() > 1
-    return table.assign(panel=table["model"] + ": " + table["role"] if several else table["role"])
-
-
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    table = _named(table)
+    table = table.assign(panel=with_model(table, "role"))
     panels, ranks = list(dict.fromkeys(table["panel"])), sorted(table["rank"].unique())
     labels = list(dict.fromkeys(table["label"]))
     figure = make_subplots(

@@ -117,3 +117,9 @@ class Figure:
                     f"expected numbers ({column.description}, [{column.unit}])"
                 )
         return table[list(used)].reset_index(drop=True)
+
+
+def with_model(table: pd.DataFrame, column: str) -> pd.Series:
+    """The names in a column, each with its PLM before it where the table has several: "minilm: LoRA r = 8"."""
+    several = "model" in table and table["model"].nunique() > 1
+    return table["model"] + ": " + table[column] if several else table[column]

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.figure import TEXT, Column, Figure, with_model
 from lab.figures.sources import BENAYCH_GEORGES_2012, SHUTTLEWORTH_2024
 from lab.figures.style import Theme, block_bar, fade, log_ticks, plain
 
@@ -28,8 +28,7 @@ _OPTIONAL = {"model": Column("the PLM", TEXT)}
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
     """A column `row`: the run, with the PLM where there are several."""
-    several = "model" in table and table["model"].nunique() > 1
-    return table.assign(row=table["model"] + ": " + table["label"] if several else table["label"])
+    return table.assign(row=with_model(table, "label"))
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:

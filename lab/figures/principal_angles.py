@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.figure import TEXT, Column, Figure, with_model
 from lab.figures.sources import HU_2021
 from lab.figures.style import Theme, block_bar, fade, plain
 
@@ -23,13 +23,8 @@ _COLUMNS = {
 _OPTIONAL = {"model": Column("the PLM", TEXT)}
 
 
-def _named(table: pd.DataFrame) -> pd.DataFrame:
-    several = "model" in table and table["model"].nunique() > 1
-    return table.assign(row=table["model"] + ": " + table["comparison"] if several else table["comparison"])
-
-
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    table = _named(table)
+    table = table.assign(row=with_model(table, "comparison"))
     rows, sides = list(dict.fromkeys(table["row"])), list(dict.fromkeys(table["side"]))
     figure = make_subplots(
         len(rows), len(sides), shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.04,
@@ -68,7 +63,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
 def _summary(table: pd.DataFrame) -> pd.DataFrame:
     """Per comparison and side: the median first angle, its null, and how many angles lie below the null."""
     rows = []
-    for (row, side), part in _named(table).groupby(["row", "side"], sort=False):
+    for (row, side), part in table.assign(row=with_model(table, "comparison")).groupby(["row", "side"], sort=False):
         first = part[part["index"] == part["index"].min()]
         below = (part["angle"] < part["null_low"]).groupby([part["role"], part["block"]]).sum()
         rows.append(

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.figure import TEXT, Column, Figure, with_model
 from lab.figures.sources import HU_2021
 from lab.figures.style import Theme, counted, plain
 
@@ -23,19 +23,13 @@ _OPTIONAL = {"model": Column("the PLM", TEXT), "role": Column("role of the matri
 RANDOM = "random subspaces"
 
 
-def _named(table: pd.DataFrame) -> pd.DataFrame:
-    """A column `row`: the comparison, with the PLM where there are several."""
-    several = "model" in table and table["model"].nunique() > 1
-    return table.assign(row=table["model"] + ": " + table["comparison"] if several else table["comparison"])
-
-
 def _grid(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Mean over matrices, i downwards and j to the right."""
     return table.pivot_table(index="i", columns="j", values=column, aggfunc="mean")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    table = _named(table)
+    table = table.assign(row=with_model(table, "comparison"))
     rows, sides = list(dict.fromkeys(table["row"])), list(dict.fromkeys(table["side"]))
     titles = [column if column == RANDOM else f"{row} · {column}" for row in rows for column in (*sides, RANDOM)]
     figure = make_subplots(
@@ -70,7 +64,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
 
 def _summary(table: pd.DataFrame) -> pd.DataFrame:
     """Per comparison and side: φ(1, 1) and φ at the largest i = j, each beside its random level."""
-    table = _named(table)
+    table = table.assign(row=with_model(table, "comparison"))
     rows = []
     for (row, side), part in table.groupby(["row", "side"], sort=False):
         equal = part[part["i"] == part["j"]]
