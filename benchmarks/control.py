@@ -15,15 +15,13 @@ a slow moment of the machine meets both; the ratio is that of the medians.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from _report import alternately, write
 from torch import Tensor
 from torch.func import jvp, vjp
 from torch.nn.functional import cross_entropy
@@ -32,7 +30,6 @@ from lab.control import ControlProblem, adjoint, extended_msa, gramian, layerwis
 from lab.control.problem import advance
 from lab.deltas import Delta, LoRA
 from lab.models import load_plm
-from lab.runs import environment
 
 TOKENS = 32
 EMSA_SENTENCES = 16  # a training batch; every layer's second derivatives are evaluated some twelve times an iteration
@@ -43,18 +40,6 @@ def batch_of(sentences: int) -> dict[str, Tensor]:
     ids = torch.randint(1000, 20000, (sentences, TOKENS), generator=generator)
     labels = torch.randint(0, 2, (sentences,), generator=generator)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
-
-
-def alternately(rounds: int, **calls: Callable[[], Any]) -> dict[str, list[float]]:
-    """Seconds of every call, in turn, after one warm-up round. A call may return the seconds it wants counted."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for round_ in range(rounds + 1):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            counted = call()
-            if round_:
-                times[name].append(counted if isinstance(counted, float) else time.perf_counter() - began)
-    return times
 
 
 def compared(measure: str, times: dict[str, list[float]], bound: float | None) -> dict[str, Any]:
@@ -102,18 +87,22 @@ def run(rounds: int = 7, sentences: int = 64, eigenvalues: int = 50, emsa: int =
         compared(
             "costates, backward pass alone",
             alternately(
+                {
+                    "costates": lambda: backward_seconds(problem, delta, batch, costates=True),
+                    "backward": lambda: backward_seconds(problem, delta, batch, costates=False),
+                },
                 rounds,
-                costates=lambda: backward_seconds(problem, delta, batch, costates=True),
-                backward=lambda: backward_seconds(problem, delta, batch, costates=False),
             ),
             1.2,
         ),
         compared(
             "costates, forward and backward",
             alternately(
+                {
+                    "adjoint": lambda: adjoint(problem, controls),
+                    "back_propagation": lambda: plain_gradient(delta, batch),
+                },
                 rounds,
-                adjoint=lambda: adjoint(problem, controls),
-                back_propagation=lambda: plain_gradient(delta, batch),
             ),
             1.2,
         ),
@@ -129,7 +118,7 @@ def run(rounds: int = 7, sentences: int = 64, eigenvalues: int = 50, emsa: int =
         (v,) = vjp(end_state, delta.phi0)[1](y)
         jvp(end_state, (delta.phi0,), (v,))
 
-    products = alternately(rounds, gramian_product=lambda: W @ y, vjp_and_jvp=from_scratch)
+    products = alternately({"gramian_product": lambda: W @ y, "vjp_and_jvp": from_scratch}, rounds)
     rows.append(compared("Gramian product", products, 1.2))
 
     began = time.perf_counter()
@@ -166,10 +155,7 @@ def main() -> None:
         ratio = f"{row['ratio']:.2f} x {row['reference']}" if "ratio" in row else "seconds"
         print(f"{row['measure']:50s} {row['median_s']:9.3f} s  {ratio}  (bound {row['bound']})")
     if arguments.out is not None:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        path = arguments.out / f"control-{platform.machine()}-{torch.get_num_threads()}threads.json"
-        path.write_text(json.dumps({"settings": settings, "environment": environment(), "rows": rows}, indent=1) + "\n")
-        print(f"wrote {path}")
+        write(arguments.out, "control", {"settings": settings}, rows)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,6 @@ the two products are compared.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +23,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from _report import alternately, write
 from curvlinops import GGNLinearOperator, HessianLinearOperator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -33,7 +32,6 @@ from lab.deltas import Delta, LoRA
 from lab.geometry import factor_spectrum, gauss_newton, gauss_newton_factor, output_jacobian
 from lab.linalg import LinearOperator, RecordedHessian, lanczos
 from lab.models import load_plm
-from lab.runs import environment
 
 AMORTISED = 50
 """Products that the recording is spread over: Lanczos needs about as many for 20 eigenvalues."""
@@ -56,18 +54,6 @@ def batch_of(sentences: int, tokens: int) -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-def alternately(rounds: int, **calls: Callable[[], Any]) -> dict[str, list[float]]:
-    """Seconds of every call, in turn, after one warm-up round."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for round_ in range(rounds + 1):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            call()
-            if round_:
-                times[name].append(time.perf_counter() - began)
-    return times
-
-
 def timed(make: Callable[[], Any]) -> tuple[Any, float]:
     began = time.perf_counter()
     made = make()
@@ -80,7 +66,7 @@ def compared(
     """Rows of one product: alone, and with the recording's share."""
     mine, other = ours @ v, theirs @ v
     difference = float((mine - other).norm() / other.norm())
-    times = alternately(rounds, ours=lambda: ours @ v, curvlinops=lambda: theirs @ v)
+    times = alternately({"ours": lambda: ours @ v, "curvlinops": lambda: theirs @ v}, rounds)
     own, reference = median(times["ours"]), median(times["curvlinops"])
     shared = {"reference": "curvlinops", "reference_median_s": reference, "bound": 1.0, "difference": difference}
     with_recording = own + recording / AMORTISED
@@ -136,10 +122,7 @@ def main() -> None:
         ratio = f"{row['ratio']:.2f} x {row['reference']}" if "ratio" in row else "seconds"
         print(f"{row['measure']:55s} {row['median_s']:9.3f} s  {ratio}  (bound {row['bound']})")
     if arguments.out is not None:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        path = arguments.out / f"curvature-{platform.machine()}-{torch.get_num_threads()}threads.json"
-        path.write_text(json.dumps({"settings": settings, "environment": environment(), "rows": rows}, indent=1) + "\n")
-        print(f"wrote {path}")
+        write(arguments.out, "curvature", {"settings": settings}, rows)
 
 
 if __name__ == "__main__":

@@ -14,59 +14,25 @@ as leaves of their own, through `functional_call` and as the module's own parame
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
 
 import peft
 import torch
+from _report import alternately, write
 from torch import Tensor
+from training_step import delta_step, module_step, trainable_copy
 
 from lab.deltas import IA3, Delta, FullFineTuning, LoRA, Prefix, Prompt
 from lab.models import PLM, load_plm
 from lab.models.graft import structural_copy
-from lab.runs import environment
 from lab.training import TrainingStep, example_batch
-from lab.training.evaluation import batch_loss
 
 BATCH, TOKENS, LABELS = 16, 32, 3
 Step = Callable[[], None]
-
-
-def ours(delta: Delta, batch: dict[str, Tensor]) -> Step:
-    """One step as `lab.training.fit` takes it: φ is the only leaf."""
-    phi = delta.phi0.clone().requires_grad_(True)
-    optimizer = torch.optim.AdamW([phi], lr=1e-9, weight_decay=0.0, fused=True)
-    encoded: Any = SimpleNamespace(task=SimpleNamespace(loss=torch.nn.functional.cross_entropy))
-    nothing = phi.new_zeros(0)
-
-    def step() -> None:
-        batch_loss(delta, encoded, phi, batch, nothing, "float32").backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    return step
-
-
-def theirs(model: torch.nn.Module, batch: dict[str, Tensor]) -> Step:
-    """The usual step: the module's own trainable parameters."""
-    optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], lr=1e-9, weight_decay=0.0, fused=True
-    )
-    inputs = {name: value for name, value in batch.items() if name != "labels"}
-
-    def step() -> None:
-        torch.nn.functional.cross_entropy(model(**inputs).logits, batch["labels"]).backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    return step
 
 
 def peft_model(plm: PLM, config: Any) -> torch.nn.Module:
@@ -104,7 +70,7 @@ def variants(plm: PLM, batch: dict[str, Tensor]) -> dict[tuple[str, str], Step]:
     """(method, whose) -> its step."""
     steps: dict[tuple[str, str], Step] = {}
     for method, (delta, model) in pairs(plm).items():
-        steps[method, "ours"], steps[method, "peft"] = ours(delta, batch), theirs(model, batch)
+        steps[method, "ours"], steps[method, "peft"] = delta_step(delta, batch), module_step(model, batch, fused=True)
     through = TrainingStep(FullFineTuning().on(plm))
     optimizer = torch.optim.AdamW(through.leaves, lr=0.0, weight_decay=0.0, fused=True)
 
@@ -113,12 +79,8 @@ def variants(plm: PLM, batch: dict[str, Tensor]) -> dict[tuple[str, str], Step]:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    own = structural_copy(plm.model)
-    for module in list(own.modules()):
-        for name, parameter in list(module._parameters.items()):
-            if parameter is not None:
-                module._parameters[name] = torch.nn.Parameter(parameter.detach().clone())
-    steps["functional_call", "ours"], steps["functional_call", "module"] = functional, theirs(own.eval(), batch)
+    steps["functional_call", "ours"] = functional
+    steps["functional_call", "module"] = module_step(trainable_copy(plm), batch, fused=True)
     return steps
 
 
@@ -127,13 +89,7 @@ def run(model: str, rounds: int) -> list[dict[str, Any]]:
     plm = load_plm(model, num_labels=LABELS, attention="sdpa")
     batch = example_batch(plm, BATCH, TOKENS)
     steps = variants(plm, batch)
-    times: dict[tuple[str, str], list[float]] = {name: [] for name in steps}
-    for round_ in range(rounds + 2):
-        for name, step in steps.items():
-            began = time.perf_counter()
-            step()
-            if round_ >= 2:  # two warm-up rounds
-                times[name].append(time.perf_counter() - began)
+    times = alternately(steps, rounds, warm_up=2)
     rows = []
     for method in dict.fromkeys(method for method, _ in steps):
         (mine,) = (times[name] for name in steps if name == (method, "ours"))
@@ -158,11 +114,7 @@ def main() -> None:
             f"{1e3 * row['peer_s']:8.1f} ms   {row['ratio']:.2f} x"
         )
     if arguments.out is not None:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        result = {"rounds": arguments.rounds, "environment": environment(), "rows": rows}
-        path = arguments.out / f"methods-{platform.machine()}-{torch.get_num_threads()}threads.json"
-        path.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"wrote {path}")
+        write(arguments.out, "methods", {"rounds": arguments.rounds}, rows)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ hadamard-transform is needed by this benchmark alone: `pip install --no-deps had
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,10 +22,10 @@ from statistics import median
 
 import torch
 from _published_fastfood import PackagedTransformFastfood, PublishedFastfood
+from _report import write
 from torch import Tensor
 
 from lab.projections import Fastfood, OneHot, Projection, Sparse
-from lab.runs import environment
 
 D, DIMENSIONS = 22_713_216, (1_000, 10_000)  # MiniLM-L6
 COPY, OURS = "copy of D floats", "Fastfood, ours"
@@ -134,11 +132,7 @@ def main() -> None:
             + (f"  (target: {target} x: {'met' if row['times_ours'] >= target else 'MISSED'})" if target else "")
         )
     if arguments.out is not None:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        result = {"rounds": arguments.rounds, "environment": environment(), "rows": rows}
-        path = arguments.out / f"projections-{platform.machine()}-{torch.get_num_threads()}threads.json"
-        path.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"wrote {path}")
+        write(arguments.out, "projections", {"rounds": arguments.rounds}, rows)
 
 
 if __name__ == "__main__":

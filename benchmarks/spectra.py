@@ -20,10 +20,7 @@ is best put in a folder of its own:
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -32,13 +29,13 @@ from statistics import median
 from typing import Any
 
 import torch
+from _report import alternately, write
 from torch import Tensor
 
 from lab.deltas.checkpoint_folder import BASE, write_checkpoint
 from lab.geometry import WeightChange, adapter_changes, change_spectra
 from lab.linalg import LowRank, Spectrum
 from lab.models import load_plm
-from lab.runs import environment
 
 LAYERS, WIDTH, RANK = 32, 4096, 16
 BOUND_S = 1.0
@@ -72,18 +69,6 @@ def by_gram(B: Tensor, A: Tensor) -> Tensor:
     return eigenvalues.clamp(min=0).sqrt().sort(descending=True).values
 
 
-def alternately(rounds: int, **calls: Callable[[], Any]) -> dict[str, list[float]]:
-    """Seconds of every call, in turn, after one warm-up round."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for round_ in range(rounds + 1):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            call()
-            if round_:
-                times[name].append(time.perf_counter() - began)
-    return times
-
-
 def large_adapter(rounds: int) -> list[dict[str, Any]]:
     """Time of the whole analysis and of the values alone."""
     with tempfile.TemporaryDirectory() as name:
@@ -91,10 +76,12 @@ def large_adapter(rounds: int) -> list[dict[str, Any]]:
         factors = [change.difference for change in adapter_changes(folder)]
         pairs = [(f.left.float(), f.right.float()) for f in factors if isinstance(f, LowRank)]
         times = alternately(
+            {
+                "analysis": lambda: change_spectra(adapter_changes(folder)),
+                "ours": lambda: [by_qr(B, A) for B, A in pairs],
+                "gram": lambda: [by_gram(B, A) for B, A in pairs],
+            },
             rounds,
-            analysis=lambda: change_spectra(adapter_changes(folder)),
-            ours=lambda: [by_qr(B, A) for B, A in pairs],
-            gram=lambda: [by_gram(B, A) for B, A in pairs],
         )
     part = f"{len(pairs)} matrices {WIDTH} × {WIDTH}, r = {RANK}"
     gram = median(times["gram"])
@@ -161,7 +148,7 @@ def whole_model(rounds: int, matrices: int) -> list[dict[str, Any]]:
         calls["weightwatcher"] = lambda: by_weightwatcher(changes)
     else:
         print("weightwatcher is not installed: left out (see the head of this file)")
-    times = alternately(rounds, **calls)
+    times = alternately(calls, rounds)
     titles = {"ours": "values, ranks, nulls, thresholds, tails, norms of W₀ (ours)", "weightwatcher": "WeightWatcher"}
     return [
         {"part": part, "method": titles[name], "median_s": median(seconds),
@@ -192,10 +179,7 @@ def main() -> None:
             ratio = f"  (bound {row['bound_s']:g} s: {'met' if row['median_s'] <= row['bound_s'] else 'MISSED'})"
         print(f"{row['part']:40s} {row['method']:58s} {told}{ratio}")
     if arguments.out is not None:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        path = arguments.out / f"spectra-{platform.machine()}-{torch.get_num_threads()}threads.json"
-        path.write_text(json.dumps({"settings": settings, "environment": environment(), "rows": rows}, indent=1) + "\n")
-        print(f"wrote {path}")
+        write(arguments.out, "spectra", {"settings": settings}, rows)
 
 
 if __name__ == "__main__":

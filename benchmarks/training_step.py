@@ -9,21 +9,18 @@ run in turn, round after round, so that a slow moment of the machine meets them 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 import torch
+from _report import alternately, write
 from peft import LoraConfig, TaskType, get_peft_model
 from torch import Tensor
 
 from lab.deltas import DID, BitFit, Delta, FullFineTuning, LoRA
 from lab.models import PLM, load_plm
 from lab.models.graft import structural_copy
-from lab.runs import environment
 
 BATCH, TOKENS, LABELS = 32, 32, 5
 
@@ -97,13 +94,7 @@ def run(rounds: int) -> list[dict]:
     """One row per variant: median, minimum and maximum seconds, ratio of medians to the full AdamW step."""
     plm = load_plm("minilm", num_labels=LABELS, attention="sdpa")
     steps = variants(plm)
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for round_ in range(rounds + 2):
-        for name, step in steps.items():
-            began = time.perf_counter()
-            step()
-            if round_ >= 2:  # two warm-up rounds
-                times[name].append(time.perf_counter() - began)
+    times = alternately(steps, rounds, warm_up=2)
     reference = median(times["full, AdamW (torch default)"])
     return [
         {
@@ -129,11 +120,7 @@ def main() -> None:
             f"  {row['ratio_to_full_adamw']:.2f} x full AdamW"
         )
     if arguments.out is not None:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        result = {"rounds": arguments.rounds, "environment": environment(), "rows": rows}
-        path = arguments.out / f"training_step-{platform.machine()}-{torch.get_num_threads()}threads.json"
-        path.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"wrote {path}")
+        write(arguments.out, "training_step", {"rounds": arguments.rounds}, rows)
 
 
 if __name__ == "__main__":
