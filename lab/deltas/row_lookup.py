@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, cast
+from itertools import groupby
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from lab.deltas.delta import Delta, Reparameterized, WeightDifference
+from lab.deltas.delta import Delta, Reparameterized
+from lab.deltas.side_path import Unmerged, added_to_output
 from lab.linalg import Layout
 from lab.models import PLM, Graft, graft
+from lab.models.attention import is_transformed
 from lab.projections.projection import Projection
 
 LARGE = 1 << 20
@@ -35,15 +38,15 @@ class RowLookup(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         n_rows, width = self.shape
-        if torch.func.debug_unwrap(ids) is not ids:  # under vmap over batches which rows are read is not known
+        if is_transformed(ids):  # under vmap over batches which rows are read is not known
             whole = self.P.rows(slice(self.start, self.start + n_rows * width)) @ self.x
             return nn.functional.embedding(ids, whole.view(n_rows, width), self.padding_idx)
         read, position = ids.unique(return_inverse=True)
         places = (self.start + read[:, None] * width + torch.arange(width, device=ids.device)).view(-1)
         rows = (self.P.rows(places) @ self.x).view(-1, width)
-        padding = -1 if self.padding_idx is None else int(torch.searchsorted(read, self.padding_idx))
-        padded = 0 <= padding < len(read) and int(read[padding]) == self.padding_idx
-        return nn.functional.embedding(position, rows, padding if padded else None)
+        if self.padding_idx is not None:
+            rows = torch.where((read == self.padding_idx)[:, None], rows.detach(), rows)
+        return nn.functional.embedding(position, rows)
 
 
 class InSubspace(Reparameterized):
@@ -67,33 +70,29 @@ class InSubspace(Reparameterized):
         return LookedUp(self)
 
 
-class LookedUp(Delta):
+class LookedUp(Unmerged):
     """The same map x ↦ logits as an `InSubspace`, on a host whose tables take only the rows read from P x."""
 
-    def __init__(self, merged: InSubspace):
-        self.merged, self.layout, self.phi0 = merged, merged.layout, merged.phi0
-        self.at_identity = merged.at_identity
-        label, slices = f"row_lookup_{id(self)}", merged.inner.layout.slices
+    def __init__(self, subspace: InSubspace):
+        label, slices = f"row_lookup_{id(self)}", subspace.inner.layout.slices
 
         def attach(model: nn.Module) -> None:
-            for name, paths in merged.tables.items():
+            for name, paths in subspace.tables.items():
                 for path in paths:
                     table = cast(nn.Embedding, model.get_submodule(path))
-                    table.add_module(label, RowLookup(merged.P, slices[name].start, table))
-                    table.register_forward_hook(_moved(label))
+                    table.add_module(label, RowLookup(subspace.P, slices[name].start, table))
+                    table.register_forward_hook(added_to_output(label))
 
-        self.plm = graft(merged.inner.plm, Graft(label, attach))
+        super().__init__(subspace, graft(subspace.inner.plm, Graft(label, attach)))
+        self.subspace = subspace
         self._coordinates = self.plm.grafts[-1].parameter_names
-        self._runs = _runs_without(merged.inner.layout, set(merged.tables))
+        self._runs = _runs_without(subspace.inner.layout, set(subspace.tables))
 
     def overrides(self, phi: Tensor) -> dict[str, Tensor]:
         changes: dict[str, Tensor] = {}
         for run, places in self._runs:
-            changes |= run.unflatten(self.merged.P.rows(places) @ phi)
-        return self.merged.inner.overrides_of(changes) | dict.fromkeys(self._coordinates, phi)
-
-    def weight_difference(self, phi: Tensor) -> WeightDifference:
-        return self.merged.weight_difference(phi)
+            changes |= run.unflatten(self.subspace.P.rows(places) @ phi)
+        return self.subspace.inner.overrides_of(changes) | dict.fromkeys(self._coordinates, phi)
 
 
 def tables(plm: PLM, layout: Layout) -> dict[str, tuple[str, ...]]:
@@ -113,22 +112,12 @@ def tables(plm: PLM, layout: Layout) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _moved(label: str) -> Any:
-    def hook(table: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-        return output + table.get_submodule(label)(args[0])
-
-    return hook
-
-
 def _runs_without(layout: Layout, left_out: set[str]) -> list[tuple[Layout, slice]]:
     """Runs of neighbouring parts, without some parts, and their slices of the flat vector."""
-    runs: list[tuple[Layout, slice]] = []
-    parts: list[Any] = []
-    for part in (*layout, None):
-        if part is not None and part.name not in left_out:
-            parts.append(part)
-        elif parts:
-            slices = layout.slices
-            runs.append((Layout(tuple(parts)), slice(slices[parts[0].name].start, slices[parts[-1].name].stop)))
-            parts = []
+    runs = []
+    for kept, parts in groupby(layout, lambda part: part.name not in left_out):
+        if kept:
+            run = Layout(tuple(parts))
+            start = layout.slices[run.names[0]].start
+            runs.append((run, slice(start, start + run.size)))
     return runs

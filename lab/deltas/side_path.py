@@ -12,28 +12,40 @@ from lab.deltas.delta import Delta, WeightDifference
 from lab.models import PLM, Graft, WeightMatrix, graft
 
 
-class Beside(Delta):
-    """φ ↦ {grafted parameter: part of φ}: another delta whose every part is a parameter of a side path.
+class Unmerged(Delta):
+    """Another delta's map φ ↦ logits on a host that keeps the change beside its layers.
 
     Args:
-        merged: the delta that changes the weights; layout, start and counts are its own.
+        merged: the delta that changes the weights; layout, start, counts and weight differences are its own.
         host: its PLM with the side paths.
+    """
+
+    def __init__(self, merged: Delta, host: PLM):
+        self.merged, self.plm = merged, host
+        self.layout, self.phi0, self.n_added = merged.layout, merged.phi0, merged.n_added
+        self.at_identity = merged.at_identity
+
+    def weight_difference(self, phi: Tensor) -> WeightDifference:
+        return self.merged.weight_difference(phi)
+
+
+class Beside(Unmerged):
+    """φ ↦ {grafted parameter: part of φ}: every part of φ is a parameter of a side path.
+
+    Args:
+        merged, host: as for `Unmerged`.
         names: part of `merged.layout` -> the parameter of the host that it is.
     """
 
     def __init__(self, merged: Delta, host: PLM, names: Mapping[str, str]):
-        self.merged, self.plm, self.names = merged, host, dict(names)
-        self.layout, self.phi0, self.n_added = merged.layout, merged.phi0, merged.n_added
-        self.at_identity = merged.at_identity
+        super().__init__(merged, host)
+        self.names = dict(names)
 
     def overrides(self, phi: Tensor) -> dict[str, Tensor]:
         return self.overrides_of(self.layout.unflatten(phi))
 
     def overrides_of(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {self.names[part]: value for part, value in parts.items()}
-
-    def weight_difference(self, phi: Tensor) -> WeightDifference:
-        return self.merged.weight_difference(phi)
 
 
 class LowRankPath(nn.Module):
@@ -70,7 +82,7 @@ def with_side_paths(
             layer, like = model.get_submodule(path), plm.parameters[own[0].name]
             side = LowRankPath(own, [ranks[m.label] for m in own], [scales[m.label] for m in own], like)
             layer.add_module(label, side)
-            layer.register_forward_hook(_added(label))
+            layer.register_forward_hook(added_to_output(label))
 
     names = {
         matrix.label: (f"{path}.{label}.A.{i}", f"{path}.{label}.B.{i}")
@@ -133,7 +145,9 @@ def _by_layer(matrices: Sequence[WeightMatrix]) -> dict[str, list[WeightMatrix]]
     return layers
 
 
-def _added(label: str) -> Any:
+def added_to_output(label: str) -> Any:
+    """A forward hook that adds what the layer's child of this name makes of the layer's input."""
+
     def hook(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
         return output + layer.get_submodule(label)(args[0])
 

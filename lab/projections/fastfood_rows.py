@@ -21,7 +21,7 @@ class FastfoodRows(LinearOperator):
 
     Args:
         plan: of the whole map.
-        places: ascending int64 (k,), or a slice without step.
+        places: ascending int64 (k,), or a slice from start to stop, as `Projection.rows` has checked them.
     """
 
     def __init__(self, plan: Plan, places: Tensor | slice):
@@ -30,11 +30,10 @@ class FastfoodRows(LinearOperator):
         self.groups: range | np.ndarray
         self.within: Tensor | slice
         if isinstance(places, slice):
-            start, stop, _ = places.indices(plan.D)
-            self.groups = range(start // size, -(-stop // size))
-            self.within = slice(start - start // size * size, stop - start // size * size)
-            self.length = self.within.stop
-            rows = stop - start
+            rows, start = places.stop - places.start, places.start % size
+            self.groups = range(places.start // size, -(-places.stop // size))
+            self.within = slice(start, start + rows)
+            self.length = start + rows
         else:
             numbers, group_of_place = torch.unique_consecutive(places // size, return_inverse=True)
             self.groups = numbers.numpy()
@@ -69,5 +68,5 @@ class FastfoodRows(LinearOperator):
             padded = torch.cat([Y.new_zeros(start, Y.shape[1]), first])
             total += fastfood_cpu.groups_adjoint(self.plan, padded, self.groups[:1])
         if len(rest):
-            total += fastfood_cpu.groups_adjoint(self.plan, rest, self.groups[bool(ragged) :])
+            total += fastfood_cpu.groups_adjoint(self.plan, rest, self.groups[1:] if ragged else self.groups)
         return total

@@ -79,3 +79,20 @@ def test_fit_is_the_same_with_lookups_alone_and_under_vmap(monkeypatch):
     assert not isinstance(whole, InSubspace)
     assert torch.allclose(result.phi, fit(whole, task, lr=1e-2, seed=3, **settings).phi, rtol=0, atol=1e-9)
     assert torch.allclose(many[0].phi, result.phi, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("padding", [None, 3, 9])
+def test_rows_read_are_those_of_the_whole_image_and_padding_gets_no_gradient(padding):
+    table = torch.nn.Embedding(12, 5, padding_idx=padding, dtype=torch.float64)
+    P = Fastfood(100, 7, seed=2)
+    lookup = row_lookup.RowLookup(P, 20, table)
+    ids, weight = torch.tensor([[3, 1, 3], [11, 0, 1]]), torch.arange(30.0, dtype=torch.float64).view(2, 3, 5)
+
+    def whole(x):
+        return torch.nn.functional.embedding(ids, (P @ x)[20:80].view(12, 5), padding)
+
+    x = torch.randn(7, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    found = torch.func.functional_call(lookup, {"x": x}, (ids,))
+    assert torch.allclose(found, whole(x), rtol=0, atol=1e-14)
+    gradients = [torch.autograd.grad((weight * value).sum(), x)[0] for value in (found, whole(x))]
+    assert torch.allclose(*gradients, rtol=1e-12, atol=1e-12)
