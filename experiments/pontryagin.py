@@ -33,7 +33,7 @@ from lab.control import (
     pmp_residual,
 )
 from lab.control.problem import cost_to_go
-from lab.models import hidden_states
+from lab.models import hidden_states, read_by_head
 from lab.runs import Interval, Job, Record, Store, Verdict
 from lab.training import fit
 
@@ -189,7 +189,7 @@ def _phase_portrait(setting: FixedBatch, phi: Tensor, target: tuple[Tensor, ...]
         "base": hidden_states(plm, {}, batch),
         "controlled": hidden_states(delta.plm, delta.overrides(phi), batch),
     } | ({} if target is None else {"target": target})
-    read = {kind: [_read(setting, h) for h in states[1:]] for kind, states in kinds.items()}
+    read = {kind: [read_by_head(plm, h, batch) for h in states[1:]] for kind, states in kinds.items()}
     classes = [setting.encoded.task.labels[int(label)] for label in batch["labels"]]
     tables = []
     for t in range(plm.n_blocks):
@@ -203,15 +203,6 @@ def _phase_portrait(setting: FixedBatch, phi: Tensor, target: tuple[Tensor, ...]
         columns |= {"kind": [kind for kind in read for _ in classes], "example": [*range(len(classes))] * len(read)}
         tables.append(pd.DataFrame(columns).assign(block=t, explained=explained))
     return pd.concat(tables, ignore_index=True)
-
-
-def _read(setting: FixedBatch, h: Tensor) -> Tensor:
-    """(sentences, hidden): the first position of an encoder, the last real one of a decoder."""
-    if setting.plm.architecture.kind == "encoder":
-        return h[:, 0]
-    mask = setting.batch["attention_mask"]
-    last = mask.sum(1) - 1 + h.shape[1] - mask.shape[1]
-    return h[torch.arange(len(h)), last]
 
 
 # the table, and the identities in float64

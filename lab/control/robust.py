@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lab.control.skeleton import record_blocks
 from lab.deltas import Delta
+from lab.models import read_by_head
 from lab.models.plm import PLM, Batch, Overrides
 
 
@@ -46,9 +47,6 @@ class ActivationSubspace:
 def output_states(plm: PLM, overrides: Overrides, batch: Batch) -> tuple[Tensor, Tensor]:
     """The activations a head reads, after every block, (blocks, batch, hidden), and the logits; differentiable.
 
-    Encoders: the first token; decoders: the last token that is not padding, counted from the end, so that soft tokens
-    in front do not shift it.
-
     Raises:
         ValueError: an encoder-decoder, whose two chains have no common output position.
     """
@@ -57,13 +55,7 @@ def output_states(plm: PLM, overrides: Overrides, batch: Batch) -> tuple[Tensor,
             f"{plm.name!r} has two chains of blocks and no common output position; use an encoder or decoder."
         )
     calls, logits = record_blocks(plm, overrides, batch)
-    states = torch.stack([call.outputs[0] for call in calls])  # (blocks, batch, seq, hidden)
-    if plm.architecture.kind == "encoder":
-        return states[:, :, 0], logits
-    mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
-    back = mask.ne(0).flip(-1).to(torch.int64).argmax(-1) + 1  # from the end
-    rows = torch.arange(len(back), device=back.device)
-    return states[:, rows, states.shape[2] - back], logits
+    return torch.stack([read_by_head(plm, call.outputs[0], batch) for call in calls]), logits
 
 
 def activation_subspaces(states: Tensor, *, share: float = 0.99) -> tuple[ActivationSubspace, ...]:

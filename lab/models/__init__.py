@@ -12,7 +12,7 @@ from lab.models.families import ARCHITECTURES, architecture_of
 from lab.models.graft import Graft, graft
 
 # what leaves each block
-from lab.models.hidden_states import hidden_states, pooled
+from lab.models.hidden_states import hidden_states, pooled, read_by_head
 from lab.models.loading import load_plm
 from lab.models.packaged import PACKAGED
 
@@ -42,6 +42,7 @@ __all__ = [
     "meta_plm",
     "pooled",
     "random_weights",
+    "read_by_head",
     "settled",
     "untrained_plm",
 ]

@@ -94,7 +94,7 @@ class VerbalizerHead(Head):
             return run(**_with_decoder(inputs, self.decoder_start)).logits[:, 0, list(self.label_ids)]
         ids = inputs["input_ids"]
         if self.mask_id is not None:
-            back = _from_the_end(ids.eq(self.mask_id))
+            back = from_the_end(ids.eq(self.mask_id))
             if not is_transformed(ids) and not bool(ids.eq(self.mask_id).any(-1).all()):
                 raise ValueError(
                     f"every text needs the mask token (id {self.mask_id}) where the label word goes; some row of this "
@@ -103,7 +103,7 @@ class VerbalizerHead(Head):
             all_logits = run(**inputs).logits
         else:
             mask = inputs.get("attention_mask", torch.ones_like(ids))
-            back = _from_the_end(mask.ne(0))
+            back = from_the_end(mask.ne(0))
             # only the positions from the shortest row's end on; under vmap over examples that is not known beforehand
             keep = ids.shape[-1] if is_transformed(mask) else int(back.max())
             all_logits = run(**inputs, logits_to_keep=keep).logits
@@ -142,6 +142,6 @@ def _with_decoder(inputs: dict[str, Tensor], start: int | None) -> dict[str, Ten
     return {**inputs, "decoder_input_ids": torch.full_like(inputs["input_ids"][:, :1], start)}
 
 
-def _from_the_end(marked: Tensor) -> Tensor:
+def from_the_end(marked: Tensor) -> Tensor:
     """How far the last marked position is from the end, counted from 1: (batch,)."""
     return marked.flip(-1).to(torch.int64).argmax(-1) + 1

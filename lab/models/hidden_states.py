@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from lab.models.graft import structural_copy
+from lab.models.heads import from_the_end
 from lab.models.plm import PLM, Batch, Overrides
 
 
@@ -39,6 +40,19 @@ def hidden_states(plm: PLM, overrides: Overrides, batch: Batch) -> tuple[Tensor,
     with torch.no_grad():
         host.logits(overrides, batch)
     return tuple(states)
+
+
+def read_by_head(plm: PLM, states: Tensor, batch: Batch) -> Tensor:
+    """States (…, batch, seq, hidden) at the position a classification head reads, (…, batch, hidden).
+
+    Encoders: the first token; others: the last token that is not padding, counted from the end, so that soft tokens in
+    front do not shift it.
+    """
+    if plm.architecture.kind == "encoder":
+        return states[..., 0, :]
+    back = from_the_end(batch.get("attention_mask", torch.ones_like(batch["input_ids"])).ne(0))
+    rows = torch.arange(len(back), device=back.device)
+    return states[..., rows, states.shape[-2] - back, :]
 
 
 def pooled(states: Tensor, mask: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ import torch
 import transformers  # its names load their modules on first use
 from torch import Tensor, nn
 
+from lab.models.heads import from_the_end
+
 
 @lru_cache(maxsize=1)
 def t5_classifier() -> type[nn.Module]:
@@ -26,7 +28,7 @@ def t5_classifier() -> type[nn.Module]:
         def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs: Any) -> Any:
             inputs.setdefault("decoder_input_ids", self._shifted(input_ids))
             states = self.transformer(input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
-            back = input_ids.ne(self.config.pad_token_id).flip(-1).to(torch.int64).argmax(-1) + 1
+            back = from_the_end(input_ids.ne(self.config.pad_token_id))
             last = (states.shape[1] - back)[:, None, None].expand(-1, 1, states.shape[-1])
             logits = self.classification_head(states.gather(1, last)[:, 0])
             return transformers.modeling_outputs.Seq2SeqSequenceClassifierOutput(logits=logits)

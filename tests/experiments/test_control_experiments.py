@@ -10,7 +10,7 @@ from experiments import controllability, pontryagin, solvers
 from experiments.fixed_batch import fixed_batch
 from lab.control import gauss_newton_cg, ilqr, residual_toy, rollout
 from lab.deltas import method_from_json
-from lab.models import meta_plm
+from lab.models import meta_plm, read_by_head
 from lab.runs import Job, Record
 
 
@@ -45,7 +45,7 @@ def test_identities_hold_to_rounding_and_notice_a_wrong_costate(setting, monkeyp
 
 def test_reading_position_of_encoders_is_the_first(setting):
     h = torch.arange(24.0).reshape(3, 4, 2)
-    assert torch.equal(pontryagin._read(setting, h), h[:, 0])
+    assert torch.equal(read_by_head(setting.plm, h, setting.batch), h[:, 0])
 
 
 def test_identities_are_judged_by_their_worst_error():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lab.deltas import Adapter
-from lab.models import hidden_states, pooled
+from lab.models import hidden_states, pooled, read_by_head
 from lab.models.tiny import tiny_plm
 
 BATCH = {
@@ -49,3 +49,14 @@ def test_refusals():
     for given, mask in ((states[:, :3], torch.ones(2, 4)), (states, torch.zeros(2, 4))):
         with pytest.raises(ValueError, match="pooling needs states at least as long as the mask"):
             pooled(given, mask)
+
+
+@pytest.mark.parametrize(("family", "positions"), [("bert", [0, 0]), ("llama", [3, 2]), ("t5", [3, 2])])
+def test_the_position_the_head_reads(family, positions):
+    plm = tiny_plm(family)
+    states = torch.arange(2 * 2 * 4 * 3.0).view(2, 2, 4, 3)  # two layers at once
+    truth = torch.stack([states[:, row, position] for row, position in enumerate(positions)], dim=1)
+    assert torch.equal(read_by_head(plm, states, BATCH), truth)
+    longer = torch.cat([torch.zeros(2, 2, 2, 3), states], dim=2)  # soft tokens in front
+    if family != "bert":
+        assert torch.equal(read_by_head(plm, longer, BATCH), truth)
