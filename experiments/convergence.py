@@ -27,18 +27,7 @@ FIGURES = ("convergence",)
 SOURCE = "Ding et al. 2022, figure 8"
 
 
-def jobs(
-    scale: str,
-    *,
-    model: str | None = None,
-    tasks: tuple[str, ...] | None = None,
-    seeds: tuple[int, ...] | None = None,
-    methods: tuple[str, ...] | None = None,
-    steps: int | None = None,
-) -> list[Job]:
-    """One comparison per task; options as in `performance`."""
-    same = performance.jobs(scale, model=model, tasks=tasks, seeds=seeds, methods=methods, steps=steps)
-    return [Job(NAME, job.config) for job in same]
+jobs = performance.jobs_of(NAME)
 
 
 def measure(job: Job, store: Store) -> Record:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import wraps
 from itertools import pairwise
 from math import log10, sqrt
 from statistics import fmean
@@ -159,6 +160,16 @@ def jobs(
     config = {k: v for k, v in asdict(chosen).items() if k not in ("tasks", "prompt_tokens", "dimension")}
     config |= {"tuning_task": base.tasks[0], "methods": entries}
     return [Job(NAME, {"task": task} | config) for task in tasks or base.tasks]
+
+
+def jobs_of(experiment: str) -> Callable[..., list[Job]]:
+    """The `jobs` of an experiment that reads the same runs: the same options, other questions."""
+
+    @wraps(jobs)
+    def renamed(scale: str, **options: Any) -> list[Job]:
+        return [Job(experiment, job.config) for job in jobs(scale, **options)]
+
+    return renamed
 
 
 def measure(job: Job, store: Store) -> Record:
