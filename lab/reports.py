@@ -20,7 +20,8 @@ CLAIMS_HEAD = """# Claims and verdicts
 Made by `deltalab claims --store gallery --out docs/claims.md` from the records in `gallery/`; do not edit. A claim puts
 a quantity above or below a threshold. It *holds here* when the quantity's whole 95 % interval lies on that side, *does
 not hold here* when the whole interval lies on the other; otherwise the records *cannot tell*. "Here" is the setting in
-the row: small models, few steps, few seeds. It is no verdict on the setting of the paper.
+the row: small models, few steps, few seeds. It is no verdict on the setting of the paper. Identities and proven bounds
+have no sampling error: there the interval runs to the worst case seen.
 """
 CLAIMS_COLUMNS = "| claim | measured | 95 % interval | claimed | here | figure |\n|---|---|---|---|---|---|\n"
 
