@@ -8,7 +8,7 @@ Tuned: each method's step size, on one task with one seed, over half-decades: th
 Fixed: steps, batch size, examples, sequence length, schedule; the head is trained freely with one step size for all.
 Expected: full fine-tuning first, prompt last, the linear probe (the null: no delta at all) below all that work.
 Cost: demo: about an hour on two quiet cores (MiniLM, 13 methods, 3 tasks, 3 seeds), a third of it for DID and diff
-    pruning; 20-40 s a run otherwise. smoke: seconds.
+    pruning; 15-30 s a run otherwise. smoke: seconds.
 
 `convergence` and `generalization_gap` read the same training runs and train nothing more.
 """
@@ -94,8 +94,8 @@ SCALES = {
         batch_size=4, evaluations=2, smallest_grid=1, largest_grid=1, prompt_tokens=4, dimension=16,
     ),
     "demo": Scale(
-        "minilm", ("rotten-tomatoes", "bbc-news", "drug-reviews"), (0, 1, 2), steps=48, n_train=256, n_validation=200,
-        max_length=32,
+        "minilm", ("rotten-tomatoes", "bbc-news", "sentence-length"), (0, 1, 2), steps=64, n_train=512,
+        n_validation=200, max_length=32,
     ),
     "paper": Scale(
         "minilm", ("rotten-tomatoes", "bbc-news", "drug-reviews", "imdb", "bigram-shift", "same-topic"),
