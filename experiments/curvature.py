@@ -63,8 +63,8 @@ SETTINGS: dict[str, dict[str, int]] = {
               "density_probes": 10, "density_steps": 80, "trace_products": 60},
 }  # fmt: skip
 LARGE: dict[str, int] = {
-    "steps": 4, "batch_size": 8, "max_length": 10, "sentences": 6, "top": 2, "density_sentences": 2,
-    "density_probes": 2, "density_steps": 5, "trace_products": 6,
+    "steps": 60, "batch_size": 8, "max_length": 24, "sentences": 12, "top": 4, "density_sentences": 4,
+    "density_probes": 2, "density_steps": 12, "trace_products": 6,
 }  # fmt: skip
 """A demo of models of a hundred million parameters and more."""
 

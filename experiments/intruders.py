@@ -72,7 +72,7 @@ SCALES = {
     "demo": (
         Scale("minilm", "bbc-news", 60, None, 300, 32, 16),
         Scale(
-            "smollm2", "rotten-tomatoes", 12, None, 64, 24, 8, max_blocks=4, strengths=(0.0, 1.0, 8.0, 64.0),
+            "smollm2", "bbc-news", 60, None, 100, 24, 8, max_blocks=4, strengths=(0.0, 1.0, 8.0, 64.0),
             lambdas=(0.0, 1.0), lora_lr=2e-3,
         ),
     ),

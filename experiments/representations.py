@@ -36,7 +36,7 @@ SETTINGS: dict[str, dict[str, int]] = {
     "demo": {"steps": 40, "batch_size": 16, "max_length": 16, "sentences": 300},
     "paper": {"steps": 1000, "batch_size": 32, "max_length": 64, "sentences": 2000},
 }
-LARGE = {"steps": 6, "batch_size": 8, "max_length": 12, "sentences": 60}
+LARGE = {"steps": 60, "batch_size": 8, "max_length": 24, "sentences": 100}
 """A demo of models of a hundred million parameters and more."""
 
 BATCH = 50

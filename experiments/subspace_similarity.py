@@ -66,18 +66,7 @@ SCALES = {
     "smoke": (Scale("tiny-bert", "bbc-news", 3, 64, 32, 16, 8, rank=2, large_rank=4, seeds=(0, 1)),),
     "demo": (
         Scale("minilm", "bbc-news", 60, None, 300, 32, 16),
-        Scale(
-            "smollm2",
-            "rotten-tomatoes",
-            12,
-            None,
-            64,
-            24,
-            8,
-            seeds=(0, 1, 2),
-            lora_lr=2e-3,
-            max_blocks=6,
-        ),
+        Scale("smollm2", "bbc-news", 60, None, 100, 24, 8, lora_lr=2e-3, max_blocks=6),
     ),
     "paper": (
         Scale("minilm", "bbc-news", 1000, None, None, 128, 32, seeds=(0, 1, 2, 3, 4)),

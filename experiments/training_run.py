@@ -207,7 +207,10 @@ def fixed_batch(config: Mapping[str, Any], delta: Delta, n: int, split: str = "t
 
 def method_label(method: Mapping[str, Any]) -> str:
     """A method as a figure calls it: "LoRA r = 8", "BitFit", "adapter 16"."""
-    names = {"lora": "LoRA", "bitfit": "BitFit", "full": "full fine-tuning", "did": "Fastfood", "said": "SAID"}
+    names = {
+        "lora": "LoRA", "bitfit": "BitFit", "added-bias": "added biases", "full": "full fine-tuning",
+        "did": "Fastfood", "said": "SAID",
+    }  # fmt: skip
     sizes = {"rank": "r = {}", "bottleneck": "{}", "dimension": "d = {:,}", "length": "{}", "tokens": "{}"}
     name = names.get(method["method"], method["method"])
     return " ".join([name, *(form.format(method[key]) for key, form in sizes.items() if method.get(key) is not None)])

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import GOODFELLOW_2015
-from lab.figures.style import Theme, plain
+from lab.figures.style import Theme, log_ticks, plain
 
 _COLUMNS = {
     "label": Column("method or methods", TEXT),
@@ -41,7 +41,9 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         for end in (0, 1):
             figure.add_vline(x=end, line={"color": theme.muted, "width": 1, "dash": "dot"}, row=1, col=i + 1)
         figure.update_xaxes(title_text="α [length of the line]", row=1, col=i + 1)
-    figure.update_yaxes(type="log", dtick="D2")
+    positive = table.loc[table.loss > 0, "loss"]
+    ticks = log_ticks(float(positive.min()), float(positive.max())) if len(positive) else None
+    figure.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks or ()])
     figure.update_yaxes(title_text="loss [nats]", row=1, col=1)
     return figure.update_layout(height=340)
 

@@ -21,24 +21,38 @@ _COLUMNS = {
 }
 _OPTIONAL = {"name": Column("name of a point; number of a point of the path", TEXT)}
 
+_SIDE_BY_SIDE = 3
+
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    planes = list(dict.fromkeys(zip(table.label, table.plane, strict=True)))
-    titles = [f"{plain(label)}<br>{plain(plane)}" for label, plane in planes]
+    """Each plane as contours and, below them, as a surface; one colour scale."""
+    drawn = table.drop_duplicates(["label", "plane"])
+    many = drawn.groupby("label").plane.transform("size")  # those with most planes first, so that rows hold one label
+    drawn = drawn.assign(many=-many).sort_values("many", kind="stable")
+    planes = list(zip(drawn.label, drawn.plane, strict=True))
+    columns = min(_SIDE_BY_SIDE, len(planes))
+    rows = -(-len(planes) // columns)
+    height = 460 * rows if columns > 1 else 780
+    places = [(i // columns, i % columns) for i in range(len(planes))]
+    titles = [""] * (2 * rows * columns)
+    specs: list[list[dict[str, str] | None]] = [[None] * columns for _ in range(2 * rows)]
+    for (label, plane), (row, column) in zip(planes, places, strict=True):
+        titles[2 * row * columns + column] = f"{plain(label)}<br>{plain(plane)}"
+        specs[2 * row][column], specs[2 * row + 1][column] = {"type": "xy"}, {"type": "scene"}
+    titles = [title for title, spec in zip(titles, (s for line in specs for s in line), strict=True) if spec]
     figure = make_subplots(
-        len(planes), 2, specs=[[{"type": "xy"}, {"type": "scene"}]] * len(planes), column_widths=[0.5, 0.5],
-        horizontal_spacing=0.02, vertical_spacing=0.24 / len(planes),
-        subplot_titles=[part for title in titles for part in (title, "")],
+        2 * rows, columns, specs=specs, horizontal_spacing=0.2 / columns, vertical_spacing=55 / height,
+        subplot_titles=titles,
     )  # fmt: skip
     figure.update_annotations(font=None)
     finite = table.loc[np.isfinite(table.loss) & (table.loss > 0), "loss"]
     low, high = (float(np.log10(finite.min())), float(np.log10(finite.max()))) if len(finite) else (-1.0, 0.0)
     high = max(high, low + 1e-3)
-    for i, (label, plane) in enumerate(planes):
+    for i, ((label, plane), (row, column)) in enumerate(zip(planes, places, strict=True)):
         part = table[(table.label == label) & (table.plane == plane)]
-        _contour(figure, part, theme, (low, high), i + 1)
-        _surface(figure, part, theme, (low, high), i + 1)
-    return figure.update_layout(height=390 * len(planes))
+        _contour(figure, part, theme, (low, high), {"row": 2 * row + 1, "col": column + 1}, i == 0)
+        _surface(figure, part, theme, (low, high), {"row": 2 * row + 2, "col": column + 1}, i == 0)
+    return figure.update_layout(height=height)
 
 
 def _grid(part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -49,9 +63,15 @@ def _grid(part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return wide.columns.to_numpy(float), wide.index.to_numpy(float), np.log10(wide.to_numpy(float))
 
 
-def _contour(figure: go.Figure, part: pd.DataFrame, theme: Theme, limits: tuple[float, float], row: int) -> None:
+def _contour(
+    figure: go.Figure,
+    part: pd.DataFrame,
+    theme: Theme,
+    limits: tuple[float, float],
+    place: dict[str, int],
+    first: bool,
+) -> None:
     x, y, z = _grid(part)
-    place = {"row": row, "col": 1}
     scale = [[i / 8, colour] for i, colour in enumerate(theme.depths(9))]
     if len(x):
         figure.add_contour(
@@ -63,7 +83,7 @@ def _contour(figure: go.Figure, part: pd.DataFrame, theme: Theme, limits: tuple[
     if len(path):
         figure.add_scatter(
             x=path.alpha, y=path.beta, mode="lines+markers", name="training", legendgroup="training",
-            showlegend=row == 1, line={"color": theme.palette[1], "width": 2}, marker={"size": 4},
+            showlegend=first, line={"color": theme.palette[1], "width": 2}, marker={"size": 4},
             customdata=path.loss, hovertemplate="loss %{customdata:.3f}", **place,
         )  # fmt: skip
     points = part[part.kind == "point"]
@@ -77,28 +97,36 @@ def _contour(figure: go.Figure, part: pd.DataFrame, theme: Theme, limits: tuple[
             marker={"color": "#ffffff", "size": 9, "symbol": "x", "line": {"color": "#000000", "width": 1}}, **place,
         )  # fmt: skip
     figure.update_xaxes(title_text="α [direction's length]", **place)
-    figure.update_yaxes(title_text="β [direction's length]", **place)
+    figure.update_yaxes(title_text="β [direction's length]" if place["col"] == 1 else None, **place)
 
 
-def _surface(figure: go.Figure, part: pd.DataFrame, theme: Theme, limits: tuple[float, float], row: int) -> None:
+def _surface(
+    figure: go.Figure,
+    part: pd.DataFrame,
+    theme: Theme,
+    limits: tuple[float, float],
+    place: dict[str, int],
+    first: bool,
+) -> None:
     x, y, z = _grid(part)
     scale = [[i / 8, colour] for i, colour in enumerate(theme.depths(9))]
     middle = (limits[1] - limits[0]) / 4
     bar = {
         "title": {"text": "loss [nats]", "side": "top"}, "thickness": 12, "outlinewidth": 0,
+        "lenmode": "pixels", "len": 330, "y": 1, "yanchor": "top",
         "tickvals": (ticks := [limits[0] + middle * i for i in range(5)]),
         "ticktext": [f"{10**t:.2g}" for t in ticks],
     }  # fmt: skip
     if len(x):
         figure.add_surface(
-            x=x, y=y, z=z, colorscale=scale, cmin=limits[0], cmax=limits[1], showscale=row == 1, colorbar=bar,
-            hovertemplate="α = %{x:.2f}, β = %{y:.2f}: 10^%{z:.2f}", row=row, col=2,
+            x=x, y=y, z=z, colorscale=scale, cmin=limits[0], cmax=limits[1], showscale=first, colorbar=bar,
+            hovertemplate="α = %{x:.2f}, β = %{y:.2f}: 10^%{z:.2f}", **place,
         )  # fmt: skip
     path = part[part.kind == "path"]
     if len(path):
         figure.add_scatter3d(
             x=path.alpha, y=path.beta, z=np.log10(path.loss.clip(lower=1e-12)) + 0.02, mode="lines", showlegend=False,
-            line={"color": theme.palette[1], "width": 5}, hoverinfo="skip", row=row, col=2,
+            line={"color": theme.palette[1], "width": 5}, hoverinfo="skip", **place,
         )  # fmt: skip
     axis = {
         "backgroundcolor": theme.background, "gridcolor": theme.grid, "color": theme.ink, "showspikes": False,
@@ -108,7 +136,7 @@ def _surface(figure: go.Figure, part: pd.DataFrame, theme: Theme, limits: tuple[
     figure.update_scenes(
         xaxis={**axis, "title": {"text": "α"}}, yaxis={**axis, "title": {"text": "β"}}, zaxis=depth,
         aspectmode="manual", aspectratio={"x": 1, "y": 1, "z": 0.7}, camera={"eye": {"x": 1.35, "y": -1.45, "z": 0.95}},
-        row=row, col=2,
+        **place,
     )  # fmt: skip
 
 
@@ -159,7 +187,7 @@ LOSS_PLANE = Figure(
     describe=_describe,
     caption=(
         "Loss of one fixed batch on two-dimensional planes through each delta's vector: contours with the training "
-        "trajectory projected on them (left), and the same as a surface (right); colour and height are the logarithm "
+        "trajectory projected on them, and the same as a surface below; colour and height are the logarithm "
         "of the loss, with one scale for all planes."
     ),
     reading=(
