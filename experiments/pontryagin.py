@@ -235,8 +235,8 @@ def identities(setting: FixedBatch, *, seed: int = 0) -> pd.DataFrame:
 
     * gradient: ∇_u H_t by each stage alone, against −∇_φ J of the PLM's own forward pass;
     * costate: p_t by the recursion, against one backward pass through the whole chain (both: of the largest entry);
-    * difference: ⟨p_t, v⟩ against −dJ/dε by a five-point difference of J along v = p_t/‖p_t‖ in h_t. Its step is a
-        thousandth of the state's size where v moves it, √Σv²h²; ‖h‖ would be that of a few outliers in a decoder.
+    * difference: ⟨p_t, v⟩ against −dJ/dε by a five-point difference of J along v = p_t/‖p_t‖ in h_t. Its step is 1e-4
+        of the state's size where v moves it, √Σv²h²; ‖h‖ would be that of a few outliers in a decoder.
     """
     delta, problem = setting.delta, setting.problem
     noise = torch.randn(delta.size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -270,7 +270,7 @@ def _difference_error(problem: ControlProblem, t: int, h: Tensor, us: Sequence[T
     if not length > 0:
         return 0.0
     v = p / length
-    step = 1e-3 * float(torch.linalg.vector_norm(v * h))
+    step = 1e-4 * float(torch.linalg.vector_norm(v * h))
     with torch.no_grad():
         J = [cost_to_go(problem, t, h + k * step * v, us) for k in (-2, -1, 1, 2)]
     slope = (J[0] - 8 * J[1] + 8 * J[2] - J[3]) / (12 * step)
