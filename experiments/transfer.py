@@ -7,7 +7,7 @@ Tuned: step sizes near those that `performance` found (its gallery records); of 
     the best ones are next to those that fail, and on same-topic LoRA's failed.
 Fixed: PLM, steps, batch size, sequence length, seed; all tasks have two classes, so that φ fits every target.
 Expected: high inside sentiment; near chance across types, where the two classes mean different things.
-Cost: demo: 5-8 minutes on two cores (MiniLM, 4 tasks, 4 methods and the linear probe). smoke: seconds.
+Cost: demo: a quarter of an hour on one quiet core (MiniLM, 4 tasks, 4 methods and the linear probe). smoke: seconds.
 
 An encoder's classification head is new and belongs to a task. It goes with φ ("transferred": zero-shot, which also asks
 whether class 1 means alike), or only the body goes and a head is trained on the target ("refitted": what the body is
@@ -77,7 +77,7 @@ SCALES = {
         "tiny-bert", ("rotten-tomatoes", "imdb"), steps=2, n_train=32, n_validation=16, max_length=8,
         batch_size=4, heads=("transferred", "refitted"), prompt_tokens=4,
     ),
-    "demo": Scale("minilm", _TASKS[:4], steps=48, n_train=768, n_validation=200, max_length=32),
+    "demo": Scale("minilm", _TASKS[:4], steps=128, n_train=1024, n_validation=200, max_length=32),
     "paper": Scale(
         "minilm", _TASKS, steps=2000, n_train=None, n_validation=1000, max_length=128, batch_size=32,
         heads=("transferred", "refitted"), prompt_tokens=100,
@@ -224,8 +224,9 @@ def _similarities(delta: Delta, phis: dict[str, Tensor], table: pd.DataFrame) ->
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
     """Inside against across types, over methods; and whether likeness of updates tells transfer, over pairs."""
     c = records[0].job.config
+    seeds = ", ".join(map(str, sorted({record.job.config["seed"] for record in records})))
     where = (
-        f"{c['model']}; {', '.join(c['tasks'])}; seed {c['seed']}; {c['steps']} steps of {c['batch_size']} × "
+        f"{c['model']}; {', '.join(c['tasks'])}; seeds {seeds}; {c['steps']} steps of {c['batch_size']} × "
         f"{c['max_length']} tokens; head transferred with φ"
     )
     shared: dict[str, Any] = {"command": f"deltalab run {NAME} --scale demo"}
@@ -233,30 +234,37 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
     deltas = [record for record in deltas if kind_of(record.job.config["method"]["method"]) == "delta"]
     found = []
     if deltas:
-        differences = [_number(record, "inside") - _number(record, "across") for record in deltas]
+        labels = [record.job.config["label"] for record in deltas]
+        differences = pd.Series([_number(record, "inside") - _number(record, "across") for record in deltas])
         claim = "Zero-shot transfer is better inside a type of task than across types."
         quantity = (
-            "relative transfer inside types minus across types, mean over pairs of tasks; interval over methods [1]"
+            "relative transfer inside types minus across types, mean over pairs of tasks and seeds; interval over "
+            "methods [1]"
         )
-        measured = mean_interval(differences)
+        measured = mean_interval(list(differences.groupby(labels).mean()))  # seeds averaged within each method
         found.append(Verdict(claim, SOURCE, quantity, measured, 0.0, "above", where, NAME, **shared))
     pairs = similarity_of(deltas)
     for column, name in (("cosine", "cosine"), ("subspace", "subspace similarity")):
         if len(pairs) > 3:
             claim = f"The {name} of two updates tells how well the deltas transfer between their tasks."
-            quantity = f"Spearman's ρ between {name} and relative transfer over pairs of tasks, means over methods [1]"
+            quantity = f"Spearman's ρ between {name} and relative transfer over pairs of tasks, means over runs [1]"
             measured = _correlation(pairs, column)
             found.append(Verdict(claim, SOURCE, quantity, measured, 0.0, "above", where, FIGURES[1], **shared))
     return found
 
 
 def similarity_of(records: Sequence[Record]) -> pd.DataFrame:
-    """Pairs of tasks with the mean over methods of transfer and of each method's ranks of cosine and similarity."""
-    tables = [record.tables["transfer_similarity"] for record in records if "transfer_similarity" in record.tables]
+    """Pairs of tasks: means over runs of transfer and of the ranks of cosine and similarity within each run."""
+    tables = [
+        record.tables["transfer_similarity"].assign(seed=record.job.config["seed"])
+        for record in records
+        if "transfer_similarity" in record.tables
+    ]
     if not tables:
         return pd.DataFrame()
     table = pd.concat(tables).dropna(subset=["transfer", "cosine", "subspace"])
-    ranks = table.groupby("label")[["cosine", "subspace"]].rank(pct=True)  # methods differ in level, pairs in order
+    runs = table.groupby(["label", "seed"])
+    ranks = runs[["cosine", "subspace"]].rank(pct=True)  # methods differ in level, pairs in order
     return table.assign(**ranks).groupby("pair")[["cosine", "subspace", "transfer"]].mean()
 
 
