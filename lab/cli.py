@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 import shlex
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -56,7 +57,12 @@ def run(
     model: Annotated[str | None, typer.Option(help="A PLM: minilm, smollm2, a hub id, a local folder.")] = None,
     task: Annotated[str | None, typer.Option(help="A task: bbc-news, …, glue/sst2, a CSV or JSON-lines file.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    engine: Annotated[str, typer.Option(help="local (this process) or ray (a cluster).")] = "local",
+    engine: Annotated[str, typer.Option(help="local (this process) or ray (many processes, a cluster).")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of a running Ray cluster, host:port or auto; default: one on this machine.")
+    ] = None,
+    cpus: Annotated[float | None, typer.Option(help="Processors that a job reserves on Ray.  [default: 1]")] = None,
+    gpus: Annotated[float | None, typer.Option(help="GPUs that a job reserves on Ray, also 0.5.  [default: 0]")] = None,
     store: StorePath = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress display.")] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Show the traceback of jobs that fail.")] = False,
@@ -78,14 +84,18 @@ def run(
         jobs = chosen.jobs(scale, **options_for(chosen, given))
         parts = [f"--{name}={value}" for name, value in given.items()]
         command = shlex.join(["deltalab", "run", chosen.NAME, "--scale", scale, *parts])
+        reserved = {"address": address, "cpus": cpus, "gpus": gpus}
+        engine_options = {name: value for name, value in reserved.items() if value is not None}
         store_option = "" if store is None else f" --store {shlex.quote(str(store))}"
         runs = user_store(store)
-        started = start_engine(engine, runs, command=command, progress=not quiet)
+        started = start_engine(engine, runs, command=command, progress=not quiet, **engine_options)
+        here = "" if engine == "local" else f" --engine {engine}"
+        here += "".join(f" --{name} {shlex.quote(str(value))}" for name, value in engine_options.items()) + store_option
     try:
         records = started.run(jobs, chosen.measure, label=f"{chosen.NAME} ({scale})")
     except KeyboardInterrupt as interrupt:
         told = str(interrupt) if isinstance(interrupt, Interrupted) else "interrupted"
-        complain(f"{told}\nresume with: {command}{store_option}")
+        complain(f"{told}\nresume with: {command}{here}")
         raise typer.Exit(INTERRUPTED) from None
     except RunsFailed as failed:
         if trace:
@@ -244,16 +254,20 @@ def bench(
     raise typer.Exit(subprocess.run(command, check=False).returncode)
 
 
-def start_engine(name: str, store: Store, *, command: str, progress: bool) -> Engine:
-    """An engine by name.
+def start_engine(name: str, store: Store, *, command: str, progress: bool, **options: Any) -> Engine:
+    """An engine by name, with options of its own.
 
     Raises:
-        ValueError: there is none of this name, or what it needs is not installed.
+        ValueError: there is none of this name, it has no such option, or it cannot start.
     """
     engines: dict[str, Callable[..., Engine]] = {"local": Local, "ray": Ray}
     if name not in engines:
         raise ValueError(f"unknown engine {name!r}; choose one of: {', '.join(engines)}")
-    return engines[name](store, command=command, progress=progress)
+    for option in options:
+        having = [other for other, made in engines.items() if option in inspect.signature(made).parameters]
+        if name not in having:
+            raise ValueError(f"the {name} engine has no option --{option}; add --engine {' or '.join(having)}")
+    return engines[name](store, command=command, progress=progress, **options)
 
 
 def rows_where(table: pd.DataFrame, condition: str) -> pd.DataFrame:

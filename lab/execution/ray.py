@@ -7,6 +7,7 @@ machines see. What is done is known by its key; Ray's own checkpoints are not us
 from __future__ import annotations
 
 import importlib
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,11 +30,12 @@ class Ray:
         progress: show done, left and time to go on stderr.
         address: of a running cluster ("auto": the one this machine belongs to); by default `ray.init` looks for
             ``$RAY_ADDRESS`` and else starts one on this machine, which lives as long as this process.
-        cpus: processors that a job reserves.
+        cpus: processors that a job reserves, and threads that torch uses for it.
         gpus: GPUs that a job reserves; a fraction lets several jobs share one.
 
     Raises:
-        ValueError: ray is not installed.
+        ValueError: ray is not installed, no cluster answers at the address, or no machine of it has as many
+            processors or GPUs as a job reserves (the job would wait for ever).
     """
 
     def __init__(
@@ -53,7 +55,11 @@ class Ray:
         self.gpus = gpus
         self._ray = _imported()
         if not self._ray.is_initialized():
-            self._ray.init(address=address, log_to_driver=False, include_dashboard=False)
+            _start(self._ray, address)
+        for resource, wanted, option in (("CPU", cpus, "cpus"), ("GPU", gpus, "gpus")):
+            most = max(node["Resources"].get(resource, 0) for node in self._ray.nodes() if node["Alive"])
+            if not 0 <= wanted <= most:
+                raise ValueError(f"{option} is {wanted:g}; expected 0 to {most:g}, the most that one machine here has")
 
     def run(self, jobs: Sequence[Job], measure: Measure, label: str = "") -> list[Record]:
         """See `lab.execution.protocol.Engine.run`."""
@@ -76,6 +82,19 @@ class Ray:
                     ray.cancel(reference, force=True)
 
         return run_missing(self.store, jobs, outcomes, label=label, progress=self.progress)
+
+
+def _start(ray: Any, address: str | None) -> None:
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    try:
+        if port.isdecimal():  # in seconds; ray itself knocks for minutes, then ends the process
+            socket.create_connection((host, int(port)), timeout=10).close()
+        ray.init(address=address, log_to_driver=False, include_dashboard=False)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"no Ray cluster answers at address {address!r} ({error}); start one with: ray start --head, "
+            "or leave the address out for one on this machine"
+        ) from error
 
 
 def _imported() -> Any:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import types
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner, Result
 import experiments
 import lab.cli
 from lab.cli import app, extra_options
+from lab.execution import Local
 from lab.figures import INTRINSIC_DIMENSION
 from lab.runs import Job, Record, Store, key
 
@@ -100,6 +102,8 @@ def test_options_reach_the_experiment_with_their_types(fake, tmp_path):
         (["run", "nothing"], "unknown experiment 'nothing'; choose one of: squares, training_run"),
         (["run", "squares", "--scale", "huge"], "unknown scale 'huge'; choose one of: smoke, demo, paper"),
         (["run", "squares", "--engine", "steam"], "unknown engine 'steam'; choose one of: local, ray"),
+        (["run", "squares", "--address", "auto"], "the local engine has no option --address; add --engine ray"),
+        (["run", "squares", "--gpus", "0.5"], "the local engine has no option --gpus; add --engine ray"),
         (
             ["run", "squares", "--task", "x"],
             "squares has no option --task; choose from: --model, --seed, --lr",
@@ -145,6 +149,22 @@ def test_ctrl_c_exits_with_130_and_says_how_to_resume(fake, tmp_path):
     command = "resume with: deltalab run squares --scale paper --model=interrupts --store "
     assert f"{command}'{tmp_path / 'my runs'}'" in done.stderr
     assert len(Store(tmp_path / "my runs").keys()) == 2
+
+
+def test_options_of_ray_reach_it_and_the_command_that_resumes(fake, tmp_path, monkeypatch):
+    class Fake(Local):
+        def __init__(self, store: Store, *, address: str, cpus: float, gpus: float, **options: Any) -> None:
+            super().__init__(store, **options)
+            asked.append((address, cpus, gpus))
+
+    asked: list[tuple[str, float, float]] = []
+    monkeypatch.setattr(lab.cli, "Ray", Fake)
+    options = ["--engine", "ray", "--address", "10.0.0.1:6379", "--cpus", "2", "--gpus", "0.5"]
+    done = invoke("run", "squares", "--scale", "paper", "--model", "interrupts", *options)
+    assert asked == [("10.0.0.1:6379", 2.0, 0.5)]
+    command = "deltalab run squares --scale paper --model=interrupts"
+    assert f"resume with: {command} --engine ray --address 10.0.0.1:6379 --cpus 2.0 --gpus 0.5\n" in done.stderr
+    assert {m.provenance["command"] for m in Store(tmp_path / "runs").manifests()} == {command}
 
 
 def test_list_shows_experiments_runs_and_damage(fake, tmp_path):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import types
 
 import pytest
 
@@ -15,6 +16,38 @@ def test_without_ray_the_error_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ValueError, match=r"needs ray, which is not installed; pip install 'deltalab\[ray\]'"):
         Ray(Store(tmp_path))
+
+
+class Cluster(types.ModuleType):
+    """Stands for the module ray: a cluster of two machines, of which the one with a GPU is dead."""
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def nodes(self) -> list[dict[str, object]]:
+        return [{"Alive": True, "Resources": {"CPU": 4}}, {"Alive": False, "Resources": {"CPU": 8, "GPU": 1}}]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cpus": 5}, "cpus is 5; expected 0 to 4, the most that one machine here has"),
+        ({"cpus": -1}, "cpus is -1; expected 0 to 4"),
+        ({"gpus": 0.5}, "gpus is 0.5; expected 0 to 0"),
+    ],
+)
+def test_what_no_machine_has_is_refused(monkeypatch, tmp_path, options, message):
+    monkeypatch.setitem(sys.modules, "ray", Cluster("ray"))
+    with pytest.raises(ValueError, match=message):
+        Ray(Store(tmp_path), **options)
+
+
+def test_an_address_where_nothing_answers_is_refused_at_once(monkeypatch, tmp_path):
+    cluster = Cluster("ray")
+    monkeypatch.setattr(cluster, "is_initialized", lambda: False)
+    monkeypatch.setitem(sys.modules, "ray", cluster)
+    with pytest.raises(ValueError, match=r"no Ray cluster answers at address '127.0.0.1:9' .*ray start --head"):
+        Ray(Store(tmp_path), address="127.0.0.1:9")
 
 
 @pytest.mark.slow
