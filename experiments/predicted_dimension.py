@@ -8,7 +8,7 @@ Tuned: the step size of the whole delta over `MULTIPLES`, of a subspace over two
 Fixed: steps, batch size, examples, sequence length, the sentences the curvature is of.
 Expected: predictions at the solution rank the deltas as the measured d90 does; the isotropic one, which knows no
     direction, does not; all are too small, since n sentences have rank n(c - 1) at most.
-Cost: demo: about 7 minutes on two cores (MiniLM, 4 tasks, 2 methods). smoke: seconds.
+Cost: demo: about 7 minutes on two cores (MiniLM, 4 tasks, 2 methods); SmolLM2 about 15 minutes a task. smoke: seconds.
 
 The measured side trains in random subspaces of the delta's own vector: x -> φ₀ + P x, any delta can be restricted. The
 curvature is that of all training examples, which are few, so that both sides speak of one and the same loss. Two
@@ -61,6 +61,7 @@ VARIANTS = {
     "Gauss-Newton at the start, no training": "curvature at φ₀, displacement to the model's own solution",
     "kernel at the start, no training": "tangent kernel and residual at φ₀",
     "Hessian at the solution": "as the first, with the logits' own curvature",
+    "Hessian at the start": "as the second, with the logits' own curvature",
     "gradient covariance at the start": "second moment of the gradients in place of a curvature",
     "Gauss-Newton at the start, isotropic": "curvature at φ₀ alone, every direction alike",
 }
@@ -77,6 +78,7 @@ MULTIPLES = (1.0, 0.25)
 
 Methods = tuple[dict[str, Any], ...]
 METHODS: Methods = ({"method": "lora", "rank": 4}, {"method": "bitfit"})
+ADDED: dict[str, Any] = {"method": "added-bias"}
 TASKS = ("bbc-news", "rotten-tomatoes", "drug-reviews", "sentence-length")
 
 
@@ -113,28 +115,48 @@ SCALES = {
 }  # fmt: skip
 
 
-def jobs(scale: str, *, model: str | None = None, task: str | None = None, seed: int = 0) -> list[Job]:
+def jobs(
+    scale: str,
+    *,
+    model: str | None = None,
+    task: str | None = None,
+    method: str | None = None,
+    seed: int = 0,
+    added_biases: bool | None = None,
+) -> list[Job]:
     """One search and its predictions per PLM, task and method.
 
     Args:
         scale: "smoke", "demo" or "paper".
         model: name for `load_plm`, in place of the scale's.
         task: one task only, in place of the scale's.
+        method: one method only, such as "lora"; default: all of the scale's.
         seed: shifts all seeds.
+        added_biases: `AddedBias` instead of BitFit, for families without biases; default: on smollm2.
+
+    Raises:
+        ValueError: a method that the scale has none of.
     """
     s = SCALES[scale]
     groups = s.groups if model is None else ((model, s.groups[-1][1], s.groups[-1][2]),)
     found = []
     for plm, tasks, methods in groups:
+        if plm == "smollm2" if added_biases is None else added_biases:
+            methods = tuple(ADDED if m["method"] == "bitfit" else m for m in methods)
         for t in (task,) if task else tasks:
-            for method in methods:
+            for m in methods:
+                if method not in (None, m["method"]):
+                    continue
                 shared = {"steps": s.steps, "batch_size": s.batch_size, "max_length": s.max_length}
                 config = {
-                    "model": plm, "task": t, "method": method, "seed": seed, **shared, "n_train": s.n_train,
+                    "model": plm, "task": t, "method": m, "seed": seed, **shared, "n_train": s.n_train,
                     "n_validation": s.n_validation, "seeds": s.seeds, "sentences": s.sentences, "start": s.start,
                     "hessian_steps": s.hessian_steps, "max_evaluations": s.max_evaluations,
                 }  # fmt: skip
                 found.append(Job(NAME, config))
+    if not found:
+        names = sorted({m["method"] for _, _, methods in groups for m in methods})
+        raise ValueError(f"no job with method {method!r}; scale {scale!r} has {names}.")
     return found
 
 
@@ -180,7 +202,10 @@ def predicted(delta: Delta, phi: Tensor, batch: dict[str, Tensor], hessian_steps
     covariance = factor_spectrum(covariance_factor(logits, J, labels))
     end_logits, end_J = output_jacobian(delta, phi, batch)
     end = factor_spectrum(gauss_newton_factor(end_logits, end_J))
-    hessian = RecordedHessian(lambda x: cross_entropy(delta.logits(x, batch), labels), phi)
+
+    def hessian(at: Tensor) -> RecordedHessian:
+        return RecordedHessian(lambda x: cross_entropy(delta.logits(x, batch), labels), at)
+
     pairs: dict[str, tuple[Any, Any]] = {
         "Gauss-Newton at the solution": (end.eigenvalues, end.coordinates(e)),
         "Gauss-Newton at the start": (newton.eigenvalues, newton.coordinates(e)),
@@ -190,7 +215,8 @@ def predicted(delta: Delta, phi: Tensor, batch: dict[str, Tensor], hessian_steps
         "kernel at the start, no training": (
             kernel.eigenvalues, kernel.solution_coordinates(kernel_target(logits, labels)),
         ),
-        "Hessian at the solution": krylov_spectrum(hessian, e, hessian_steps),
+        "Hessian at the solution": krylov_spectrum(hessian(phi), e, hessian_steps),
+        "Hessian at the start": krylov_spectrum(hessian(delta.phi0), e, hessian_steps),
         "gradient covariance at the start": (covariance.eigenvalues, covariance.coordinates(e)),
         "Gauss-Newton at the start, isotropic": (newton.eigenvalues, None),
     }  # fmt: skip

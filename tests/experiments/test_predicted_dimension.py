@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+import torch
+from torch.nn.functional import cross_entropy
 
-from experiments.predicted_dimension import KERNEL, controllability_correlation, verdicts
+from experiments.predicted_dimension import KERNEL, VARIANTS, controllability_correlation, jobs, predicted, verdicts
+from lab.deltas import LoRA, method_from_json
+from lab.models.tiny import tiny_plm
 from lab.runs import Job, Record
 
 
@@ -34,3 +38,33 @@ def test_every_claim_is_judged_from_the_same_searches():
     assert found["Controllability expl"].answer == "does not hold here"
     assert found["A delta's solutions "].measured.estimate == pytest.approx(0.0125)
     assert found["The curvature spectr"].measured.estimate == pytest.approx(-1.0)
+
+
+def test_every_method_searched_on_smollm2_fits_a_family_without_biases():
+    llama = tiny_plm("llama")
+    found = [job.config["method"] for job in jobs("demo", model="smollm2", task="bbc-news")]
+    assert [m["method"] for m in found] == ["lora", "added-bias"]
+    assert all(method_from_json(m).on(llama).size for m in found)
+    assert jobs("demo", model="smollm2", added_biases=False)[1].config["method"] == {"method": "bitfit"}
+    assert [job.config["method"]["method"] for job in jobs("demo", model="minilm")[:2]] == ["lora", "bitfit"]
+
+
+def test_one_method_alone_can_be_asked_for():
+    assert jobs("demo", method="lora") == [job for job in jobs("demo") if job.config["method"]["method"] == "lora"]
+    with pytest.raises(ValueError, match=r"(?s)no job with method 'prefix'.*\['bitfit', 'lora'\]"):
+        jobs("demo", method="prefix")
+
+
+def test_every_variant_is_predicted_and_the_hessians_are_those_of_the_loss():
+    delta = LoRA(rank=1).on(tiny_plm("bert", dtype=torch.float64))
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, 50, (4, 6), generator=generator)
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.tensor([0, 1, 1, 0])}
+    e = 0.1 * torch.randn(delta.size, generator=generator, dtype=torch.float64)
+    found = predicted(delta, delta.phi0 + e, batch, delta.size)
+    assert set(found) == set(VARIANTS)
+    for name, at in (("Hessian at the start", delta.phi0), ("Hessian at the solution", delta.phi0 + e)):
+        H = torch.autograd.functional.hessian(lambda phi: cross_entropy(delta.logits(phi, batch), batch["labels"]), at)
+        values, vectors = torch.linalg.eigh(H)
+        spectrum = values.clamp(min=0)
+        assert found[name].start == pytest.approx(float(0.5 * spectrum @ (vectors.T @ e) ** 2), rel=1e-4)
