@@ -3,7 +3,7 @@
 from lab.geometry.adapters import adapter_changes
 from lab.geometry.amplification import amplification
 from lab.geometry.checkpoints import folder_changes, open_weights
-from lab.geometry.curvature import empirical_fisher, fisher, gauss_newton, ntk, on_block
+from lab.geometry.curvature import empirical_fisher, fisher, gauss_newton, hessian, ntk, on_block
 from lab.geometry.curvature_factor import (
     FactorSpectrum,
     covariance_factor,
@@ -64,6 +64,7 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "empirical_fisher",
     "fisher",
     "gauss_newton",
+    "hessian",
     "ntk",
     "on_block",
     # the same exactly, where outputs are few

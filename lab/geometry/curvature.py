@@ -1,8 +1,8 @@
-"""Curvature of a loss in a delta's vector: Gauss–Newton, Fisher and neural tangent kernel, all made of one Jacobian.
+"""Curvature of a loss in a delta's vector: its Hessian, and Gauss–Newton, Fisher and kernel, all made of one Jacobian.
 
 With J = ∂logits/∂φ on a fixed batch (rows stacked over samples) and H the Hessian of the loss in the logits,
-Gauss–Newton is JᵀHJ (Schraudolph 2002) and the kernel J Jᵀ (Jacot et al. 2018). The full Hessian is
-`lab.linalg.Hessian`. One block (layer) of any of them is the same operator of the function that `on_block` makes.
+Gauss–Newton is JᵀHJ (Schraudolph 2002) and the kernel J Jᵀ (Jacot et al. 2018). One block (layer) of any of them, or
+of the Hessian, is the same operator of the function that `on_block` makes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from lab.linalg import Jacobian, Layout, LinearOperator, RecordedJacobian
+from lab.linalg import Hessian, Jacobian, Layout, LinearOperator, RecordedHessian, RecordedJacobian
 
 Function = Callable[[Tensor], Tensor]
 Loss = Literal["cross_entropy", "squared_error"]
@@ -40,6 +40,20 @@ class OutputHessian(LinearOperator):
 
     def _rmatmat(self, Y: Tensor) -> Tensor:
         return self._matmat(Y)
+
+
+def hessian(loss: Function, phi: Tensor, *, recorded: bool = True) -> LinearOperator:
+    """∂²loss/∂φ² (d, d), symmetric and indefinite away from a minimum: Gauss–Newton plus the logits' own curvature.
+
+    Args:
+        loss: closed φ (d,) -> scalar [nats]: fixed batch, no dropout.
+        phi: (d,), the point.
+        recorded: `RecordedHessian`, whose products are one backward pass; False: `Hessian`, which keeps no graph.
+
+    Raises:
+        ValueError: φ is not flat and floating, or the loss is no finite scalar.
+    """
+    return RecordedHessian(loss, phi) if recorded else Hessian(loss, phi)
 
 
 def gauss_newton(

@@ -9,7 +9,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy, mse_loss
 
 from lab.deltas import LoRA
-from lab.geometry.curvature import OutputHessian, empirical_fisher, fisher, gauss_newton, ntk, on_block
+from lab.geometry.curvature import OutputHessian, empirical_fisher, fisher, gauss_newton, hessian, ntk, on_block
 from lab.linalg import Hessian, Layout, RecordedHessian
 from lab.models import load_plm
 from lab.models.tiny import tiny_plm
@@ -45,6 +45,21 @@ def test_gauss_newton_equals_dense(setup, loss):
         G = gauss_newton(logits, phi, loss=loss, recorded=recorded)
         torch.testing.assert_close(G @ v, truth, rtol=1e-9, atol=1e-13)
         torch.testing.assert_close(G.T @ v, truth, rtol=1e-9, atol=1e-13)
+
+
+def test_hessian_equals_dense_of_the_whole_and_of_a_block(setup):
+    delta, logits, phi, _ = setup
+    labels = torch.tensor([0, 2])
+
+    def loss(phi: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(logits(phi), labels)
+
+    dense = torch.autograd.functional.hessian(loss, phi)
+    v, i = gaussian(len(phi), 3), delta.layout.indices(1)
+    for recorded in (True, False):
+        torch.testing.assert_close(hessian(loss, phi, recorded=recorded) @ v, dense @ v, rtol=1e-9, atol=1e-13)
+    block = hessian(*on_block(loss, phi, delta.layout, 1))
+    torch.testing.assert_close(block @ v[: len(i)], dense[i][:, i] @ v[: len(i)], rtol=1e-9, atol=1e-13)
 
 
 def test_fisher_is_the_mean_over_labels_drawn_from_the_model(setup):
