@@ -34,7 +34,7 @@ METHODS: tuple[dict[str, Any], ...] = (
 )
 LABELS = {"full": "full fine-tuning", "lora": "LoRA r = 8", "did": "Fastfood d = 1,000"}
 STEP_SIZES = {"full": 1e-4}  # of full fine-tuning: docs/intrinsic_dimension.md; the others follow the rule for d and D
-DRAWN_BLOCKS = 6
+DRAWN_BLOCKS = 3
 """Values of at most so many blocks, evenly spaced, are kept; the scalars of all."""
 
 
@@ -105,8 +105,11 @@ def measure(job: Job, store: Store) -> Record:
         "note": spectra.note,
         "matrices": len(spectra.summary),
         "median_stable_rank": float(blocks.stable_rank.median()),
+        "median_null_stable_rank": float(blocks.null_stable_rank.median()),
         "median_effective_rank": float(blocks.effective_rank.median()),
+        "median_null_effective_rank": float(blocks.null_effective_rank.median()),
         "median_energy_rank_90": float(blocks.energy_rank_90.median()),
+        "median_null_energy_rank_90": float(blocks.null_energy_rank_90.median()),
         "median_above_null": float(blocks.n_above_null.median()),
         "median_relative_norm": float(blocks.relative_frobenius_norm.median()),
         **{name: run.metrics[name] for name in ("tunable", "stored", "head", "added", "native")},
@@ -133,7 +136,7 @@ def summary(store: Store, records: list[Record]) -> str:
         c = record.job.config
         lines.append(
             f"  {c['model']:10s} {LABELS[c['method']['method']]:20s} stable rank {m['median_stable_rank']:6.1f}   "
-            f"effective rank {m['median_effective_rank']:6.1f}   values above the null {m['median_above_null']:5.1f}   "
-            f"{m['metric']} {m['score']:.3f}"
+            f"effective rank {m['median_effective_rank']:6.1f} (null {m['median_null_effective_rank']:6.1f})   "
+            f"values above the null {m['median_above_null']:5.1f}   {m['metric']} {m['score']:.3f}"
         )
     return "\n".join(lines)

@@ -25,6 +25,7 @@ _COLUMNS = {
     "shape": "m × n",
     "stable_rank": "stable rank",
     "effective_rank": "effective",
+    "null_effective_rank": "null's",
     "participation_ratio": "participation",
     "energy_rank_90": "90 % energy",
     "frobenius_norm": "‖ΔW‖F",
@@ -180,11 +181,11 @@ def write(geometry: Any, found: Any, by: str, out: Path, formats: str, command: 
     values = found.values.rename(columns={"singular_value": "sigma", "run": "label"})
     in_blocks = values.dropna(subset=["block"])
     write_figure(drawn, in_blocks if len(in_blocks) else values, out / drawn.name, formats, command)
-    medians = geometry.aggregated(found.summary, ["run", by])
+    medians, shown = geometry.aggregated(found.summary, ["run", by]), {"run", by, "matrices", *_COLUMNS}
     texts = {
         "summary.csv": found.summary.to_csv(index=False, lineterminator="\n"),
         "medians.csv": medians.to_csv(index=False, lineterminator="\n"),
-        "medians.tex": booktabs(medians.rename(columns=_COLUMNS)),
+        "medians.tex": booktabs(medians[[name for name in medians if name in shown]].rename(columns=_COLUMNS)),
         "left_out.csv": found.excluded.to_csv(index=False, lineterminator="\n"),
     }
     for name, text in texts.items():

@@ -29,7 +29,7 @@ from lab.geometry.landscape import (
     random_directions,
     trajectory_directions,
 )
-from lab.geometry.nulls import SpectrumNull, randomly_turned, spectrum_null
+from lab.geometry.nulls import SpectrumNull, above_null, randomly_turned, spectrum_null
 from lab.geometry.predicted_dimension import PredictedDimension, krylov_spectrum, predicted_intrinsic_dimension
 from lab.geometry.representation import (
     ESTIMATORS,
@@ -103,6 +103,7 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "aggregated",
     "change_spectra",
     "joined_spectra",
+    "above_null",
     "spectrum_null",
     "weight_difference_spectra",
     # directions of a difference

@@ -95,7 +95,9 @@ def extract_lora(
             continue
         spectrum = (spectra or {}).get(name) or Spectrum.of(change.difference, vectors=True)
         capped = None if rank is None else min(rank, len(spectrum.values))
-        found = extract(spectrum, rank=capped, energy=energy, rule=rule, max_rank=max_rank)
+        # the floor without a known storage noise (nan) is the spectrum's own
+        floor = max(0.0, change.storage_noise)
+        found = extract(spectrum, rank=capped, energy=energy, rule=rule, max_rank=max_rank, floor=floor)
         rows.append(
             {"matrix": name, "role": change.role, "block": change.block, "rank": found.rank,
              "relative_error": found.relative_error, "cut": found.cut, "norm": spectrum.frobenius_norm}

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
 from typing import Literal
 
 from torch import Tensor
 
-from lab.linalg import (
-    LowRank,
-    MarchenkoPastur,
-    Spectrum,
-    hard_threshold,
-    largest_gaussian_singular_value,
-)
+from lab.geometry.nulls import above_null
+from lab.linalg import LowRank, Spectrum, hard_threshold
 
 Rule = Literal["hard threshold", "null"]
 
@@ -45,6 +39,7 @@ def extract(
     energy: float | None = None,
     rule: Rule | None = None,
     max_rank: int | None = None,
+    floor: float = 0.0,
 ) -> Extraction:
     """The best low-rank factors of a difference, its rank given or chosen. Exactly one of rank, energy, rule.
 
@@ -53,9 +48,9 @@ def extract(
         rank: r itself.
         energy: the least r that holds this fraction of ‖ΔW‖_F²; values below the noise floor hold none of it.
         rule: "hard threshold": values above Gavish & Donoho's line, which minimises the error if what lies below is
-            noise. "null": values above the Tracy–Widom edge (95 %) of a Gaussian matrix with the observed median, i.e.
-            those that noise would not show.
+            noise. "null": those that noise would not show, one after the other (`lab.geometry.nulls.above_null`).
         max_rank: cap on a chosen rank.
+        floor: the rules keep no value up to it, nor up to the spectrum's own noise floor: rounding to a stored dtype.
 
     Raises:
         ValueError: not exactly one of the three, an unknown rule, or a rank out of range.
@@ -69,8 +64,7 @@ def extract(
     elif energy is not None:
         chosen, name = min(spectrum.energy_rank(energy), spectrum.rank), f"{100 * energy:g} % of the energy"
     else:
-        cut, name = _line(spectrum, rule), str(rule)
-        chosen = int((values > max(cut, spectrum.noise_floor)).sum())
+        (chosen, cut), name = _line(spectrum, rule, max(spectrum.noise_floor, floor)), str(rule)
     if rank is None and max_rank is not None:
         chosen = min(chosen, max_rank)
     total = spectrum.frobenius_norm
@@ -78,20 +72,19 @@ def extract(
     return Extraction(spectrum.truncated(chosen), chosen, error, name, cut)
 
 
-def _line(spectrum: Spectrum, rule: Rule | None) -> float:
+def _line(spectrum: Spectrum, rule: Rule | None, floor: float) -> tuple[int, float]:
+    """How many values a rule keeps, and its line."""
     m, n = spectrum.shape
     if not m * n:
-        return 0.0
+        return 0, 0.0
     if len(spectrum.values) < min(m, n):
         raise ValueError(
             f"a noise level needs all {min(m, n)} singular values; got {len(spectrum.values)} (a product of known "
             "rank). Use rank or energy."
         )
-    median = float(spectrum.values.quantile(0.5))
     if rule == "hard threshold":
-        return hard_threshold(m, n, median=median)
+        cut = max(hard_threshold(m, n, median=float(spectrum.values.quantile(0.5))), floor)
+        return int((spectrum.values > cut).sum()), cut
     if rule == "null":
-        q = min(m, n) / max(m, n)
-        std = median / sqrt(max(m, n) * float(MarchenkoPastur(q).quantile(0.5)))
-        return largest_gaussian_singular_value(m, n, std, probability=0.95)
+        return above_null(spectrum, floor=floor)
     raise ValueError(f'rule must be "hard threshold" or "null"; got {rule!r}.')

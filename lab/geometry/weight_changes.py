@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from math import nan, sqrt
 
 import torch
 from torch import Tensor
@@ -37,6 +38,22 @@ class WeightChange:
     def factor_rank(self) -> int | None:
         """r of a product kept as factors; None for a dense difference."""
         return self.difference.left.shape[1] if isinstance(self.difference, LowRank) else None
+
+    @property
+    def storage_noise(self) -> float:
+        """Edge of the rounding noise of a dense difference; 0 for factors, nan without W₀.
+
+        Rounding to a dtype with spacing eps moves an entry w by a deviation of at most eps·|w|/√12, so the noise matrix
+        has its largest value near eps/√12·rms(W₀)·(√m + √n).
+        """
+        m, n = self.difference.shape
+        if isinstance(self.difference, LowRank) or not m * n:
+            return 0.0
+        if self.base is None:
+            return nan
+        rms = float(torch.linalg.vector_norm(self.base.detach().to(torch.float64))) / sqrt(m * n)
+        eps = torch.finfo(getattr(torch, self.storage)).eps
+        return eps / sqrt(12) * rms * (sqrt(m) + sqrt(n))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from lab.deltas import Delta
-from lab.geometry.nulls import SpectrumNull, spectrum_null
+from lab.geometry.nulls import NULL_SCALARS, SpectrumNull, spectrum_null
 from lab.geometry.weight_changes import WeightChange, WeightChanges, delta_changes
 from lab.linalg import LowRank, Matrix, Spectrum, hard_threshold, lanczos, power_law_tail, require_finite
 
@@ -41,7 +41,7 @@ SUMMARY_COLUMNS = {
     "rows": "m, outputs",
     "columns": "n, inputs",
     "factor_rank": "r of the factors; missing for a dense difference",
-    "rank": "singular values above the noise floor",
+    "rank": "singular values above noise_floor and storage_noise",
     "stable_rank": "‖ΔW‖_F²/‖ΔW‖₂²",
     "effective_rank": "exp of the entropy of σ/Σσ (Roy & Vetterli 2007)",
     "participation_ratio": "(Σσ²)²/Σσ⁴",
@@ -53,15 +53,17 @@ SUMMARY_COLUMNS = {
     "relative_frobenius_norm": "‖ΔW‖_F/‖W₀‖_F",
     "relative_spectral_norm": "‖ΔW‖₂/‖W₀‖₂",
     "null_law": "law of the null",
-    "null_edge": "line that the largest value of the null exceeds in 2.5 % of cases",
+    "null_edge": "line of the sequential test against the null (`above_null`)",
     "n_above_null": "values above null_edge",
-    "hard_threshold": "Gavish & Donoho's line for the median; missing for factors, whose other values are exact zeros",
+    "hard_threshold": "Gavish & Donoho's line for the median, at least noise_floor and storage_noise; missing for "
+    "factors, whose other values are exact zeros, and below 10 rows or columns",
     "n_above_threshold": "values above hard_threshold",
-    "tail_exponent": "α of the power law of σ²; missing with fewer than 50 values",
+    "tail_exponent": "α of the power law of σ² above the noise; missing with fewer than 50 values",
     "tail_exponent_error": "standard error of α",
     "tail_start": "σ² from which the power law is fitted",
     "tail_points": "values in the tail",
     "tail_distance": "Kolmogorov–Smirnov distance of tail and fit",
+    **{f"null_{name}": f"{name} of the null" for name in NULL_SCALARS},
     "noise_floor": "values below it may be rounding of the decomposition",
     "storage_noise": "about the largest singular value that rounding to the stored dtype makes; 0 for factors",
     "storage": "dtype the numbers were stored in",
@@ -119,9 +121,12 @@ def change_spectra(
     value_tables, rows = [], []
     for change in changes:
         spectrum = _spectrum(change, device)
-        null = spectrum_null(spectrum, change.factor_rank, confidence=confidence, n_samples=n_null_samples, seed=seed)
+        floor = max(spectrum.noise_floor, change.storage_noise)  # the first where the second is not known (nan)
+        null = spectrum_null(
+            spectrum, change.factor_rank, floor=floor, confidence=confidence, n_samples=n_null_samples, seed=seed
+        )
         value_tables.append(_value_table(change, spectrum, null))
-        rows.append(_summary(change, spectrum, null))
+        rows.append(_summary(change, spectrum, null, floor))
     excluded, note = (changes.excluded, changes.note) if isinstance(changes, WeightChanges) else ((), "")
     return WeightDifferenceSpectra(
         values=pd.concat(value_tables, ignore_index=True) if value_tables else _value_table(None, None, None),
@@ -149,22 +154,33 @@ def joined_spectra(runs: Mapping[str, WeightDifferenceSpectra]) -> WeightDiffere
 
 
 def aggregated(summary: pd.DataFrame, by: str | Sequence[str] = "role") -> pd.DataFrame:
-    """Medians over matrices of the scalars, per role or per block.
+    """Medians over matrices of the scalars, per role or per block, or over all.
 
     Args:
         summary: of `WeightDifferenceSpectra`.
-        by: a column of it, or several ("run" and "role" of joined ones).
+        by: a column of it, or several ("run" and "role" of joined ones); () for one row over all matrices.
     """
     scalars = [
         "stable_rank",
         "effective_rank",
         "participation_ratio",
         "energy_rank_90",
+        "frobenius_norm",
+        "spectral_norm",
         "relative_frobenius_norm",
         "relative_spectral_norm",
         "n_above_null",
+        "n_above_threshold",
+        "tail_exponent",
+        "tail_distance",
+        *(f"null_{name}" for name in NULL_SCALARS),
     ]
-    grouped = summary.groupby(by if isinstance(by, str) else list(by), sort=True, dropna=False)
+    names = [by] if isinstance(by, str) else list(by)
+    if not names:
+        overall = summary[scalars].median().to_frame().T
+        overall.insert(0, "matrices", len(summary))
+        return overall
+    grouped = summary.groupby(names, sort=True, dropna=False)
     table = grouped[scalars].median()
     table.insert(0, "matrices", grouped.size())
     return table.reset_index()
@@ -200,12 +216,12 @@ def _value_table(change: WeightChange | None, spectrum: Spectrum | None, null: S
     )
 
 
-def _summary(change: WeightChange, spectrum: Spectrum, null: SpectrumNull) -> dict[str, object]:
+def _summary(change: WeightChange, spectrum: Spectrum, null: SpectrumNull, floor: float) -> dict[str, object]:
     values = spectrum.values
     m, n = spectrum.shape
-    full = change.factor_rank is None and len(values) > 0
-    threshold = hard_threshold(m, n, median=float(values.quantile(0.5))) if full else nan
-    tail = power_law_tail(values.square().numpy())
+    full = change.factor_rank is None and len(values) >= 10  # below, a median says nothing about a bulk
+    threshold = max(hard_threshold(m, n, median=float(values.quantile(0.5))), floor) if full else nan
+    tail = power_law_tail(values[values > floor].square().numpy())
     base_frobenius, base_spectral = _base_norms(change)
     return {
         "matrix": change.name,
@@ -214,7 +230,7 @@ def _summary(change: WeightChange, spectrum: Spectrum, null: SpectrumNull) -> di
         "rows": m,
         "columns": n,
         "factor_rank": change.factor_rank,
-        "rank": spectrum.rank,
+        "rank": int((values > floor).sum()),
         "stable_rank": spectrum.stable_rank,
         "effective_rank": spectrum.effective_rank,
         "participation_ratio": spectrum.participation_ratio,
@@ -227,7 +243,7 @@ def _summary(change: WeightChange, spectrum: Spectrum, null: SpectrumNull) -> di
         "relative_spectral_norm": _ratio(spectrum.spectral_norm, base_spectral),
         "null_law": null.law,
         "null_edge": null.edge,
-        "n_above_null": int((values.numpy() > null.edge).sum()),
+        "n_above_null": null.n_above,
         "hard_threshold": threshold,
         "n_above_threshold": int((values > threshold).sum()) if full else nan,
         "tail_exponent": tail.alpha if tail else nan,
@@ -235,8 +251,9 @@ def _summary(change: WeightChange, spectrum: Spectrum, null: SpectrumNull) -> di
         "tail_start": tail.x_min if tail else nan,
         "tail_points": tail.n_tail if tail else 0,
         "tail_distance": tail.distance if tail else nan,
+        **{f"null_{name}": null.scalars[name] for name in NULL_SCALARS},
         "noise_floor": spectrum.noise_floor,
-        "storage_noise": _storage_noise(change, base_frobenius),
+        "storage_noise": change.storage_noise,
         "storage": change.storage,
     }
 
@@ -259,18 +276,3 @@ def _base_norms(change: WeightChange) -> tuple[float, float]:
     A = Matrix(W0)
     gram = A.T @ A if W0.shape[0] >= W0.shape[1] else A @ A.T
     return frobenius, sqrt(max(float(lanczos(gram, 1, tol=1e-6, max_iterations=200).ritz_values[0]), 0.0))
-
-
-def _storage_noise(change: WeightChange, base_frobenius: float) -> float:
-    """Edge of the rounding noise of a dense difference.
-
-    Rounding to a dtype with spacing eps moves an entry w by a deviation of at most eps·|w|/√12, so the noise matrix has
-    its largest value near eps/√12·rms(W₀)·(√m + √n).
-    """
-    if isinstance(change.difference, LowRank):
-        return 0.0
-    m, n = change.difference.shape
-    if not m * n:
-        return 0.0
-    eps = torch.finfo(getattr(torch, change.storage)).eps
-    return eps / sqrt(12) * base_frobenius / sqrt(m * n) * (sqrt(m) + sqrt(n))

@@ -9,6 +9,7 @@ from lab.linalg.operator import Diagonal, Identity, LinearOperator, LowRank, Mat
 from lab.linalg.quadrature import SpectralDensity, spectral_density
 from lab.linalg.random_matrix import (
     MarchenkoPastur,
+    gaussian_samples,
     gaussian_singular_values,
     hard_threshold,
     largest_gaussian_singular_value,
@@ -60,6 +61,7 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "PowerLawTail",
     "RankOneUpdate",
     "Spike",
+    "gaussian_samples",
     "gaussian_singular_values",
     "hard_threshold",
     "largest_gaussian_singular_value",

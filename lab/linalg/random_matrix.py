@@ -173,6 +173,18 @@ def product_samples(
     return std_left * std_right * torch.linalg.svdvals(cores).numpy()
 
 
+def gaussian_samples(m: int, n: int, *, n_samples: int = 200, generator: Seed = 0) -> Array:
+    """Exact samples of the singular values of an (m, n) standard Gaussian matrix, by its triangular factor (Bartlett
+    1933): for matrices too narrow for the limits above.
+
+    Returns:
+        (n_samples, min(m, n)), each row decreasing.
+    """
+    require_positive(m=m, n=n)
+    cores = _bartlett(max(m, n), min(m, n), n_samples, generator_of(generator))
+    return torch.linalg.svdvals(cores).numpy()
+
+
 def _bartlett(m: int, r: int, n_samples: int, generator: torch.Generator) -> torch.Tensor:
     R = torch.randn(n_samples, r, r, generator=generator, dtype=torch.float64).triu(1)
     freedom = torch.arange(m, m - r, -1, dtype=torch.float64).expand(n_samples, r)

@@ -16,6 +16,7 @@ from lab.geometry import (
     aggregated,
     change_spectra,
     delta_changes,
+    extract,
     joined_spectra,
     weight_difference_spectra,
 )
@@ -130,6 +131,72 @@ def test_planted_spikes_pass_the_threshold_and_the_edge():
     assert row["hard_threshold"] == pytest.approx(2.858 * float(torch.linalg.svdvals(planted).quantile(0.5)), rel=1e-3)
 
 
+def planted(noise: torch.Tensor, *edges: float) -> torch.Tensor:
+    """Orthogonal directions so many times the edge of the noise."""
+    n = len(noise)
+    U, V = (torch.linalg.qr(gaussian(n, len(edges), seed=s))[0] for s in (1, 2))
+    return noise + 2 * sqrt(n) * (U * torch.tensor(edges, dtype=torch.float64)) @ V.T
+
+
+@pytest.mark.parametrize("edges", [(3.0, 2.0, 1.5, 1.3), (30.0, 2.0, 1.5, 1.3), (1000.0, 10.0, 3.0, 2.0)])
+def test_a_strong_direction_does_not_hide_weaker_ones(edges):
+    difference = planted(gaussian(384, 384), *edges)
+    spectra = change_spectra([change(difference)])
+    row = spectra.summary.iloc[0]
+    assert row["n_above_null"] == row["n_above_threshold"] == extract(difference, rule="null").rank == 4
+    assert (spectra.values["singular_value"] > row["null_edge"]).sum() == 4
+
+
+def test_strong_factors_do_not_hide_weaker_ones():
+    A = torch.linalg.qr(gaussian(384, 8, seed=1))[0].T
+    strong = torch.tensor([100.0, 30.0, 10.0, 1, 1, 1, 1, 1], dtype=torch.float64)
+    assert change_spectra([change(LowRank(gaussian(384, 8) * strong, A))]).summary["n_above_null"].item() == 3
+
+
+def test_rounding_noise_is_neither_rank_nor_tail():
+    """An exact product stored dense, and float32 weights before and after a merge of rank 2."""
+    exact = change(gaussian(100, 8) @ gaussian(8, 120, seed=1))
+    W0 = 0.05 * gaussian(96, 96).float()
+    tuned = W0 + (0.002 * gaussian(96, 2, seed=1) @ gaussian(2, 96, seed=2)).float()
+    merged = change(tuned.double() - W0.double(), W0, storage="float32")
+    for case, rank in ((exact, 8), (merged, 2)):
+        row = change_spectra([case]).summary.iloc[0]
+        assert row["rank"] == row["n_above_threshold"] == row["n_above_null"] == rank
+        assert isnan(row["tail_exponent"])
+        assert row["tail_points"] == 0
+    assert row["hard_threshold"] >= row["storage_noise"] > 0
+
+
+@pytest.mark.parametrize("shape", [(50, 1), (1, 50), (50, 2), (3, 400)])
+def test_narrow_noise_does_not_stand_out(shape):
+    """The one value of a column is its norm: certain, not significant; the limits for large matrices fail here."""
+    summary = change_spectra([change(gaussian(*shape, seed=s), name=str(s)) for s in range(60)]).summary
+    assert (summary["n_above_null"] > 0).sum() <= 5  # 2.5 % of 60 are 1.5
+    assert summary["hard_threshold"].isna().all()
+    assert summary["n_above_threshold"].isna().all()
+
+
+def test_a_planted_direction_of_a_narrow_matrix_stands_out():
+    first = torch.tensor([30.0, 1.0, 1.0], dtype=torch.float64)
+    summary = change_spectra([change(gaussian(400, 3, seed=s) * first, name=str(s)) for s in range(20)]).summary
+    assert summary["n_above_null"].min() == 1
+    assert (summary["n_above_null"] == 1).sum() >= 17
+
+
+def test_scalars_of_the_null_are_those_of_noise():
+    names = ["stable_rank", "effective_rank", "participation_ratio", "energy_rank_90"]
+    dense = [change(gaussian(90, 130, seed=s), name=str(s)) for s in range(10)]
+    products = [change(LowRank(gaussian(60, 6, seed=s), gaussian(6, 60, seed=50 + s)), name=str(s)) for s in range(40)]
+    for changes, tolerance in ((dense, 0.06), (products, 0.1)):
+        summary = change_spectra(changes).summary
+        for name in names:
+            assert summary[name].median() == pytest.approx(summary[f"null_{name}"].iloc[0], rel=tolerance)
+    tails = change_spectra(dense).summary
+    assert tails["null_tail_exponent"].iloc[0] == pytest.approx(tails["tail_exponent"].median(), rel=0.2)
+    assert 0 < tails["null_tail_distance"].iloc[0] < 0.3
+    assert summary["null_tail_exponent"].isna().all()
+
+
 def test_power_law_tail_is_reported_where_there_are_enough_values():
     heavy = torch.diag(torch.arange(1, 201, dtype=torch.float64) ** -0.5)
     row = change_spectra([change(heavy)]).summary.iloc[0]
@@ -172,6 +239,9 @@ def test_runs_join_and_aggregate():
     table = aggregated(both.summary)
     assert table["role"].tolist() == ["query", "value"]
     assert table["matrices"].tolist() == [4, 4]
+    (overall,) = aggregated(both.summary, ()).to_dict("records")
+    assert overall["matrices"] == 8
+    assert overall["spectral_norm"] == pytest.approx(both.summary["spectral_norm"].median())
     assert table["stable_rank"][0] == pytest.approx(both.summary.query("role == 'query'")["stable_rank"].median())
 
 

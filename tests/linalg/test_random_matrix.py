@@ -12,6 +12,7 @@ from scipy.stats import kstest
 
 from lab.linalg import (
     MarchenkoPastur,
+    gaussian_samples,
     gaussian_singular_values,
     hard_threshold,
     largest_gaussian_singular_value,
@@ -106,6 +107,15 @@ def test_bartlett_samples_have_the_law_of_the_product():
         p = np.quantile(direct[:, i], [0.1, 0.5, 0.9])
         np.testing.assert_allclose(np.quantile(ours[:, i], [0.1, 0.5, 0.9]), p, rtol=0.07)
     assert (ours**2).sum(axis=1).mean() == pytest.approx(12 * 7 * 3, rel=0.03)  # E‖BA‖² = m n r
+
+
+def test_bartlett_samples_of_a_narrow_matrix_have_its_law():
+    direct = torch.linalg.svdvals(torch.randn(3000, 9, 3, generator=torch.Generator().manual_seed(3))).numpy()
+    ours = gaussian_samples(3, 9, n_samples=3000, generator=4)
+    assert ours.shape == (3000, 3)
+    np.testing.assert_allclose(
+        np.quantile(ours, [0.1, 0.9], axis=0), np.quantile(direct, [0.1, 0.9], axis=0), rtol=0.05
+    )
 
 
 def test_hard_threshold_known_values():
