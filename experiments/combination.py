@@ -247,7 +247,7 @@ def _together(c: dict[str, Any], plm: PLM) -> dict[str, Any]:
 def _stage(c: dict[str, Any], plm: PLM, chosen: Sequence[int], steps: int) -> tuple[dict[str, Any], PLM]:
     delta = combined(c, chosen).on(plm, seed=c["seed"])
     options = {"lr": min(c["step_sizes"]), "head_lr": c["head_step_size"], "steps": steps}
-    result = fitted(delta, task_of(c).encode(plm, max_length=c["max_length"]), c | options)
+    delta, result = fitted(delta, task_of(c).encode(plm, max_length=c["max_length"]), c | options)
     row = {"score": result.score, "metric": result.metric, "train_score": result.history[-2]["score"]}
     return row | {"tunable": delta.size}, settled(delta.plm, delta.overrides(result.phi))
 

@@ -31,7 +31,7 @@ from lab.projections import Fastfood
 from lab.runs import Job, Record, Store, canonical
 from lab.runs.record import Scalar
 from lab.tasks import TASKS, EncodedTask, Task, load_task, manual_template
-from lab.training import Fit, evaluate, fit
+from lab.training import Fit, evaluate, fit_and_prune
 from lab.training.evaluation import peak_memory
 from lab.training.settings import Precision
 
@@ -116,7 +116,8 @@ def jobs(scale: str, *, model: str = "minilm", task: str = "bbc-news", seed: int
 
 def measure(job: Job, store: Store) -> Record:
     """Train as the job says."""
-    delta, result = trained(job.config)
+    start, encoded = prepared(job.config)
+    delta, result = fitted(start, encoded, job.config)
     metrics = {
         "metric": result.metric,
         "score": result.score,
@@ -129,13 +130,13 @@ def measure(job: Job, store: Store) -> Record:
     }
     label = f"{job.config['method']['method']} · {job.config['model']} · {job.config['task']}"
     history = pd.DataFrame(result.history).assign(label=label)
-    kept = delta.size <= KEEP_PHI and _option(job.config, "keep_phi")
+    kept = delta is start and delta.size <= KEEP_PHI and _option(job.config, "keep_phi")
     arrays = {"phi": result.phi.cpu().numpy()} if kept else {}
     return Record(job, metrics, {"history": history}, arrays, provenance_of(delta.plm.device))
 
 
 def trained(config: dict[str, Any], *, keep_every: int | None = None) -> tuple[Delta, Fit]:
-    """The delta and the fit of a `training_job`.
+    """The delta of a `training_job`, or what its method keeps of it, and the fit.
 
     Args:
         config: of the job.
@@ -144,6 +145,12 @@ def trained(config: dict[str, Any], *, keep_every: int | None = None) -> tuple[D
     Raises:
         RuntimeError: the run diverged; the message says what to do.
     """
+    delta, encoded = prepared(config)
+    return fitted(delta, encoded, config, keep_every=keep_every)
+
+
+def prepared(config: Mapping[str, Any]) -> tuple[Delta, EncodedTask]:
+    """The delta of a `training_job` on its PLM, and its task in that PLM's tokens."""
     task = task_of(config)
     template = manual_template(task) if _option(config, "template") else None
     plm = plm_of(
@@ -155,19 +162,20 @@ def trained(config: dict[str, Any], *, keep_every: int | None = None) -> tuple[D
         template.words if template else None,
     )
     delta = restricted(method_from_json(config["method"]).on(plm, seed=config["seed"]), config)
-    encoded = task.encode(plm, max_length=config["max_length"], template=template.template if template else None)
-    if config["steps"] == 0:
-        return delta, untrained(delta, encoded, config["n_validation"], config["precision"])
-    return delta, fitted(delta, encoded, config, keep_every=keep_every)
+    return delta, task.encode(plm, max_length=config["max_length"], template=template.template if template else None)
 
 
-def fitted(delta: Delta, encoded: EncodedTask, config: Mapping[str, Any], *, keep_every: int | None = None) -> Fit:
-    """The fit of a delta with the settings of a `training_job`.
+def fitted(
+    delta: Delta, encoded: EncodedTask, config: Mapping[str, Any], *, keep_every: int | None = None
+) -> tuple[Delta, Fit]:
+    """What is kept of a delta (all of it, unless its method prunes) and its fit, as a `training_job` says.
 
     Raises:
         RuntimeError: the run diverged; the message says what to do.
     """
-    result = fit(
+    if config["steps"] == 0:
+        return delta, untrained(delta, encoded, config["n_validation"], config["precision"])
+    kept, result = fit_and_prune(
         delta,
         encoded,
         steps=config["steps"],
@@ -183,7 +191,7 @@ def fitted(delta: Delta, encoded: EncodedTask, config: Mapping[str, Any], *, kee
     )
     if result.status != "finished":
         raise RuntimeError(f"{delta} on {config['task']}: {result.message}")
-    return result
+    return kept, result
 
 
 def restricted(delta: Delta, config: Mapping[str, Any]) -> Delta:
@@ -243,7 +251,7 @@ def solution(job: Job, store: Store) -> Solution:
     c = job.config
     plm = plm_of(c["model"], subset(c["task"], c["n_train"], c["n_validation"]).num_labels, c["seed"], c["weights"])
     delta = method_from_json(c["method"]).on(plm, seed=c["seed"])
-    if delta.size > KEEP_PHI:
+    if delta.size > KEEP_PHI or delta.prunes:
         return _large_solution(canonical(job))
     (record,) = Local(store).run([job], measure, label=f"{c['method']['method']} seed={c['seed']}")
     return Solution(delta, torch.as_tensor(record.arrays["phi"]).to(delta.phi0), record.metrics)

@@ -107,6 +107,15 @@ class Delta(ABC):
         return 0.0
 
     @property
+    def prunes(self) -> bool:
+        """Whether `kept` leaves something out: what training ends with is then not yet what is stored."""
+        return False
+
+    def kept(self, phi: Tensor) -> tuple[Delta, Tensor]:
+        """What stays of φ after training, as a delta and its own φ; all of it unless the method prunes."""
+        return self, phi
+
+    @property
     def size(self) -> int:
         """d, the number of trained coordinates."""
         return self.layout.size
@@ -227,6 +236,13 @@ class Reparameterized(Delta):
         return self.inner.penalty(self.g(phi))
 
     @property
+    def prunes(self) -> bool:
+        return self.inner.prunes
+
+    def kept(self, phi: Tensor) -> tuple[Delta, Tensor]:
+        return self.inner.kept(self.g(phi)) if self.prunes else (self, phi)
+
+    @property
     def stored_size(self) -> int:
         return self._stored_size
 
@@ -273,6 +289,17 @@ class Combined(Delta):
     def penalty(self, phi: Tensor) -> Tensor | float:
         phi1, phi2 = self._split(phi)
         return self.first.penalty(phi1) + self.second.penalty(phi2)
+
+    @property
+    def prunes(self) -> bool:
+        return self.first.prunes or self.second.prunes
+
+    def kept(self, phi: Tensor) -> tuple[Delta, Tensor]:
+        if not self.prunes:
+            return self, phi
+        phi1, phi2 = self._split(phi)
+        (first, phi1), (second, phi2) = self.first.kept(phi1), self.second.kept(phi2)
+        return Combined(first, second), torch.cat([phi1, phi2])
 
     @property
     def stored_size(self) -> int:

@@ -27,19 +27,24 @@ class DiffPruning(DeltaMethod):
 
     A training step takes its noise u as an argument (`Delta.sampled`) and adds λ·E‖z ⊙ w‖₀ to the loss
     (`Delta.penalty`); `Delta.overrides` uses the deterministic gate s = σ(α) (Louizos et al. 2018, eq. 13). After
-    training, `PrunedDifference.projected` keeps the largest differences only.
+    training, `Delta.kept` keeps the largest differences only; `lab.training.fit_and_prune` does both.
+
+    w is of the order of 1e-3 and α of the order of 1, and AdamW moves every coordinate by about its step size. So φ
+    holds α/c with c = `gate_scale`: at a step size of 1e-3 a gate moves by 0.1 a step and can close within a short run.
 
     Attributes:
         sparsity: fraction of the pre-trained parameters that may differ at the end. Default 0.005 (their 0.5 %).
         structured: one more gate per parameter tensor, multiplied with those of its entries (their section 3.2).
         log_alpha: α at φ₀. Default 5, as in their code: gates start open, at z = 1.
         l0_penalty: λ. Default 1.25e-7 per parameter, as in their code.
+        gate_scale: c. Default 100.
     """
 
     sparsity: float = 0.005
     structured: bool = False
     log_alpha: float = 5.0
     l0_penalty: float = 1.25e-7
+    gate_scale: float = 100.0
 
     name = "diff-pruning"
     family = "specification"
@@ -50,13 +55,15 @@ class DiffPruning(DeltaMethod):
             raise ValueError(f"DiffPruning needs 0 < sparsity <= 1; got {self.sparsity}.")
         if self.l0_penalty < 0:
             raise ValueError(f"DiffPruning needs l0_penalty >= 0; got {self.l0_penalty}.")
+        if not self.gate_scale > 0:
+            raise ValueError(f"DiffPruning needs gate_scale > 0; got {self.gate_scale}.")
 
     def body(self, plm: PLM, seed: int) -> Delta:
         return PrunedDifference(plm, body_names(plm), self)
 
 
 class PrunedDifference(Delta):
-    """φ = (w, α) ↦ {θ_n + z(α_n) ⊙ w_n}; with structured gates φ = (w, α, α of the groups)."""
+    """φ = (w, α/c) ↦ {θ_n + z(α_n) ⊙ w_n}; with structured gates φ = (w, α/c, α/c of the groups)."""
 
     def __init__(self, plm: PLM, names: tuple[str, ...], method: DiffPruning):
         self.plm, self.names, self.method = plm, names, method
@@ -66,7 +73,7 @@ class PrunedDifference(Delta):
         self.gates = Layout((*gates, *(groups if method.structured else ())))
         self.layout = self.differences + self.gates
         self.phi0 = torch.zeros(self.layout.size, dtype=plm.dtype, device=plm.device)
-        self.phi0[self.differences.size :] = method.log_alpha
+        self.phi0[self.differences.size :] = method.log_alpha / method.gate_scale
         self.at_identity = True
         self.n_noise = self.gates.size
 
@@ -76,8 +83,8 @@ class PrunedDifference(Delta):
         return ceil(self.method.sparsity * self.differences.size)
 
     def _split(self, phi: Tensor) -> tuple[Tensor, Tensor]:
-        w, log_alpha = torch.split(phi, [self.differences.size, self.gates.size])
-        return w, log_alpha
+        w, scaled = torch.split(phi, [self.differences.size, self.gates.size])
+        return w, self.method.gate_scale * scaled
 
     def difference(self, phi: Tensor, noise: Tensor | None = None) -> dict[str, Tensor]:
         """z ⊙ w by parameter name; with deterministic gates unless `noise` (n_noise,) in (0, 1) is given."""
@@ -112,6 +119,13 @@ class PrunedDifference(Delta):
 
     def penalty(self, phi: Tensor) -> Tensor | float:
         return self.method.l0_penalty * self.expected_l0(phi)
+
+    @property
+    def prunes(self) -> bool:
+        return True
+
+    def kept(self, phi: Tensor) -> tuple[Delta, Tensor]:
+        return self.projected(phi)
 
     def projected(self, phi: Tensor, sparsity: float | None = None) -> tuple[SparseUpdate, Tensor]:
         """The k = sparsity·D differences of largest magnitude, as a delta of k coordinates and its φ.

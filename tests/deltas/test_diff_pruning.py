@@ -55,7 +55,7 @@ def test_the_map_is_theta_plus_gate_times_w(plm_of, noise):
     phi = noise(delta.size)
     parts = delta.layout.unflatten(phi)
     for name, value in delta.overrides(phi).items():
-        z = hard_concrete(parts[f"{name}.gate"]) * hard_concrete(parts[f"{name}.group_gate"])
+        z = hard_concrete(100 * parts[f"{name}.gate"]) * hard_concrete(100 * parts[f"{name}.group_gate"])
         torch.testing.assert_close(value, plm.parameters[name] + z * parts[name], rtol=0, atol=1e-14)
 
 
@@ -109,6 +109,27 @@ def test_projection_keeps_the_largest_differences(plm_of, noise, batch_of):
     )
     everything, psi = delta.projected(phi, sparsity=1.0)
     torch.testing.assert_close(everything.logits(psi, batch_of(plm)), delta.logits(phi, batch_of(plm)))
+
+
+def test_what_is_kept_is_the_projection_beside_the_head_and_in_a_subspace(plm_of, noise, batch_of):
+    plm = plm_of()
+    delta = DiffPruning(sparsity=0.01).on(plm)
+    assert delta.prunes
+    assert not FullFineTuning().on(plm).prunes
+    phi = delta.phi0 + 0.01 * noise(delta.size)
+    kept, psi = delta.kept(phi)
+    assert not kept.prunes
+    assert kept.size == delta.stored_size
+    changed = sum(int((value != plm.parameters[name]).sum()) for name, value in kept.overrides(psi).items())
+    assert changed == delta.stored_size
+    small = delta.restrict(Gaussian(delta.size, 3, seed=0))
+    x = noise(3)
+    again, psi = small.kept(x)
+    torch.testing.assert_close(
+        again.logits(psi, batch_of(plm)), (lambda pair: pair[0].logits(pair[1], batch_of(plm)))(delta.kept(small.g(x)))
+    )
+    lora = BitFit().on(plm)
+    assert lora.kept(lora.phi0) == (lora, lora.phi0)
 
 
 def test_misuse_is_refused(plm_of):
