@@ -7,8 +7,8 @@ Varied: the method, the perturbation and its strength, seeds; for the trained pr
 Tuned: step sizes of training as in experiments/planner.py, and the robust prefix's, on a seed that is not reported.
 Fixed: PLM, task, parameter budget, steps, examples; the same training runs as the planner's.
 Expected: feedback loses less than open loop; the robust prefix wins some accuracy back and costs little on clean data;
-    LQR does more than PID at equal energy, random controls do nothing.
-Cost: demo: about 5 minutes on two cores (MiniLM) beside the planner's runs. smoke: seconds.
+    LQR does more than PID at equal energy and in the same metric, random controls do nothing.
+Cost: demo: about 15 minutes on one core (MiniLM) beside the planner's runs. smoke: seconds.
 
 Texts are cut to their first words before they are perturbed, so that words left out of a long text do not make room for
 later ones.
@@ -43,7 +43,7 @@ from lab.control import (
 )
 from lab.deltas import Delta, method_from_json
 from lab.execution import Local
-from lab.models import PLM
+from lab.models import PLM, head_position
 from lab.runs import Interval, Job, Record, Store, Verdict, mean_interval
 from lab.tasks import EncodedSplit, Examples, first_words, noisy_embedding, perturbed
 from lab.tasks.encoding import encode
@@ -59,8 +59,8 @@ _CONTROL = {"control_steps": 5, "control_lr": 0.01}  # of the robust prefix: doc
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": {"shares": [0.5], "noises": [1.0], "n_words": 12, "n_examples": 16, "n_controlled": 8, "n_steered": 4,
               "batch_size": 8, "n_activations": 32, "controlled_seeds": 1, **_CONTROL},
-    "demo": {"shares": [0.3, 0.6], "noises": [1.5, 3.0], "n_words": 20, "n_examples": 64, "n_controlled": 24,
-             "n_steered": 8, "batch_size": 64, "n_activations": 192, "controlled_seeds": 3, **_CONTROL},
+    "demo": {"shares": [0.3, 0.6], "noises": [1.5, 3.0], "n_words": 20, "n_examples": 64, "n_controlled": 64,
+             "n_steered": 64, "batch_size": 64, "n_activations": 1536, "controlled_seeds": 3, **_CONTROL},
     "paper": {"shares": [0.1, 0.2, 0.4, 0.6, 0.8], "noises": [0.5, 1.0, 2.0, 3.0, 4.0], "n_words": 20,
               "n_examples": 400, "n_controlled": 400, "n_steered": 400, "batch_size": 50, "n_activations": 1700,
               "controlled_seeds": 10, **_CONTROL},
@@ -131,11 +131,15 @@ def measure(job: Job, store: Store) -> Record:
     ]
     engine = Local(store)
     scores = [r.tables["robustness"] for r in engine.run(scored, _scores, label="methods under perturbed inputs")]
-    controls = [r.tables["controls"] for r in engine.run(controlled, _controls, label="control at test time")]
+    found = engine.run(controlled, _controls, label="control at test time")
     subject = {"model": runs["model"], "task": runs["task"]}
-    tables = {"robustness": scores, "control_at_test_time": controls}
+    tables = {
+        "robustness": scores,
+        "control_at_test_time": [r.tables["controls"] for r in found],
+        "subspaces": [r.tables["subspaces"] for r in found],
+    }
     joined = {name: pd.concat(parts, ignore_index=True).assign(**subject) for name, parts in tables.items()}
-    return Record(job, _metrics(*joined.values()), joined)
+    return Record(job, _metrics(joined["robustness"], joined["control_at_test_time"]), joined)
 
 
 def _scores(job: Job, store: Store) -> Record:
@@ -158,8 +162,14 @@ def _controls(job: Job, store: Store) -> Record:
     """The trained prefix of one seed under each control."""
     c = job.config
     trained = _trained(c, {"method": "prefix", "tokens": c["runs"]["tokens"]}, store)
-    table = pd.DataFrame(trained.controls())
-    return Record(job, {"gain": float(table.gain.mean())}, {"controls": table})
+    n, spaces = trained.subspaces()
+    table = pd.DataFrame(trained.controls(spaces))
+    rows = [
+        {"seed": c["seed"], "block": b, "n": n, "rank": s.basis.shape[1], "hidden": len(s.mean),
+         "spread": float(s.spread)}
+        for b, s in enumerate(spaces)
+    ]  # fmt: skip
+    return Record(job, {"gain": float(table.gain.mean())}, {"controls": table, "subspaces": pd.DataFrame(rows)})
 
 
 def _trained(c: dict[str, Any], method: dict[str, Any], store: Store) -> _Trained:
@@ -191,19 +201,19 @@ class _Trained:
         )
 
     @torch.no_grad()
-    def subspaces(self) -> tuple[ActivationSubspace, ...]:
-        """PCA of the activations of training examples that are classified correctly."""
+    def subspaces(self) -> tuple[int, tuple[ActivationSubspace, ...]]:
+        """How many training examples are classified correctly, and the PCA of their activations."""
         split = Condition(CLEAN, 0.0).split(self.task.train, self.plm, self.c["n_words"], self.seed)
         overrides, kept = self.delta.overrides(self.phi), []
         for batch in split.batches(self.c["batch_size"], size=min(self.c["n_activations"], len(split))):
             states, logits = output_states(self.delta.plm, overrides, batch)
             kept.append(states[:, logits.argmax(-1) == batch["labels"]])
-        return activation_subspaces(torch.cat(kept, dim=1).transpose(0, 1))
+        states = torch.cat(kept, dim=1).transpose(0, 1)
+        return len(states), activation_subspaces(states)
 
-    def controls(self) -> list[dict[str, Any]]:
-        """Accuracy without and with each control, on clean inputs and under the most word drops and the most noise."""
-        spaces = self.subspaces()
-        strongest = {condition.kind: condition for condition in conditions(self.c) if condition.kind != "typos"}
+    def controls(self, spaces: Sequence[ActivationSubspace]) -> list[dict[str, Any]]:
+        """Accuracy without and with each control, on clean inputs and under the most of each perturbation."""
+        strongest = {condition.kind: condition for condition in conditions(self.c)}
         rows = []
         for condition in strongest.values():
             rows += [self._robust(condition, spaces), *self._steered(condition, spaces)]
@@ -221,14 +231,14 @@ class _Trained:
             after.append(found.logits.argmax(-1) == batch["labels"])
             costs.append((found.before, found.after))
         off = torch.tensor(costs, dtype=torch.float64).mean(0).tolist()
-        return self._row(condition, "robust prefix", torch.cat(before), torch.cat(after), off[0], off[1], None)
+        return self._row(condition, "robust prefix", torch.cat(before), torch.cat(after), off[0], off[1])
 
     def _steered(self, condition: Condition, spaces: Sequence[ActivationSubspace]) -> list[dict[str, Any]]:
         eager = self.method.on(self.plm.with_attention("eager"), seed=self.seed)
         under = _Perturbed(eager, condition, self.seed)
         batch = next(iter(self.batches(condition, self.c["n_steered"])))
         problem = layerwise(under, batch, self.task.loss)
-        found = steering(problem, problem.split(self.phi), spaces)
+        found = steering(problem, problem.split(self.phi), spaces, position=head_position(self.plm, batch))
         nothing = found.problem.zero_controls()
         lookahead = [u.detach() for u in lqr_steering(found, iterations=6)]
         spent = energy(lookahead)
@@ -240,22 +250,24 @@ class _Trained:
         rows = []
         with torch.no_grad():
             before = found.logits(nothing).argmax(-1) == batch["labels"]
-            start = float(rollout(found.problem, nothing).cost) / len(before)
+            start = 2 * float(rollout(found.problem, nothing).cost) / len(before)
             for name, controls in choices.items():
                 after = found.logits(controls).argmax(-1) == batch["labels"]
-                cost = (rollout(found.problem, controls).cost - energy(controls) / 2) / len(before)
-                rows.append(self._row(condition, name, before, after, start, float(cost), spent / len(before)))
+                cost = (2 * rollout(found.problem, controls).cost - energy(controls)) / len(before)
+                rows.append(self._row(condition, name, before, after, start, float(cost), controls))
         return rows
 
     def _row(
         self, condition: Condition, control: str, before: Tensor, after: Tensor, off_before: float, off_after: float,
-        spent: float | None,
+        steered: Sequence[Tensor] = (),
     ) -> dict[str, Any]:  # fmt: skip
+        spent = [energy([u]) / len(after) for u in steered]
         return {
             "control": control, "seed": self.seed, "kind": condition.kind, "strength": condition.strength,
             "n": len(after), "score": float(after.double().mean()), "uncontrolled": float(before.double().mean()),
             "gain": float(after.double().mean() - before.double().mean()),
-            "off_before": off_before, "off_after": off_after, "energy": spent,
+            "off_before": off_before, "off_after": off_after,
+            "energy": sum(spent) if spent else None, "last_energy": spent[-1] if spent else None,
         }  # fmt: skip
 
 

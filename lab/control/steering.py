@@ -3,11 +3,13 @@
     h_{t+1} = f_t(h_t) + e_pos u_t,   J = ½ Σ_t [ ‖(I − P_t)(h_t − μ_t)‖²/spread_t + ρ‖u_t‖² ],   summed over the batch
 
 The subspaces are those of `lab.control.robust`; nothing is trained. Two references for what test-time control can do:
-LQR looks ahead through the linearised blocks, PID only looks at the deviation it meets. Neither forms a Jacobian.
+LQR looks ahead through the linearised blocks, PID only looks at the deviation it meets, both in the metric of J.
+Neither forms a Jacobian.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,13 +29,15 @@ class Steering:
     Attributes:
         problem: stages are the blocks; u_t is flat, (batch · hidden,).
         subspaces: one per block.
-        position: where in the sequence the controls act.
+        position: where in the sequence the controls act, (batch,).
+        effort: ρ.
         readout: h_T -> logits, the stages after the blocks.
     """
 
     problem: ControlProblem
     subspaces: tuple[ActivationSubspace, ...]
-    position: int
+    position: Tensor
+    effort: float
     readout: ControlProblem
 
     def logits(self, controls: Controls) -> Tensor:
@@ -47,7 +51,7 @@ def steering(
     controls: Controls,
     subspaces: Sequence[ActivationSubspace],
     *,
-    position: int = 0,
+    position: int | Tensor = 0,
     effort: float = 1.0,
 ) -> Steering:
     """The steering problem of a delta under fixed controls.
@@ -56,7 +60,8 @@ def steering(
         problem: from `layerwise`, with plain hidden states (batch, seq, hidden): encoders and decoders.
         controls: the delta's, usually trained; they stay.
         subspaces: one per block, for the activation at `position` after it.
-        position: where to steer and to measure; 0, the token an encoder's head reads, by default.
+        position: where to steer and to measure, one for all or (batch,): `lab.models.head_position` gives the token the
+            head reads. Default 0, an encoder's.
         effort: ρ, the price of ‖u_t‖² against squared deviations in units of the layer's spread.
 
     Raises:
@@ -70,15 +75,16 @@ def steering(
         start = advance(problem, 0, problem.h0, us[: blocks[0]])
         shape = advance(problem, blocks[0], start, us[blocks[0] : blocks[-1] + 1]).shape
     size = shape[0] * shape[-1]
+    where = torch.as_tensor(position, device=start.device).expand(shape[0])
 
     def stage(t: int) -> Dynamics:
         def step(h: Tensor, u: Tensor) -> Tensor:
-            return _added(problem.dynamics[t](h, us[t]), u, position)
+            return _added(problem.dynamics[t](h, us[t]), u, where)
 
         return step
 
     def deviation_cost(b: int, h: Tensor) -> Tensor:
-        return subspaces[b].deviation(h[:, position]).square().sum() / subspaces[b].spread / 2
+        return subspaces[b].deviation(_at(h, where)).square().sum() / subspaces[b].spread / 2
 
     def running(b: int) -> RunningCost:
         def cost(h: Tensor, u: Tensor) -> Tensor:
@@ -106,7 +112,7 @@ def steering(
         terminal_cost=lambda h: h.sum(),
         sizes=(0,) * max(len(rest), 1),
     )
-    return Steering(steered, tuple(subspaces), position, after)
+    return Steering(steered, tuple(subspaces), where, effort, after)
 
 
 def lqr_steering(found: Steering, *, iterations: int = 10, tolerance: float = 1e-2) -> list[Tensor]:
@@ -131,9 +137,11 @@ def lqr_steering(found: Steering, *, iterations: int = 10, tolerance: float = 1e
 
 
 def pid_steering(found: Steering, *, gain: float = 1.0, integral: float = 0.1, derivative: float = 0.1) -> list[Tensor]:
-    """u_t = −gain·(e_t + integral·Σ_{s≤t} e_s + derivative·(e_t − e_{t−1})), e_t the deviation met after block t.
+    """u_t = −gain·(e_t + integral·Σ_{s≤t} e_s + derivative·(e_t − e_{t−1})) / (1 + ρ·spread_t).
 
-    With gain 1 and the other two 0, every activation is put back onto its subspace.
+    e_t is the deviation met after block t. With gain 1 and the other two 0 this is the myopic optimum: the u_t that
+    minimises its own stage's ‖e_t + u_t‖²/spread_t + ρ‖u_t‖². So PID and LQR weigh the blocks alike, and what is left
+    between them is the look ahead.
 
     Args:
         found: the steering problem.
@@ -146,10 +154,12 @@ def pid_steering(found: Steering, *, gain: float = 1.0, integral: float = 0.1, d
     with torch.no_grad():
         for t, (f, size) in enumerate(zip(found.problem.dynamics, found.problem.sizes, strict=True)):
             met = f(h, h.new_zeros(size))
-            e = found.subspaces[t].deviation(met[:, found.position])
+            space = found.subspaces[t]
+            e = space.deviation(_at(met, found.position))
             total = total.to(e) + e
             change = e - previous if t else torch.zeros_like(e)
-            u = -gain * (e + integral * total + derivative * change).reshape(-1)
+            share = gain / (1 + found.effort * space.spread)
+            u = -share * (e + integral * total + derivative * change).reshape(-1)
             controls.append(u)
             h, previous = _added(met, u, found.position), e
     return controls
@@ -160,19 +170,40 @@ def energy(controls: Sequence[Tensor]) -> float:
     return float(sum(u.square().sum() for u in controls))
 
 
-def pid_of_energy(found: Steering, wanted: float, *, rounds: int = 12) -> list[Tensor]:
-    """PID steering whose gain is found, by bisection on a log scale, so that the controls' energy is `wanted`.
+def pid_of_energy(found: Steering, wanted: float, *, within: float = 0.02, rounds: int = 30) -> list[Tensor]:
+    """PID steering whose gain is found so that the controls' energy is `wanted`.
+
+    The energy of small gains grows as their square: the first rounds take the gain that this proposes, where it lies in
+    the bracket; the others halve the bracket on a log scale.
+
+    Args:
+        found: the steering problem.
+        wanted: Σ_t ‖u_t‖².
+        within: relative error at which to stop. Default 0.02.
+        rounds: gains tried at most; each costs one pass. Default 30.
 
     Raises:
         ValueError: an energy that is not positive.
+        ArithmeticError: no gain tried came within 5 % of it.
     """
     if not wanted > 0:
         raise ValueError(f"the control energy must be positive; got {wanted}.")
-    low, high = 1e-3, 10.0
-    for _ in range(rounds):
-        middle = (low * high) ** 0.5
-        low, high = (middle, high) if energy(pid_steering(found, gain=middle)) < wanted else (low, middle)
-    return pid_steering(found, gain=(low * high) ** 0.5)
+    low, high, gain, spent = 0.0, math.inf, 1.0, math.nan
+    for k in range(rounds):
+        controls = pid_steering(found, gain=gain)
+        spent = energy(controls)
+        if abs(spent / wanted - 1) <= within:
+            return controls
+        low, high = (gain, high) if spent < wanted else (low, gain)  # an energy that is not finite is too large
+        gain = gain * (wanted / spent) ** 0.5 if 0 < spent < math.inf else math.nan
+        if not low < gain < high or (k > 5 and low > 0 and high < math.inf):
+            gain = (low * high) ** 0.5 if low > 0 and high < math.inf else (2 * low or high / 2)
+    if not abs(spent / wanted - 1) <= 0.05:
+        raise ArithmeticError(
+            f"PID spends {spent:.4g} at gain {gain:.4g}, not the {wanted:.4g} asked for, after {rounds} gains; "
+            "give an energy that its deviations allow, or more rounds."
+        )
+    return controls
 
 
 def random_of_energy(found: Steering, wanted: float, seed: int) -> list[Tensor]:
@@ -183,7 +214,12 @@ def random_of_energy(found: Steering, wanted: float, seed: int) -> list[Tensor]:
     return [scale * u for u in drawn]
 
 
-def _added(h: Tensor, u: Tensor, position: int) -> Tensor:
-    """h (batch, seq, hidden) with u (batch · hidden,) added at one position."""
-    moved = h[:, position] + u.reshape(h.shape[0], h.shape[-1])
-    return torch.cat([h[:, :position], moved[:, None], h[:, position + 1 :]], dim=1)
+def _at(h: Tensor, position: Tensor) -> Tensor:
+    """h (batch, seq, hidden) at one position per example, (batch, hidden)."""
+    return h[torch.arange(len(h), device=h.device), position]
+
+
+def _added(h: Tensor, u: Tensor, position: Tensor) -> Tensor:
+    """h with u (batch · hidden,) added at one position per example."""
+    rows = torch.arange(len(h), device=h.device)
+    return h.index_put((rows, position), u.reshape(h.shape[0], h.shape[-1]), accumulate=True)

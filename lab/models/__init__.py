@@ -12,7 +12,7 @@ from lab.models.families import ARCHITECTURES, architecture_of
 from lab.models.graft import Graft, graft
 
 # what leaves each block
-from lab.models.hidden_states import hidden_states, pooled, read_by_head
+from lab.models.hidden_states import head_position, hidden_states, pooled, read_by_head
 from lab.models.loading import load_plm
 from lab.models.packaged import PACKAGED
 
@@ -37,6 +37,7 @@ __all__ = [
     "WeightMatrix",
     "architecture_of",
     "graft",
+    "head_position",
     "hidden_states",
     "load_plm",
     "meta_plm",

@@ -43,16 +43,20 @@ def hidden_states(plm: PLM, overrides: Overrides, batch: Batch) -> tuple[Tensor,
 
 
 def read_by_head(plm: PLM, states: Tensor, batch: Batch) -> Tensor:
-    """States (…, batch, seq, hidden) at the position a classification head reads, (…, batch, hidden).
+    """States (…, batch, seq, hidden) at the position a classification head reads, (…, batch, hidden)."""
+    position = head_position(plm, batch)
+    rows = torch.arange(len(position), device=position.device)
+    return states[..., rows, position, :]
 
-    Encoders: the first token; others: the last token that is not padding, counted from the end, so that soft tokens in
-    front do not shift it.
+
+def head_position(plm: PLM, batch: Batch) -> Tensor:
+    """Where in the sequence a classification head reads, (batch,).
+
+    Encoders: 0, the first token; others: the last token that is not padding, counted from the end (−1 is the last), so
+    that soft tokens in front do not shift it.
     """
-    if plm.architecture.kind == "encoder":
-        return states[..., 0, :]
-    back = from_the_end(batch.get("attention_mask", torch.ones_like(batch["input_ids"])).ne(0))
-    rows = torch.arange(len(back), device=back.device)
-    return states[..., rows, states.shape[-2] - back, :]
+    mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).ne(0)
+    return torch.zeros_like(mask[:, 0].long()) if plm.architecture.kind == "encoder" else -from_the_end(mask)
 
 
 def pooled(states: Tensor, mask: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from lab.control import (
     steering,
 )
 from lab.deltas import LinearProbe, LoRA, Prefix, Prompt
+from lab.models import head_position
 from lab.models.tiny import tiny_plm
 
 
@@ -164,13 +165,60 @@ def test_proportional_control_puts_activations_back():
     basis = torch.eye(n, 1).double()
     space = ActivationSubspace(torch.zeros(n).double(), basis, torch.tensor(1.0).double())
     h0 = torch.tensor([1.0, 2.0, -1.0]).double()
-    found = steering(linear_blocks(2 * torch.eye(n).double().expand(3, n, n), h0), [h0.new_zeros(0)] * 3, [space] * 3)
+    problem = linear_blocks(2 * torch.eye(n).double().expand(3, n, n), h0)
+    found = steering(problem, [h0.new_zeros(0)] * 3, [space] * 3, effort=0.0)  # nothing holds the gain down
     controls = pid_steering(found, gain=1.0, integral=0.0, derivative=0.0)
     torch.testing.assert_close(controls[0], torch.tensor([0.0, -4.0, 2.0]).double())
     assert energy(controls[1:]) == 0  # it stays in the subspace
     torch.testing.assert_close(rollout(found.problem, controls).end[0, 0], torch.tensor([8.0, 0.0, 0.0]).double())
     half = pid_steering(found, gain=0.5, integral=1.0, derivative=1.0)
-    torch.testing.assert_close(half[0], torch.tensor([0.0, -4.0, 2.0]).double())  # ½ (e + Σe), no change yet
+    torch.testing.assert_close(half[0], controls[0])  # ½ (e + Σe), no change yet
+
+
+def test_proportional_control_is_the_myopic_optimum_of_each_block():
+    """u_t = −e_t/(1 + ρ spread_t) minimises the cost of its own stage, so blocks count as they do in J."""
+    n, spreads, effort = 3, (0.01, 1.0, 25.0), 0.7
+    basis = torch.linalg.qr(normal(n, 1, seed=2)).Q
+    spaces = [ActivationSubspace(torch.zeros(n).double(), basis, torch.tensor(s).double()) for s in spreads]
+    problem = linear_blocks(normal(3, n, n), normal(n, seed=1))
+    found = steering(problem, [torch.zeros(0).double()] * 3, spaces, effort=effort)
+    controls = pid_steering(found, gain=1.0, integral=0.0, derivative=0.0)
+    h = problem.h0
+    for f, space, u in zip(problem.dynamics, spaces, controls, strict=True):
+        met = f(h, u)[:, 0]
+        v = u.clone().requires_grad_()
+        stage = space.deviation(met + v).square().sum() / space.spread + effort * v.square().sum()
+        (slope,) = torch.autograd.grad(stage, v)
+        assert float(slope.norm()) < 1e-12 * float(met.norm() / space.spread)
+        h = (met + u)[:, None]
+
+
+@pytest.mark.parametrize("delta_of", [Prefix(2), Prompt(3)])
+def test_steering_acts_where_a_decoder_reads(delta_of):
+    """Llama reads the last token that is no padding: the cost is that of `output_states`, and only it is moved."""
+    plm = tiny_plm("llama", num_labels=2).with_attention("eager")
+    delta = delta_of.on(plm, seed=1)
+    batch = dict(plm.tokenizer(["a good film", "a very bad one indeed"], padding=True, return_tensors="pt"))
+    batch["labels"] = torch.arange(2)
+    phi = delta.phi0 + 0.3 * normal(delta.size, seed=3)
+    with torch.no_grad():
+        states, logits = output_states(delta.plm, delta.overrides(phi), batch)
+    hidden = states.shape[-1]
+    space = ActivationSubspace(torch.zeros(hidden).double(), torch.eye(hidden, 2).double(), torch.tensor(2.0).double())
+    spaces = [space] * len(states)
+    problem = layerwise(delta, batch, cross_entropy)
+    found = steering(problem, problem.split(phi), spaces, position=head_position(plm, batch))
+    nothing = rollout(found.problem, found.problem.zero_controls())
+    torch.testing.assert_close(2 * nothing.cost / 2, off_subspace(spaces, states))  # J = ½ Σ over a batch of two
+    torch.testing.assert_close(found.logits(nothing.controls), logits, rtol=0, atol=1e-12)
+    elsewhere = steering(problem, problem.split(phi), spaces)
+    assert abs(float(rollout(elsewhere.problem, nothing.controls).cost / nothing.cost) - 1) > 1e-3
+    last = [*nothing.controls[:-1], normal(2 * hidden, seed=4)]
+    moved = rollout(found.problem, last).end - nothing.end
+    rows = torch.arange(2)
+    torch.testing.assert_close(moved[rows, found.position].reshape(-1), last[-1])
+    assert moved.ne(0).any(-1).sum() == 2  # one position per example
+    assert float((found.logits(last) - logits).abs().min()) > 1e-6
 
 
 def test_controls_of_equal_energy():
@@ -185,7 +233,8 @@ def test_controls_of_equal_energy():
     zero = float(rollout(found.problem, found.problem.zero_controls()).cost)
     assert float(rollout(found.problem, lookahead).cost) < zero
     wanted = energy(lookahead)
-    assert energy(pid_of_energy(found, wanted)) == pytest.approx(wanted, rel=0.05)
+    for share in (1e-9, 1.0, 1e3):  # gains far on either side of 1
+        assert energy(pid_of_energy(found, share * wanted)) == pytest.approx(share * wanted, rel=0.02)
     assert energy(random_of_energy(found, wanted, seed=0)) == pytest.approx(wanted, rel=1e-12)
 
 
@@ -198,6 +247,8 @@ def test_steering_refusals():
     found = steering(problem, [h0.new_zeros(0)] * 2, [space] * 2)
     with pytest.raises(ValueError, match="the control energy must be positive; got 0"):
         pid_of_energy(found, 0.0)
+    with pytest.raises(ArithmeticError, match=r"PID spends 0 at gain .*, not the 1 asked for, after 5 gains"):
+        pid_of_energy(found, 1.0, rounds=5)  # no deviation, no control
 
 
 def test_lora_has_activations_too():

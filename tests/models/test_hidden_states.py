@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lab.deltas import Adapter
-from lab.models import hidden_states, pooled, read_by_head
+from lab.models import head_position, hidden_states, pooled, read_by_head
 from lab.models.tiny import tiny_plm
 
 BATCH = {
@@ -57,6 +57,7 @@ def test_the_position_the_head_reads(family, positions):
     states = torch.arange(2 * 2 * 4 * 3.0).view(2, 2, 4, 3)  # two layers at once
     truth = torch.stack([states[:, row, position] for row, position in enumerate(positions)], dim=1)
     assert torch.equal(read_by_head(plm, states, BATCH), truth)
+    assert (head_position(plm, BATCH) % 4).tolist() == positions
     longer = torch.cat([torch.zeros(2, 2, 2, 3), states], dim=2)  # soft tokens in front
     if family != "bert":
         assert torch.equal(read_by_head(plm, longer, BATCH), truth)
