@@ -12,12 +12,14 @@ Cost: demo: 2-4 minutes on two cores (MiniLM), SmolLM2 1-2 minutes. smoke: secon
 The Gauss-Newton matrix of n sentences and c classes has rank n(c - 1) at most; its whole spectrum, and each block's,
 comes from its square root (`lab.geometry.curvature_factor`). Lanczos, Hutch++ and Lanczos quadrature, which need
 products only, are run beside it and compared: they are what is left for a language model's vocabulary (`head`: lm),
-where no square root fits.
+where no square root fits. The table `curvature_trace` has the trace of the whole and of each block, exact or by
+Hutch++.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -37,8 +39,8 @@ from experiments.training_run import (
     training_job,
 )
 from lab.deltas import Delta, method_from_json
-from lab.geometry import FactorSpectrum, factor_spectrum, gauss_newton, gauss_newton_factor, output_jacobian
-from lab.linalg import LinearOperator, RecordedHessian, hutchpp_trace, lanczos, spectral_density
+from lab.geometry import FactorSpectrum, factor_spectrum, gauss_newton, gauss_newton_factor, on_block, output_jacobian
+from lab.linalg import Layout, LinearOperator, RecordedHessian, hutchpp_trace, lanczos, spectral_density
 from lab.models import PLM, load_plm, random_weights
 from lab.models.tiny import tiny_plm
 from lab.runs import Job, Record, Store
@@ -118,6 +120,7 @@ def measure(job: Job, store: Store) -> Record:
         delta, batch = _language_model(c)
         logits, weights = _next_tokens(delta, batch)
         found.by_products("start", gauss_newton(logits, delta.phi0, weights=weights))
+        found.traces("start", _blocks(logits, delta.phi0, delta.layout, weights))
         return Record(job, {**found.metrics, **counts(delta)}, found.tables())
     delta = analysed(c)
     batch = fixed_batch(c, delta, c["sentences"])
@@ -127,8 +130,8 @@ def measure(job: Job, store: Store) -> Record:
         logits_at, J = output_jacobian(delta, phi, batch)
         exact = found.exactly(state, logits_at, J, delta)
         if state == "trained" and c["products"]:
-            operator = gauss_newton(lambda x: delta.logits(x, batch), phi)
-            found.by_products(state, operator, exact)
+            found.by_products(state, gauss_newton(lambda x: delta.logits(x, batch), phi), exact)
+            found.traces(state, _blocks(lambda x: delta.logits(x, batch), phi, delta.layout))
         found.density(state, RecordedHessian(_loss(delta, small), phi))
         del J
     metrics = {"metric": fit.metric, "score": fit.score, "step_size": fit.lr, **found.metrics, **counts(delta)}
@@ -154,17 +157,18 @@ class _Found:
         self.metrics: dict[str, Scalar] = {}
         self.eigenvalues: list[pd.DataFrame] = []
         self.densities: list[pd.DataFrame] = []
+        self.trace_rows: list[dict[str, Scalar]] = []
 
     def exactly(self, state: str, logits: Tensor, J: Tensor, delta: Delta) -> FactorSpectrum:
         """All eigenvalues, of the whole and of each block."""
         whole = factor_spectrum(gauss_newton_factor(logits, J))
         values = whole.eigenvalues
         self._add(state, "all", values)
-        for block in (*delta.layout.blocks, None):
-            i = delta.layout.indices(block)
-            if len(i):
-                part = factor_spectrum(gauss_newton_factor(logits, J[..., i]))
-                self._add(state, "outside the blocks" if block is None else f"block {block}", part.eigenvalues)
+        self._trace(state, "all", "exact", whole.trace)
+        for scope, block in _scopes(delta.layout).items():
+            part = factor_spectrum(gauss_newton_factor(logits, J[..., delta.layout.indices(block)]))
+            self._add(state, scope, part.eigenvalues)
+            self._trace(state, scope, "exact", part.trace)
         self.metrics |= {
             f"{state}_largest": float(values[0]),
             f"{state}_trace": whole.trace,
@@ -180,6 +184,7 @@ class _Found:
         found = lanczos(operator, self.config["top"])
         seconds = time.perf_counter() - began
         trace = hutchpp_trace(operator, self.config["trace_products"])
+        self._trace(state, "all", "Hutch++", trace.value, trace.standard_error)
         self.metrics |= {
             "lanczos_seconds": seconds,
             "lanczos_products": found.iterations,
@@ -194,6 +199,12 @@ class _Found:
         known = exact.eigenvalues[: len(found.ritz_values)]
         difference = (found.ritz_values[: len(known)] - known).abs().max() / known[0]
         self.metrics |= {"lanczos_error": float(difference), "hutchpp_off": trace.value / exact.trace - 1}
+
+    def traces(self, state: str, blocks: Iterable[tuple[str, LinearOperator]]) -> None:
+        """The trace of each block by Hutch++; each operator is let go before the next is made."""
+        for scope, operator in blocks:
+            trace = hutchpp_trace(operator, self.config["trace_products"])
+            self._trace(state, scope, "Hutch++", trace.value, trace.standard_error)
 
     def density(self, state: str, H: RecordedHessian) -> None:
         """Density of the Hessian's eigenvalues, negative ones included."""
@@ -211,11 +222,35 @@ class _Found:
         table = pd.DataFrame({"index": np.arange(1, len(shown) + 1), "eigenvalue": shown})
         self.eigenvalues.append(table.assign(label=self.label, state=state, scope=scope))
 
+    def _trace(self, state: str, scope: str, estimator: str, value: float, error: float | None = None) -> None:
+        """One row of `curvature_trace` [nats per unit of φ²]; an exact trace has no standard error."""
+        self.trace_rows.append(
+            {"label": self.label, "state": state, "scope": scope, "estimator": estimator, "trace": value,
+             "standard_error": error}
+        )  # fmt: skip
+
     def tables(self) -> dict[str, pd.DataFrame]:
-        found = {"curvature_spectrum": pd.concat(self.eigenvalues, ignore_index=True)}
+        found = {
+            "curvature_spectrum": pd.concat(self.eigenvalues, ignore_index=True),
+            "curvature_trace": pd.DataFrame(self.trace_rows).astype({"standard_error": float}),
+        }
         if self.densities:
             found["spectral_density"] = pd.concat(self.densities, ignore_index=True)
         return found
+
+
+def _scopes(layout: Layout) -> dict[str, int | None]:
+    """Names of the blocks of φ that hold coordinates, and the part outside the blocks."""
+    named = {f"block {block}": block for block in layout.blocks} | {"outside the blocks": None}
+    return {scope: block for scope, block in named.items() if len(layout.indices(block))}
+
+
+def _blocks(
+    logits: Any, phi: Tensor, layout: Layout, weights: Tensor | None = None
+) -> Iterable[tuple[str, LinearOperator]]:
+    """The diagonal blocks of Gauss-Newton, one at a time."""
+    for scope, block in _scopes(layout).items():
+        yield scope, gauss_newton(*on_block(logits, phi, layout, block), weights=weights)
 
 
 def _loss(delta: Delta, batch: dict[str, Tensor]) -> Any:

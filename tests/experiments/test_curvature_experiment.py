@@ -1,0 +1,49 @@
+"""Traces of the whole and of each block, and the curvature of a language model's loss, on tiny models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from experiments import curvature
+from lab.runs import Job, Store
+
+
+def smoke(**options) -> Job:
+    return curvature.jobs("smoke", **options)[0]
+
+
+def test_traces_of_the_blocks_sum_to_the_whole_exactly_and_by_products(tmp_path):
+    job = smoke()
+    enough = {**job.config, "sentences": 4, "trace_products": 60}  # a third of them is the rank, 4·(5 − 1), and more
+    record = curvature.measure(replace(job, config=enough), Store(tmp_path))
+    spectrum, traces = record.tables["curvature_spectrum"], record.tables["curvature_trace"]
+    for (state, estimator), rows in traces.groupby(["state", "estimator"]):
+        value = rows.set_index("scope").trace
+        known = spectrum[spectrum.state == state].groupby("scope").eigenvalue.sum()
+        assert value[known.index].to_numpy() == pytest.approx(known.to_numpy(), rel=1e-3, abs=1e-6)
+        assert value.drop("all").sum() == pytest.approx(value["all"], rel=1e-3)
+        assert rows.standard_error.isna().all() == (estimator == "exact")
+    assert set(traces[traces.estimator == "Hutch++"].state) == {"trained"}  # where products are run
+
+
+def test_a_language_model_s_curvature_is_that_of_its_next_tokens(tmp_path):
+    job = smoke(head="lm", model="tiny-llama")
+    enough = {**job.config, "trace_products": 3 * 112}  # a third of them is d
+    record = curvature.measure(replace(job, config=enough), Store(tmp_path))
+    delta, batch = curvature._language_model(job.config)
+    logits, keep = delta.logits(delta.phi0, batch).double(), batch["attention_mask"][:, 1:].bool()
+    J = torch.func.jacfwd(lambda phi: delta.logits(phi, batch)[:, :-1][keep])(delta.phi0).double()
+    p = logits[:, :-1][keep].softmax(1)
+    H = (torch.diag_embed(p) - p[:, :, None] * p[:, None, :]) / len(p)  # one row per token that has a successor
+    G = torch.einsum("ick,icd,idl->kl", J, H, J)
+    spectrum, traces = record.tables["curvature_spectrum"], record.tables["curvature_trace"].set_index("scope").trace
+    top = torch.linalg.eigvalsh(G).flip(0)[: len(spectrum)]
+    torch.testing.assert_close(torch.tensor(spectrum.eigenvalue.values), top, rtol=1e-3, atol=1e-6)
+    assert set(spectrum.state) == {"start"}
+    assert traces["all"] == pytest.approx(float(G.trace()), rel=1e-3)
+    for block in delta.layout.blocks:
+        i = delta.layout.indices(block)
+        assert traces[f"block {block}"] == pytest.approx(float(G[i, i].sum()), rel=1e-3, abs=1e-6)
