@@ -263,6 +263,10 @@ def label(c: dict[str, Any]) -> str:
     return f"{c['model']} · {c['task']} · {data} · {reading}"
 
 
+REPLICATES = ("seed",)
+"""What differs between records that are judged together: the orders have one record per seed."""
+
+
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
     """What each factor does beside another, the gap of combinations, and whether an order is best."""
     grids = [record for record in records if record.job.config["kind"] == "simultaneous"]
@@ -286,19 +290,19 @@ CLAIMS = (
 
 def _of_grid(record: Record) -> list[Verdict]:
     c, table = record.job.config, record.tables[NAME]
-    shared = {"setting": _setting(c, c["seeds"]), "figure": NAME, "command": _command(c)}
+    shared = {"setting": _setting(c, c["seeds"]), "figure": NAME}
     metric = record.metrics["metric"]
     by_term = contrasts(table).set_index("term")
     found = []
     for factor, claim, side in CLAIMS:
         values = by_term.loc[f"{factor} beside another", "values"]
         quantity = f"score with {factor} minus without, mean of the three cells with another delta [{metric}]"
-        found.append(Verdict(claim, SOURCE, quantity, mean_interval(values), 0.0, side, **shared))  # type: ignore[arg-type]
+        found.append(Verdict(claim, SOURCE, quantity, mean_interval(values), 0.0, side, number=6, **shared))  # type: ignore[arg-type]
     gaps = _gap_differences(table)
     quantity = f"training minus validation score: combinations of two or three minus single deltas [{metric}]"
     claim = "Combinations have a larger generalisation gap than single deltas."
     source = "Ding et al. 2022, generalisation gap"
-    return [*found, Verdict(claim, source, quantity, mean_interval(gaps), 0.0, "above", **shared)]
+    return [*found, Verdict(claim, source, quantity, mean_interval(gaps), 0.0, "above", number=8, **shared)]
 
 
 def _gap_differences(table: pd.DataFrame) -> list[float]:
@@ -314,7 +318,7 @@ BEYOND_NOISE = 0.01
 
 def _of_orders(table: pd.DataFrame, c: dict[str, Any]) -> list[Verdict]:
     seeds = sorted(int(seed) for seed in table.seed.unique())
-    shared = {"setting": _setting(c, seeds), "figure": "sequential_combination", "command": _command(c)}
+    shared = {"setting": _setting(c, seeds), "figure": "sequential_combination", "number": 6}
     metric = table["metric"].iloc[0]
     wide = _finals(table)
     stage = table[table.order.isin(wide.columns)].pivot_table(index="seed", columns="stage", values="score")
@@ -356,10 +360,6 @@ def _setting(c: dict[str, Any], seeds: Sequence[int]) -> str:
     return (
         f"{label(c)}; seeds {', '.join(map(str, seeds))}; {c['steps']} steps of {c['batch_size']}; interval over seeds"
     )
-
-
-def _command(c: dict[str, Any]) -> str:
-    return f"deltalab run {NAME} --scale demo --settings {c['setting']} --task {c['task']}"
 
 
 def summary(store: Store, records: list[Record]) -> str:

@@ -248,6 +248,10 @@ HALF_OF_RANK_VARIANCE = 0.5**0.5
 """|Spearman's ρ| above which one ranking explains more than half of the variance of the other's ranks (ρ² > 1/2)."""
 
 
+REPLICATES = ("task", "label", "method", "lr", "step_sizes", "thorough", "dimension", "seed")
+"""What differs between records that are judged together."""
+
+
 def verdicts(records: list[Record]) -> list[Verdict]:
     """Do the candidates for a controllability score rank the methods as their trained scores do?"""
     rows = [{**r.job.config, **r.metrics} for r in records if "score" in r.metrics]
@@ -269,7 +273,7 @@ def verdicts(records: list[Record]) -> list[Verdict]:
             side="above",
             setting=setting,
             figure="controllability_ranking",
-            command="deltalab run controllability --scale demo",
+            number=11,
         )
         for name, words in CANDIDATES.items()
     ]

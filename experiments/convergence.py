@@ -25,6 +25,7 @@ NAME = "convergence"
 FIGURES = ("convergence",)
 
 SOURCE = "Ding et al. 2022, figure 8"
+REPLICATES = performance.REPLICATES
 
 
 jobs = performance.jobs_of(NAME)
@@ -51,7 +52,7 @@ def measure(job: Job, store: Store) -> Record:
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
     """The source's order of speed pair by pair, and whether the number of tunable parameters decides it."""
     table = joined(records, NAME)
-    shared: dict[str, Any] = {"figure": NAME, "command": f"deltalab run {NAME} --scale demo"}
+    shared: dict[str, Any] = {"figure": NAME, "number": 3}
     quantity = f"steps to {SHARE:.0%} of the lower of the two last scores: {{}} minus {{}} [step]"
     found = []
     for slower, faster in (("adapter", "full fine-tuning"), ("prefix", "adapter"), ("prefix", "LoRA")):

@@ -220,6 +220,10 @@ def _saved(records: Sequence[Record], how: str) -> pd.DataFrame:
     return table.assign(saved=1 - table.peak / table.full).dropna(subset=["saved"])
 
 
+REPLICATES = ("how", "model", "methods")
+"""What differs between records that are judged together."""
+
+
 def verdicts(records: list[Record]) -> list[Verdict]:
     """The source text's two fractions, over all counted models at its batch sizes."""
     table = _saved(records, "counted")
@@ -231,7 +235,7 @@ def verdicts(records: list[Record]) -> list[Verdict]:
     common: dict[str, Any] = {
         "source": SOURCE,
         "figure": "memory_saved",
-        "command": "deltalab run efficiency --scale demo",
+        "number": 5,
         "setting": f"{', '.join(best.index)}; float32, AdamW, 128 tokens; counted, the interval is over models",
     }
     return [

@@ -141,6 +141,10 @@ def _trained_lora(c: Mapping[str, Any], store: Store, child: Job) -> dict[str, A
     return _reference("LoRA r = 8, trained (query and value)", score) | {"mean_rank": 8.0}
 
 
+REPLICATES = ("seed",)
+"""What differs between records that are judged together."""
+
+
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
     """Whether rank 8 of the difference keeps full fine-tuning's score."""
     c = records[0].job.config
@@ -153,7 +157,7 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
             source="Hu et al. 2021 (premise: the update has a low intrinsic rank)",
             quantity="score of the extracted LoRA over that of full fine-tuning [1]",
             measured=mean_interval(kept), threshold=0.95, side="above",
-            setting=f"{c['model']} on {c['task']}; seeds", figure="extraction", command=f"deltalab run {NAME}",
+            setting=f"{c['model']} on {c['task']}; seeds", figure="extraction",
         )
     ]  # fmt: skip
 

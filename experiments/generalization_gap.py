@@ -26,6 +26,7 @@ NAME = "generalization_gap"
 FIGURES = ("generalization_gap",)
 
 SOURCE = "Ding et al. 2022, generalisation gap"
+REPLICATES = performance.REPLICATES
 
 
 jobs = performance.jobs_of(NAME)
@@ -66,7 +67,7 @@ def gaps(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
     """Whether even the delta with the largest gap has a smaller one than full fine-tuning, and prompt the smallest."""
     table = joined(records, NAME)
-    shared: dict[str, Any] = {"figure": NAME, "command": f"deltalab run {NAME} --scale demo"}
+    shared: dict[str, Any] = {"figure": NAME, "number": 8}
     unit = f"[{metric_name(table)}]"
     means = table[table.kind == "delta"].groupby("label")["gap"].mean().sort_values()
     found = []
@@ -88,7 +89,7 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
         measured = rank_correlation_interval(list(by_method.tunable), list(by_method.gap))
         source = "Aghajanyan et al. 2020, section 5.2"
         where = f"{len(by_method)} methods; {setting(records)}"
-        found.append(Verdict(claim, source, told, measured, 0.0, "above", where, **shared))
+        found.append(Verdict(claim, source, told, measured, 0.0, "above", where, NAME))
     return found
 
 

@@ -281,8 +281,7 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
         if m["d90"] is None or str(c["model"]).startswith("tiny"):
             continue
         high = inf if m["d90_high"] is None else float(m["d90_high"])  # type: ignore[arg-type]
-        command = f"deltalab run {NAME} --model {c['model']} --task {c['task']} --scale demo"
-        shared: dict[str, Any] = {"figure": NAME, "command": command}
+        shared: dict[str, Any] = {"figure": NAME, "number": 11}
         where = f"{c['method'].upper()}, {c['projection']}, {c['model']} on {c['task']}, {m['evaluations']} runs"
         native = float(m["native"])  # type: ignore[arg-type]
         share = Interval(m["d90"] / native, m["d90_low"] / native, high / native, int(m["evaluations"]))  # type: ignore

@@ -301,10 +301,17 @@ def _median(values: pd.Series) -> float | None:
     return median if isfinite(median) else None
 
 
+REPLICATES = (
+    "model", "task", "batch_size", "max_length", "n_validation", "max_blocks", "strengths", "lambdas", "lora_lr",
+    "method", "seed",
+)  # fmt: skip
+"""What differs between records that are judged together: the PLMs of a scale have settings of their own."""
+
+
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
     """LoRA against full fine-tuning, and the forecast against what was seen."""
     where = ", ".join(dict.fromkeys(f"{r.job.config['model']} on {r.job.config['task']}" for r in records))
-    shared = {"setting": f"{where}; {' and '.join(ROLES)} matrices", "command": f"deltalab run {NAME}"}
+    shared = {"setting": f"{where}; {' and '.join(ROLES)} matrices", "figure": "intruder_forecast"}
     onsets = pd.concat([r.tables["intruder_forecast"].assign(run=n) for n, r in enumerate(records)])
     pairs = onsets[np.isfinite(onsets["seen"]) & np.isfinite(onsets["forecast"])]
     logs = np.log(pairs[["forecast", "seen"]])
@@ -325,7 +332,7 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
                 claim="At equal ‖ΔW‖_F/‖W₀‖_F, LoRA's updates have intruders before full fine-tuning's.",
                 source="Shuttleworth et al. 2024",
                 quantity="ln of full fine-tuning's over LoRA's relative norm at the first intruder, median matrix [1]",
-                measured=mean_interval(ratios), threshold=0.0, side="above", figure="intruder_forecast", **shared,
+                measured=mean_interval(ratios), threshold=0.0, side="above", **shared,
             )
         )  # fmt: skip
     if len(pairs):
@@ -335,7 +342,7 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
                 source="Benaych-Georges & Nadakuditi 2012, applied",
                 quantity="Spearman's ρ of forecast and seen strength over matrices, each run centred [1]",
                 measured=rank_correlation_interval(list(within["forecast"]), list(within["seen"])),
-                threshold=0.0, side="above", figure="intruder_forecast", **shared,
+                threshold=0.0, side="above", **shared,
             )
         )  # fmt: skip
     return found

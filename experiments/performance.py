@@ -329,10 +329,14 @@ def paired(
     return {str(task): list(part) for task, part in compared.groupby("task", sort=False)}
 
 
+REPLICATES = ("task", "seeds")
+"""What differs between records that are judged together."""
+
+
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
     """The source's order pair by pair, BitFit's 95 %, and whether the number of tunable parameters decides."""
     table = joined(records, NAME)
-    shared: dict[str, Any] = {"figure": NAME, "command": f"deltalab run {NAME} --scale demo"}
+    shared: dict[str, Any] = {"figure": NAME, "number": 3}
     found = []
     for better, worse in pairwise(RANKING):
         if differences := paired(table, better, worse):
@@ -345,7 +349,7 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
         source = "Ben Zaken et al. 2022, as Ding et al. 2022 cite it"
         quantity = "mean of score of BitFit / score of full fine-tuning [1]"
         measured = over_tasks(ratios)
-        found.append(Verdict(claim, source, quantity, measured, 0.95, "above", setting(records), **shared))
+        found.append(Verdict(claim, source, quantity, measured, 0.95, "above", setting(records), NAME, number=1))
     deltas = table[table.kind == "delta"]
     by_method = deltas.groupby("label").agg(tunable=("tunable", "mean"), score=("score", "mean"))
     if len(by_method) > 3:

@@ -204,8 +204,7 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
     for record in records:
         c, table = record.job.config, record.tables["planner"]
         setting = f"{c['model']}, {c['task']}, {c['steps']} steps, seeds {', '.join(map(str, c['seeds']))}"
-        command = f"deltalab run planner --task {c['task']} --model {c['model']}"
-        shared: dict[str, Any] = {"setting": setting, "figure": "planner", "command": command}
+        shared: dict[str, Any] = {"setting": setting, "figure": "planner"}
         for rule in RULES:
             found.append(
                 Verdict(

@@ -301,6 +301,10 @@ def summary(store: Store, records: list[Record]) -> str:
     return "\n".join(lines)
 
 
+REPLICATES = ("model", "label", "method")
+"""What differs between records that are judged together."""
+
+
 def verdicts(records: list[Record]) -> list[Verdict]:
     """Is back-propagation the search for the optimal controller: do the identities hold on the real PLM?"""
     tables = [record for record in records if "identities" in record.tables]
@@ -318,7 +322,7 @@ def verdicts(records: list[Record]) -> list[Verdict]:
                     quantity="largest relative error in float64",
                     measured=Interval(max(errors), 0.0, max(errors), len(errors)),
                     threshold=threshold, side="below", setting=f"{models}; every method that splits over layers",
-                    figure="costates", command="deltalab run pontryagin --scale demo",
+                    figure="costates", number=11,
                 )
             )  # fmt: skip
     return found

@@ -367,6 +367,10 @@ def controllability_correlation(records: list[Record]) -> Interval:
     return rank_correlation_interval(rows.effective_rank.tolist(), rows.measured.tolist())
 
 
+REPLICATES = ("model", "task", "method", "seed")
+"""What differs between records that are judged together."""
+
+
 def verdicts(records: list[Record]) -> list[Verdict]:
     """That few dimensions suffice, that curvature tells how many, and that controllability does."""
     known = [r.metrics for r in records if r.metrics["d90"] and r.metrics["score_status"] != "below_range"]
@@ -375,14 +379,13 @@ def verdicts(records: list[Record]) -> list[Verdict]:
     methods = sorted({method_label(r.job.config["method"]) for r in records})
     models = sorted({r.job.config["model"] for r in records})
     setting = f"{', '.join(models)}; {', '.join(tasks)}; {', '.join(methods)}"
-    command = "deltalab run predicted_dimension --scale demo"
     found = []
     if shares:
         few = Verdict(
             claim="A delta's solutions can be found in a random subspace of few of its own dimensions.",
             source="Ding et al. 2022 (low-dimensional solution space); Li et al. 2018",
             quantity="d90 / d, mean over tasks and methods [1]", measured=mean_interval(shares), threshold=0.1,
-            side="below", setting=setting, figure="predicted_dimension", command=command,
+            side="below", setting=setting, figure="predicted_dimension", number=11,
         )  # fmt: skip
         found.append(few)
     for variant, interval in correlations(records, "training loss").items():
@@ -392,7 +395,6 @@ def verdicts(records: list[Record]) -> list[Verdict]:
                 source="quadratic model (docs/curvature.md)",
                 quantity="Spearman's ρ between predicted and measured dimension of the training loss [1]",
                 measured=interval, threshold=0.0, side="above", setting=setting, figure="predicted_dimension",
-                command=command,
             )  # fmt: skip
             found.append(ranks)
     controlled = Verdict(
@@ -400,7 +402,7 @@ def verdicts(records: list[Record]) -> list[Verdict]:
         source="optimal-control view (docs/controllability.md)",
         quantity="Spearman's ρ of W's effective rank at the logits and the dimension of the training loss [1]",
         measured=controllability_correlation(records), threshold=0.0, side="above", setting=setting,
-        figure="predicted_dimension", command=command,
+        figure="predicted_dimension", number=11,
     )  # fmt: skip
     return [*found, controlled]
 

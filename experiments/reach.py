@@ -288,7 +288,6 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
                     quantity="largest reached/bound over heads, lengths and prompts (a maximum, not a mean)",
                     measured=Interval(worst, worst, worst, len(table)), threshold=1.0, side="below",
                     setting=f"{c['runs']['model']}, block 0 at the first token", figure="reach_bound",
-                    command="deltalab run reach --part attention",
                 )
             )  # fmt: skip
         elif c["part"] == "next tokens":
@@ -301,7 +300,7 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
                     measured=_share(table, c["longest"]), threshold=0.5, side="above",
                     setting=f"{c['language_model']}, {c['n_states']} states, target ranks "
                     f"{', '.join(map(str, c['target_ranks']))}, width {c['width']}",
-                    figure="forced_tokens", command="deltalab run reach --part 'next tokens'",
+                    figure="forced_tokens",
                 )
             )  # fmt: skip
     return found

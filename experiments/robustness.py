@@ -352,14 +352,14 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
         shared: dict[str, Any] = {
             "setting": f"{runs['model']}, {runs['task']}, {runs['steps']} steps, {table.label.nunique()} methods, "
             f"seeds {', '.join(map(str, runs['seeds']))}",
-            "command": f"deltalab run robustness --task {runs['task']} --model {runs['model']}",
         }
         found.append(
             Verdict(
                 claim="feedback (adapter, LoRA) loses less under perturbed inputs than open loop (BitFit, prefix)",
                 source="Ding et al. 2022, optimal-control view",
                 quantity="accuracy lost by open loop beyond feedback, mean over perturbations, paired by seed",
-                measured=mean_interval(loop_gaps(table)), threshold=0.0, side="above", figure="robustness", **shared,
+                measured=mean_interval(loop_gaps(table)), threshold=0.0, side="above", figure="robustness", number=11,
+                **shared,
             )
         )  # fmt: skip
         found.append(

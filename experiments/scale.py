@@ -193,7 +193,7 @@ def _of_series(record: Record) -> list[Verdict]:
     shared: dict[str, Any] = {
         "setting": f"{', '.join(c['sizes'])}{cut}; {c['task']}; seeds {seeds}; {c['steps']} steps of {c['batch_size']}",
         "figure": NAME,
-        "command": f"deltalab run {NAME} --scale demo --sizes {','.join(c['sizes'])} --task {c['task']}",
+        "number": 10,
     }
     metric = record.metrics["metric"]
     wide = finals(table).pivot_table(index="seed", columns=["plm", "label"], values="score", sort=False)

@@ -35,7 +35,7 @@ from experiments.training_run import plm_of
 from lab.deltas import IA3, Adapter, BitFit, Combined, Delta, DeltaMethod, FullFineTuning, LoRA, Prefix, Prompt, serve
 from lab.deltas import method_from_json as read
 from lab.models import PLM
-from lab.runs import Job, Record, Store, Verdict, mean_interval
+from lab.runs import Interval, Job, Record, Store, Verdict, mean_interval
 from lab.training import example_batch
 
 NAME = "sharing"
@@ -243,45 +243,50 @@ def peft_users(plm: PLM, delta: Delta, phis: Tensor) -> Any:
 # what it says
 
 
-def verdicts(records: list[Record]) -> list[Verdict]:
+def verdicts(records: Sequence[Record]) -> list[Verdict]:
     """Storage beside the PLM, and a mixed batch beside users in turn, where every row has its own user."""
-    stored = [r for r in records if r.job.config["what"] == "storage"]
+    stored = [_of_storage(r) for r in records if r.job.config["what"] == "storage"]
     served = [r for r in records if r.job.config["what"] == "serving"]
-    common = {"source": "Ding et al. 2022, applications", "command": "deltalab run sharing --scale demo"}
-    found = []
-    if stored:
-        largest = [float(_deltas(r).fraction.max()) for r in stored]
-        found.append(
-            Verdict(
-                claim="A delta takes less than a tenth of the storage of a fine-tuned copy.",
-                quantity="largest delta on disk as a fraction of the PLM, per model",
-                measured=mean_interval(largest),
-                threshold=0.1,
-                side="below",
-                setting=f"{', '.join(r.job.config['model'] for r in stored)}; float32 safetensors, head included",
-                figure="delta_storage",
-                **common,
-            )
-        )
-    if served:
-        widest = max(served, key=lambda record: record.tables["serving_throughput"].users.max())
-        config, table = widest.job.config, widest.tables["serving_throughput"]
-        most = table[table.users == table.users.max()]
-        speed = most.pivot(index="round", columns="label", values="rows_per_second")
-        found.append(
-            Verdict(
-                claim="One mixed batch serves many users faster than one user after another.",
-                quantity="log₂ of throughput, mixed batch over users in turn",
-                measured=mean_interval([math.log2(x) for x in speed[MIXED] / speed[SWAPPED]]),
-                threshold=0.0,
-                side="above",
-                setting=f"{config['model']}, LoRA r = 8, {most.users.iloc[0]} users in {config['rows']} rows of "
-                f"{config['tokens']} tokens; the interval is over rounds",
-                figure="serving_throughput",
-                **common,
-            )
-        )
-    return found
+    many = [r for r in served if r.tables["serving_throughput"].users.max() > 1]  # a single user shares with nobody
+    return [*stored, *map(_of_serving, many)]
+
+
+SOURCE = "Ding et al. 2022, applications"
+
+
+def _of_storage(record: Record) -> Verdict:
+    """File sizes have no sampling error: the interval is the largest of them."""
+    fractions = _deltas(record).fraction
+    worst = float(fractions.max())
+    return Verdict(
+        claim="A delta takes less than a tenth of the storage of a fine-tuned copy.",
+        source=SOURCE,
+        quantity="largest delta on disk as a fraction of the PLM (a maximum over methods, not a mean)",
+        measured=Interval(worst, worst, worst, len(fractions)),
+        threshold=0.1,
+        side="below",
+        setting=f"{record.job.config['model']}; float32 safetensors, head included",
+        figure="delta_storage",
+        number=12,
+    )
+
+
+def _of_serving(record: Record) -> Verdict:
+    config, table = record.job.config, record.tables["serving_throughput"]
+    most = table[table.users == table.users.max()]
+    speed = most.pivot(index="round", columns="label", values="rows_per_second")
+    return Verdict(
+        claim="One mixed batch serves many users faster than one user after another.",
+        source=SOURCE,
+        quantity="log₂ of throughput, mixed batch over users in turn",
+        measured=mean_interval([math.log2(x) for x in speed[MIXED] / speed[SWAPPED]]),
+        threshold=0.0,
+        side="above",
+        setting=f"{config['model']}, LoRA r = 8, {most.users.iloc[0]} users in {config['rows']} rows of "
+        f"{config['tokens']} tokens; the interval is over rounds",
+        figure="serving_throughput",
+        number=12,
+    )
 
 
 def _deltas(record: Record) -> pd.DataFrame:

@@ -226,6 +226,10 @@ def _numbers(pairs: pd.DataFrame, tables: Mapping[str, pd.DataFrame], c: Mapping
     return found
 
 
+REPLICATES = ("model", "task", "batch_size", "max_length", "n_validation", "max_blocks", "lora_lr")
+"""What differs between records that are judged together: the PLMs of a scale have settings of their own."""
+
+
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
     """Hu et al.'s claims on these models; the unit of an interval is a pair of seeds, or a run, within each PLM."""
     where = ", ".join(dict.fromkeys(f"{r.job.config['model']} on {r.job.config['task']}" for r in records))
@@ -239,7 +243,7 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
             found.setdefault(f"{r.job.config['model']} {r.job.config['task']}", []).extend(values)
         return found
 
-    shared = {"figure": NAME, "command": f"deltalab run {NAME}"}
+    shared = {"figure": NAME}
     found = [
         Verdict(
             claim=f"LoRA of one task with different seeds share their {what} of the {side} beyond random.",
@@ -261,7 +265,7 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
         )
         for side in SIDES.values()
     ]  # fmt: skip
-    amplified = {"figure": "amplification", "command": shared["command"]}
+    amplified = {"figure": "amplification"}
     found += [
         Verdict(
             claim="ΔW amplifies directions that are not emphasised in W₀.",

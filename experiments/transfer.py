@@ -221,6 +221,10 @@ def _similarities(delta: Delta, phis: dict[str, Tensor], table: pd.DataFrame) ->
     return pd.DataFrame(rows)
 
 
+REPLICATES = ("label", "method", "lr", "seed")
+"""What differs between records that are judged together."""
+
+
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
     """Inside against across types, over methods; and whether likeness of updates tells transfer, over pairs."""
     c = records[0].job.config
@@ -229,7 +233,7 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
         f"{c['model']}; {', '.join(c['tasks'])}; seeds {seeds}; {c['steps']} steps of {c['batch_size']} × "
         f"{c['max_length']} tokens; head transferred with φ"
     )
-    shared: dict[str, Any] = {"command": f"deltalab run {NAME} --scale demo"}
+    shared: dict[str, Any] = {"number": 9}
     deltas = [record for record in records if "inside" in record.metrics and "across" in record.metrics]
     deltas = [record for record in deltas if kind_of(record.job.config["method"]["method"]) == "delta"]
     found = []

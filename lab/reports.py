@@ -13,6 +13,7 @@ from rich.text import Text
 
 from lab.runs import SHOWN_KEY, DamagedRecord, Manifest, Record, Records, Verdict, flattened, key, settings
 from lab.runs.claims import Answer
+from lab.source_claims import NOT_TESTED, SOURCE_CLAIMS
 
 ANSWERS: tuple[Answer, ...] = get_args(Answer)
 CLAIMS_HEAD = """# Claims and verdicts
@@ -21,9 +22,25 @@ Made by `deltalab claims --store gallery --out docs/claims.md` from the records 
 a quantity above or below a threshold. It *holds here* when the quantity's whole 95 % interval lies on that side, *does
 not hold here* when the whole interval lies on the other; otherwise the records *cannot tell*. "Here" is the setting in
 the row: small models, few steps, few seeds. It is no verdict on the setting of the paper. Identities and proven bounds
-have no sampling error: there the interval runs to the worst case seen.
+have no sampling error: there the interval runs to the worst case seen. Records of another model, budget or scale are
+another setting, and a row of their own. The last column is the command that made the records; `FOLDER` is the folder
+above that of a task which is no package (docs/tasks.md).
 """
-CLAIMS_COLUMNS = "| claim | measured | 95 % interval | claimed | here | figure |\n|---|---|---|---|---|---|\n"
+CLAIMS_COLUMNS = "| row | claim | measured | 95 % interval | claimed | here | figure | command |\n" + "|---" * 8 + "|\n"
+INDEX_HEAD = """
+## The claims of the source text
+
+Ding et al. 2022 in its order, and the rows below that belong to each.
+
+| claim | what it says | rows | verdicts |
+|---|---|---|---|
+"""
+NOT_TESTED_HEAD = """
+## Not tested here
+
+| claim | part | not tested here, because |
+|---|---|---|
+"""
 
 
 def metrics_text(records: Sequence[Record]) -> str:
@@ -57,24 +74,54 @@ def record_text(record: Record) -> str:
 
 
 def claims_page(verdicts: Sequence[Verdict]) -> str:
-    """Claims and what was measured, as a page of Markdown: one section per source, one row per claim and setting."""
-    tally = Counter(verdict.answer for verdict in verdicts)
-    counted = ", ".join(f"{tally[answer]} {answer}" for answer in ANSWERS)
-    parts = [f"{CLAIMS_HEAD}\n{len(verdicts)} verdicts: {counted}.\n"]
-    for source in dict.fromkeys(verdict.source for verdict in verdicts):
-        parts.append(f"\n## {source}\n\n{CLAIMS_COLUMNS}")
-        for verdict in (v for v in verdicts if v.source == source):
-            m = verdict.measured
-            interval = f"{_number(m.low)} to {_number(m.high)} (n = {m.n})"
-            claimed = f"{verdict.side} {_number(verdict.threshold)}"
-            cells = (
-                verdict.claim, f"{verdict.quantity}: {_number(m.estimate)}; {verdict.setting}", interval, claimed,
-                f"**{verdict.answer}**", f"`{verdict.figure}`",
-            )  # fmt: skip
-            parts.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n")
-    commands = dict.fromkeys(verdict.command for verdict in verdicts)
-    parts.append("\n## The commands\n\n```bash\n" + "\n".join(commands) + "\n```\n")
+    """Claims and what was measured, as a page of Markdown.
+
+    An index of the source text's claims, then one section per source with one row per claim and setting, then what no
+    experiment tests and the commands.
+    """
+    sources = dict.fromkeys(verdict.source for verdict in verdicts)
+    rows = [verdict for source in sources for verdict in verdicts if verdict.source == source]
+    parts = [f"{CLAIMS_HEAD}\n{len(rows)} verdicts: {_tally(rows)}.\n", INDEX_HEAD]
+    for number, said in SOURCE_CLAIMS.items():
+        own = [row for row, verdict in enumerate(rows, 1) if verdict.number == number]
+        told = _tally([rows[row - 1] for row in own], every=False) or "no record here"
+        parts.append(_cells(str(number), said, _ranges(own) or "–", told))
+    for row, verdict in enumerate(rows, 1):
+        if row == 1 or verdict.source != rows[row - 2].source:
+            parts.append(f"\n## {verdict.source}\n\n{CLAIMS_COLUMNS}")
+        m = verdict.measured
+        interval = f"{_number(m.low)} to {_number(m.high)} (n = {m.n})"
+        claimed = f"{verdict.side} {_number(verdict.threshold)}"
+        measured = f"{verdict.quantity}: {_number(m.estimate)}; {verdict.setting}"
+        commands = "<br>".join(f"`{command}`" for command in verdict.commands) or "–"
+        answer, drawn = f"**{verdict.answer}**", f"`{verdict.figure}`"
+        parts.append(_cells(str(row), verdict.claim, measured, interval, claimed, answer, drawn, commands))
+    parts.append(NOT_TESTED_HEAD)
+    parts += [_cells(str(number), part, because) for number, part, because in NOT_TESTED]
+    commands = dict.fromkeys(command for verdict in rows for command in verdict.commands)
+    parts.append("\n## The commands\n\n```bash\n" + "".join(f"{command}\n" for command in commands) + "```\n")
     return "".join(parts)
+
+
+def _cells(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n"
+
+
+def _tally(verdicts: Sequence[Verdict], *, every: bool = True) -> str:
+    """How many hold, do not hold and cannot tell; the answers that none has only if `every`."""
+    tally = Counter(verdict.answer for verdict in verdicts)
+    return ", ".join(f"{tally[answer]} {answer}" for answer in ANSWERS if every or tally[answer])
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Growing numbers with runs written as one: [1, 2, 3, 5] is "1–3, 5"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def claims_table(verdicts: Sequence[Verdict]) -> Table:

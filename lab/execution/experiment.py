@@ -15,10 +15,12 @@ import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from lab.runs import Job, Record, Records, Store, Verdict
+from lab.execution.commands import commands_of
+from lab.runs import Job, Record, Records, Store, Verdict, canonical
 
 SCALES = ("smoke", "demo", "paper")
 
@@ -41,9 +43,10 @@ class Experiment(Protocol):
     measure: Callable[[Job, Store], Record]
     """A pure function of the job; it may read the store, and run child jobs with an engine of its own."""
 
-    # Two functions a module may define beside these:
+    # What a module may define beside these:
     #   summary(store, records) -> str                what a person wants to read at the end of the run
-    #   verdicts(records) -> list[Verdict]            what these records say of the claims the experiment tests
+    #   verdicts(records) -> list[Verdict]            what records of one setting say of the claims the experiment tests
+    #   REPLICATES: tuple[str, ...]                   names of what may differ in the configs of one setting's records
 
 
 def experiment_names() -> tuple[str, ...]:
@@ -93,15 +96,33 @@ def summarized(experiment: Experiment, store: Store, records: Sequence[Record]) 
 
 
 def verdicts_of(experiment: Experiment, records: Sequence[Record]) -> list[Verdict]:
-    """What records say of the claims an experiment tests: its ``verdicts(records)``; empty where it tests none."""
+    """What records say of the claims an experiment tests; empty where it tests none.
+
+    Its ``verdicts`` judges one setting at a time: records whose configs differ in nothing but the module's
+    ``REPLICATES`` (without it, each record is a setting). So runs of another model, budget or scale never mix. The
+    command of each verdict is the one that made its records.
+    """
     verdicts: Callable[[Sequence[Record]], list[Verdict]] | None = getattr(experiment, "verdicts", None)
-    return [] if verdicts is None or not records else verdicts(records)
+    if verdicts is None:
+        return []
+    return [
+        replace(verdict, commands=commands_of(alike))
+        for alike in settings_of(records, getattr(experiment, "REPLICATES", ()))
+        for verdict in verdicts(alike)
+    ]
+
+
+def settings_of(records: Sequence[Record], replicates: Sequence[str]) -> list[list[Record]]:
+    """Records in groups whose configs differ in nothing but the entries named, in the order of their first records."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        fixed = {name: value for name, value in record.job.config.items() if name not in replicates}
+        groups.setdefault(canonical(Job(record.job.experiment, fixed)), []).append(record)
+    return list(groups.values())
 
 
 def all_verdicts(runs: Records) -> list[Verdict]:
     """The verdicts of all experiments on the records of these stores, in the order of `EXPERIMENTS`.
-
-    An experiment judges its own records, together: it knows which of them are seeds of one setting.
 
     Raises:
         DamagedRecord: a record that is judged cannot be read.

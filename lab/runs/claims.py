@@ -40,7 +40,8 @@ class Verdict:
         side: on which side of the threshold the claim puts the quantity.
         setting: models, tasks, methods and seeds the measurement covers.
         figure: name of the figure that shows it.
-        command: the command that makes the records.
+        number: of the claim of the source text it belongs to (`lab.source_claims`); None: it belongs to none.
+        commands: what made the records; `lab.execution.experiment.verdicts_of` fills it in.
     """
 
     claim: str
@@ -51,7 +52,8 @@ class Verdict:
     side: Literal["above", "below"]
     setting: str
     figure: str
-    command: str
+    number: int | None = None
+    commands: tuple[str, ...] = ()
 
     @property
     def answer(self) -> Answer:

@@ -8,9 +8,9 @@ import pytest
 
 from experiments import EXPERIMENTS
 from lab.execution import Local
-from lab.execution.experiment import SCALES, experiment_drawing, load_experiment, summarized
+from lab.execution.experiment import SCALES, experiment_drawing, load_experiment, settings_of, summarized, verdicts_of
 from lab.figures import figure
-from lab.runs import Store, key, tabulate
+from lab.runs import Record, Store, key, tabulate
 
 HEADER = ("Question", "Source", "Varied", "Tuned", "Fixed", "Expected", "Cost")
 
@@ -36,6 +36,14 @@ def test_jobs_are_distinct_and_the_same_every_time(name, scale):
     assert len(set(keys)) == len(keys)
     assert keys == [key(job) for job in load_experiment(name).jobs(scale)]
     assert all(job.experiment == name for job in jobs)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_scales_are_never_judged_together(name):
+    experiment = load_experiment(name)
+    records = [Record(job, {"scale": scale}) for scale in SCALES[:2] for job in experiment.jobs(scale)]
+    for together in settings_of(records, getattr(experiment, "REPLICATES", ())):
+        assert len({record.metrics["scale"] for record in together}) == 1
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -102,7 +110,6 @@ def test_verdicts_of_the_loss_experiments_are_of_their_records(store):
     for name, n in (("quadratic", 1), ("predicted_dimension", None)):
         experiment = load_experiment(name)
         records = Local(store, progress=False).run(experiment.jobs("smoke"), experiment.measure)
-        found = experiment.verdicts(records)
+        found = verdicts_of(experiment, records)
         assert n is None or len(found) == n
         assert all(verdict.figure in experiment.FIGURES for verdict in found)
-        assert all(f"deltalab run {name}" in verdict.command for verdict in found)
