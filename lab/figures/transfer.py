@@ -54,7 +54,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 figure.add_vline(x=k - 0.5, line=line, **place)
                 figure.add_hline(y=k - 0.5, line=line, **place)
     names = [plain(task) for task in tasks]
-    figure.update_xaxes(tickvals=list(range(len(names))), ticktext=names, showgrid=False, tickangle=-35)
+    figure.update_xaxes(tickvals=list(range(len(names))), ticktext=names, showgrid=False, tickangle=-90)
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, showgrid=False, autorange="reversed")
     for column in range(1, columns + 1):
         last = max(i // columns + 1 for i in range(len(labels)) if i % columns + 1 == column)
