@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -31,6 +32,7 @@ class WeightFolder:
         dtypes: tensor name -> dtype as safetensors names it ("F32", "BF16", "U8", …).
         quantised: the method its config.json names, or "".
         rounded: the quantised format its floating-point numbers were converted from, or "".
+        model_type: of its config.json, or "".
     """
 
     path: Path
@@ -39,6 +41,7 @@ class WeightFolder:
     dtypes: dict[str, str]
     quantised: str
     rounded: str = ""
+    model_type: str = ""
 
     def tensor(self, name: str) -> Tensor:
         """One tensor, finite.
@@ -88,18 +91,26 @@ def open_weights(source: str | Path) -> WeightFolder:
                     files[name], shapes[name], dtypes[name] = file, tuple(part.get_shape()), part.get_dtype()
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{file} is damaged or no safetensors file ({error}); download it again.") from error
-    return WeightFolder(path, files, shapes, dtypes, _quantisation(path), rounded)
+    config = _config(path)
+    model_type = config.get("model_type")
+    return WeightFolder(
+        path, files, shapes, dtypes, _quantisation(config), rounded, model_type if isinstance(model_type, str) else ""
+    )
 
 
-def _quantisation(path: Path) -> str:
+def _config(path: Path) -> dict[str, Any]:
     config = path / "config.json"
     if not path.is_dir() or not config.is_file():
-        return ""
+        return {}
     try:
         entries = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{config} is not readable JSON ({error}).") from error
-    quantisation = entries.get("quantization_config") if isinstance(entries, dict) else None
+    return entries if isinstance(entries, dict) else {}
+
+
+def _quantisation(config: dict[str, Any]) -> str:
+    quantisation = config.get("quantization_config")
     if not quantisation:
         return ""
     return str(quantisation.get("quant_method", "unknown")) if isinstance(quantisation, dict) else "unknown"
@@ -118,8 +129,9 @@ def folder_changes(base: str | Path, tuned: str | Path, *, allow_missing: str | 
         allow_missing: regular expression of further names that may be missing on one side.
 
     Raises:
-        CheckpointError: nothing matches, a matrix is missing or has another shape, weights are quantised; while
-            reading: a damaged file, NaN or Inf. Messages name file, tensor and index.
+        CheckpointError: nothing matches, the model types differ, a matrix is missing or has another shape, weights are
+            quantised; NaN or Inf in a vector; while reading: a damaged file, NaN or Inf. Messages name file, tensor and
+            index.
     """
     before, after = open_weights(base), open_weights(tuned)
     for folder in (before, after):
@@ -128,6 +140,11 @@ def folder_changes(base: str | Path, tuned: str | Path, *, allow_missing: str | 
                 f"{folder.path} holds weights quantised by {folder.quantised!r}: their difference would be mostly the "
                 "rounding of the quantisation. Compare the unquantised models."
             )
+    if before.model_type and after.model_type and before.model_type != after.model_type:
+        raise CheckpointError(
+            f"{before.path / 'config.json'} is of model type {before.model_type!r}, {after.path / 'config.json'} of "
+            f"{after.model_type!r}; they are not checkpoints of one model."
+        )
     pairs, only_before, only_after = aligned(before.files, after.files)
     if not pairs:
         raise CheckpointError(
@@ -155,6 +172,8 @@ def folder_changes(base: str | Path, tuned: str | Path, *, allow_missing: str | 
         if len(after.shapes[name]) == 2:
             names.append(name)
         else:
+            for folder, tensor in ((before, other), (after, name)):
+                folder.tensor(tensor)  # refuses what is not finite
             excluded.append((name, f"no matrix: shape {after.shapes[name]}"))
     for name, reason in _tied(before, after, pairs, names):
         names.remove(name)
@@ -206,7 +225,7 @@ def _left_over(
 
 def _difference(before: WeightFolder, after: WeightFolder, base_name: str, name: str, at: Position) -> WeightChange:
     base, tuned = before.tensor(base_name), after.tensor(name)
-    storage = sorted({FLOATS[before.dtypes[base_name]], FLOATS[after.dtypes[name]]}, key=_coarseness)[-1]
+    storage = coarser(FLOATS[before.dtypes[base_name]], FLOATS[after.dtypes[name]])
     # float64 holds every float32, float16 and bfloat16 difference of one magnitude exactly
     base = base.to(torch.float64)
     difference = tuned.to(torch.float64) - base
@@ -215,5 +234,6 @@ def _difference(before: WeightFolder, after: WeightFolder, base_name: str, name:
     return WeightChange(name, at.role, at.block, difference, base, storage)
 
 
-def _coarseness(dtype: str) -> float:
-    return torch.finfo(getattr(torch, dtype)).eps
+def coarser(*dtypes: str) -> str:
+    """The dtype with the largest spacing, which limits what a difference can show."""
+    return max(dtypes, key=lambda dtype: torch.finfo(getattr(torch, dtype)).eps)

@@ -128,9 +128,11 @@ def change_spectra(
         value_tables.append(_value_table(change, spectrum, null))
         rows.append(_summary(change, spectrum, null, floor))
     excluded, note = (changes.excluded, changes.note) if isinstance(changes, WeightChanges) else ((), "")
+    summary = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype({"block": "Int64", "factor_rank": "Int64"})
+    note = "; ".join(part for part in (note, _unrelated(summary)) if part)
     return WeightDifferenceSpectra(
         values=pd.concat(value_tables, ignore_index=True) if value_tables else _value_table(None, None, None),
-        summary=pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype({"block": "Int64", "factor_rank": "Int64"}),
+        summary=summary,
         excluded=pd.DataFrame(list(excluded), columns=["parameter", "reason"]),
         note=note,
     )
@@ -256,6 +258,14 @@ def _summary(change: WeightChange, spectrum: Spectrum, null: SpectrumNull, floor
         "storage_noise": change.storage_noise,
         "storage": change.storage,
     }
+
+
+def _unrelated(summary: pd.DataFrame) -> str:
+    """Independent weights of one size differ by √2 times their norm."""
+    relative = summary.loc[summary["factor_rank"].isna(), "relative_frobenius_norm"].median()
+    if abs(relative - sqrt(2)) < 0.05:
+        return f"‖ΔW‖_F/‖W₀‖_F is {relative:.2f} in the median, near √2: these look like two unrelated models"
+    return ""
 
 
 def _ratio(value: float, base: float) -> float:

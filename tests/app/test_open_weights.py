@@ -68,6 +68,11 @@ def test_what_cannot_be_opened_is_said_without_the_place_it_lay_in(folders, monk
         (pickle.dumps({"a": 1}), config, "is no valid safetensors file"),
         (weights, b"{not json", "adapter_config.json is no valid JSON"),
         (weights, b'{"peft_type": "LORA", "r": 3}', "but its rank is 3"),
+        (
+            weights,
+            b'{"peft_type": "LORA", "r": 2, "lora_alpha": "8"}',
+            "lora_alpha is '8' .str.; expected a finite number",
+        ),
         (nan, config, "is not finite, first at index"),
         (weights, None, "share no tensor name"),
     ]

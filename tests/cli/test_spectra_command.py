@@ -135,6 +135,24 @@ def test_what_is_wrong_is_said_in_a_sentence(folders, what, message):
     assert "Traceback" not in done.output
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"lora_alpha": "8"}, "lora_alpha is '8' (str); expected a finite number"),
+        ({"r": 0}, "r is '0' (int); expected a whole number from 1 on"),
+        ({"rank_pattern": {"(": 4}}, "rank_pattern is '('"),
+    ],
+)
+def test_an_option_that_means_nothing_is_said_in_a_sentence(folders, option, message):
+    _, _, adapter = folders
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | option))
+    done = spectra("-", adapter)
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.output
+
+
 def test_misuse_is_named(folders, tmp_path, monkeypatch):
     base, tuned, adapter = folders
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -108,6 +108,88 @@ def rewritten(adapter: Path, config: dict | None = None, tensors=None) -> Path:
     return adapter
 
 
+def saved_base(path: Path) -> Path:
+    save_file({n: p.detach().float().contiguous() for n, p in tiny_plm("bert").parameters.items()}, path)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_untrained_dora_is_zero(tmp_path):
+    import copy
+
+    model = copy.deepcopy(tiny_plm("bert").model).float()
+    save_file({name: p.detach().contiguous() for name, p in model.named_parameters()}, tmp_path / "base.safetensors")
+    config = peft.LoraConfig(target_modules=["query", "value"], r=2, use_dora=True)
+    peft.get_peft_model(model, config).save_pretrained(tmp_path / "adapter")
+    spectra = change_spectra(adapter_changes(tmp_path / "adapter", tmp_path / "base.safetensors"))
+    assert not spectra.values["singular_value"].any()
+    assert not spectra.summary[["rank", "n_above_null"]].to_numpy().any()
+    halved = rewritten(tmp_path / "adapter", tensors=lambda tensors: {k: t.bfloat16() for k, t in tensors.items()})
+    rounded = change_spectra(adapter_changes(halved, tmp_path / "base.safetensors")).summary
+    assert set(rounded["storage"]) == {"bfloat16"}
+    assert (rounded["storage_noise"] > 1e-4).all()
+
+
+HOSTILE_OPTIONS = {
+    "r": (0, -1, "4", None, 2.0, True, [2]),
+    "lora_alpha": ("8", None, float("nan"), float("inf"), [1], {}, 10**400, True),
+    "rank_pattern": ([1], "query", {"(": 4}, {"query": 0}, {"query": "2"}, {"(a+)+": 2}, {"(x|y)*z": 2},
+                     {".*.*.*.*": 2}, {"a?" * 30: 2}, {"(a|a)" * 30: 2}),
+    "alpha_pattern": ([1], {"[": 4}, {"query": None}, {"query": float("nan")}, {"(.*)*x": 1}),
+    "use_rslora": ("false", 2, []),
+    "fan_in_fan_out": ("no",),
+    "target_modules": (3, [1], {"query": 1}, "(", [""]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value"), [(f, v) for f, values in HOSTILE_OPTIONS.items() for v in values])
+def test_options_that_mean_nothing_are_refused_by_name(adapter, field, value):
+    with pytest.raises(ValueError, match=rf"own/adapter_config.json: {field} is .*; expected "):
+        adapter_changes(rewritten(adapter, {field: value}))
+
+
+def test_codes_are_refused(adapter):
+    codes = rewritten(adapter, tensors=lambda tensors: {k: (50 * t).to(torch.int8) for k, t in tensors.items()})
+    with pytest.raises(ValueError, match=r"tensor 'base_model.*' is stored as int8, not as floating point"):
+        adapter_changes(codes)
+
+
+def test_no_module_vanishes(adapter, tmp_path):
+    base, whole = saved_base(tmp_path / "base.safetensors"), load_file(adapter / "adapter_model.safetensors")
+    query = "layer.1.attention.self.query"
+
+    def written_as(tensors: dict[str, torch.Tensor]) -> Path:
+        save_file(tensors, adapter / "adapter_model.safetensors")
+        return adapter
+
+    truth = {change.name: change.difference for change in adapter_changes(adapter, base)}
+    named = {k.replace("lora_A", "lora_A.default").replace("lora_B", "lora_B.default"): t for k, t in whole.items()}
+    for change in adapter_changes(written_as(named), base):
+        assert torch.equal(change.difference.left, truth[change.name].left)
+    first = next(k for k in whole if k.endswith("lora_A.weight"))
+    with pytest.raises(ValueError, match=r"has A twice"):
+        adapter_changes(written_as(named | {first: whole[first].clone()}), base)
+    with pytest.raises(ValueError, match=r"tensor '.*lora_A.weights' is no factor we know; expected .* lora_A.weight"):
+        adapter_changes(written_as({k.replace("A.weight", "A.weights"): t for k, t in whole.items()}), base)
+    with pytest.raises(ValueError, match=r"module '.*qqq' is not among target_modules .*it was renamed"):
+        adapter_changes(written_as({k.replace("query", "qqq"): t for k, t in whole.items()}))
+    fewer = written_as({k: t for k, t in whole.items() if query not in k})
+    with pytest.raises(CheckpointError, match=rf"has no factors for 1 matrices of .*{query}.weight"):
+        adapter_changes(fewer, base)
+    for targets in (["query", "value"], r".*\.(query|value)"):
+        with pytest.raises(CheckpointError, match=rf"has no factors for 1 matrices of .*{query}.weight"):
+            adapter_changes(rewritten(fewer, {"target_modules": targets}), base)
+    assert len(adapter_changes(rewritten(fewer, {"exclude_modules": query}), base)) == 3
+
+
+def test_a_base_of_another_name_is_noted(adapter, tmp_path):
+    base = saved_base(tmp_path / "base.safetensors")
+    assert adapter_changes(adapter, base).note == ""
+    assert adapter_changes(rewritten(adapter, {"base_model_name_or_path": "org/base.safetensors"}), base).note == ""
+    noted = adapter_changes(rewritten(adapter, {"base_model_name_or_path": "org/bert"}), base).note
+    assert noted == f"the adapter was made for 'org/bert'; W₀ is of {str(base)!r}"
+
+
 def test_heads_are_excluded_with_a_reason(adapter):
     changes = adapter_changes(adapter)
     assert len(changes) == 4

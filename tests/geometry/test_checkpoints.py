@@ -160,6 +160,24 @@ def test_non_finite_names_file_tensor_and_index(tmp_path, value):
         change_spectra(changes)
 
 
+def test_a_vector_that_is_not_finite_is_refused(tmp_path):
+    base, bad = folder(tmp_path / "base", BASE), tuned()
+    bad["bert.encoder.layer.1.output.dense.bias"][4] = float("nan")
+    with pytest.raises(
+        CheckpointError, match=r"model.safetensors: tensor 'bert.*dense.bias' holds nan at index \(4,\)"
+    ):
+        folder_changes(base, folder(tmp_path / "tuned", bad))
+
+
+def test_two_models_are_not_one(tmp_path):
+    base = folder(tmp_path / "base", BASE)
+    with pytest.raises(CheckpointError, match=r"base/config.json is of model type 'bert', .*of 'roberta'"):
+        folder_changes(base, folder(tmp_path / "other", tuned(), {"model_type": "roberta"}))
+    one, another = (folder(tmp_path / f"seed {s}", {QUERY: gaussian(64, 64, seed=s)}) for s in (0, 1))
+    assert "near √2: these look like two unrelated models" in change_spectra(folder_changes(one, another)).note
+    assert change_spectra(folder_changes(base, folder(tmp_path / "tuned", tuned()))).note == ""
+
+
 def test_quantised_weights_are_refused(tmp_path):
     base = folder(tmp_path / "base", BASE)
     config = {"model_type": "bert", "quantization_config": {"quant_method": "gptq"}}

@@ -159,3 +159,34 @@ def test_every_mutation_is_refused_by_name_or_read_right(target, good, tmp_path)
     assert refused + accepted == N // 3
     assert refused > 60
     assert accepted > 3  # some mutations leave a file that means something: another number, another order
+
+
+def test_every_mutated_configuration_is_refused_by_name_or_read_right(good, tmp_path):
+    """Each option replaced by values of every type: an error that names the file, or the same spectra but for s."""
+    config = json.loads((good / "adapter" / "adapter_config.json").read_text())
+    weights = (good / "adapter" / "adapter_model.safetensors").read_bytes()
+    truth = expected_of_adapter(weights)
+    values = [None, True, False, 0, 1, -1, 2.5, 1e999, 10**400, "", "8", "(", "(a+)+$", [], [1], ["x"], {}, {"(": 2},
+              {"x": None}, {"query": 3}, {"query": "a"}]  # fmt: skip
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").write_bytes(weights)
+    accepted = 0
+    refusals = []
+    for field in ("peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora",
+                  "target_modules", "fan_in_fan_out", "init_lora_weights", "exclude_modules"):  # fmt: skip
+        for value in values:
+            (adapter / "adapter_config.json").write_text(json.dumps(config | {field: value}))
+            try:
+                found = {change.name: dense(change.difference) for change in changes_between(None, adapter)}
+            except ValueError as error:
+                refusals.append(str(error))
+                continue
+            accepted += 1
+            assert found.keys() == truth.keys()
+            for name, difference in found.items():
+                both = np.linalg.norm(difference) * np.linalg.norm(truth[name])
+                assert abs(np.vdot(difference, truth[name])) == pytest.approx(both)  # parallel
+    assert [message for message in refusals if str(adapter) not in message] == []
+    assert len(refusals) > 80
+    assert accepted > 50
