@@ -127,13 +127,21 @@ def _dimensions(states: dict[str, list[Tensor]]) -> pd.DataFrame:
     rows = []
     for label, layers in states.items():
         for i, X in enumerate(layers):
+            share = _first_share(X)
             for estimator in ESTIMATORS:
                 found = representation_dimension(X, estimator)
                 rows.append(
                     {"label": label, "layer": i, "estimator": estimator, "dimension": found.dimension,
-                     "low": found.low, "high": found.high, "n_points": found.n_points, "hidden": X.shape[1]}
+                     "low": found.low, "high": found.high, "n_points": found.n_points, "hidden": X.shape[1],
+                     "first_share": share}
                 )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _first_share(X: Tensor) -> float:
+    """Share of the variance that the first principal component holds: near 1 where one channel is massive."""
+    squares = torch.linalg.svdvals((X - X.mean(dim=0)).double()).square()
+    return float(squares[0] / squares.sum())
 
 
 def _alignment(base: list[Tensor], layers: list[Tensor], label: str) -> pd.DataFrame:

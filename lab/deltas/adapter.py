@@ -53,8 +53,8 @@ class Adapter(DeltaMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.bottleneck < 1:
-            raise ValueError(f"Adapter needs bottleneck >= 1; got {self.bottleneck}.")
+        if not isinstance(self.bottleneck, int) or self.bottleneck < 1:
+            raise ValueError(f"Adapter needs a whole bottleneck >= 1; got {self.bottleneck}.")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"Adapter's activation must be one of {sorted(ACTIVATIONS)}; got {self.activation!r}.")
         if self.placement not in _PLACES:

@@ -43,6 +43,10 @@ class IA3(DeltaMethod):
         if not (self.outputs or self.inputs):
             raise ValueError("IA3 needs at least one role in outputs or inputs; both are empty.")
 
+        for name in ("outputs", "inputs"):
+            if isinstance(roles := getattr(self, name), str):
+                raise ValueError(f'IA3 needs {name} as a tuple of roles, e.g. ("{roles}",); got {roles!r}.')
+
     def body(self, plm: PLM, seed: int) -> Delta:
         chosen: list[tuple[WeightMatrix, Side]] = []
         if self.outputs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import sqrt
+from math import isfinite, sqrt
 
 import torch
 from torch import Tensor
@@ -45,6 +45,8 @@ class LoRA(DeltaMethod):
                 raise ValueError(f"LoRA needs ranks >= 0, at least one of them above; got {self.rank}.")
         elif self.rank < 1:
             raise ValueError(f"LoRA needs rank >= 1; got {self.rank}.")
+        if self.alpha is not None and not (isfinite(self.alpha) and self.alpha):
+            raise ValueError(f"LoRA needs a finite alpha other than 0, or None for alpha = rank; got {self.alpha}.")
         if not self.targets or isinstance(self.targets, str):
             raise ValueError(f'LoRA needs targets as a tuple of roles, e.g. ("query", "value"); got {self.targets!r}.')
 

@@ -45,6 +45,8 @@ class Mask(DeltaMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.targets, str):
+            raise ValueError(f'Mask needs targets as a tuple of roles, e.g. ("{self.targets}",); got {self.targets!r}.')
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
             raise ValueError(f"Mask needs 0 <= sparsity < 1; got {self.sparsity}.")
         if self.sparsity is None and self.initial_score < self.threshold:

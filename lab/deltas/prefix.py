@@ -14,6 +14,7 @@ from lab.deltas.delta import Delta, Reparameterized
 from lab.deltas.method import DeltaMethod
 from lab.deltas.prefixed_attention import PrefixTokens, use_prefixes
 from lab.deltas.roles import present_places
+from lab.deltas.soft_tokens import learned_positions, require_positions
 from lab.linalg import Layout, Part
 from lab.models import PLM, Graft, Place, WeightMatrix
 
@@ -78,7 +79,8 @@ def prefix_delta(plm: PLM, tokens: int, label: str, std: float, seed: int) -> Ad
             model.get_submodule(path).add_module(label, PrefixTokens(key.clone(), value.clone()))
         use_prefixes(model)
         if plm.architecture.kind == "decoder":
-            model.get_submodule(base).register_forward_pre_hook(_positions_after(tokens), with_kwargs=True)
+            hook = _positions_after(tokens, learned_positions(model.get_submodule(base)))
+            model.get_submodule(base).register_forward_pre_hook(hook, with_kwargs=True)
 
     return grafted(plm, Graft(label, attach), at_identity=False)
 
@@ -93,8 +95,13 @@ def attention_widths(plm: PLM) -> dict[str, int]:
     return {module.path: key.shape[0] for module, key in sorted(pairs, key=lambda pair: pair[0].block)}
 
 
-def _positions_after(tokens: int) -> Any:
-    """A pre-hook of a decoder's base model: the text starts at position `tokens` (later, with several prefixes)."""
+def _positions_after(tokens: int, limit: int | None) -> Any:
+    """A pre-hook of a decoder's base model: the text starts at position `tokens` (later, with several prefixes).
+
+    Args:
+        tokens: length of the prefix.
+        limit: positions the model has (learned absolute positions); None: no limit. A longer text raises.
+    """
 
     def hook(
         _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -102,7 +109,12 @@ def _positions_after(tokens: int) -> Any:
         positions = kwargs.get("position_ids")
         if positions is None:
             inputs = [x for x in (*args[:1], kwargs.get("input_ids"), kwargs.get("inputs_embeds")) if x is not None]
-            positions = torch.arange(inputs[0].shape[1], device=inputs[0].device)[None]
+            length = inputs[0].shape[1]
+            positions = torch.arange(length, device=inputs[0].device)[None]
+        elif limit is not None:  # moved on by another prefix already
+            length = int(positions.max()) + 1
+        if limit is not None:
+            require_positions(limit, tokens, length, "prefix")
         return args, {**kwargs, "position_ids": positions + tokens}
 
     return hook

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lab.deltas.additive import Additive, grafted
 from lab.deltas.delta import Delta
 from lab.deltas.method import DeltaMethod
-from lab.deltas.soft_tokens import Insertion, Placement, SoftTokens
+from lab.deltas.soft_tokens import Insertion, Placement, SoftTokens, learned_positions
 from lab.models import PLM, Graft
 from lab.models.heads import ClassificationHead
 
@@ -68,7 +68,7 @@ def prompt_delta(plm: PLM, start: Tensor, label: str, placement: Placement) -> A
     """φ = change of the soft tokens' embeddings (tokens, hidden), which are `start` at φ₀."""
     architecture = plm.architecture
     base = architecture.base_path(plm.model)
-    insertion = Insertion(label, placement, _positions(plm.model.get_submodule(base.removesuffix("."))))
+    insertion = Insertion(label, placement, learned_positions(plm.model.get_submodule(base.removesuffix("."))))
     read_in_front = placement == "front" and architecture.kind == "encoder" and isinstance(plm.head, ClassificationHead)
 
     def attach(model: nn.Module) -> None:
@@ -95,12 +95,3 @@ def _initial(embedding: nn.Module, tokens: int, init: str, seed: int) -> Tensor:
     rounds = -(-tokens // weight.shape[0])  # tokens repeat only where the vocabulary is smaller than the prompt
     order = torch.cat([torch.randperm(weight.shape[0], generator=generator) for _ in range(rounds)])
     return embedding(order[:tokens].to(weight.device)).clone()
-
-
-def _positions(base: nn.Module) -> int | None:
-    """How many positions a model with learned absolute positions has; None for relative and rotary ones."""
-    for name, module in base.named_modules():
-        if name in ("embeddings.position_embeddings", "wpe"):
-            offset = 0 if module.padding_idx is None else module.padding_idx + 1  # RoBERTa counts from there
-            return module.num_embeddings - offset
-    return None

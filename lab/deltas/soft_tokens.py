@@ -48,11 +48,7 @@ class Insertion:
             embeds = stack.get_input_embeddings()(ids)
         tokens = _tokens(stack, self.label).to(embeds.dtype)
         n, length = tokens.shape[0], embeds.shape[1] + tokens.shape[0]
-        if self.limit is not None and length > self.limit:
-            raise ValueError(
-                f"{n} soft tokens and {embeds.shape[1]} tokens of text exceed this model's {self.limit} positions; "
-                "shorten the text (max_length) or the prompt (tokens)."
-            )
+        require_positions(self.limit, n, embeds.shape[1], "prompt")
         given["inputs_embeds"] = self._inserted(embeds, tokens.expand(embeds.shape[0], *tokens.shape))
         if "attention_mask" in given:
             given["attention_mask"] = self._widened_mask(given["attention_mask"], n)
@@ -71,7 +67,8 @@ class Insertion:
         """Forward hook of a base model: takes the soft tokens' states out, so a head counts positions of the text."""
         states = output.last_hidden_state
         n = _tokens(stack, self.label).shape[0]
-        output.last_hidden_state = torch.cat([states[:, : self._start], states[:, self._start + n :]], dim=1)
+        kept = states[:, self._start + n :]  # with the soft tokens in front a view is enough: no copy of the states
+        output.last_hidden_state = torch.cat([states[:, : self._start], kept], dim=1) if self._start else kept
         return output
 
     def cross_attention(
@@ -88,12 +85,42 @@ class Insertion:
         return 0 if self.placement == "front" else 1
 
     def _inserted(self, sequence: Tensor, new: Tensor) -> Tensor:
+        if self._start == 0:
+            return torch.cat([new, sequence], dim=1)
         return torch.cat([sequence[:, : self._start], new, sequence[:, self._start :]], dim=1)
 
     def _widened_mask(self, mask: Tensor, n: int) -> Tensor:
         if mask.ndim != 2:
             raise ValueError(f"soft tokens need a 2-D attention mask (batch, seq); got shape {tuple(mask.shape)}.")
         return self._inserted(mask, mask.new_ones(mask.shape[0], n))
+
+
+def learned_positions(base: nn.Module) -> int | None:
+    """How many positions a model with learned absolute positions has; None for relative and rotary ones."""
+    for name, module in base.named_modules():
+        if name in ("embeddings.position_embeddings", "wpe"):
+            offset = 0 if module.padding_idx is None else module.padding_idx + 1  # RoBERTa counts from there
+            return module.num_embeddings - offset
+    return None
+
+
+def require_positions(limit: int | None, n: int, length: int, name: str) -> None:
+    """Refuse a text of `length` tokens that n soft tokens push past the model's positions.
+
+    Args:
+        limit: positions the model has (`learned_positions`); None: no limit.
+        n: soft tokens that take a position.
+        length: tokens of the text.
+        name: of what the soft tokens belong to, for the message.
+
+    Raises:
+        ValueError: n + length > limit.
+    """
+    if limit is not None and n + length > limit:
+        raise ValueError(
+            f"{n} soft tokens and {length} tokens of text exceed this model's {limit} positions; "
+            f"shorten the text (max_length) or the {name} (tokens)."
+        )
 
 
 def _tokens(stack: nn.Module, label: str) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import exp, sqrt
 from typing import Literal, get_args
 
 import numpy as np
@@ -27,7 +27,8 @@ class RepresentationDimension:
 
     Attributes:
         dimension: the estimate.
-        low, high: 95 % interval of a grouped jackknife (five groups of points left out in turn, Student's t).
+        low, high: 95 % interval, both > 0, of a grouped jackknife of log dimension (five groups of points left out in
+            turn, Student's t).
         n_points: distinct points used.
     """
 
@@ -68,10 +69,10 @@ def representation_dimension(X: Tensor, estimator: Estimator, *, seed: int = 0) 
         )
     whole = _fit(points, estimator)
     order = np.random.default_rng(seed).permutation(len(points))
-    left_out = [_fit(np.delete(points, order[g::_GROUPS], axis=0), estimator) for g in range(_GROUPS)]
-    error = sqrt((_GROUPS - 1) / _GROUPS * float(np.square(np.subtract(left_out, np.mean(left_out))).sum()))
-    half = float(stats.t.ppf(0.975, _GROUPS - 1)) * error
-    return RepresentationDimension(whole, whole - half, whole + half, len(points))
+    left_out = np.log([_fit(np.delete(points, order[g::_GROUPS], axis=0), estimator) for g in range(_GROUPS)])
+    error = sqrt((_GROUPS - 1) / _GROUPS * float(np.square(left_out - left_out.mean()).sum()))
+    factor = exp(float(stats.t.ppf(0.975, _GROUPS - 1)) * error)
+    return RepresentationDimension(whole, whole / factor, whole * factor, len(points))
 
 
 def _fit(points: np.ndarray, estimator: Estimator) -> float:

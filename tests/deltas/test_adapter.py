@@ -65,6 +65,7 @@ def test_the_defaults_are_the_source_texts():
     ("options", "message"),
     [
         ({"bottleneck": 0}, "bottleneck >= 1; got 0"),
+        ({"bottleneck": 2.5}, "whole bottleneck >= 1; got 2.5"),
         ({"activation": "sine"}, "activation must be one of .*; got 'sine'"),
         ({"placement": "everywhere"}, "placement must be one of .*; got 'everywhere'"),
     ],

@@ -48,5 +48,7 @@ def test_roles_can_be_chosen(plm_of):
 def test_nothing_to_scale_is_refused(plm_of):
     with pytest.raises(ValueError, match="at least one role in outputs or inputs"):
         IA3(outputs=(), inputs=())
+    with pytest.raises(ValueError, match=r"IA3 needs outputs as a tuple of roles, e\.g\. \(\"key\",\); got 'key'"):
+        IA3(outputs="key")
     with pytest.raises(ValueError, match=r"'tiny-bert' has none of the roles \('gate',\)"):
         IA3(outputs=("gate",)).on(plm_of())

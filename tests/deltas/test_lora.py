@@ -22,6 +22,12 @@ def test_rank_must_be_positive(rank):
         LoRA(rank=rank)
 
 
+@pytest.mark.parametrize("alpha", [0, 0.0, float("nan"), float("inf")])
+def test_alpha_must_be_finite_and_not_zero(alpha):
+    with pytest.raises(ValueError, match=f"LoRA needs a finite alpha other than 0.*got {alpha}"):
+        LoRA(alpha=alpha)
+
+
 def test_every_matrix_may_have_its_own_rank(plm_of):
     """Tiny BERT has query and value in two blocks of width 16: 16 + 16 numbers per rank."""
     method = LoRA(rank=(1, 0, 2, 3), alpha=6, head="frozen")

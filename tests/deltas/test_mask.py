@@ -59,6 +59,8 @@ def test_a_mask_is_stored_as_bits(plm_of):
 def test_misuse_is_refused(plm_of):
     with pytest.raises(ValueError, match="0 <= sparsity < 1; got 1"):
         Mask(sparsity=1)
+    with pytest.raises(ValueError, match=r"Mask needs targets as a tuple of roles, e\.g\. \(\"query\",\); got 'query'"):
+        Mask(targets="query")
     with pytest.raises(ValueError, match=r"initial_score 0\.0 is below threshold 0\.01"):
         Mask(initial_score=0.0)
     with pytest.raises(ValueError, match="has none of the roles"):

@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.func import functional_call
+from transformers import AttentionInterface, AttentionMaskInterface
 
 from lab.deltas import Adapter, BitFit, Prefix, prefix_mass
 from lab.deltas.prefix import attention_widths
 from lab.deltas.prefixed_attention import use_prefixes
-from lab.models.attention import SDPA
+from lab.models.attention import SDPA, additive_mask, eager_attention
 from lab.models.graft import structural_copy
 
 FAMILIES = ("bert", "roberta", "llama", "gpt2", "t5", "gemma", "gemma2", "mistral")
@@ -17,7 +18,8 @@ def after_attention(plm, overrides, batch, paths):
     """What each attention module hands to its output projection: (batch, tokens, heads · head_dim)."""
     model = structural_copy(plm.model)
     seen = {}
-    outputs = [p.path for place in ("after_attention", "after_cross_attention") for p in places(plm, place)]
+    roles = ("output", "cross_output") if plm.architecture.family == "t5" else ("output",)
+    outputs = [matrix.name.removesuffix(".weight") for matrix in plm.matrices(roles)]
     projections = {p: p.replace(".output.dense", ".self") for p in outputs}  # BERT's stands beside its attention
     for path, attention in projections.items():
         owner = next(a for a in paths if attention.startswith(a))
@@ -27,16 +29,30 @@ def after_attention(plm, overrides, batch, paths):
     return seen
 
 
-def places(plm, name):
-    return plm.architecture.places(plm.model, name) if "cross" not in name or plm.architecture.family == "t5" else ()
+def first_query(plm, batch):
+    """The query (batch, heads, tokens, head_dim) of the bare PLM's first attention, and the scale of its scores."""
+    model, seen = structural_copy(plm.model), []
+
+    def recording(module, query, key, value, mask, **kwargs):
+        seen.append((query, kwargs))
+        return eager_attention(module, query, key, value, mask, **kwargs)
+
+    AttentionInterface.register("recording", recording)
+    AttentionMaskInterface.register("recording", additive_mask)
+    for module in model.modules():
+        if hasattr(module, "config"):
+            module.config._attn_implementation = "recording"
+    plm.head.logits(lambda **inputs: model(**inputs), batch)
+    query, kwargs = seen[0]
+    return query, kwargs.get("scaling") or query.shape[-1] ** -0.5, kwargs.get("softcap")
 
 
-@pytest.mark.parametrize("family", ["bert", "llama", "gpt2", "t5", "gemma"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_prefix_identity_per_head_and_token(plm_of, batch_of, noise, family):
     """head(x) = (1 − λ)·Attn(x; K, V) + λ·Attn(x; P_K, P_V) in the first attention, whose x no prefix has touched.
 
-    head is linear in P_V: head(0) = (1 − λ)·Attn(x; K, V) and head(P_V) − head(0) = λ·Attn(x; P_K, P_V). The bare PLM
-    runs at the positions the prefix leaves to the text.
+    Attn(x; P_K, P_V) = softmax(qP_Kᵀ)·P_V from the query of the bare PLM, which runs at the positions the prefix leaves
+    to the text.
     """
     plm, batch = plm_of(family), batch_of(plm_of(family))
     delta = Prefix(tokens=3, head="frozen").on(plm, seed=1)
@@ -44,23 +60,18 @@ def test_prefix_identity_per_head_and_token(plm_of, batch_of, noise, family):
     paths = list(attention_widths(plm))
     first = paths[0]
     overrides = delta.overrides(phi)
-    value = overrides[f"{first}.prefix.value"]
-    without_value = {**overrides, f"{first}.prefix.value": torch.zeros_like(value)}
     moved = {"position_ids": torch.arange(3, 9)[None]} if plm.architecture.kind == "decoder" else {}
-    bare = after_attention(plm, {}, {**batch, **moved}, paths)[first]
-    head_0 = after_attention(delta.plm, without_value, batch, paths)[first]
-    head_1 = after_attention(delta.plm, overrides, batch, paths)[first]
-    mass = prefix_mass(delta, phi, batch)[first]  # (batch, heads, tokens)
-    heads = mass.shape[1]
-    by_head = [x.unflatten(-1, (heads, -1)) for x in (bare, head_0, head_1)]
-    share = mass.transpose(1, 2)[..., None]
-    torch.testing.assert_close(by_head[1], (1 - share) * by_head[0], rtol=0, atol=1e-12)
-    # Attn(x; P_K, P_V) is a convex combination of the prefix's values of that head (GQA: of its group)
-    attention_p = (by_head[2] - by_head[1]) / share
-    values = value.unflatten(-1, (-1, attention_p.shape[-1]))  # (prefix, key-value heads, head_dim)
-    values = values.repeat_interleave(heads // values.shape[1], dim=1)
-    assert bool((attention_p <= values.amax(0) + 1e-12).all() & (attention_p >= values.amin(0) - 1e-12).all())
-    torch.testing.assert_close((1 - share) * by_head[0] + share * attention_p, by_head[2], rtol=0, atol=1e-6)
+    query, scale, softcap = first_query(plm, {**batch, **moved})
+    heads, width = query.shape[1], query.shape[-1]
+    P_k, P_v = (overrides[f"{first}.prefix.{x}"].unflatten(-1, (-1, width)).transpose(0, 1) for x in ("key", "value"))
+    P_k, P_v = (x.repeat_interleave(heads // len(x), dim=0) for x in (P_k, P_v))  # GQA: a group reads one head
+    scores = scale * query @ P_k.mT
+    scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
+    attention_p = (scores.softmax(-1) @ P_v).transpose(1, 2)  # (batch, tokens, heads, head_dim)
+    bare = after_attention(plm, {}, {**batch, **moved}, paths)[first].unflatten(-1, (heads, width))
+    head = after_attention(delta.plm, overrides, batch, paths)[first].unflatten(-1, (heads, width))
+    share = prefix_mass(delta, phi, batch)[first].transpose(1, 2)[..., None]
+    torch.testing.assert_close((1 - share) * bare + share * attention_p, head, rtol=0, atol=1e-6)
 
 
 def test_prefix_attention_from_the_formula(plm_of, batch_of, noise):
@@ -202,6 +213,17 @@ def test_the_default_is_the_source_texts_five_tokens():
 def test_misuse_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Prefix(**options)
+
+
+def test_more_positions_than_the_model_has_are_refused(plm_of, batch_of):
+    plm = plm_of("gpt2")
+    for delta in (Prefix(tokens=3).on(plm), Prefix(tokens=2).on(plm) + Prefix(tokens=1, label="second").on(plm)):
+        with pytest.raises(ValueError, match=r"exceed this model's 256 positions; shorten .* or the prefix \(tokens\)"):
+            delta.logits(delta.phi0, batch_of(plm, length=254))
+        assert delta.logits(delta.phi0, batch_of(plm, length=253)).isfinite().all()
+    for family in ("bert", "llama"):  # encoders leave the text where it is, rotations have no end
+        delta = Prefix(tokens=3).on(plm_of(family))
+        assert delta.logits(delta.phi0, batch_of(plm_of(family), length=256)).isfinite().all()
 
 
 def test_mass_needs_a_prefix(plm_of, batch_of):

@@ -28,6 +28,15 @@ def test_a_planted_subspace_is_found(estimator):
     assert again == representation_dimension(points @ basis.T, estimator)  # repeated points count once
 
 
+def test_bounds_are_positive_however_few_the_points():
+    """Two neighbours of 40 points in 60 dimensions say little: the bounds are far apart, and still dimensions."""
+    pytest.importorskip("skdim")
+    for seed in range(5):
+        found = representation_dimension(gaussian(40, 60, seed=seed), "TwoNN")
+        assert 0 < found.low < found.dimension < found.high
+        assert found.dimension / found.low == pytest.approx(found.high / found.dimension)
+
+
 def test_cka_of_single_columns_is_the_squared_correlation():
     """x = (1, −1, 0), y = (1, 0, −1): ⟨x, y⟩² / (‖x‖²‖y‖²) = 1/4."""
     x, y = torch.tensor([[1.0], [-1], [0]]), torch.tensor([[1.0], [0], [-1]])
