@@ -19,12 +19,20 @@ import pandas as pd
 from experiments import performance
 from experiments.performance import HALF_OF_RANK_VARIANCE, compared_runs, joined, over_tasks, setting
 from lab.figures.convergence import SHARE, reaching, steps_to_common_level
-from lab.runs import Interval, Job, Record, Store, Verdict, rank_correlation_interval
+from lab.runs import Job, Record, Store, Verdict, absolute, rank_correlation_interval
 
 NAME = "convergence"
 FIGURES = ("convergence",)
 
 SOURCE = "Ding et al. 2022, figure 8"
+PAIRS = (
+    ("adapter", "full fine-tuning", 3),
+    ("prefix", "adapter", 3),
+    ("prefix", "LoRA", 3),
+    ("prompt", "full fine-tuning", 4),
+    ("prompt", "LoRA", 4),
+)
+"""The slower, the faster, and the number of the claim that says so."""
 REPLICATES = performance.REPLICATES
 
 
@@ -55,16 +63,17 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
     shared: dict[str, Any] = {"figure": NAME, "number": 3}
     quantity = f"steps to {SHARE:.0%} of the lower of the two last scores: {{}} minus {{}} [step]"
     found = []
-    for slower, faster in (("adapter", "full fine-tuning"), ("prefix", "adapter"), ("prefix", "LoRA")):
+    for slower, faster, number in PAIRS:
         if differences := steps_to_common_level(table, slower, faster):
             claim = f"{faster[0].upper()}{faster[1:]} converges faster than {slower}."
             told, measured = quantity.format(slower, faster), over_tasks(differences)
-            found.append(Verdict(claim, SOURCE, told, measured, 0.0, "above", setting(records), **shared))
+            where = setting(records)
+            found.append(Verdict(claim, SOURCE, told, measured, 0.0, "above", where, NAME, number=number))
     if differences := steps_to_common_level(table, "LoRA", "adapter"):
         between = float(table.step.drop_duplicates().sort_values().diff().min())
         claim = "LoRA and adapter converge equally fast, to within the distance of two evaluations."
         told = "absolute " + quantity.format("LoRA", "adapter")
-        measured = _absolute(over_tasks(differences))
+        measured = absolute(over_tasks(differences))
         found.append(Verdict(claim, SOURCE, told, measured, between, "below", setting(records), **shared))
     deltas = reaching(table[table.kind == "delta"]).groupby("label")[["tunable", "steps"]].mean()
     if len(deltas) > 3:
@@ -77,12 +86,6 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
         where = f"{len(deltas)} delta methods; {setting(records)}"
         found.append(Verdict(claim, SOURCE, told, measured, HALF_OF_RANK_VARIANCE, "below", where, **shared))
     return found
-
-
-def _absolute(x: Interval) -> Interval:
-    """The interval of |x|: all values that numbers of the interval have without their sign."""
-    low = 0.0 if x.low <= 0 <= x.high else min(abs(x.low), abs(x.high))
-    return Interval(abs(x.estimate), low, max(abs(x.low), abs(x.high)), x.n)
 
 
 def summary(store: Store, records: list[Record]) -> str:

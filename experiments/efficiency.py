@@ -38,9 +38,11 @@ FIGURES = ("memory_saved", "training_memory", "training_compute")
 
 SOURCE = "Ding et al. 2022, GPU memory of T5 at batch sizes 1, 8 and 64"
 FULL = "full fine-tuning"
+LAST = "last layer"
+"""No delta method of the source's claims: it is left out of them."""
 METHODS: dict[str, DeltaMethod] = {
     FULL: FullFineTuning(),
-    "last layer": LastLayer(),
+    LAST: LastLayer(),
     "LoRA": LoRA(rank=8),
     "adapter": Adapter(bottleneck=64),
     "prefix": Prefix(tokens=5),
@@ -224,19 +226,25 @@ REPLICATES = ("how", "model", "methods")
 """What differs between records that are judged together."""
 
 
-def verdicts(records: list[Record]) -> list[Verdict]:
-    """The source text's two fractions, over all counted models at its batch sizes."""
+def verdicts(records: Sequence[Record]) -> list[Verdict]:
+    """The source text's two fractions, over all counted models at its batch sizes, and whether steps are faster."""
+    return [*_of_memory(records), *(v for r in records if r.job.config["how"] == "timed" for v in _of_time(r))]
+
+
+def _of_memory(records: Sequence[Record]) -> list[Verdict]:
     table = _saved(records, "counted")
-    table = table[table.label != "last layer"]  # no method of the claim
+    table = table[table.label != LAST]
     best = table[table.batch_size.isin([1, 8])].groupby("model").saved.max()
     worst = table[table.batch_size == 64].groupby("model").saved.min()
     if best.empty or worst.empty:
         return []
+    tokens = records[0].job.config["tokens"]
     common: dict[str, Any] = {
         "source": SOURCE,
         "figure": "memory_saved",
         "number": 5,
-        "setting": f"{', '.join(best.index)}; float32, AdamW, 128 tokens; counted, the interval is over models",
+        "setting": f"{', '.join(best.index)}, with random weights, on which memory does not depend; float32, AdamW, "
+        f"{tokens} tokens; counted, the interval is over models",
     }
     return [
         Verdict(
@@ -255,6 +263,30 @@ def verdicts(records: list[Record]) -> list[Verdict]:
             side="above",
             **common,
         ),
+    ]
+
+
+def _of_time(record: Record) -> list[Verdict]:
+    """Seconds of a step beside full fine-tuning's, per batch size."""
+    c = record.job.config
+    seconds = record.tables["training_compute"].pivot(index="batch_size", columns="label", values="step_seconds")
+    if FULL not in seconds:
+        return []
+    ratios = seconds.drop(columns=[FULL, LAST], errors="ignore").div(seconds[FULL], axis=0)
+    return [
+        Verdict(
+            claim="A training step of a delta method is faster than one of full fine-tuning.",
+            source="Ding et al. 2022, applications",
+            quantity=f"batch {size}: seconds of a step over full fine-tuning's, mean over methods [1]",
+            measured=mean_interval(ratios.loc[size].tolist()),
+            threshold=1.0,
+            side="below",
+            setting=f"{c['model']}, with random weights, on which time does not depend; {c['tokens']} tokens; "
+            f"{', '.join(ratios)}; the fastest of {c['rounds']} rounds, the interval is over methods",
+            figure="training_compute",
+            number=12,
+        )
+        for size in ratios.index
     ]
 
 

@@ -190,8 +190,15 @@ def _of_series(record: Record) -> list[Verdict]:
     cut = (
         " (name:k is the first k blocks: depth, not scale of pre-training)" if any(":" in s for s in c["sizes"]) else ""
     )
+    rises = learned(table, small)
+    flat = (
+        ""
+        if rises
+        else f"; {small} learned nothing (no rise after its first evaluation), so nothing is compared with it"
+    )
     shared: dict[str, Any] = {
-        "setting": f"{', '.join(c['sizes'])}{cut}; {c['task']}; seeds {seeds}; {c['steps']} steps of {c['batch_size']}",
+        "setting": f"{', '.join(c['sizes'])}{cut}; {c['task']}; seeds {seeds}; {c['steps']} steps of {c['batch_size']}"
+        f"{flat}",
         "figure": NAME,
         "number": 10,
     }
@@ -201,7 +208,7 @@ def _of_series(record: Record) -> list[Verdict]:
         Verdict(
             f"The larger PLM reaches more with {label}.", SOURCE,
             f"score on {large} minus score on {small} [{metric}]",
-            mean_interval(list(wide[large, label] - wide[small, label])), 0.0, "above", **shared,
+            _if(rises, mean_interval(list(wide[large, label] - wide[small, label]))), 0.0, "above", **shared,
         )
         for label in dict.fromkeys(table.label)
     ]  # fmt: skip
@@ -235,15 +242,23 @@ def _of_series(record: Record) -> list[Verdict]:
 def faster(table: pd.DataFrame, small: str, large: str) -> Interval:
     """Steps on the larger PLM minus steps on the smaller to a common level; seeds within methods.
 
-    Where the smaller PLM has learned nothing, its level is chance, and being there early is no convergence: the
-    interval is then open. It has learned if its score rises from the first evaluation to the last, mean over methods,
-    with its whole interval over seeds.
+    Where the smaller PLM has learned nothing its level is chance, and being there early is no convergence: the interval
+    is then open.
     """
     as_tasks = table.assign(task=table.label, label=table.plm)
-    found = stratified_interval(steps_to_common_level(as_tasks, large, small))
-    on_small = table[table.plm == small].sort_values("step", kind="stable").groupby(["label", "seed"]).score
-    rise = (on_small.last() - on_small.first()).groupby("seed").mean()
-    return found if mean_interval(list(rise)).low > 0 else replace(found, low=-inf, high=inf)
+    return _if(learned(table, small), stratified_interval(steps_to_common_level(as_tasks, large, small)))
+
+
+def learned(table: pd.DataFrame, plm: str) -> bool:
+    """Whether a PLM's score rises from the first evaluation to the last, mean over methods, by its whole interval over
+    seeds. One that stays at chance cannot be read: what others reach beyond it is no effect of size."""
+    own = table[table.plm == plm].sort_values("step", kind="stable").groupby(["label", "seed"]).score
+    return mean_interval(list((own.last() - own.first()).groupby("seed").mean())).low > 0
+
+
+def _if(known: bool, found: Interval) -> Interval:
+    """The interval, open where nothing can be known."""
+    return found if known else replace(found, low=-inf, high=inf)
 
 
 def summary(store: Store, records: list[Record]) -> str:

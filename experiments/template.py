@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -28,7 +28,7 @@ from experiments.training_run import training_job
 from lab.deltas import Adapter, Combination
 from lab.execution import Local
 from lab.figures.template import READINGS, gains
-from lab.runs import Job, Record, Store, Verdict, mean_interval
+from lab.runs import Job, Record, Store, Verdict, absolute, mean_interval
 
 NAME = "template"
 FIGURES = ("template",)
@@ -131,29 +131,46 @@ AT_MOST = 0.01
 
 
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
-    """What the template adds, seed by seed, on each amount of data."""
+    """What the template adds to the score and to the generalisation gap, seed by seed, on each amount of data."""
+    return [verdict for record in records for verdict in (*_of_scores(record), *_of_gaps(record))]
+
+
+def _of_scores(record: Record) -> list[Verdict]:
+    table, metric = record.tables[NAME], record.metrics["metric"]
+    by_amount = gains(table)
+    claims: tuple[tuple[str, float, Literal["above", "below"]], ...] = (
+        ("A manual template lifts zero-shot performance.", 0.0, "above"),
+        ("A manual template helps few-shot.", 0.0, "above"),
+        ("With more data a manual template hardly matters, or hurts.", AT_MOST, "below"),
+    )
     found = []
-    for record in records:
-        c, metric = record.job.config, record.metrics["metric"]
-        shared = {"figure": NAME, "number": 7}
-        amounts = list(dict.fromkeys(record.tables[NAME].amount))
-        by_amount = gains(record.tables[NAME])
-        claims = (
-            ("A manual template lifts zero-shot performance.", 0.0, "above"),
-            ("A manual template helps few-shot.", 0.0, "above"),
-            ("With more data a manual template hardly matters, or hurts.", AT_MOST, "below"),
-        )
-        for amount, (claim, threshold, side) in zip(amounts, claims, strict=True):
-            values = by_amount[record.tables[NAME].label.iloc[0], amount]
-            quantity = f"{amount}: score with template minus without, seed by seed [{metric}]"
-            seeds = ", ".join(map(str, c["seeds"]))
-            setting = (
-                f"{c['model']}; {c['task']}; adapter; seeds {seeds}; {c['few_shot_steps']} (few-shot) or {c['steps']} "
-                f"steps of {c['batch_size']}; interval over seeds"
-            )
-            interval = mean_interval(values)
-            found.append(Verdict(claim, SOURCE, quantity, interval, threshold, side, setting=setting, **shared))  # type: ignore[arg-type]
+    for amount, (claim, threshold, side) in zip(dict.fromkeys(table.amount), claims, strict=True):
+        quantity = f"{amount}: score with template minus without, seed by seed [{metric}]"
+        interval = mean_interval(by_amount[table.label.iloc[0], amount])
+        found.append(Verdict(claim, SOURCE, quantity, interval, threshold, side, _setting(record), NAME, number=7))
     return found
+
+
+def _of_gaps(record: Record) -> list[Verdict]:
+    """Where something is trained: training minus validation score, with the template and without."""
+    table, metric = record.tables[NAME], record.metrics["metric"]
+    by_amount = gains(table.assign(score=table.train_score - table.score))
+    claim = "A manual template does not change the generalisation gap (by less than a point)."
+    source = "Ding et al. 2022, generalisation gap"
+    found = []
+    for amount in list(dict.fromkeys(table.amount))[1:]:
+        quantity = f"{amount}: absolute gap with template minus gap without, seed by seed [{metric}]"
+        interval = absolute(mean_interval(by_amount[table.label.iloc[0], amount]))
+        found.append(Verdict(claim, source, quantity, interval, AT_MOST, "below", _setting(record), NAME, number=8))
+    return found
+
+
+def _setting(record: Record) -> str:
+    c = record.job.config
+    return (
+        f"{c['model']}; {c['task']}; adapter; seeds {', '.join(map(str, c['seeds']))}; {c['few_shot_steps']} "
+        f"(few-shot) or {c['steps']} steps of {c['batch_size']}; interval over seeds"
+    )
 
 
 def summary(store: Store, records: list[Record]) -> str:

@@ -153,14 +153,16 @@ MEMORY_SAVED = Figure(
     describe=_describe,
     caption=(
         "Peak memory of one training step (AdamW, float32) that each method saves against full fine-tuning of the same "
-        "PLM, by batch size: counted storage by storage (lines) and measured (rings). Grey: what the source claims."
+        "PLM, by batch size: counted storage by storage (lines) and measured (rings), with random weights throughout. "
+        "Grey: what the source claims."
     ),
     reading=(
         "A line at 50 % needs half of full fine-tuning's memory; below zero a method needs more. Weights stay whatever "
         "the method: of the four numbers per weight (itself, gradient, two moments) one remains, so where activations "
         "are few no line can pass 3/4. Lines fall with the batch because activations grow with it, and every method "
         "that reaches the first layers has to keep most of them; the last layer alone does not, and rises. What "
-        "gradient checkpointing or fused attention would change is not here."
+        "gradient checkpointing or fused attention would change is not here. The PLMs have random weights, most of "
+        "them only their configuration: memory depends on shapes, not on values."
     ),
     source=(DING_2022,),
     example=_example,

@@ -116,13 +116,15 @@ TRAINING_MEMORY = Figure(
     describe=_describe,
     caption=(
         "Memory in use when a training step (AdamW, float32) uses most, by method: weights, the optimiser's moments, "
-        "gradients and activations, counted storage by storage; strokes: resident memory measured in a process."
+        "gradients and activations, counted storage by storage; strokes: resident memory measured in a process. "
+        "The PLMs have random weights."
     ),
     reading=(
         "Weights are there whatever the method. Moments and gradients shrink to the delta's size, and with them most "
         "of what full fine-tuning needs at batch size 1. Activations grow with the batch; a frozen matrix need not "
         "keep its input, which saves some of them, and a long prompt adds positions, which costs some. Gradients look "
-        "small where the peak comes before they exist. Scales differ between panels."
+        "small where the peak comes before they exist. Scales differ between panels. Random weights, or none but their "
+        "shapes, change nothing here: memory depends on shapes, not on values."
     ),
     source=(DING_2022,),
     example=_example,

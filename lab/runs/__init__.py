@@ -5,6 +5,7 @@ from __future__ import annotations
 from lab.runs.claims import (
     Interval,
     Verdict,
+    absolute,
     mean_interval,
     proportion_interval,
     rank_correlation_interval,
@@ -37,6 +38,7 @@ __all__ = [
     "StoreFull",
     "UnknownRecord",
     "Verdict",
+    "absolute",
     "canonical",
     "critical_difference",
     "described",

@@ -143,6 +143,12 @@ def rank_correlation_interval(x: Sequence[float], y: Sequence[float], level: flo
     return Interval(rho, min(rho, float(np.tanh(z - half))), max(rho, float(np.tanh(z + half))), len(a))
 
 
+def absolute(x: Interval) -> Interval:
+    """The interval of |x|: all values that numbers of the interval have without their sign."""
+    low = 0.0 if x.low <= 0 <= x.high else min(abs(x.low), abs(x.high))
+    return Interval(abs(x.estimate), low, max(abs(x.low), abs(x.high)), x.n)
+
+
 def _finite(values: Sequence[float]) -> np.ndarray:
     x = np.asarray(values, dtype=float)
     if x.ndim != 1 or len(x) == 0 or not all(isfinite(value) for value in x):

@@ -19,9 +19,8 @@ def counted(model: str, peaks: dict[str, tuple[float, float, float]]) -> list[Re
     records = []
     for label, values in peaks.items():
         rows = [{"label": label, "batch_size": b, "peak": p, **parts} for b, p in zip((1, 8, 64), values, strict=True)]
-        records.append(
-            Record(Job("efficiency", {"how": "counted", "model": model}), {}, {"training_memory": rows_of(rows)})
-        )
+        job = Job("efficiency", {"how": "counted", "model": model, "tokens": 128})
+        records.append(Record(job, {}, {"training_memory": rows_of(rows)}))
     return records
 
 
@@ -120,3 +119,41 @@ def test_peft_serves_the_same_logits(tmp_path):
 def test_without_peft_the_record_says_so(monkeypatch):
     monkeypatch.setattr(sharing.importlib.util, "find_spec", lambda name: None)
     assert sharing._peft(None, None, None, {}, None) == {}
+
+
+def test_storage_is_judged_model_by_model_without_an_interval():
+    def stored(model: str, largest: float) -> Record:
+        rows = [
+            {"label": "the PLM", "fraction": 1.0},
+            {"label": "a", "fraction": 0.01},
+            {"label": "b", "fraction": largest},
+        ]
+        config = {"what": "storage", "model": model}
+        return Record(Job("sharing", config), {}, {"delta_storage": rows_of(rows)})
+
+    found = sharing.verdicts([stored("small", 0.2), stored("large", 0.05)])
+    assert [v.answer for v in found] == ["does not hold here", "holds here"]
+    assert [v.measured.high for v in found] == [0.2, 0.05]
+
+
+def test_a_single_user_is_not_judged():
+    one = {sharing.MIXED: [1, 1], sharing.SWAPPED: [1, 1]}
+    assert sharing.verdicts([served({1: one})]) == []
+
+
+def test_steps_are_judged_per_batch_size_against_full_fine_tuning():
+    seconds = {
+        1: {efficiency.FULL: 4, "LoRA": 2, "prefix": 2.2, "IA3": 1.8},
+        8: {efficiency.FULL: 4, "LoRA": 8, "prefix": 9},
+    }
+    rows = [
+        {"label": label, "batch_size": size, "step_seconds": value}
+        for size, methods in seconds.items()
+        for label, value in {**methods, efficiency.LAST: 0.1}.items()
+    ]
+    config = {"how": "timed", "model": "m", "tokens": 16, "rounds": 2}
+    complete = rows_of([*rows, {"label": "IA3", "batch_size": 8, "step_seconds": 10}])
+    found = efficiency.verdicts([Record(Job("efficiency", config), {}, {"training_compute": complete})])
+    assert [v.answer for v in found] == ["holds here", "does not hold here"]
+    assert found[0].measured.estimate == pytest.approx(0.5)
+    assert "random weights" in found[0].setting

@@ -131,7 +131,7 @@ def test_tasks_are_the_replicates_and_seeds_only_where_there_is_one_task():
 
 
 def test_verdicts_on_convergence_are_those_planted():
-    rates = {"full fine-tuning": 0.3, "LoRA": 0.1, "adapter": 0.1, "prefix": 0.03, "prompt": 0.2}
+    rates = {"full fine-tuning": 0.3, "LoRA": 0.1, "adapter": 0.1, "prefix": 0.03, "prompt": 0.02}
     rows = [
         {"label": label, "kind": "full" if label == "full fine-tuning" else "delta", "task": task, "seed": seed,
          "step": step, "seconds": step / 5, "metric": "accuracy", "tunable": 100,
@@ -142,6 +142,8 @@ def test_verdicts_on_convergence_are_those_planted():
     found = answers(convergence.verdicts(records))
     assert found["Full fine-tuning converges faster than adapter."] == "holds here"
     assert found["LoRA converges faster than prefix."] == "holds here"
+    assert found["LoRA converges faster than prompt."] == "holds here"
+    assert found["Full fine-tuning converges faster than prompt."] == "holds here"
     equal = "LoRA and adapter converge equally fast, to within the distance of two evaluations."
     assert found[equal] == "holds here"
     assert "to 95%" in convergence.summary(None, records)

@@ -8,6 +8,7 @@ import pytest
 from experiments import scale, template
 from lab.figures.scale import finals, steps_to_level
 from lab.figures.template import gains
+from lab.runs import Record
 
 
 def test_a_size_is_a_name_or_its_first_blocks():
@@ -54,6 +55,39 @@ def test_being_early_at_chance_is_no_convergence():
     flat = curves()
     flat.loc[flat.plm == "small", "score"] = 0.5 + 0.01 * flat.seed
     assert scale.faster(flat, "small", "large").low == float("-inf")
+
+
+def series(flat: bool):
+    """One record of the series small, large, in which all methods have the curves of "a"."""
+    table = curves().query("label == 'a'")
+    if flat:
+        table.loc[table.plm == "small", "score"] = 0.5
+    labels = (*scale.FOUR, scale.LAST, scale.RANDOM)
+    table = pd.concat([table.assign(label=label, task="t") for label in labels], ignore_index=True)
+    (job,) = scale.jobs("demo", sizes=("small", "large"), seeds=(0, 1))
+    return Record(job, {"metric": "accuracy"}, {"scale": table})
+
+
+@pytest.mark.parametrize(("flat", "answer"), [(False, "holds here"), (True, "cannot tell")])
+def test_what_is_reached_beyond_a_plm_that_learned_nothing_is_no_effect_of_size(flat, answer):
+    found = [v for v in scale.verdicts([series(flat)]) if v.claim.startswith("The larger PLM reaches more")]
+    assert {v.answer for v in found} == {answer}
+    assert all(("learned nothing" in v.setting) == flat for v in found)
+
+
+def test_the_gap_with_a_template_is_judged_where_something_is_trained():
+    rows = [
+        {"label": "x", "amount": amount, "reading": reading, "seed": seed, "score": 0.7,
+         "train_score": 0.8 + 0.001 * seed + (extra if reading == "template" else 0)}
+        for amount, extra in (("zero-shot", 0.2), ("16 per class", 0.1), ("all", 0.002))
+        for reading in ("template", "no template")
+        for seed in range(3)
+    ]  # fmt: skip
+    (job,) = template.jobs("demo")
+    found = template.verdicts([Record(job, {"metric": "accuracy"}, {"template": pd.DataFrame(rows)})])
+    gaps = [v for v in found if v.number == 8]
+    assert [v.answer for v in gaps] == ["does not hold here", "holds here"]
+    assert [v.number for v in found] == [7, 7, 7, 8, 8]
 
 
 def test_random_modules_are_as_many_as_the_last_layer_has(tmp_path):
