@@ -50,7 +50,7 @@ def measure(job: Job, store: Store) -> Record:
 def gaps(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """The table of the figure: one row per run, from rows that hold its `record` and `n_train` beside what names it.
 
-    Other experiments add the rows of their own runs (combinations: kind "combination").
+    Combinations are no rows of it: `combination` judges their gap, in cells of one budget of its own.
     """
     out = []
     for row in rows:

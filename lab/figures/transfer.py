@@ -23,6 +23,11 @@ _COLUMNS = {
 }
 
 
+def with_ratio(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows with `ratio` = score / own, the source's normalisation: chance itself counts as transfer."""
+    return table.assign(ratio=table.score / table.own.where(table.own > 0))
+
+
 def _tasks(table: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Tasks in the order of their types, and the type of each."""
     ends = [table[[end, f"{end}_type"]].set_axis(["task", "type"], axis=1) for end in ("source", "target")]
@@ -76,24 +81,25 @@ def _panel(
     place: dict[str, int],
 ) -> None:
     """One method: colour and number are relative transfer, the cursor tells the scores; several seeds are averaged."""
-    means = part.groupby(["source", "target"])[["relative", "score", "own"]].mean()
+    means = with_ratio(part).groupby(["source", "target"])[["relative", "score", "own", "ratio"]].mean()
     grid = means.reindex(pd.MultiIndex.from_product([tasks, tasks], names=["source", "target"]))
     n = len(tasks)
-    relative, score, own = (grid[name].to_numpy(float).reshape(n, n) for name in ("relative", "score", "own"))
+    names = ("relative", "score", "own", "ratio")
+    relative, score, own, ratio = (grid[name].to_numpy(float).reshape(n, n) for name in names)
     words = [["" if np.isnan(value) else f"{value:.2f}" for value in row] for row in relative]
     figure.add_heatmap(
         x=list(range(n)), y=list(range(n)), z=relative, zmin=0, zmax=1, text=words, texttemplate="%{text}",
-        xgap=1, ygap=1, showscale=bar, customdata=np.stack([score, own], axis=-1), hoverongaps=False,
+        xgap=1, ygap=1, showscale=bar, customdata=np.stack([score, own, ratio], axis=-1), hoverongaps=False,
         hovertemplate="trained on %{y}, evaluated on %{x}<br>score %{customdata[0]:.3f}, trained there "
-        "%{customdata[1]:.3f}<br>relative %{z:.2f}<extra></extra>", **colours, **place,
+        "%{customdata[1]:.3f}<br>relative %{z:.2f}, score/own %{customdata[2]:.2f}<extra></extra>", **colours, **place,
     )  # fmt: skip
 
 
-def _means(part: pd.DataFrame) -> tuple[float, float]:
-    """Mean relative transfer to other tasks of the same type, and of other types."""
+def _means(part: pd.DataFrame, column: str = "relative") -> tuple[float, float]:
+    """Mean relative transfer (or another column) to other tasks of the same type, and of other types."""
     off = part[part.source != part.target]
     inside = off.source_type == off.target_type
-    return float(off.relative[inside].mean()), float(off.relative[~inside].mean())
+    return float(off[column][inside].mean()), float(off[column][~inside].mean())
 
 
 def _summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -101,6 +107,8 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
     for label, part in table.groupby("label", sort=False):
         inside, across = _means(part)
         row = {"method": label, "inside types [1]": inside, "across types [1]": across}
+        ratios = _means(with_ratio(part), "ratio")
+        row |= dict(zip(("score/own inside [1]", "score/own across [1]"), ratios, strict=True))
         rows.append(row | {"own score": part.score[part.source == part.target].mean()})
     return pd.DataFrame(rows)
 

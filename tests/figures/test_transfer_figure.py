@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from lab.figures import TRANSFER, TRANSFER_SIMILARITY
+from lab.figures.transfer import with_ratio
 from lab.figures.transfer_similarity import correlations
 from lab.runs import rank_correlation_interval
 
@@ -17,6 +18,15 @@ def test_inside_and_across_types_by_hand():
     assert row["inside types [1]"] == pytest.approx(0.8)  # reviews and films, both ways
     # i − j over the ordered pairs of different types cancels
     assert row["across types [1]"] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_sources_ratio_is_the_score_over_the_targets_own():
+    table = TRANSFER.example().query("label == 'LoRA'").assign(score=0.6, own=0.8)
+    table.loc[table.source == table.target, "score"] = 0.8
+    (row,) = TRANSFER.summarize(table).to_dict("records")
+    assert row["score/own inside [1]"] == row["score/own across [1]"] == pytest.approx(0.75)
+    unscored = with_ratio(table.assign(own=0.0))
+    assert unscored.ratio.isna().all()
 
 
 def test_tasks_of_one_type_stand_together_whatever_the_order_of_rows():
