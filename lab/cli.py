@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 from rich.table import Table
+from typer.core import TyperCommand
 
 from lab.commands.claims import claims
 from lab.commands.spectra import spectra
@@ -26,13 +27,13 @@ from lab.execution.experiment import (
     SCALES,
     experiment_names,
     load_experiment,
-    options_for,
     question,
     summarized,
 )
+from lab.execution.options import help_text, options_for
 from lab.execution.ray import Ray
 from lab.figures import figure
-from lab.reports import metrics_text, record_text, runs_table
+from lab.reports import experiments_table, metrics_text, record_text, runs_table
 from lab.runs import Store, StoreError, everything, table_with, tabulate, user_store
 
 INTERRUPTED = 130  # exit code of a program that was stopped by Ctrl-C: 128 + SIGINT
@@ -49,7 +50,20 @@ StorePath = Annotated[
 ]
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+class RunCommand(TyperCommand):
+    """A command whose ``--help`` goes on with the experiment that is named before or after it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["named"] = [name for word in args if (name := word.replace("-", "_")) in experiment_names()]
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        super().format_help(ctx, formatter)
+        for name in ctx.meta["named"][:1]:
+            typer.echo(help_text(load_experiment(name)))
+
+
+@app.command(cls=RunCommand, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def run(
     context: typer.Context,
     experiment: Annotated[str, typer.Argument(help="Its name; `deltalab list` shows them.")],
@@ -73,7 +87,7 @@ def run(
 ) -> None:
     """Run an experiment; what is done already is not repeated.
 
-    Further options go to the experiment (--lr 0.1 --seeds 0,1,2 …); an unknown one lists those it has.
+    Further options go to the experiment (--lr 0.1 --seeds 0,1,2 …): deltalab run EXPERIMENT --help tells them.
     """
     with refusals():
         chosen = load_experiment(experiment)
@@ -120,18 +134,17 @@ def list_runs(
     experiment: Annotated[str | None, typer.Argument(help="Only the runs of this experiment.")] = None,
     store: StorePath = None,
 ) -> None:
-    """List the experiments, and the runs in the store and the gallery."""
+    """List the experiments with what is in the store and the gallery; of one experiment, its runs."""
     with refusals():
         runs = everything(store)
         if experiment is not None and experiment not in {*experiment_names(), *runs.experiments()}:
             raise ValueError(f"unknown experiment {experiment!r}; choose one of: {', '.join(experiment_names())}")
         console = output()
         if experiment is None:
-            table = Table("experiment", "question", title="deltalab run EXPERIMENT", title_justify="left")
-            for name in experiment_names():
-                table.add_row(name, question(name))
-            console.print(table)
-        console.print(runs_table(runs, experiment))
+            names = dict.fromkeys((*experiment_names(), *runs.experiments()))
+            console.print(experiments_table(runs, {name: question(name) for name in names}))
+        else:
+            console.print(runs_table(runs, experiment))
 
 
 @app.command()

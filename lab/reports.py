@@ -8,14 +8,18 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any, get_args
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from lab.runs import SHOWN_KEY, DamagedRecord, Manifest, Record, Records, Verdict, flattened, key, settings
+from lab.runs import SHOWN_KEY, DamagedRecord, Manifest, Record, Records, Verdict, flattened, key
 from lab.runs.claims import Answer
 from lab.source_claims import NOT_TESTED, SOURCE_CLAIMS
 
 ANSWERS: tuple[Answer, ...] = get_args(Answer)
+LONGEST_VALUE = 32
+"""Characters of a value in a list of runs; `deltalab show` tells all of it."""
+
 CLAIMS_HEAD = """# Claims and verdicts
 
 Made by `deltalab claims --store gallery --out docs/claims.md` from the records in `gallery/`; do not edit. A claim puts
@@ -46,9 +50,7 @@ NOT_TESTED_HEAD = """
 def metrics_text(records: Sequence[Record]) -> str:
     """What an experiment measured, one block per record: what tells its job from the others, then the metrics."""
     configs = [flattened(record.job.config) for record in records]
-    varied = [
-        name for name in dict.fromkeys(name for config in configs for name in config) if len(_values(configs, name)) > 1
-    ]
+    varied = _varied(configs)
     blocks = []
     for record, config in zip(records, configs, strict=True):
         told = ", ".join(f"{name}={config[name]}" for name in varied if name in config)
@@ -146,8 +148,56 @@ def _number(x: float) -> str:
     return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3g}"
 
 
-def runs_table(runs: Records, experiment: str | None = None) -> Table:
-    """One line per record, the latest last; records whose manifest is damaged are named at the end."""
+def experiments_table(runs: Records, questions: Mapping[str, str]) -> Table:
+    """One line per experiment: how many runs, of which PLMs, when the latest began, and what it asks.
+
+    Args:
+        runs: where to look.
+        questions: what each experiment asks, by name; the order is kept.
+    """
+    table = Table(title="deltalab run EXPERIMENT, deltalab list EXPERIMENT", title_justify="left")
+    for column in ("experiment", "runs", "models", "latest", "question"):
+        table.add_column(column, no_wrap=True, overflow="ellipsis")
+    for name, asked in questions.items():
+        whole, damaged = _manifests(runs, name)
+        configs = [flattened(manifest.job.config) for manifest in whole]
+        models = {
+            str(value) for config in configs for option, value in config.items() if option.split(".")[-1] == "model"
+        }
+        counted = f"{len(whole)}" + (f", {len(damaged)} damaged" if damaged else "")
+        latest = max((_started(manifest) for manifest in whole), default="")
+        table.add_row(name, counted, Text(_cut(", ".join(sorted(models)))), latest, Text(asked))
+    return table
+
+
+def runs_table(runs: Records, experiment: str) -> Group:
+    """One line per record of an experiment, the latest last; those whose manifest is damaged are named at the end.
+
+    A line holds what tells its job from the others; what all have in common is said once, above.
+    """
+    whole, damaged = _manifests(runs, experiment)
+    configs = [flattened(manifest.job.config) for manifest in whole]
+    varied = _varied(configs)
+    shared = {name: value for name, value in (configs or [{}])[0].items() if name not in varied}
+    table = Table("key", "started", "seconds", "job")
+    for manifest, config in sorted(
+        zip(whole, configs, strict=True), key=lambda pair: str(pair[0].provenance.get("started", ""))
+    ):
+        seconds = manifest.provenance.get("seconds")
+        table.add_row(
+            manifest.key[:SHOWN_KEY],
+            _started(manifest),
+            "" if seconds is None else f"{seconds:.1f}",
+            Text(_settings({name: config[name] for name in varied if name in config})),
+        )
+    for name, damage in damaged:
+        table.add_row(name[:SHOWN_KEY], "damaged", "", Text(str(damage), style="red"))
+    counted = f"{experiment}: {len(whole)} runs" + (f", {len(damaged)} damaged" if damaged else "")
+    return Group(Text(counted), Text(_settings(shared)), table)
+
+
+def _manifests(runs: Records, experiment: str) -> tuple[list[Manifest], list[tuple[str, DamagedRecord]]]:
+    """Those that can be read, and key and damage of the others."""
     whole: list[Manifest] = []
     damaged: list[tuple[str, DamagedRecord]] = []
     for name in runs.keys(experiment):
@@ -155,25 +205,26 @@ def runs_table(runs: Records, experiment: str | None = None) -> Table:
             whole.append(runs.manifest(name))
         except DamagedRecord as error:
             damaged.append((name, error))
-    title = f"{len(whole)} runs" + (f", {len(damaged)} damaged" if damaged else "")
-    table = Table("key", "experiment", "started", "seconds", "job", title=title, title_justify="left")
-    for manifest in sorted(whole, key=lambda m: str(m.provenance.get("started", ""))):
-        provenance = manifest.provenance
-        seconds = provenance.get("seconds")
-        table.add_row(
-            manifest.key[:SHOWN_KEY],
-            manifest.job.experiment,
-            str(provenance.get("started", ""))[:16].replace("T", " "),
-            "" if seconds is None else f"{seconds:.1f}",
-            Text(settings(manifest.job)),
-        )
-    for name, damage in damaged:
-        table.add_row(name[:SHOWN_KEY], "damaged", "", "", Text(str(damage), style="red"))
-    return table
+    return whole, damaged
 
 
-def _values(configs: Sequence[Mapping[str, Any]], name: str) -> set[str]:
-    return {repr(config.get(name)) for config in configs}
+def _started(manifest: Manifest) -> str:
+    return str(manifest.provenance.get("started", ""))[:16].replace("T", " ")
+
+
+def _settings(config: Mapping[str, Any]) -> str:
+    """``name=value`` of each, long values cut; options that are None are left out."""
+    return " ".join(f"{name}={_cut(str(value))}" for name, value in config.items() if value is not None)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+
+
+def _varied(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The options that differ between configs, in the order in which they occur."""
+    names = dict.fromkeys(name for config in configs for name in config)
+    return [name for name in names if len({repr(config.get(name)) for config in configs}) > 1]
 
 
 def _pairs(entries: Mapping[str, Any]) -> str:

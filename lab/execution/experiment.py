@@ -1,4 +1,4 @@
-"""What an experiment is, and how one is found by name and given options from a command line.
+"""What an experiment is, and how one is found by name.
 
 An experiment is a module ``experiments/<name>.py``, listed in ``experiments.EXPERIMENTS``. It is imported only when it
 is needed, because it brings torch with it. ``deltalab run`` makes these calls::
@@ -12,12 +12,11 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
-import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from lab.execution.commands import commands_of
 from lab.runs import Job, Record, Records, Store, Verdict, canonical
@@ -132,51 +131,3 @@ def all_verdicts(runs: Records) -> list[Verdict]:
         records = [runs.get(manifest.key) for manifest in runs.manifests(name)]
         found += verdicts_of(load_experiment(name), records)
     return found
-
-
-def options_for(experiment: Experiment, given: Mapping[str, str]) -> dict[str, Any]:
-    """Options as written on a command line, in the types that ``jobs`` annotates.
-
-    Args:
-        experiment: whose options.
-        given: text by name; ``-`` and ``_`` are the same.
-
-    Raises:
-        ValueError: an option that ``jobs`` does not have (the choices are listed), or text of another type.
-    """
-    parameters = dict(inspect.signature(experiment.jobs).parameters)
-    parameters.pop("scale", None)
-    options = {}
-    for name, text in given.items():
-        parameter = parameters.get(name.replace("-", "_"))
-        if parameter is None:
-            choices = ", ".join(f"--{choice.replace('_', '-')}" for choice in parameters)
-            raise ValueError(f"{experiment.NAME} has no option --{name}; choose from: {choices or '(none)'}")
-        options[parameter.name] = _converted(name, text, str(parameter.annotation))
-    return options
-
-
-def _converted(name: str, text: str, annotation: str) -> Any:
-    kinds = set(re.findall(r"\w+", annotation))
-    if "None" in kinds and text.lower() == "none":
-        return None
-    try:
-        if kinds & {"tuple", "list", "Sequence"}:
-            return tuple(_scalar(part.strip(), kinds) for part in text.split(",") if part.strip())
-        return _scalar(text, kinds)
-    except ValueError as error:
-        raise ValueError(f"--{name} is {text!r}; expected {annotation}") from error
-
-
-def _scalar(text: str, kinds: set[str]) -> bool | int | float | str:
-    if "bool" in kinds and text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind, parse in (("int", int), ("float", float)):
-        if kind in kinds:
-            try:
-                return parse(text)
-            except ValueError:
-                continue
-    if "str" in kinds:
-        return text
-    raise ValueError(text)

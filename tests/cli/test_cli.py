@@ -108,8 +108,8 @@ def test_options_reach_the_experiment_with_their_types(fake, tmp_path):
             ["run", "squares", "--task", "x"],
             "squares has no option --task; choose from: --model, --seed, --lr",
         ),
-        (["run", "squares", "--lr", "fast"], "--lr is 'fast'; expected float | None"),
-        (["run", "squares", "--sizes", "1,x"], "--sizes is '1,x'; expected tuple[int, ...]"),
+        (["run", "squares", "--lr", "fast"], "--lr is 'fast'; expected a number, or none"),
+        (["run", "squares", "--sizes", "1,x"], "--sizes is '1,x'; expected whole numbers joined by commas"),
         (["run", "squares", "--lr"], "--lr has no value; write --lr VALUE"),
         (["run", "squares", "demo"], "'demo' belongs to no option"),
         (["run", "squares", "--model", "none such"], "unknown model 'none such'; choose one of: abacus"),
@@ -167,22 +167,54 @@ def test_options_of_ray_reach_it_and_the_command_that_resumes(fake, tmp_path, mo
     assert {m.provenance["command"] for m in Store(tmp_path / "runs").manifests()} == {command}
 
 
-def test_list_shows_experiments_runs_and_damage(fake, tmp_path):
-    assert "what is squares?" in invoke("list").stdout
-    assert "0 runs" in invoke("list").stdout
+def test_list_has_one_line_per_experiment(fake, tmp_path):
+    assert "│ squares      │ 0    │        │        │ what is squares? " in invoke("list").stdout
     invoke("run", "squares", "--scale", "smoke")
+    invoke("run", "squares", "--scale", "smoke", "--model", "pen")
+    store = Store(tmp_path / "runs")
+    store.put(
+        Record(Job("of_old", {"runs": {"model": "slide rule"}}), {}, provenance={"started": "1970-01-01T00:00:00"})
+    )
+    (store.manifest(store.keys("squares")[0]).folder / "manifest.json").write_text("{}")
+    lines = invoke("list").stdout.splitlines()
+    (squares,) = (line for line in lines if "what is squares?" in line)
+    assert "│ 3, 1 damaged │ abacus, pen │ 20" in squares
+    (old,) = (line for line in lines if "of_old" in line)
+    assert "│ 1            │ slide rule  │ 1970-01-01 00:00 │ what is of_old?" in old
+
+
+def test_list_of_an_experiment_shows_its_runs_and_what_they_share(fake, tmp_path):
+    assert "squares: 0 runs" in invoke("list", "squares").stdout
+    invoke("run", "squares", "--scale", "smoke", "--sizes", ",".join(map(str, range(40))))
     store = Store(tmp_path / "runs")
     listed = invoke("list", "squares").stdout
-    assert "2 runs" in listed
-    assert "what is" not in listed
+    title, shared = (line.strip() for line in listed.splitlines()[:2])
+    assert title == "squares: 2 runs"
+    assert shared == "model=abacus seed=0 sizes=[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, … failing=-1"
     first, second = store.keys()
-    assert first[:12] in listed
-    assert second[:12] in listed
-    assert "i=1 model=abacus seed=0 sizes=[1, 2] failing=-1" in listed
+    rows = [line for line in listed.splitlines() if first[:12] in line or second[:12] in line]
+    assert {row.split("│")[4].strip() for row in rows} == {"i=0", "i=1"}
     (store.manifest(first).folder / "manifest.json").write_text("{}")
-    listed = invoke("list").stdout
-    assert "1 runs, 1 damaged" in listed
+    listed = invoke("list", "squares").stdout
+    assert "squares: 1 runs, 1 damaged" in listed
     assert first[:12] in listed
+
+
+@pytest.mark.parametrize("arguments", [["squares", "--help"], ["--help", "squares"]])
+def test_help_of_an_experiment_tells_its_question_and_options(fake, arguments):
+    fake.__doc__ = "Squares.\n\nQuestion: how large?\n"
+    fake.jobs.__doc__ = (
+        "Some.\n\n    Args:\n        scale: how many.\n        sizes: of what,\n            in metres.\n"
+    )
+    told = invoke("run", *arguments).stdout
+    assert "--engine" in told
+    assert (
+        "Squares.\n\nQuestion: how large?\n\nOptions of squares:\n  --model: a text\n      [default: abacus]\n" in told
+    )
+    assert "  --lr: a number, or none\n  --sizes: whole numbers joined by commas\n" in told
+    assert "      of what, in metres.\n      [default: 1,2]\n" in told
+    assert "--scale: " not in told
+    assert "Options of" not in invoke("run", "--help").stdout
 
 
 def test_show_tells_all_of_a_record(fake, tmp_path):
@@ -207,7 +239,7 @@ def test_show_tells_all_of_a_record(fake, tmp_path):
 def test_the_gallery_is_read_and_never_counts_as_done(fake, tmp_path, monkeypatch):
     monkeypatch.setattr("lab.runs.places.GALLERY", tmp_path / "gallery")
     invoke("run", "squares", "--scale", "smoke", "--store", str(tmp_path / "gallery"))
-    assert "2 runs" in invoke("list", "squares").stdout
+    assert "squares: 2 runs" in invoke("list", "squares").stdout
     assert "squares (smoke): 0 of 2 done, 2 left" in invoke("run", "squares", "--scale", "smoke").stderr
     assert "2 runs" in invoke("list", "squares").stdout, "a record that is in both counts once"
 
