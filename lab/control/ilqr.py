@@ -28,14 +28,12 @@ class Step:
         slope: derivative of J along the direction, < 0.
         bend: curvature of the model along it, ≥ 0.
         squared_length: ‖direction‖², open-loop part.
-        products: Jacobian products spent (0 for the dense sweep).
     """
 
     controls: Callable[[float], list[Tensor]]
     slope: float
     bend: float
     squared_length: float
-    products: int = 0
 
 
 Direction = Callable[[ControlProblem, Adjoint, float], Step | None]
@@ -72,12 +70,14 @@ def gauss_newton_cg(*, iterations: int = 20, tolerance: float = 1e-2) -> Directi
         phi, ascent = problem.join(us), problem.join(at.ascent)
         curvature = gauss_newton(problem, us)
         solve = conjugate_gradients(curvature, ascent, damping=damping, tol=tolerance, max_iterations=iterations)
+        problem.spent["products"] += solve.iterations
         if solve.status in ("indefinite", "non_finite") and solve.iterations <= 1:
             return None
         delta = solve.solution  # stopped before a direction of negative curvature, it still descends (Steihaug 1983)
         slope, bend = -(ascent @ delta), delta @ (curvature @ delta)
+        problem.spent["products"] += 1
         move = lambda alpha: problem.split(phi + alpha * delta)  # noqa: E731
-        return Step(move, float(slope), float(bend), float(delta @ delta), solve.iterations + 1)
+        return Step(move, float(slope), float(bend), float(delta @ delta))
 
     return direction
 
@@ -146,13 +146,13 @@ def ilqr(
             (Nocedal & Wright 2006, section 3.1).
 
     Returns:
-        Solution; rows of its history have the columns damping, alpha, and products.
+        Solution; rows of its history have the columns damping and alpha.
     """
     chosen = riccati() if direction is None else direction
     log = Log(problem)
     problem = log.problem
     point = adjoint(problem, controls)
-    residual = log.add(point, damping=damping, alpha=0.0, products=0)
+    residual = log.add(point, damping=damping, alpha=0.0)
     if not is_finite(point):
         return log.solution(point, Status.NOT_FINITE)
     for _ in range(iterations):
@@ -167,7 +167,7 @@ def ilqr(
             continue
         before = point.trajectory.cost
         alpha, point = found
-        residual = log.add(point, damping=damping, alpha=alpha, products=step.products)
+        residual = log.add(point, damping=damping, alpha=alpha)
         gain = float(before - point.trajectory.cost) / max(-(alpha * step.slope + alpha**2 * step.bend / 2), 1e-300)
         if alpha < 0.5 or gain < 0.25:
             damping = _raised(damping, step, factor)

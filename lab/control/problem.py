@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -45,6 +46,8 @@ class ControlProblem:
         positions: where the coordinates of (u_0, …, u_{T−1}) lie in φ; default: one after the other.
         state_layouts: for h_0, …, h_T, the named parts of a state that couples several tensors in one flat vector;
             empty where states are plain.
+        spent: what has been asked of the problem so far: "adjoints", full backward sweeps, and "products" with its
+            curvature, each in units of the whole chain. `dataclasses.replace` hands the same counts on.
 
     Raises:
         ValueError: the lengths of the fields do not agree.
@@ -59,6 +62,7 @@ class ControlProblem:
     end: int | None = None
     positions: Tensor | None = None
     state_layouts: tuple[Layout, ...] = ()
+    spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float), repr=False)
 
     def __post_init__(self) -> None:
         T = len(self.dynamics)
@@ -67,17 +71,17 @@ class ControlProblem:
         running, names = tuple(self.running_costs) or (no_cost,) * T, tuple(self.names) or tuple(map(str, range(T)))
         end = T if self.end is None else self.end
         fields: dict[str, tuple] = {"sizes": tuple(self.sizes), "running_costs": running, "names": names}
-        for field, value in fields.items():
+        for name, value in fields.items():
             if len(value) != T:
-                raise ValueError(f"{field} needs one entry per stage ({T}); got {len(value)}.")
+                raise ValueError(f"{name} needs one entry per stage ({T}); got {len(value)}.")
         if not 0 <= end <= T:
             raise ValueError(f"end is the index of a state, 0 … {T}; got {end}.")
         if self.positions is not None and self.positions.shape != (self.size,):
             raise ValueError(f"positions needs shape ({self.size},); got {tuple(self.positions.shape)}.")
         # forward mode refuses expanded tensors, hence contiguous
         settled: dict[str, Any] = {**fields, "dynamics": tuple(self.dynamics), "end": end, "h0": self.h0.contiguous()}
-        for field, value in settled.items():
-            object.__setattr__(self, field, value)
+        for name, value in settled.items():
+            object.__setattr__(self, name, value)
 
     @property
     def T(self) -> int:

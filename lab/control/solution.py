@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from time import perf_counter
@@ -34,8 +35,9 @@ class Solution:
         status: how it ended.
         iterations: iterations run.
         history: one dict per visited point, the start included: iteration, cost, terminal, residual, seconds since the
-            start, passes (evaluations of stages until then, in units of the whole chain), and what else the solver
-            spent and chose (adjoints, products with recorded Jacobians, which run no stage, rho, damping, …).
+            start; what was spent until then in units of the whole chain, undone and rejected steps included: passes
+            (evaluations of stages), adjoints (full backward sweeps) and products with J's curvature; and what the
+            solver chose (rho, damping, …).
     """
 
     controls: list[Tensor]
@@ -54,12 +56,13 @@ class Log:
     """Collects the history of one run.
 
     Attributes:
-        problem: the problem, with every evaluation of a stage counted; solvers work on this one.
+        problem: the problem, with every evaluation of a stage, adjoint and product counted; solvers work on this one.
     """
 
     def __init__(self, problem: ControlProblem, box: tuple[float, float] | None = None):
         self._stage_runs = 0
-        self.problem = replace(problem, dynamics=tuple(map(self._counted, problem.dynamics)))
+        counted = tuple(map(self._counted, problem.dynamics))
+        self.problem = replace(problem, dynamics=counted, spent=defaultdict(float))
         self.box = box
         self.rows: list[dict[str, Any]] = []
         self._started = perf_counter()
@@ -82,6 +85,8 @@ class Log:
                 "residual": residual,
                 "seconds": perf_counter() - self._started,
                 "passes": self._stage_runs / self.problem.T,
+                "adjoints": int(self.problem.spent["adjoints"]),
+                "products": self.problem.spent["products"],
                 **columns,
             }
         )

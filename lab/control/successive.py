@@ -131,15 +131,15 @@ def msa(
     log = Log(problem, box)
     problem = log.problem
     point = adjoint(problem, controls)
-    residual = log.add(point, adjoints=1)
-    for k in range(iterations):
+    residual = log.add(point)
+    for _ in range(iterations):
         if residual <= tolerance:
             return log.solution(point, Status.CONVERGED)
         proposed = adjoint(problem, _clipped(update(problem, point), box))
         if not is_finite(proposed):
             return log.solution(point, Status.NOT_FINITE)
         point = proposed
-        residual = log.add(point, adjoints=k + 2)
+        residual = log.add(point)
     return log.solution(point, Status.CONVERGED if residual <= tolerance else Status.ITERATION_LIMIT)
 
 
@@ -189,7 +189,7 @@ def extended_msa(
     log = Log(problem, box)
     problem = log.problem
     point = adjoint(problem, controls)
-    residual = log.add(point, adjoints=1, rho=schedule(0), accepted=True)
+    residual = log.add(point, rho=schedule(0), accepted=True)
     factor = 1.0
     for k in range(iterations):
         if residual <= tolerance:
@@ -205,7 +205,7 @@ def extended_msa(
             return log.solution(point, Status.STALLED)
         point = proposed if accepted else point
         factor *= decay if accepted else growth
-        residual = log.add(point, adjoints=k + 2, rho=weight, accepted=accepted)
+        residual = log.add(point, rho=weight, accepted=accepted)
     return log.solution(point, Status.CONVERGED if residual <= tolerance else Status.ITERATION_LIMIT)
 
 

@@ -21,7 +21,7 @@ _COLUMNS = {
     "loss": Column("J at the point: mean loss of the batch", "nats"),
     "passes": Column("passes over the batch until then: every stage run once, forward and back", "count"),
     "elapsed": Column("seconds until then", "s"),
-    "costates": Column("costate evaluations until then: full backward sweeps", "count"),
+    "costates": Column("costate evaluations until then: full backward sweeps, those of products included", "count"),
 }
 _AXES = {
     "passes": "passes over the batch [count]",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 
 import pytest
@@ -139,3 +140,29 @@ def test_failure_is_a_status():
     assert "no step lowered J" in kink.status
     limited = ilqr(*residual_toy(n_layers=2, n_samples=4), iterations=1)
     assert limited.status is Status.ITERATION_LIMIT
+
+
+def test_every_adjoint_and_product_is_counted_rejected_ones_too(monkeypatch):
+    """A direction whose step lengths all fail costs what it costs; the next row of the history holds it."""
+    called = {"adjoints": 0, "products": 0}
+    module = sys.modules["lab.control.ilqr"]
+    true_adjoint, true_solver = module.adjoint, module.conjugate_gradients
+
+    def adjoint(*arguments):
+        called["adjoints"] += 1
+        return true_adjoint(*arguments)
+
+    def solver(*arguments, **options):
+        found = true_solver(*arguments, **options)
+        called["products"] += found.iterations + 1  # and one for the model's curvature along the step
+        return found
+
+    monkeypatch.setattr(module, "adjoint", adjoint)
+    monkeypatch.setattr(module, "conjugate_gradients", solver)
+    problem, controls = residual_toy(n_layers=3, width=3, n_samples=6)
+    direction = gauss_newton_cg(iterations=5)
+    found = ilqr(problem, controls, direction=direction, iterations=8, line_search=1)
+    last = found.history[-1]
+    assert len(found.history) < 9  # some direction was rejected
+    assert last["adjoints"] == called["adjoints"] > len(found.history)
+    assert last["products"] == called["products"]

@@ -63,3 +63,5 @@ def test_the_best_layer_moves_alone_and_j_falls_by_what_was_promised():
     assert moved == [int(scores.predicted.argmax())]
     before, after = (row["cost"] for row in solution.history)
     torch.testing.assert_close(before - after, float(scores.predicted.max()), rtol=1e-10, atol=1e-12)
+    products = [row["products"] for row in solution.history]
+    assert products == [0, (problem.T + 1) / 2]  # one with every tail of the chain
