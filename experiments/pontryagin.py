@@ -30,6 +30,7 @@ from lab.control import (
     costates,
     delta_as_control,
     hamiltonian,
+    hamiltonian_slope,
     pmp_residual,
 )
 from lab.control.problem import cost_to_go
@@ -249,20 +250,12 @@ def identities(setting: FixedBatch, *, seed: int = 0) -> pd.DataFrame:
     rows = []
     for t, name in enumerate(problem.names):
         if problem.sizes[t]:
-            slope = _slope_in_control(problem, t, hs[t], p[t + 1], us[t])
+            slope = hamiltonian_slope(problem, t, hs[t], p[t + 1], us[t])
             rows.append((name, t, "gradient", _relative(slope, gradient[t])))
         if hs[t].numel():
             rows.append((name, t, "costate", _relative(p[t], at.costates[t])))
             rows.append((name, t, "difference", _difference_error(problem, t, hs[t], us[t:], p[t])))
     return pd.DataFrame(rows, columns=["stage", "t", "identity", "error"])
-
-
-def _slope_in_control(problem: ControlProblem, t: int, h: Tensor, p_next: Tensor, u: Tensor) -> Tensor:
-    """∇_u H_t from stage t alone."""
-    u = u.detach().clone().requires_grad_()
-    H = (p_next * problem.dynamics[t](h, u)).sum() - problem.running_costs[t](h, u)
-    (slope,) = torch.autograd.grad(H, u, allow_unused=True, materialize_grads=True)
-    return slope
 
 
 def _difference_error(problem: ControlProblem, t: int, h: Tensor, us: Sequence[Tensor], p: Tensor) -> float:
@@ -313,7 +306,9 @@ def verdicts(records: list[Record]) -> list[Verdict]:
         errors = [float(t.error[t.identity == name].max()) for t in (r.tables["identities"] for r in tables)]
         errors = [error for error in errors if error == error]  # a method without controls in blocks has no gradient
         if errors:
-            models = ", ".join(dict.fromkeys(str(r.job.config["model"]) for r in tables))
+            models, labels = (
+                ", ".join(dict.fromkeys(str(r.job.config[key]) for r in tables)) for key in ("model", "label")
+            )
             # an upper bound over every layer, method and PLM measured: the interval is the range of the worst errors
             found.append(
                 Verdict(
@@ -321,7 +316,7 @@ def verdicts(records: list[Record]) -> list[Verdict]:
                     source="Ding et al. 2022, section on optimal control; Li & Hao 2018",
                     quantity="largest relative error in float64",
                     measured=Interval(max(errors), 0.0, max(errors), len(errors)),
-                    threshold=threshold, side="below", setting=f"{models}; every method that splits over layers",
+                    threshold=threshold, side="below", setting=f"{models}; {labels}",
                     figure="costates", number=11,
                 )
             )  # fmt: skip

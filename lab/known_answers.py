@@ -12,11 +12,13 @@ from math import sqrt
 
 import torch
 from torch import Tensor
+from torch.func import grad
 
 from lab.control.gramian import gramian, minimum_energy
+from lab.control.ilqr import ilqr
 from lab.control.lqr import lqr
 from lab.control.problem import rollout
-from lab.control.toys import double_integrator, linear_quadratic
+from lab.control.toys import deep_linear, double_integrator, linear_quadratic
 from lab.geometry.closed_forms import grouped_sums_minimum, subspace_minimum
 from lab.geometry.intrinsic_dimension import intrinsic_dimension
 from lab.linalg import LinearOperator, MarchenkoPastur, Matrix, Spectrum, hard_threshold, spike_forward
@@ -170,6 +172,18 @@ def _least_energy() -> list[float]:
     return [float(found.energy), *found.control.tolist()]
 
 
+def _deep_linear() -> list[float]:
+    """J of deep linear nets solved by iLQR: wide enough, and with a bottleneck beside what Eckart and Young leave."""
+    wide, narrow = (
+        ilqr(*deep_linear(widths=widths), damping=1e-2, iterations=300) for widths in ((3, 4, 4, 2), (5, 2, 4))
+    )
+    problem, _ = deep_linear(widths=(5, 2, 4))
+    n = len(problem.h0)
+    Y = -n * grad(problem.terminal_cost)(torch.zeros(n, 4, dtype=torch.float64))
+    least = torch.linalg.svdvals(Y)[2:].square().sum() / (2 * n)
+    return [wide.cost, narrow.cost / float(least)]
+
+
 KNOWN_ANSWERS: tuple[KnownAnswer, ...] = (
     KnownAnswer(
         "Walsh–Hadamard transform of [1,0,1,0,0,1,1,0]",
@@ -247,5 +261,12 @@ KNOWN_ANSWERS: tuple[KnownAnswer, ...] = (
         _least_energy,
         "zᵀW⁻¹z, by hand",
         tolerance=1e-8,  # conjugate gradients stop at a relative residual of 1e-10
+    ),
+    KnownAnswer(
+        "deep linear nets by iLQR: J, and J with a bottleneck over ½ Σ_{j>r} σ_j²/N",
+        (0, 1),
+        _deep_linear,
+        "Y = X M; Eckart & Young 1936",
+        tolerance=1e-8,  # iLQR stops at ‖∇J‖ = 1e-8
     ),
 )

@@ -7,7 +7,7 @@ from lab.control.delta_as_control import control_summary, delta_as_control
 from lab.control.injection import Injection, injections
 
 # the maximum principle
-from lab.control.pontryagin import Adjoint, PMPResidual, adjoint, costates, hamiltonian, pmp_residual
+from lab.control.pontryagin import Adjoint, PMPResidual, adjoint, costates, hamiltonian, hamiltonian_slope, pmp_residual
 
 # solvers of first order: successive approximations
 from lab.control.solution import Solution, Status
@@ -95,6 +95,7 @@ __all__ = [
     "gradient_ascent",
     "gramian",
     "hamiltonian",
+    "hamiltonian_slope",
     "hidden_state",
     "ilqr",
     "injections",

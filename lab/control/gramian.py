@@ -148,7 +148,8 @@ def minimum_energy(
     before, after = (
         observe(advance(problem, 0, problem.h0, problem.split(x)[:stop])).reshape(-1) for x in (phi, phi + delta)
     )
-    unreachable = torch.linalg.vector_norm(z - predicted) / torch.linalg.vector_norm(z).clamp_min(1e-300)
+    length = torch.linalg.vector_norm(z).clamp_min(torch.finfo(z.dtype).tiny)
+    unreachable = torch.linalg.vector_norm(z - predicted) / length
     return MinimumEnergy(
         delta @ delta, delta, predicted, unreachable, after - before, solve.iterations, solve.converged
     )

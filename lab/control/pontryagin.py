@@ -79,6 +79,19 @@ def costates(problem: ControlProblem, trajectory: Trajectory, *, recursion: bool
     return found[::-1]
 
 
+def hamiltonian_slope(problem: ControlProblem, t: int, h: Tensor, p_next: Tensor, u: Tensor) -> Tensor:
+    """∇_u H_t(h_t, p_{t+1}, u_t) = (∂f_t/∂u_t)ᵀ p_{t+1} − ∂R_t/∂u_t from stage t alone, of u_t's shape.
+
+    Args:
+        problem: the control problem.
+        t: the stage.
+        h: h_t.
+        p_next: p_{t+1}; with the costate of the trajectory the result is −∇_{u_t} J.
+        u: u_t.
+    """
+    return grad(partial(_hamiltonian, problem, t), argnums=2)(h, p_next, u)
+
+
 def hamiltonian(problem: ControlProblem, trajectory: Trajectory, p: Sequence[Tensor] | None = None) -> Tensor:
     """H_t(h_t, p_{t+1}, u_t) = ⟨p_{t+1}, f_t(h_t, u_t)⟩ − R_t(h_t, u_t) for every t, shape (T,).
 

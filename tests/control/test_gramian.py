@@ -9,6 +9,7 @@ import torch
 from torch.func import jacrev
 
 from lab.control import (
+    ControlProblem,
     control_jacobian,
     double_integrator,
     gramian,
@@ -172,3 +173,9 @@ def test_misuse():
         minimum_energy(problem, still(problem), torch.zeros(3))
     named = replace(problem, end=1)
     assert gramian(named, still(named), at="logits").shape == (2, 2)
+
+
+def test_a_target_of_zero_is_reached_by_doing_nothing_in_float32_too():
+    problem = ControlProblem(torch.zeros(2), (lambda h, u: h.roll(1) + u,) * 2, lambda h: h.sum(), (1, 1))
+    found = minimum_energy(problem, still(problem), torch.zeros(2))
+    assert float(found.unreachable) == float(found.energy) == 0

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch.func import hessian
+from torch.func import grad, hessian
 
 from lab.control import (
     ControlProblem,
@@ -111,6 +111,37 @@ def test_converges_to_a_point_of_the_maximum_principle():
     assert solution.converged
     assert float(pmp_residual(problem, solution.controls).total) < 1e-9
     assert ilqr(problem, solution.controls).iterations == 0
+
+
+def test_a_deep_linear_net_is_solved_to_its_closed_form():
+    """Wide enough, the product of all W_t is the map M of Y = X M and J = 0."""
+    problem, controls = deep_linear(widths=(3, 4, 4, 2))
+    solution = ilqr(problem, controls, damping=1e-2, iterations=200, tolerance=1e-12)
+    Y, N = targets_of(problem), len(problem.h0)
+    assert solution.cost < 1e-20
+    W = [u.reshape(b, a) for u, a, b in zip(solution.controls, (3, 4, 4), (4, 4, 2), strict=True)]
+    M = torch.linalg.lstsq(problem.h0, Y).solution
+    torch.testing.assert_close(torch.linalg.multi_dot(W[::-1]).mT, M, rtol=0, atol=1e-9)
+    assert N > 3  # so that M is unique
+
+
+def test_a_bottleneck_leaves_what_eckart_and_young_say():
+    """J = ½ Σ_{j>r} σ_j(Y)²/N: X P ranges over all matrices of rank r in the column space of X, where Y lies."""
+    r = 2
+    problem, controls = deep_linear(widths=(5, r, 4))
+    solution = ilqr(problem, controls, damping=1e-2, iterations=300, tolerance=1e-10)
+    sigma = torch.linalg.svdvals(targets_of(problem))
+    least = float(sigma[r:].square().sum()) / (2 * len(problem.h0))
+    assert least > 0.01
+    assert solution.cost == pytest.approx(least, rel=1e-9)
+
+
+def targets_of(problem: ControlProblem) -> torch.Tensor:
+    """Y of ℓ = ½ mean ‖h_T − Y‖²: −N ∇ℓ(0)."""
+    zero = torch.zeros(
+        len(problem.h0), problem.sizes[-1] // rollout(problem, problem.zero_controls()).states[-2].shape[1]
+    )
+    return -len(problem.h0) * grad(problem.terminal_cost)(zero.double())
 
 
 def test_stages_without_control_are_passed_through(make_system):

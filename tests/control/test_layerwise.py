@@ -7,7 +7,19 @@ import torch
 from torch.func import grad, jacrev
 from torch.nn.functional import cross_entropy
 
-from lab.control import adjoint, control_jacobian, hidden_state, layerwise, minimum_energy, pmp_residual, rollout
+from lab.control import (
+    adjoint,
+    control_jacobian,
+    costates,
+    hamiltonian_slope,
+    hidden_state,
+    layerwise,
+    minimum_energy,
+    msa,
+    pmp_residual,
+    rollout,
+    sign_ascent,
+)
 from lab.deltas import (
     DID,
     IA3,
@@ -69,6 +81,22 @@ def test_replay_is_the_forward_pass_and_costates_are_its_gradients(plms, make_ba
     assert torch.equal(at.trajectory.end, logits)
     assert torch.equal(at.trajectory.cost, loss)
     assert torch.equal(problem.join(at.ascent), -x.grad)
+
+
+@pytest.mark.parametrize(("family", "method"), CASES)
+def test_the_costate_recursion_gives_the_gradients_stage_by_stage(plms, make_batch, family, method):
+    """p_t by the recursion, then ∇_u H_t of stage t alone: −∇_{u_t} J of the PLM's own loss, to rounding."""
+    plm = plms[family]
+    delta, batch = METHODS[method].on(plm, seed=1), make_batch(plm)
+    problem, phi = layerwise(delta, batch, cross_entropy), off_the_start(delta)
+    x = phi.clone().requires_grad_()
+    cross_entropy(delta.logits(x, batch), batch["labels"]).backward()
+    trajectory = rollout(problem, problem.split(phi))
+    p = costates(problem, trajectory, recursion=True)
+    slopes = [
+        hamiltonian_slope(problem, t, trajectory.states[t], p[t + 1], trajectory.controls[t]) for t in range(problem.T)
+    ]
+    assert float((problem.join(slopes) + x.grad).abs().max() / x.grad.abs().max()) < 1e-13
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -212,6 +240,26 @@ def test_pmp_residual_falls_under_gradient_steps(plms, make_batch):
     for _ in range(60):
         phi = phi + 0.5 * problem.join(adjoint(problem, problem.split(phi)).ascent)
     assert pmp_residual(problem, problem.split(phi)).total < 0.3 * first
+
+
+def test_sign_ascent_over_the_whole_box_gives_a_binary_mask(plms, make_batch):
+    """Bang-bang: with a radius as large as the box, one step puts every score that has a gradient at a bound."""
+    plm = plms["bert"]
+    delta, batch = Mask(head="frozen").on(plm), make_batch(plm)
+    problem = layerwise(delta, batch, cross_entropy)
+    box = (0.0, 0.04)  # around the threshold 0.01: below it a weight is masked
+    start = problem.split(delta.phi0)
+    solution = msa(problem, start, update=sign_ascent(box[1] - box[0]), iterations=1, box=box)
+    ascent, score = problem.join(adjoint(problem, start).ascent), problem.join(solution.controls)
+    assert int(ascent.ne(0).sum()) > 0.9 * len(ascent)
+    assert bool((score[ascent > 0] == box[1]).all())
+    assert bool((score[ascent < 0] == box[0]).all())
+    masks = [delta.overrides(score)[name] / plm.parameters[name] for name in delta.overrides(score)]
+    kept = torch.cat([m.reshape(-1) for m in masks]).nan_to_num(1.0)
+    assert set(kept.tolist()) == {0.0, 1.0}
+    residual = pmp_residual(problem, start, box=box).total
+    assert float(residual) > 0  # the start lies inside the box
+    assert float(solution.residual) < float(pmp_residual(problem, solution.controls).total)  # bounds take their part
 
 
 @pytest.mark.parametrize("method", [DID(dimension=20), SAID(dimension=20), DID(dimension=20, head="free")])

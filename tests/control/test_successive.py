@@ -20,6 +20,7 @@ from lab.control import (
     lqr,
     msa,
     optimizer_ascent,
+    pmp_residual,
     residual_toy,
     rollout,
     sign_ascent,
@@ -104,6 +105,18 @@ def test_full_maximization_without_running_cost_of_the_state_is_exact_in_one_lay
     at = adjoint(problem, [torch.tensor([0.3], dtype=torch.float64)])
     (u,) = full_maximization()(problem, at)
     assert float(u) == pytest.approx(2 * float(at.costates[1]) / 4, abs=1e-12)
+
+
+def test_extended_msa_in_a_box_ends_where_the_projected_residual_vanishes():
+    """LQR with |u| ≤ 0.05: some controls lie at a bound, where ∇_uH points outwards; the others are stationary."""
+    problem = gentle_system().problem()
+    box = (-0.05, 0.05)
+    solution = extended_msa(problem, problem.zero_controls(), box=box, iterations=200, tolerance=1e-9)
+    assert solution.converged
+    u = problem.join(solution.controls)
+    assert 0 < int((u.abs() == 0.05).sum()) < len(u)
+    assert float(pmp_residual(problem, solution.controls, box=box).total) <= 1e-9
+    assert float(pmp_residual(problem, solution.controls).total) > 1e-3
 
 
 def test_fixed_points_of_extended_msa_are_the_points_of_the_maximum_principle():

@@ -57,6 +57,7 @@ def test_identities_are_judged_by_their_worst_error():
     good = pontryagin.verdicts([record("a", 1e-13), record("b", 1e-12)])
     assert [verdict.answer for verdict in good] == ["holds here"] * 3
     assert {verdict.measured.estimate for verdict in good} == {1e-12}
+    assert {verdict.setting for verdict in good} == {"a, b; LoRA"}
     broken = pontryagin.verdicts([record("a", 1e-13), record("b", 1e-3)])
     assert "holds here" not in {verdict.answer for verdict in broken}
     assert pontryagin.verdicts([]) == []
