@@ -45,11 +45,12 @@ class Lanczos:
         ritz_values: approximate eigenvalues, (k,), the most extreme first, float64 on the CPU.
         ritz_vectors: approximate eigenvectors as columns, (n, k).
         residuals: ‖A y − θ y‖₂ per pair, (k,): an eigenvalue of A lies within it of θ.
-        converged: whether every residual is at most tol·max|θ|.
+        converged: whether every residual is at most tol·max|θ|. It speaks of the pairs returned, not of copies left out
+            (see the warning of `lanczos`).
         iterations: products with A.
         alphas, betas: the tridiagonal matrix T.
         basis: the Lanczos vectors (n, iterations).
-        message: one sentence on the outcome.
+        message: one sentence on the outcome, with the warning about copies where one may be missing.
     """
 
     ritz_values: Tensor
@@ -216,13 +217,17 @@ def lanczos(
         if converged or exhausted:
             break
     worst = float(residuals.max())
+    looked = k == 1 or j == n or 0.0 in run.betas[:-1]  # past an invariant subspace, where copies appear
     message = (
-        f"{k} eigenpairs to residual {worst:.2g} in {j} iterations"
+        f"{k} eigenpairs to residual {worst:.2g} in {j} iterations{'' if looked else _COPIES}"
         if converged
         else f"residuals up to {worst:.2g} after {j} iterations; raise max_iterations or tol"
     )
     vectors = T.basis @ S[:, chosen].to(T.basis)
     return Lanczos(values[chosen], vectors, residuals, converged, j, T.alphas, T.betas, T.basis, message)
+
+
+_COPIES = "; a further copy of a multiple eigenvalue may be missing"
 
 
 def _settled(run: _Recurrence, least: Tensor, which: Which, tolerance: float) -> bool:

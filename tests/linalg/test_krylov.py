@@ -71,6 +71,17 @@ def test_multiple_eigenvalues_after_breakdown():
     assert result.iterations < 20
 
 
+def test_the_message_says_where_a_copy_may_be_missing():
+    values = torch.cat([torch.tensor([5.0, 5.0, 3.0]), torch.linspace(0, 1, 197)]).double()
+    found = lanczos(Diagonal(values), 2)
+    assert found.converged
+    assert found.ritz_values.tolist() == pytest.approx([5, 3])  # 5 twice is the truth
+    assert "a further copy of a multiple eigenvalue may be missing" in found.message
+    assert "copy" not in lanczos(Diagonal(values), 1).message
+    few = torch.tensor([5.0, 5.0, 3.0, 3.0, 1.0, 1.0]).double()  # breaks down after three steps
+    assert "copy" not in lanczos(Diagonal(few), 2).message
+
+
 def test_identity_zero_and_low_rank():
     identity = lanczos(Identity(50, dtype=torch.float64), 3)
     assert identity.converged
