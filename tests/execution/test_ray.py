@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -50,11 +51,18 @@ def test_an_address_where_nothing_answers_is_refused_at_once(monkeypatch, tmp_pa
         Ray(Store(tmp_path), address="127.0.0.1:9")
 
 
+@pytest.fixture
+def ray():
+    """The real one, with a cluster of two processors for the test."""
+    ray = importlib.import_module("ray")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield ray
+    ray.shutdown()
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_ray_makes_the_same_records_and_survives_a_killed_worker(tmp_path):
-    ray = pytest.importorskip("ray")
-
+def test_a_killed_worker_is_replaced_and_a_failure_is_named(tmp_path, ray):
     def measure(job: Job, store: Store) -> Record:
         i, attempts = job.config["i"], tmp_path / f"attempts{job.config['i']}"
         with attempts.open("a") as file:
@@ -67,14 +75,11 @@ def test_ray_makes_the_same_records_and_survives_a_killed_worker(tmp_path):
 
     store = Store(tmp_path / "runs")
     jobs = [Job("toy", {"i": i}) for i in range(6)]
-    try:
-        engine = Ray(store, command="deltalab run toy", progress=False)
-        with pytest.raises(RunsFailed, match="1 of 6 failed, 5 done and stored") as caught:
-            engine.run(jobs, measure)
-        assert isinstance(caught.value.failures[0].error, ZeroDivisionError)
-        records = engine.run(jobs[:5], measure)
-    finally:
-        ray.shutdown()
+    engine = Ray(store, command="deltalab run toy", progress=False)
+    with pytest.raises(RunsFailed, match="1 of 6 failed, 5 done and stored") as caught:
+        engine.run(jobs, measure)
+    assert isinstance(caught.value.failures[0].error, ZeroDivisionError)
+    records = engine.run(jobs[:5], measure)
     assert [record.metrics["square"] for record in records] == [0, 1, 4, 9, 16]
     assert os.getpid() not in {record.metrics["process"] for record in records}
     assert records[0].provenance["command"] == "deltalab run toy"
