@@ -165,6 +165,7 @@ def _at_step(problem: ControlProblem, step: int, phi: Tensor) -> pd.DataFrame:
             "hamiltonian": hamiltonian(problem, at.trajectory, at.costates).tolist(),
             "residual": residual.absolute.tolist(),
             "residual_to_cost": residual.to_cost.tolist(),
+            "residual_relative": residual.relative.tolist(),
             "loss": float(at.trajectory.cost),
         }
     )

@@ -43,6 +43,14 @@ def test_identities_hold_to_rounding_and_notice_a_wrong_costate(setting, monkeyp
     assert errors.min() == pytest.approx(0.01, rel=0.02)
 
 
+def test_the_relative_residual_is_the_one_to_cost_times_the_length_of_the_control(setting):
+    phi = setting.delta.phi0 + 0.05
+    along = pontryagin._at_step(setting.problem, 0, phi)
+    lengths = [float(u.norm()) for u in setting.problem.split(phi)]
+    assert along.residual_relative.tolist() == pytest.approx((along.residual_to_cost * lengths).tolist())
+    assert along.residual_relative.max() > 0
+
+
 def test_reading_position_of_encoders_is_the_first(setting):
     h = torch.arange(24.0).reshape(3, 4, 2)
     assert torch.equal(read_by_head(setting.plm, h, setting.batch), h[:, 0])
