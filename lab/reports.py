@@ -157,7 +157,7 @@ def experiments_table(runs: Records, questions: Mapping[str, str]) -> Table:
     """
     table = Table(title="deltalab run EXPERIMENT, deltalab list EXPERIMENT", title_justify="left")
     for column in ("experiment", "runs", "models", "latest", "question"):
-        table.add_column(column, no_wrap=True, overflow="ellipsis")
+        table.add_column(column, no_wrap=column != "question")  # the long one gives way
     for name, asked in questions.items():
         whole, damaged = _manifests(runs, name)
         configs = [flattened(manifest.job.config) for manifest in whole]

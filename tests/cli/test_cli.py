@@ -56,7 +56,7 @@ def fake(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "experiments.squares", module)
     monkeypatch.setenv("DELTALAB_STORE", str(tmp_path / "runs"))
     monkeypatch.setattr("lab.runs.places.GALLERY", tmp_path / "no gallery")
-    monkeypatch.setattr(lab.cli, "question", lambda name: f"what is {name}?")
+    monkeypatch.setattr(lab.cli, "question", lambda name: f"what is {name}? {'and why ' * 40}")
     return module
 
 
