@@ -290,7 +290,7 @@ CLAIMS = (
 
 def _of_grid(record: Record) -> list[Verdict]:
     c, table = record.job.config, record.tables[NAME]
-    shared = {"setting": _setting(c, c["seeds"]), "figure": NAME}
+    shared: dict[str, Any] = {"setting": _setting(c, c["seeds"]), "figure": NAME}
     metric = record.metrics["metric"]
     by_term = contrasts(table).set_index("term")
     found = []
@@ -318,7 +318,7 @@ BEYOND_NOISE = 0.01
 
 def _of_orders(table: pd.DataFrame, c: dict[str, Any]) -> list[Verdict]:
     seeds = sorted(int(seed) for seed in table.seed.unique())
-    shared = {"setting": _setting(c, seeds), "figure": "sequential_combination", "number": 6}
+    shared: dict[str, Any] = {"setting": _setting(c, seeds), "figure": "sequential_combination", "number": 6}
     metric = table["metric"].iloc[0]
     wide = _finals(table)
     stage = table[table.order.isin(wide.columns)].pivot_table(index="seed", columns="stage", values="score")

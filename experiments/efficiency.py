@@ -282,7 +282,7 @@ def _of_time(record: Record) -> list[Verdict]:
             threshold=1.0,
             side="below",
             setting=f"{c['model']}, with random weights, on which time does not depend; {c['tokens']} tokens; "
-            f"{', '.join(ratios)}; the fastest of {c['rounds']} rounds, the interval is over methods",
+            f"{', '.join(ratios.columns)}; the fastest of {c['rounds']} rounds, the interval is over methods",
             figure="training_compute",
             number=12,
         )

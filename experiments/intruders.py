@@ -311,7 +311,7 @@ REPLICATES = (
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
     """LoRA against full fine-tuning, and the forecast against what was seen."""
     where = ", ".join(dict.fromkeys(f"{r.job.config['model']} on {r.job.config['task']}" for r in records))
-    shared = {"setting": f"{where}; {' and '.join(ROLES)} matrices", "figure": "intruder_forecast"}
+    shared: dict[str, Any] = {"setting": f"{where}; {' and '.join(ROLES)} matrices", "figure": "intruder_forecast"}
     onsets = pd.concat([r.tables["intruder_forecast"].assign(run=n) for n, r in enumerate(records)])
     pairs = onsets[np.isfinite(onsets["seen"]) & np.isfinite(onsets["forecast"])]
     logs = np.log(pairs[["forecast", "seen"]])

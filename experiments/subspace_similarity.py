@@ -243,7 +243,7 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
             found.setdefault(f"{r.job.config['model']} {r.job.config['task']}", []).extend(values)
         return found
 
-    shared = {"figure": NAME}
+    shared: dict[str, Any] = {"figure": NAME}
     found = [
         Verdict(
             claim=f"LoRA of one task with different seeds share their {what} of the {side} beyond random.",

@@ -95,9 +95,9 @@ def claims_page(verdicts: Sequence[Verdict]) -> str:
         interval = f"{_number(m.low)} to {_number(m.high)} (n = {m.n})"
         claimed = f"{verdict.side} {_number(verdict.threshold)}"
         measured = f"{verdict.quantity}: {_number(m.estimate)}; {verdict.setting}"
-        commands = "<br>".join(f"`{command}`" for command in verdict.commands) or "–"
+        told = "<br>".join(f"`{command}`" for command in verdict.commands) or "–"
         answer, drawn = f"**{verdict.answer}**", f"`{verdict.figure}`"
-        parts.append(_cells(str(row), verdict.claim, measured, interval, claimed, answer, drawn, commands))
+        parts.append(_cells(str(row), verdict.claim, measured, interval, claimed, answer, drawn, told))
     parts.append(NOT_TESTED_HEAD)
     parts += [_cells(str(number), part, because) for number, part, because in NOT_TESTED]
     commands = dict.fromkeys(command for verdict in rows for command in verdict.commands)
