@@ -265,7 +265,7 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
         )
         for side in SIDES.values()
     ]  # fmt: skip
-    amplified = {"figure": "amplification"}
+    amplified: dict[str, Any] = {"figure": "amplification"}
     found += [
         Verdict(
             claim="ΔW amplifies directions that are not emphasised in W₀.",
