@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -55,7 +56,8 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
                     )  # fmt: skip
         figure.update_xaxes(title_text=title, type="linear" if name == "effective_rank" else "log", row=1, col=column)
         if name != "effective_rank":
-            figure.update_xaxes(exponentformat="power", dtick=1, row=1, col=column)
+            decades = np.log10(found[name].max() / found[name].min())
+            figure.update_xaxes(exponentformat="power", dtick=2 if decades > 4 else 1, tickangle=0, row=1, col=column)
     figure.update_yaxes(title_text=score_title(found.metric), row=1, col=1)
     for i, label in enumerate(labels):
         marker = {"color": theme.colour(i), "size": 10}
