@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -24,6 +26,27 @@ _OPTIONAL = {"name": Column("name of a point; number of a point of the path", TE
 _SIDE_BY_SIDE = 3
 
 
+class _Plane(NamedTuple):
+    """One plane: its rows, what is drawn alike on all planes, and the column of subplots it stands in."""
+
+    part: pd.DataFrame
+    theme: Theme
+    limits: tuple[float, float]
+    column: int
+    first: bool
+
+    @property
+    def grid(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Axes and log10 of the loss, beta by alpha."""
+        wide = self.part[self.part.kind == "grid"].pivot_table(index="beta", columns="alpha", values="loss")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return wide.columns.to_numpy(float), wide.index.to_numpy(float), np.log10(wide.to_numpy(float))
+
+    @property
+    def colours(self) -> list[list[object]]:
+        return [[i / 8, colour] for i, colour in enumerate(self.theme.depths(9))]
+
+
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     """Each plane as contours and, below them, as a surface; one colour scale."""
     drawn = table.drop_duplicates(["label", "plane"])
@@ -31,51 +54,36 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     drawn = drawn.assign(many=-many).sort_values("many", kind="stable")
     planes = list(zip(drawn.label, drawn.plane, strict=True))
     columns = min(_SIDE_BY_SIDE, len(planes))
-    rows = -(-len(planes) // columns)
-    height = 460 * rows if columns > 1 else 780
-    places = [(i // columns, i % columns) for i in range(len(planes))]
-    titles = [""] * (2 * rows * columns)
-    specs: list[list[dict[str, str] | None]] = [[None] * columns for _ in range(2 * rows)]
-    for (label, plane), (row, column) in zip(planes, places, strict=True):
-        titles[2 * row * columns + column] = f"{plain(label)}<br>{plain(plane)}"
-        specs[2 * row][column], specs[2 * row + 1][column] = {"type": "xy"}, {"type": "scene"}
-    titles = [title for title, spec in zip(titles, (s for line in specs for s in line), strict=True) if spec]
+    lines = [planes[i : i + columns] for i in range(0, len(planes), columns)]
+    height = 460 * len(lines) if columns > 1 else 780
+    specs: list[list[dict[str, str] | None]] = []
+    titles: list[str] = []
+    for line in lines:
+        empty = [None] * (columns - len(line))
+        specs += [[{"type": kind}] * len(line) + empty for kind in ("xy", "scene")]
+        titles += [f"{plain(label)}<br>{plain(plane)}" for label, plane in line] + [""] * len(line)
     figure = make_subplots(
-        2 * rows, columns, specs=specs, horizontal_spacing=0.2 / columns, vertical_spacing=55 / height,
+        len(specs), columns, specs=specs, horizontal_spacing=0.2 / columns, vertical_spacing=55 / height,
         subplot_titles=titles,
     )  # fmt: skip
     figure.update_annotations(font=None)
     finite = table.loc[np.isfinite(table.loss) & (table.loss > 0), "loss"]
     low, high = (float(np.log10(finite.min())), float(np.log10(finite.max()))) if len(finite) else (-1.0, 0.0)
     high = max(high, low + 1e-3)
-    for i, ((label, plane), (row, column)) in enumerate(zip(planes, places, strict=True)):
-        part = table[(table.label == label) & (table.plane == plane)]
-        _contour(figure, part, theme, (low, high), {"row": 2 * row + 1, "col": column + 1}, i == 0)
-        _surface(figure, part, theme, (low, high), {"row": 2 * row + 2, "col": column + 1}, i == 0)
+    for i, (label, name) in enumerate(planes):
+        part = table[(table.label == label) & (table.plane == name)]
+        plane = _Plane(part, theme, (low, high), i % columns + 1, i == 0)
+        _contour(figure, plane, 2 * (i // columns) + 1)
+        _surface(figure, plane, 2 * (i // columns) + 2)
     return figure.update_layout(height=height)
 
 
-def _grid(part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Axes and log10 of the loss, beta by alpha."""
-    grid = part[part.kind == "grid"]
-    wide = grid.pivot_table(index="beta", columns="alpha", values="loss")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return wide.columns.to_numpy(float), wide.index.to_numpy(float), np.log10(wide.to_numpy(float))
-
-
-def _contour(
-    figure: go.Figure,
-    part: pd.DataFrame,
-    theme: Theme,
-    limits: tuple[float, float],
-    place: dict[str, int],
-    first: bool,
-) -> None:
-    x, y, z = _grid(part)
-    scale = [[i / 8, colour] for i, colour in enumerate(theme.depths(9))]
+def _contour(figure: go.Figure, plane: _Plane, row: int) -> None:
+    (x, y, z), place = plane.grid, {"row": row, "col": plane.column}
+    part, theme, limits = plane.part, plane.theme, plane.limits
     if len(x):
         figure.add_contour(
-            x=x, y=y, z=z, zmin=limits[0], zmax=limits[1], colorscale=scale, ncontours=16, showscale=False,
+            x=x, y=y, z=z, zmin=limits[0], zmax=limits[1], colorscale=plane.colours, ncontours=16, showscale=False,
             line={"width": 0.5, "color": theme.background}, hovertemplate="α = %{x:.2f}, β = %{y:.2f}: 10^%{z:.2f}",
             **place,
         )  # fmt: skip
@@ -83,7 +91,7 @@ def _contour(
     if len(path):
         figure.add_scatter(
             x=path.alpha, y=path.beta, mode="lines+markers", name="training", legendgroup="training",
-            showlegend=first, line={"color": theme.palette[1], "width": 2}, marker={"size": 4},
+            showlegend=plane.first, line={"color": theme.palette[1], "width": 2}, marker={"size": 4},
             customdata=path.loss, hovertemplate="loss %{customdata:.3f}", **place,
         )  # fmt: skip
     points = part[part.kind == "point"]
@@ -97,19 +105,12 @@ def _contour(
             marker={"color": "#ffffff", "size": 9, "symbol": "x", "line": {"color": "#000000", "width": 1}}, **place,
         )  # fmt: skip
     figure.update_xaxes(title_text="α [direction's length]", **place)
-    figure.update_yaxes(title_text="β [direction's length]" if place["col"] == 1 else None, **place)
+    figure.update_yaxes(title_text="β [direction's length]" if plane.column == 1 else None, **place)
 
 
-def _surface(
-    figure: go.Figure,
-    part: pd.DataFrame,
-    theme: Theme,
-    limits: tuple[float, float],
-    place: dict[str, int],
-    first: bool,
-) -> None:
-    x, y, z = _grid(part)
-    scale = [[i / 8, colour] for i, colour in enumerate(theme.depths(9))]
+def _surface(figure: go.Figure, plane: _Plane, row: int) -> None:
+    (x, y, z), place = plane.grid, {"row": row, "col": plane.column}
+    part, theme, limits = plane.part, plane.theme, plane.limits
     middle = (limits[1] - limits[0]) / 4
     bar = {
         "title": {"text": "loss [nats]", "side": "top"}, "thickness": 12, "outlinewidth": 0,
@@ -119,8 +120,8 @@ def _surface(
     }  # fmt: skip
     if len(x):
         figure.add_surface(
-            x=x, y=y, z=z, colorscale=scale, cmin=limits[0], cmax=limits[1], showscale=first, colorbar=bar,
-            hovertemplate="α = %{x:.2f}, β = %{y:.2f}: 10^%{z:.2f}", **place,
+            x=x, y=y, z=z, colorscale=plane.colours, cmin=limits[0], cmax=limits[1], showscale=plane.first,
+            colorbar=bar, hovertemplate="α = %{x:.2f}, β = %{y:.2f}: 10^%{z:.2f}", **place,
         )  # fmt: skip
     path = part[part.kind == "path"]
     if len(path):

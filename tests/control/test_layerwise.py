@@ -67,20 +67,26 @@ def off_the_start(delta, seed: int = 1) -> torch.Tensor:
     return delta.phi0 + 0.05 * noise
 
 
+def backward_of_the_plm(delta, batch, phi):
+    """The PLM's own logits, loss and ∇_φ J at φ, without any stage."""
+    x = phi.clone().requires_grad_()
+    logits = delta.logits(x, batch)
+    loss = cross_entropy(logits, batch["labels"])
+    loss.backward()
+    return logits, loss, x.grad
+
+
 @pytest.mark.parametrize(("family", "method"), CASES)
 def test_replay_is_the_forward_pass_and_costates_are_its_gradients(plms, make_batch, family, method):
     """Bit for bit in float64: the logits, J, and ∇_u H_t = −∇_{u_t} J with J the PLM's own loss."""
     plm = plms[family]
     delta, batch = METHODS[method].on(plm, seed=1), make_batch(plm)
     problem, phi = layerwise(delta, batch, cross_entropy), off_the_start(delta)
-    x = phi.clone().requires_grad_()
-    logits = delta.logits(x, batch)
-    loss = cross_entropy(logits, batch["labels"])
-    loss.backward()
+    logits, loss, gradient = backward_of_the_plm(delta, batch, phi)
     at = adjoint(problem, problem.split(phi))
     assert torch.equal(at.trajectory.end, logits)
     assert torch.equal(at.trajectory.cost, loss)
-    assert torch.equal(problem.join(at.ascent), -x.grad)
+    assert torch.equal(problem.join(at.ascent), -gradient)
 
 
 @pytest.mark.parametrize(("family", "method"), CASES)
@@ -89,14 +95,13 @@ def test_the_costate_recursion_gives_the_gradients_stage_by_stage(plms, make_bat
     plm = plms[family]
     delta, batch = METHODS[method].on(plm, seed=1), make_batch(plm)
     problem, phi = layerwise(delta, batch, cross_entropy), off_the_start(delta)
-    x = phi.clone().requires_grad_()
-    cross_entropy(delta.logits(x, batch), batch["labels"]).backward()
+    gradient = backward_of_the_plm(delta, batch, phi)[-1]
     trajectory = rollout(problem, problem.split(phi))
     p = costates(problem, trajectory, recursion=True)
     slopes = [
         hamiltonian_slope(problem, t, trajectory.states[t], p[t + 1], trajectory.controls[t]) for t in range(problem.T)
     ]
-    assert float((problem.join(slopes) + x.grad).abs().max() / x.grad.abs().max()) < 1e-13
+    assert float((problem.join(slopes) + gradient).abs().max() / gradient.abs().max()) < 1e-13
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -106,9 +111,8 @@ def test_tied_embeddings_are_carried_as_a_constant_state(make_batch, family):
     delta, batch = FullFineTuning().on(plm), make_batch(plm)
     problem, phi = layerwise(delta, batch, cross_entropy), off_the_start(delta)
     at = adjoint(problem, problem.split(phi))
-    x = phi.clone().requires_grad_()
-    cross_entropy(delta.logits(x, batch), batch["labels"]).backward()
-    torch.testing.assert_close(problem.join(at.ascent), -x.grad, rtol=1e-12, atol=1e-15)
+    gradient = backward_of_the_plm(delta, batch, phi)[-1]
+    torch.testing.assert_close(problem.join(at.ascent), -gradient, rtol=1e-12, atol=1e-15)
     embedding = f"φ {plm.architecture.embedding_name(plm.model)}.weight"
     carried = [embedding in layout.names for layout in problem.state_layouts]
     assert carried == [False, *[True] * (problem.end), False]
