@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from experiments.training_run import analysed, fixed_batch, method_label, trained, training_job
+from experiments.training_run import analysed, fixed_batch, method_label, trained, training_job, with_added_biases
 from lab.deltas import Delta
 from lab.geometry import (
     coordinates,
@@ -50,8 +50,6 @@ THREE: tuple[dict[str, Any], ...] = (
     {"method": "adapter", "bottleneck": 16},
 )
 """Whose solutions the plane of several methods goes through; their vectors are parts of one vector of their sum."""
-
-ADDED: dict[str, Any] = {"method": "added-bias"}
 
 SETTINGS: dict[str, dict[str, int]] = {
     "smoke": {"steps": 6, "batch_size": 8, "max_length": 8, "sentences": 8, "points": 5},
@@ -87,10 +85,9 @@ def jobs(
         n_validation=32 if smoke else 64,
     ).config  # fmt: skip
     del shared["method"]
-    if shared["model"] == "smollm2" if added_biases is None else added_biases:
-        groups = [tuple(ADDED if m["method"] == "bitfit" else m for m in group) for group in groups]
     extra = {name: s[name] for name in ("sentences", "points")}
-    return [Job(NAME, {**shared, **extra, "methods": list(group)}) for group in groups]
+    found = [with_added_biases(group, shared["model"], added_biases) for group in groups]
+    return [Job(NAME, {**shared, **extra, "methods": list(group)}) for group in found]
 
 
 def measure(job: Job, store: Store) -> Record:

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from experiments.training_run import analysed, fixed_batch, method_label, subset, training_job
+from experiments.training_run import analysed, fixed_batch, method_label, subset, training_job, with_added_biases
 from experiments.training_run import measure as train
 from lab.deltas import Delta
 from lab.execution import Local
@@ -78,7 +78,6 @@ MULTIPLES = (1.0, 0.25)
 
 Methods = tuple[dict[str, Any], ...]
 METHODS: Methods = ({"method": "lora", "rank": 4}, {"method": "bitfit"})
-ADDED: dict[str, Any] = {"method": "added-bias"}
 TASKS = ("bbc-news", "rotten-tomatoes", "drug-reviews", "sentence-length")
 
 
@@ -139,10 +138,9 @@ def jobs(
     """
     s = SCALES[scale]
     groups = s.groups if model is None else ((model, s.groups[-1][1], s.groups[-1][2]),)
+    groups = tuple((plm, tasks, with_added_biases(methods, plm, added_biases)) for plm, tasks, methods in groups)
     found = []
     for plm, tasks, methods in groups:
-        if plm == "smollm2" if added_biases is None else added_biases:
-            methods = tuple(ADDED if m["method"] == "bitfit" else m for m in methods)
         for t in (task,) if task else tasks:
             for m in methods:
                 if method not in (None, m["method"]):
