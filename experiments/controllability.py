@@ -6,14 +6,15 @@ Varied: the method at one parameter budget; the task; pre-trained or random weig
 Tuned: each method's step size, over three half-decades, by the validation score of the very run.
 Fixed: PLM, head (frozen, so that what is measured is the method alone), batch, steps, batch size, seed.
 Expected: a method with a larger Gramian moves the logits at a smaller norm; whether that ranks trained scores is open.
-Cost: demo: a quarter of an hour on one quiet core (MiniLM, 6 methods, 3 tasks), a third of it for full fine-tuning.
-    smoke: 5 s.
+Cost: demo: half an hour on one quiet core (MiniLM, 10 methods, 3 tasks), a third of it for full fine-tuning and diff
+    pruning. smoke: 5 s.
 
 Nulls: the same method on random weights; a random subspace of all weights with the budget's dimension.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from experiments.fixed_batch import FixedBatch, fixed_batch
+from experiments.performance import HALF_OF_RANK_VARIANCE
 from experiments.training_run import counts
 from lab.control import (
     ControlProblem,
@@ -33,14 +35,16 @@ from lab.control import (
     trace_share,
 )
 from lab.linalg import Spectrum
+from lab.models import read_by_head
 from lab.projections import OneHot
 from lab.runs import Job, Record, Store, Verdict, rank_correlation_interval
-from lab.training import Fit, fit
+from lab.training import Fit, fit_and_prune
 
 NAME = "controllability"
 FIGURES = ("gramian_spectra", "trace_shares", "control_energy", "controllability_ranking")
 
-# LoRA of rank 1 on query and value of MiniLM has 9,216 coordinates; so have 2 tokens of prefix and 24 of prompt
+BUDGET = 9216
+"""Coordinates: LoRA of rank 1 on query and value of MiniLM; so have 2 tokens of prefix and 24 of prompt."""
 METHODS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "LoRA": ({"method": "lora", "rank": 1}, (1e-2, 3e-2, 1e-1)),
     "adapter": ({"method": "adapter", "bottleneck": 2, "placement": "pfeiffer"}, (3e-3, 1e-2, 3e-2)),
@@ -48,50 +52,74 @@ METHODS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "prompt": ({"method": "prompt", "tokens": 24}, (1e-2, 3e-2, 1e-1)),
     "BitFit": ({"method": "bitfit"}, (3e-3, 1e-2, 3e-2)),
     "full fine-tuning": ({"method": "full"}, (1e-4, 3e-4, 1e-3)),
+    "IA3": ({"method": "ia3"}, (1e-2, 3e-2, 1e-1)),
+    "mask": ({"method": "mask", "targets": ["query", "value"]}, (1e-3, 3e-3, 1e-2)),
+    "last layer": ({"method": "last-layer"}, (3e-4, 1e-3, 3e-3)),
+    "diff pruning": ({"method": "diff-pruning", "sparsity": BUDGET / 22_713_216}, (1e-4, 3e-4, 1e-3)),
 }
-"""Label -> method and the step sizes tried; small ones suffice for a head of one's own, but here it is frozen."""
+"""Label -> (the method at about the budget, the step sizes tried).
+
+Step sizes are those of a frozen random head, which is all that training has to work with: up to ten times what a method
+needs with a head of its own. The last four cannot have the budget in every sense: (IA)³ has no size to choose (13,824),
+a mask has a score per weight, the last layer is one block; diff pruning moves all weights, and keeps as
+many of them as the budget."""
+ALL_WEIGHTS = ("full fine-tuning", "diff pruning")
+"""Methods whose Jacobian has a column for every weight: each product goes through all of them."""
 SUBSPACE = "random subspace"
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": {"model": "tiny-bert", "tasks": ["bbc-news"], "methods": ["LoRA", "prompt"], "dimension": 64, "steps": 3,
               "batch_size": 8, "sentences": 4, "tokens": 8, "n_train": 64, "n_validation": 32, "eigenvalues": 3,
               "precision": "float64"},
     "demo": {"model": "minilm", "tasks": ["bbc-news", "rotten-tomatoes", "sentence-length"],
-             "methods": list(METHODS), "dimension": 9216, "steps": 80, "batch_size": 16, "sentences": 6, "tokens": 16,
+             "methods": list(METHODS), "dimension": BUDGET, "steps": 80, "batch_size": 16, "sentences": 6, "tokens": 16,
              "n_train": None, "n_validation": 200, "eigenvalues": 6, "precision": "float32"},
     "paper": {"model": "minilm", "tasks": ["bbc-news", "rotten-tomatoes", "drug-reviews", "imdb"],
-              "methods": list(METHODS), "dimension": 9216, "steps": 1000, "batch_size": 32, "sentences": 64,
+              "methods": list(METHODS), "dimension": BUDGET, "steps": 1000, "batch_size": 32, "sentences": 64,
               "tokens": 64, "n_train": None, "n_validation": None, "eigenvalues": 50,
               "precision": "float32"},
 }  # fmt: skip
+READ_SENTENCES = 2
+"""Of the state that the head reads, whose whole spectrum is computed: as many products as it has numbers."""
 REQUESTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Wanted changes of every sentence's margin, in logits."""
 
 
-def jobs(scale: str, *, model: str | None = None, tasks: tuple[str, ...] = (), seed: int = 0) -> list[Job]:
+def jobs(
+    scale: str,
+    *,
+    model: str | None = None,
+    tasks: tuple[str, ...] = (),
+    methods: tuple[str, ...] = (),
+    seed: int = 0,
+) -> list[Job]:
     """One job per method and task, and one random subspace per task.
 
-    The first task is measured thoroughly: after training, on random weights, and at the last block's state, too. Full
-    fine-tuning is not: each of its spectra takes as many passes through all weights as there are logits.
+    The first task is measured thoroughly: after training, on random weights, and at the last block's state, too.
+    Methods that move all weights are not: each of their spectra takes as many passes through all weights as there are
+    logits.
 
     Args:
         scale: "smoke", "demo" or "paper".
         model: name for `load_plm`; default: the scale's.
         tasks: names for `load_task`; default: the scale's.
+        methods: labels of `METHODS`; default: the scale's.
         seed: of head, method, batch and order of examples.
     """
     if scale not in SCALES:
         raise ValueError(f"unknown scale {scale!r}; choose one of {sorted(SCALES)}.")
+    if unknown := sorted(set(methods) - set(METHODS)):
+        raise ValueError(f"unknown methods {unknown}; choose from {', '.join(METHODS)}.")
     c = SCALES[scale]
     dropped = ("tasks", "methods", "dimension")
     shared = {name: value for name, value in c.items() if name not in dropped} | {"seed": seed}
     shared["model"] = model or c["model"]
     found = []
     for n, task in enumerate(tasks or c["tasks"]):
-        for label in c["methods"]:
+        for label in methods or c["methods"]:
             method, step_sizes = METHODS[label]
             tried = step_sizes[:2] if scale == "smoke" else step_sizes
             asked = {"task": task, "label": label, "method": _frozen(method), "step_sizes": tried}
-            asked["thorough"] = n == 0 and label != "full fine-tuning"
+            asked["thorough"] = n == 0 and label not in ALL_WEIGHTS
             found.append(Job(NAME, shared | asked))
         null = {"task": task, "label": SUBSPACE, "method": _frozen({"method": "full"}), "dimension": c["dimension"]}
         found.append(Job(NAME, shared | null))
@@ -109,26 +137,18 @@ def measure(job: Job, store: Store) -> Record:
     c = job.config
     setting = _setting(c)
     problem, phi0 = setting.problem, setting.delta.phi0
-    trained = _trained(c, setting)
-    phi = trained.phi.to(phi0)
+    stored, trained = _trained(c, setting)
     start = rollout(problem, problem.split(phi0))
     at_start = reach(problem, start, at="logits").spectrum
     least = _least_energy(problem, start, setting)
     spectra = [_spectrum(at_start, "logits", "at the start")]
     shares = [_shares(problem, start, "at the start", c["seed"])]
     if c["thorough"]:
-        end = reach(problem, start, at="end", k=c["eigenvalues"], seed=c["seed"]).spectrum
-        after = rollout(problem, problem.split(phi))
-        random = _setting(c, weights="random")
-        null = rollout(random.problem, random.problem.split(random.delta.phi0))
-        spectra += [
-            _spectrum(end, "end", "at the start"),
-            _spectrum(reach(problem, after, at="logits").spectrum, "logits", "after training"),
-            _spectrum(reach(random.problem, null, at="logits").spectrum, "logits", "random weights"),
-        ]
-        shares.append(_shares(problem, after, "after training", c["seed"]))
-    norm = float(torch.linalg.vector_norm(phi - phi0))
-    change = float((_margins(setting, phi) - _margins(setting, phi0)).mean())
+        found, after = _everywhere(c, trained.phi)
+        spectra += found
+        shares.append(after)
+    norm = float(torch.linalg.vector_norm(trained.phi - stored.delta.phi0))
+    change = float((_margins(stored, trained.phi) - _margins(stored, stored.delta.phi0)).mean())
     scores = {
         "score": trained.score,
         "train_loss": trained.history[-2]["loss"],
@@ -138,9 +158,14 @@ def measure(job: Job, store: Store) -> Record:
         "unit_norm": float(least.energy.sqrt()),
         "unreachable": float(least.unreachable),
     }
-    metrics = scores | {
+    ranks = {
+        f"rank_{table.kind[0].replace(' ', '_')}": int((table.sigma > 0).sum())
+        for table in spectra
+        if table["at"][0] == "read"
+    }
+    metrics = scores | ranks | {
         "metric": trained.metric, "step_size": trained.lr, "training_norm": norm, "training_change": change,
-        "train_seconds": trained.seconds, **counts(setting.delta),
+        "train_seconds": trained.seconds, **counts(stored.delta), "coordinates": setting.delta.size,
     }  # fmt: skip
     ranking = pd.DataFrame([{**scores, "metric": trained.metric, "label": c["label"]}])
     tables = {
@@ -152,26 +177,54 @@ def measure(job: Job, store: Store) -> Record:
     return Record(job, metrics, {name: table.assign(label=c["label"]) for name, table in tables.items()})
 
 
-def _setting(c: dict[str, Any], *, weights: str = "pretrained", precision: str | None = None) -> FixedBatch:
-    names = ("model", "task", "method", "seed", "sentences", "tokens", "n_train", "n_validation")
-    shared = {name: c[name] for name in names}
-    return fixed_batch(**shared, precision=precision or c["precision"], weights=weights)
+def _setting(c: dict[str, Any], **changed: Any) -> FixedBatch:
+    names = ("model", "task", "method", "seed", "sentences", "tokens", "n_train", "n_validation", "precision")
+    return fixed_batch(**{name: c[name] for name in names} | changed)
 
 
-def _trained(c: dict[str, Any], setting: FixedBatch) -> Fit:
-    """The method trained with its best step size, in float32 whatever the measurements are in."""
+def _trained(c: dict[str, Any], setting: FixedBatch) -> tuple[FixedBatch, Fit]:
+    """The method trained with its best step size, in float32 whatever the measurements are in, and what it stores."""
     trainee = setting if c["precision"] == "float32" else _setting(c, precision="float32")
     fits = [
-        fit(
+        fit_and_prune(
             trainee.delta, trainee.encoded, steps=c["steps"], lr=lr, batch_size=c["batch_size"], seed=c["seed"],
             evaluation_size=c["n_validation"],
         )
         for lr in c["step_sizes"]
     ]  # fmt: skip
-    finished = [tried for tried in fits if tried.status == "finished"]
+    finished = [tried for tried in fits if tried[1].status == "finished"]
     if not finished:
         raise ValueError(f"{c['label']} diverged with every step size of {c['step_sizes']}; lower them in METHODS.")
-    return max(finished, key=lambda tried: (tried.score, -tried.history[-1]["loss"]))
+    kept, best = max(finished, key=lambda tried: (tried[1].score, -tried[1].history[-1]["loss"]))
+    return replace(trainee, delta=kept), best
+
+
+def _everywhere(c: dict[str, Any], phi: Tensor) -> tuple[list[pd.DataFrame], pd.DataFrame]:
+    """Spectra at the logits, at the end state and at what the head reads of it, before and after training and on random
+    weights; and the trace shares after training."""
+    spectra = []
+    shares = pd.DataFrame()
+    for kind in ("at the start", "after training", "random weights"):
+        weights = "random" if kind == "random weights" else "pretrained"
+        setting = _setting(c, weights=weights)
+        at = phi.to(setting.delta.phi0) if kind == "after training" else setting.delta.phi0
+        problem = setting.problem
+        trajectory = rollout(problem, problem.split(at))
+        end = reach(problem, trajectory, at="end", k=c["eigenvalues"], seed=c["seed"]).spectrum
+        spectra += [_spectrum(end, "end", kind), _spectrum(_read(c, at, weights), "read", kind)]
+        if kind != "at the start":  # there every job has it
+            spectra.append(_spectrum(reach(problem, trajectory, at="logits").spectrum, "logits", kind))
+        if kind == "after training":
+            shares = _shares(problem, trajectory, kind, c["seed"])
+    return spectra, shares
+
+
+def _read(c: dict[str, Any], phi: Tensor, weights: str) -> Spectrum:
+    """All singular values of the state that the head reads, of few sentences, in float64 for the sake of the rank."""
+    few = _setting(c, weights=weights, precision="float64", sentences=min(READ_SENTENCES, c["sentences"]))
+    problem = few.problem
+    trajectory = rollout(problem, problem.split(phi.to(few.delta.phi0)))
+    return reach(problem, trajectory, at=("end", lambda h: read_by_head(few.plm, h, few.batch)), k=None).spectrum
 
 
 def _shares(problem: ControlProblem, trajectory: Trajectory, kind: str, seed: int) -> pd.DataFrame:
@@ -244,8 +297,6 @@ CANDIDATES = {
     "effective_rank": "effective rank of the Gramian at the logits",
     "cheapness": "cheapness, one over the norm that raises every margin by one logit",
 }
-HALF_OF_RANK_VARIANCE = 0.5**0.5
-"""|Spearman's ρ| above which one ranking explains more than half of the variance of the other's ranks (ρ² > 1/2)."""
 
 
 REPLICATES = ("task", "label", "method", "lr", "step_sizes", "thorough", "dimension", "seed")
@@ -258,7 +309,9 @@ def verdicts(records: list[Record]) -> list[Verdict]:
     if not rows:
         return []
     table = pd.DataFrame(rows).assign(cheapness=lambda t: 1 / t.unit_norm)
-    ranks = table.groupby(["model", "task"])[[*CANDIDATES, "score"]].rank()  # within a task: tasks differ in level
+    # seeds of a method are no new pairs
+    means = table.groupby(["model", "task", "label"])[[*CANDIDATES, "score"]].mean()
+    ranks = means.groupby(["model", "task"]).rank()  # within a task: tasks differ in level
     setting = (
         f"{', '.join(table.model.unique())}; {', '.join(table.task.unique())}; {', '.join(table.label.unique())}; "
         f"seeds {', '.join(map(str, sorted(table.seed.unique())))}, {table.steps.iloc[0]} steps, frozen head"
@@ -284,7 +337,8 @@ def summary(store: Store, records: list[Record]) -> str:
     lines = [f"{'method':18s} {'task':16s} {'d':>10s} {'tr W':>9s} {'eff. rank':>9s} {'‖δφ‖ for 1':>10s}  trained"]
     for record in records:
         c, m = record.job.config, record.metrics
-        line = f"{c['label']:18s} {c['task']:16s} {m['tunable']:10,} {m['trace']:9.3g} {m['effective_rank']:9.2f}"
+        size = m.get("coordinates", m["tunable"])
+        line = f"{c['label']:18s} {c['task']:16s} {size:10,} {m['trace']:9.3g} {m['effective_rank']:9.2f}"
         if "score" in m:
             line += f" {m['unit_norm']:10.3g}  {m['metric']} {m['score']:.3f}"
         lines.append(line)

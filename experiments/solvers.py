@@ -3,9 +3,10 @@
 Question: do solvers of the maximum principle lower the loss of a PLM's controls faster than AdamW and SGD?
 Source: Li, Chen, Tai & E 2017 (E-MSA); Li & Hao 2018 (signs, binary controls); Li & Todorov 2004 (iLQR).
 Varied: the solver.
-Tuned: step sizes of AdamW, SGD and sign ascent over three values each, by the lowest loss, with the whole budget for
-    each. E-MSA's first ρ and Gauss-Newton's first damping were tuned by hand on MiniLM, that is on the setting
-    reported; from there these two choose theirs themselves (undone steps, line search), and so does L-MSA.
+Tuned: step sizes of AdamW and SGD, the radius of sign ascent and E-MSA's first ρ over three to five values each, by the
+    lowest loss, with the whole budget for each. Gauss-Newton's first damping was tuned by hand on MiniLM, that is on
+    the setting reported; from there E-MSA and Gauss-Newton choose theirs themselves (undone steps, line search), and so
+    does L-MSA.
 Fixed: PLM, delta (LoRA, r = 8, query and value, with the head), one batch, start, seed; what every solver may spend.
 Expected: per costate evaluation E-MSA and Gauss-Newton are ahead, products counted; per pass and per second AdamW is
     (Li, Chen, Tai & E 2017 report faster initial decrease per iteration, at a higher cost of each).
@@ -72,8 +73,10 @@ class Scale:
 STEP_SIZES: dict[str, tuple[float, ...]] = {
     "adamw": (3e-3, 1e-2, 3e-2),
     "sgd": (0.1, 0.3, 1.0),
-    "sign": (1e-3, 3e-3, 1e-2),
+    "sign": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
 }
+RHOS = (1e-4, 1e-3, 1e-2, 1e-1)
+"""E-MSA's ρ to begin with. p_t is of the size 1/batch, so the toy's ρ = 1 would allow no step."""
 
 SCALES = {
     "smoke": Scale("tiny-bert", "bbc-news", 2, 8, 8, 4, 2, 2, 3, 64, 32, STEP_SIZES),
@@ -107,7 +110,11 @@ def jobs(scale: str, *, model: str | None = None, task: str | None = None, seed:
     setting = asdict(SCALES[scale])
     setting |= {"model": model or setting["model"], "task": task or setting["task"], "seed": seed}
     grids = setting.pop("step_sizes")
-    return [Job(NAME, setting | {"solver": solver, "step_sizes": grids.get(solver, ())}) for solver in SOLVERS]
+    rhos = {"emsa": {"rhos": RHOS}}
+    return [
+        Job(NAME, setting | {"solver": solver, "step_sizes": grids.get(solver, ())} | rhos.get(solver, {}))
+        for solver in SOLVERS
+    ]
 
 
 def measure(job: Job, store: Store) -> Record:
@@ -116,8 +123,8 @@ def measure(job: Job, store: Store) -> Record:
     setting = _setting(c)
     problem = setting.problem
     start = problem.split(setting.delta.phi0)
-    runs = {step: solve(problem, start) for step, solve in _solvers(c).items()}
-    best = min(runs, key=lambda step: _lowest(runs[step]))
+    runs = {value: solve(problem, start) for value, solve in _solvers(c).items()}
+    best = min(runs, key=lambda value: _lowest(runs[value]))
     found = runs[best]
     phi = problem.join(found.controls)
     _, score = evaluate(setting.delta, setting.encoded, phi, "validation", size=c["n_validation"])
@@ -130,7 +137,7 @@ def measure(job: Job, store: Store) -> Record:
         "iterations": found.iterations,
         "passes": _history(found)["passes"].iloc[-1],
         "train_seconds": found.history[-1]["seconds"],
-        "step_size": best,
+        "rho" if c["solver"] == "emsa" else "step_size": best,
         "score": score,
         "metric": setting.encoded.task.metric.name,
         "back_propagation_difference": _difference_from_back_propagation(setting, problem)
@@ -150,15 +157,11 @@ def _setting(c: dict[str, Any]) -> FixedBatch:
 
 
 def _solvers(c: dict[str, Any]) -> dict[float | None, Solve]:
-    """Step size -> solver; None where the solver chooses its own."""
+    """The value tried (a step size; E-MSA's first ρ) -> solver; None where the solver has nothing to tune."""
     many, few = c["iterations"], c["dear_iterations"]
     cheap = partial(msa, iterations=many, tolerance=0.0)
     alone: dict[str, Solve] = {
         "msa": partial(msa, update=full_maximization(c["inner_iterations"]), iterations=few, tolerance=0.0),
-        "emsa": partial(
-            extended_msa, rho=RHO, growth=4.0, inner_iterations=c["inner_iterations"], iterations=few,
-            tolerance=0.0,
-        ),
         "gauss_newton": partial(
             ilqr, direction=gauss_newton_cg(iterations=c["products"]), damping=DAMPING, iterations=few, tolerance=0.0
         ),
@@ -166,6 +169,10 @@ def _solvers(c: dict[str, Any]) -> dict[float | None, Solve]:
     }  # fmt: skip
     if c["solver"] in alone:
         return {None: alone[c["solver"]]}
+    if c["solver"] == "emsa":
+        inner = c["inner_iterations"]
+        extended = partial(extended_msa, growth=4.0, inner_iterations=inner, iterations=few, tolerance=0.0)
+        return {rho: partial(extended, rho=rho) for rho in c["rhos"]}
 
     def stepped(step: float) -> Solve:
         # the optimisers keep state, so each run makes its own
@@ -181,9 +188,6 @@ def _solvers(c: dict[str, Any]) -> dict[float | None, Solve]:
 
     return {step: stepped(step) for step in c["step_sizes"]}
 
-
-RHO = 1e-3
-"""ρ to begin with; tuned by hand on MiniLM. p_t is of the size 1/batch, so the toy's ρ = 1 would allow no step."""
 
 DAMPING = 1e-3
 """Levenberg's μ to begin with, tuned by hand on MiniLM: at φ₀ LoRA's A moves nothing, so JᵀCJ is singular."""
@@ -215,13 +219,15 @@ def _history(found: Solution) -> pd.DataFrame:
 
 
 def _tried(runs: dict[float | None, Solution]) -> pd.DataFrame:
-    rows = [(step, _lowest(run), run.cost, run.status.name.lower()) for step, run in runs.items()]
-    table = pd.DataFrame(rows, columns=["step_size", "lowest_loss", "loss", "status"])
-    return table.astype({"step_size": float})
+    rows = [(value, _lowest(run), run.cost, run.status.name.lower()) for value, run in runs.items()]
+    table = pd.DataFrame(rows, columns=["value", "lowest_loss", "loss", "status"])
+    return table.astype({"value": float})
 
 
-def _label(solver: str, step: float | None) -> str:
-    return LABELS[solver] if step is None else f"{LABELS[solver]}, step {step:g}"
+def _label(solver: str, value: float | None) -> str:
+    if value is None:
+        return LABELS[solver]
+    return f"{LABELS[solver]}, {'first ρ' if solver == 'emsa' else 'step'} {value:g}"
 
 
 def _difference_from_back_propagation(setting: FixedBatch, problem: ControlProblem, *, step: float = 0.1) -> float:
@@ -252,7 +258,7 @@ def summary(store: Store, records: list[Record]) -> str:
     for record in records:
         m: dict[str, Any] = dict(record.metrics)
         lines.append(
-            f"  {_label(record.job.config['solver'], m['step_size']):30s} {m['lowest_loss']:9.4g}  "
+            f"  {_label(record.job.config['solver'], m.get('rho', m.get('step_size'))):30s} {m['lowest_loss']:9.4g}  "
             f"{m['passes']:7.1f} passes {m['train_seconds']:7.1f} s   {m['metric']} {m['score']:.3f}"
         )
         if m["back_propagation_difference"] is not None:

@@ -20,7 +20,7 @@ from lab.control.ilqr import Step, gauss_newton, gauss_newton_cg, ilqr, riccati
 
 # controllability
 from lab.control.gramian import Gramian, MinimumEnergy, control_jacobian, gramian, layer_jacobians, minimum_energy
-from lab.control.reachability import Reach, TraceShare, reach, trace_share
+from lab.control.reachability import Reach, TraceShare, reach, trace_share, whole_spectrum
 
 # from theory to a budget
 from lab.control.planner import RULES, Allocation, Recommendation, Survey, allocate, logarithmic_gains, plan
@@ -133,4 +133,5 @@ __all__ = [
     "two_point_boundary",
     "unreached_without_prompt",
     "water_filling",
+    "whole_spectrum",
 ]

@@ -12,12 +12,10 @@ from torch import Tensor
 from lab.control.injection import Injection, injections
 from lab.control.layerwise import Loss, layerwise
 from lab.control.problem import ControlProblem, Trajectory, rollout
-from lab.control.reachability import trace_share
+from lab.control.reachability import trace_share, whole_spectrum
 from lab.deltas import Delta
-from lab.linalg import Jacobian, Spectrum
+from lab.linalg import Jacobian
 from lab.models.plm import PLM, Batch
-
-_DENSE = 600  # rank by a dense SVD up to this many rows or columns of B_t
 
 
 def delta_as_control(
@@ -28,6 +26,7 @@ def delta_as_control(
     *,
     phi: Tensor | None = None,
     n_samples: int = 16,
+    largest: int = 600,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """One row per stage of a delta's control problem.
@@ -40,6 +39,8 @@ def delta_as_control(
         phi: where to linearise; default φ₀ moved a little at random, since many methods have B_t = 0 in half their
             coordinates at φ₀ itself (LoRA's A while B = 0).
         n_samples: vjps per stage for ‖B_t‖_F, and for the shares of the Gramian's trace.
+        largest: rows or columns of B_t up to which its whole spectrum is computed (one product each). Default 600,
+            seconds a stage; 5,000 takes minutes and gigabytes.
         seed: of all randomness.
 
     Returns:
@@ -48,7 +49,7 @@ def delta_as_control(
         * stage, block, controls (d_t);
         * control: the kinds of injection in the stage, with the number of modules ("bilinear 2"); "" where d_t = 0;
         * norm: ‖B_t‖_F, B_t = ∂h_{t+1}/∂u_t on this batch (estimated);
-        * rank: of B_t, None where it is too large for a dense SVD;
+        * rank: of B_t, None where it has more than `largest` rows and columns;
         * participation: (Σσ²)²/Σσ⁴ of B_t, how many directions share its energy (estimated where rank is None);
         * gramian_share: the stage's share of tr W at the end state (controls after the last block have none);
         * identity_error: max |logits(φ₀) − PLM's logits|, the same in all rows;
@@ -76,7 +77,7 @@ def delta_as_control(
     for t, name in enumerate(problem.names):
         block = int(name.removeprefix("block ")) if name.startswith("block ") else None
         here = [i.kind for i in kinds if i.block == block and (block is not None or _place(i, plm) == name)]
-        norm, rank, participation = _input_map(problem, trajectory, t, n_samples, generator)
+        norm, rank, participation = _input_map(problem, trajectory, t, n_samples, largest, generator)
         rows.append(
             {"stage": name, "block": block, "controls": problem.sizes[t],
              "control": _counted(here) if problem.sizes[t] else "", "norm": norm, "rank": rank,
@@ -109,7 +110,7 @@ def control_summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _input_map(
-    problem: ControlProblem, trajectory: Trajectory, t: int, n_samples: int, generator: torch.Generator
+    problem: ControlProblem, trajectory: Trajectory, t: int, n_samples: int, largest: int, generator: torch.Generator
 ) -> tuple[float, int | None, float]:
     """‖B_t‖_F, rank and participation ratio of B_t.
 
@@ -118,8 +119,8 @@ def _input_map(
     if problem.sizes[t] == 0:
         return 0.0, 0, 0.0
     B = Jacobian(partial(problem.dynamics[t], trajectory.states[t]), trajectory.controls[t], probe=False)
-    if min(B.shape) <= _DENSE:
-        spectrum = Spectrum.of(B.to_dense())
+    if min(B.shape) <= largest:
+        spectrum = whole_spectrum(B)
         return spectrum.frobenius_norm, spectrum.rank, spectrum.participation_ratio
     V = (torch.randint(0, 2, (B.shape[0], n_samples), generator=generator) * 2 - 1).to(dtype=B.dtype, device=B.device)
     pulled = B.T @ V

@@ -16,7 +16,7 @@ from torch import Tensor
 from lab.control.problem import ControlProblem, Trajectory, advance
 from lab.linalg import LinearOperator, RecordedJacobian, conjugate_gradients
 
-Observed = str | int | Callable[[Tensor], Tensor]
+Observed = str | int | Callable[[Tensor], Tensor] | tuple[str | int, Callable[[Tensor], Tensor]]
 
 
 class Gramian(LinearOperator):
@@ -68,7 +68,8 @@ def gramian(
         problem: the control problem.
         trajectory: where to linearise, from `rollout`.
         at: which y: "end" (default), the state that leaves the last layer; "logits", what the readout makes of it; the
-            index t of a state h_t; or a function of the last state h_T, e.g. one logit margin.
+            index t of a state h_t; a function of the last state h_T, e.g. one logit margin; or a pair, e.g.
+            ("end", f): a function of the state so named.
         per_layer: the terms W_t of the sum instead, one operator per stage before y.
 
     Returns:
@@ -159,11 +160,14 @@ def _observed(problem: ControlProblem, at: Observed) -> tuple[int, Callable[[Ten
     """(number of stages before y, map from that state to y)."""
     if callable(at):
         return problem.T, at
+    if isinstance(at, tuple):
+        place, function = at
+        return _observed(problem, place)[0], function
     named = {"end": problem.end, "logits": problem.T if problem.end != problem.T else None}
     stop = named.get(at) if isinstance(at, str) else at
     if stop is None or not 0 < stop <= problem.T:
         raise ValueError(
-            f'at must be "end", "logits" (problems with a readout), a state index 1 … {problem.T}, or a function of '
-            f"the last state; got {at!r}."
+            f'at must be "end", "logits" (problems with a readout), a state index 1 … {problem.T}, a function of the '
+            f"last state, or a pair of a state and its function; got {at!r}."
         )
     return stop, lambda h: h

@@ -12,6 +12,7 @@ from lab.control.problem import ControlProblem, Trajectory
 from lab.linalg import LinearOperator, Spectrum, lanczos
 
 _DENSE = 600  # below this many rows or columns, all of J costs less than Lanczos' products
+_LARGEST = 5000  # rows or columns up to which a whole spectrum is computed when asked for: minutes on a small PLM
 _ENTRIES = 10**8  # of J beyond which only its smaller Gram matrix is held: full fine-tuning has 10⁷ columns
 _COLUMNS = 4  # of the Gram matrix at a time; each passes through a vector of J's longer side
 
@@ -41,36 +42,62 @@ class Reach:
 
 
 def reach(
-    problem: ControlProblem, trajectory: Trajectory, *, at: Observed = "end", k: int = 50, seed: int = 0
+    problem: ControlProblem, trajectory: Trajectory, *, at: Observed = "end", k: int | None = 50, seed: int = 0
 ) -> Reach:
-    """The k leading directions in which the controls move y, dense where J is small and by Lanczos where it is not.
-
-    Where J has few rows (or columns) but too many entries, its spectrum comes from the dense smaller Gram matrix; then
-    values below √eps of the largest are rounding.
+    """The k leading directions in which the controls move y, all where J is small and by Lanczos where it is not.
 
     Args:
         problem: the control problem.
         trajectory: where to linearise.
         at: which y; see `gramian`.
-        k: values wanted; default 50, what a figure shows.
+        k: values wanted; default 50, what a figure shows. None: all, for the rank; at min(n, d) products or twice as
+            many, up to 5,000 rows or columns.
         seed: of the Lanczos start.
 
     Returns:
         Reach. Lanczos works on the smaller of J Jᵀ and JᵀJ, which share their nonzero eigenvalues.
+
+    Raises:
+        ValueError: all values are wanted of a J with more than 5,000 rows and columns.
     """
     J = control_jacobian(problem, trajectory, at=at)
     n, d = J.shape
-    if min(n, d) <= max(_DENSE, k) and n * d > _ENTRIES:
-        gram = _dense(J @ J.T if n <= d else J.T @ J)
-        values = torch.linalg.eigvalsh(gram.double()).flip(0).clamp_min(0).sqrt().cpu()
-        return Reach(Spectrum(values, J.shape), torch.zeros_like(values), True, True, 2 * min(n, d))
-    if min(n, d) <= max(_DENSE, k):
-        spectrum = Spectrum.of(J.to_dense())
-        return Reach(spectrum, torch.zeros_like(spectrum.values), True, True, min(n, d))
+    if min(n, d) <= (_LARGEST if k is None else max(_DENSE, k)):
+        spectrum = whole_spectrum(J)
+        products = min(n, d) * (1 if n * d <= _ENTRIES else 2)
+        return Reach(spectrum, torch.zeros_like(spectrum.values), True, True, products)
+    if k is None:
+        raise ValueError(
+            f"all singular values are computed up to {_LARGEST:,} rows or columns; J is {n:,} × {d:,}. Ask for the k "
+            "leading ones, or observe fewer numbers."
+        )
     smaller = J @ J.T if n <= d else J.T @ J
     found = lanczos(smaller, k, generator=seed)
     spectrum = Spectrum(found.ritz_values.clamp_min(0).sqrt(), J.shape)
     return Reach(spectrum, found.residuals, False, found.converged, 2 * found.iterations)
+
+
+def whole_spectrum(J: LinearOperator) -> Spectrum:
+    """All singular values of J (n, d): by SVD where it is small, else by the smaller of J Jᵀ and JᵀJ.
+
+    A Gram matrix squares the values. Those below √(min(n, d)·eps) of the largest, eps that of J's dtype, are rounding
+    then and are set to 0, so that no rank counts them: 4e-7 for 768 rows in float64.
+
+    Args:
+        J: min(n, d) products (twice as many where J has more than 10⁸ entries) and O(max(n, d)·min(n, d)²) flops.
+    """
+    n, d = J.shape
+    few = n * d <= _ENTRIES
+    if few and min(n, d) <= _DENSE:
+        return Spectrum.of(J.to_dense())
+    if few:
+        A = J.to_dense().double()
+        gram = A @ A.T if n <= d else A.T @ A
+    else:
+        gram = _dense(J @ J.T if n <= d else J.T @ J).double()
+    eigenvalues = torch.linalg.eigvalsh(gram).flip(0).cpu()
+    floor = min(n, d) * torch.finfo(J.dtype).eps * eigenvalues[0].clamp_min(0)
+    return Spectrum(torch.where(eigenvalues > floor, eigenvalues, 0.0).sqrt(), (n, d))
 
 
 def _dense(operator: LinearOperator) -> Tensor:

@@ -8,6 +8,7 @@ from plotly.subplots import make_subplots
 
 from lab.figures.costates import log_axis
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.gramian_spectra import SEED
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, fade, plain
 
@@ -42,7 +43,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
             name="as promised", legendgroup="promise", showlegend=row == 1, hoverinfo="skip", row=row, col=1,
         )  # fmt: skip
         for i, label in enumerate(labels):
-            for _, run in part[part.label == label].groupby("model"):
+            for _, run in part[part.label == label].groupby(["model", *(name for name in SEED if name in part)]):
                 _run(figure, run.sort_values("request"), theme, i, row)
         norms = pd.concat([part.norm, part.training_norm])
         figure.update_xaxes(type="log", title_text="wanted rise [logits]", **log_axis(part.request), row=row, col=1)
@@ -78,13 +79,15 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
     """Per method: the price of one logit, how much of it arrives, up to where at least half arrives; and the norm of
     training over the first-order price of what training achieved."""
     rows = []
-    for (label, model, task), run in table.groupby(["label", "model", "task"], sort=False):
+    several = ["seed"] if "seed" in table and table.seed.nunique() > 1 else []
+    for (label, model, task, *seed), run in table.groupby(["label", "model", "task", *several], sort=False):
         one = run.iloc[int((run.request - 1).abs().to_numpy().argmin())]
         holds = run[run.achieved >= 0.5 * run.request]
         slope = float(one.norm / one.predicted) if one.predicted > 0 else float("nan")
         change, norm = float(run.training_change.iloc[0]), float(run.training_norm.iloc[0])
         rows.append(
-            {"method": label, "model": model, "task": task, "‖δφ‖ per logit": slope,
+            {"method": label, "model": model, "task": task, **dict(zip(several, seed, strict=True)),
+             "‖δφ‖ per logit": slope,
              f"achieved of {one.request:g} [logits]": float(one.achieved),
              "half arrives up to [logits]": float(holds.request.max()) if len(holds) else 0.0,
              "training: rise [logits]": change, "training: ‖δφ‖": norm,
@@ -134,4 +137,5 @@ CONTROL_ENERGY = Figure(
     ),
     source=(DING_2022,),
     example=_example,
+    optional=SEED,
 )

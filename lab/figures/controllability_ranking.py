@@ -30,7 +30,9 @@ _AXES = {
 
 
 def _prepared(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(cheapness=1 / table.unit_norm.where(table.unit_norm > 0))
+    """One row per PLM, task and method: the mean over its seeds, which are no new pairs for a rank correlation."""
+    measured = table.assign(cheapness=1 / table.unit_norm.where(table.unit_norm > 0))
+    return measured.groupby(["label", "model", "task", "metric"], sort=False, as_index=False).mean(numeric_only=True)
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:

@@ -145,7 +145,8 @@ def example() -> pd.DataFrame:
                              1.6 * size, 0 if label == "prompt" and 0 < t < 4 else 100,
                              0.0 if label == "prompt" and 0 < t < 4 else 0.05 * 1.3**t * size))  # fmt: skip
     table = pd.DataFrame(rows, columns=[*_COLUMNS, "controls", "residual"])
-    return table.assign(residual_to_cost=table.residual / table.loss)
+    lengths = np.sqrt(0.01 * table.step)  # controls start at 0
+    return table.assign(residual_relative=table.residual * lengths / table.loss)
 
 
 COSTATES = Figure(

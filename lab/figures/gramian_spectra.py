@@ -16,20 +16,26 @@ _COLUMNS = {
     "label": Column('the method; "random subspace" is the null of all', TEXT),
     "model": Column("the PLM", TEXT),
     "task": Column("the task the batch is from", TEXT),
-    "at": Column("what is moved: logits (whole spectrum), or end, the state after the last block (its head)", TEXT),
+    "at": Column(
+        "what is moved: logits or read, the state that the head reads (whole spectra), or end, the state after the "
+        "last block (the largest values)",
+        TEXT,
+    ),
     "kind": Column("at the start, after training, or random weights", TEXT),
     "index": Column("number of the singular value, from 1, in decreasing order", "count"),
     "sigma": Column("singular value of J = ∂y/∂φ; the Gramian's eigenvalue is its square", "units of y per unit of φ"),
 }
+SEED = {"seed": Column("seed of head, method and batch", "count")}
 NULL = "random subspace"
 _KINDS = {"at the start": "solid", "after training": "dash", "random weights": "dot"}
-_PLACES = {"logits": "logits", "end": "state after the last block"}
+_PLACES = {"logits": "logits", "read": "state that the head reads", "end": "state after the last block"}
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     there = table[["task", "at"]].drop_duplicates()
     order = {at: i for i, at in enumerate(_PLACES)}
     places = sorted(zip(there.task, there["at"], strict=True), key=lambda place: (place[0], order.get(place[1], 9)))
+    runs = ["model", *(name for name in SEED if name in table)]
     labels = [label for label in dict.fromkeys(table.label) if label != NULL]
     columns = min(len(places), 2)
     rows = -(-len(places) // columns)
@@ -43,14 +49,14 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         part = table[(table.task == task) & (table["at"] == at)]
         for i, label in enumerate(labels):
             for kind, dash in _KINDS.items():
-                for _, run in part[(part.label == label) & (part.kind == kind)].groupby("model"):
+                for _, run in part[(part.label == label) & (part.kind == kind)].groupby(runs):
                     run = run.sort_values("index")
                     figure.add_scatter(
                         x=run["index"], y=run.sigma.where(run.sigma > 0), mode="lines", showlegend=False,
                         line={"color": theme.colour(i), "dash": dash, "width": 2 if kind == "at the start" else 1.2},
                         hovertemplate=f"σ<sub>%{{x}}</sub> = %{{y:.4g}}<extra>{plain(label)}, {kind}</extra>", **place,
                     )  # fmt: skip
-        for _, run in part[part.label == NULL].groupby("model"):
+        for _, run in part[part.label == NULL].groupby(runs):
             run = run.sort_values("index")
             figure.add_scatter(
                 x=run["index"], y=run.sigma.where(run.sigma > 0), mode="lines", showlegend=False, **place,
@@ -92,14 +98,18 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
 
 
 def _summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Per spectrum: how many values, the largest, Σσ² over all that are there, effective rank exp(−Σ p ln p)."""
+    """Per spectrum: how many values, how many above 0, the largest, Σσ² over all that are there, effective rank
+    exp(−Σ p ln p)."""
     rows = []
-    for names, part in table.groupby(["label", "model", "task", "at", "kind"], sort=False):
+    several = ["seed"] if "seed" in table and table.seed.nunique() > 1 else []
+    for names, part in table.groupby(["label", "model", "task", "at", "kind", *several], sort=False):
         sigma = np.sort(part.sigma.to_numpy(float))[::-1]
         p = sigma[sigma > 0] / sigma.sum() if sigma.sum() > 0 else np.empty(0)
         rows.append(
             {"method": names[0], "model": names[1], "task": names[2], "at": names[3], "when": names[4],
-             "values [count]": len(sigma), "largest σ": float(sigma[0]), "Σσ²": float((sigma**2).sum()),
+             **dict(zip(several, names[5:], strict=True)),
+             "values [count]": len(sigma), "rank [count]": int((sigma > 0).sum()), "largest σ": float(sigma[0]),
+             "Σσ²": float((sigma**2).sum()),
              "effective rank": float(np.exp(-(p * np.log(p)).sum())) if len(p) else 0.0}
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -137,10 +147,10 @@ GRAMIAN_SPECTRA = Figure(
     summary=_summary,
     describe=_describe,
     caption=(
-        "Singular values of J = ∂y/∂φ on one batch for methods of about equal budget, y the logits (all values) or the "
-        "state after the last block (the largest): before training (solid), after it (dashed), and on random weights "
-        "(dotted), beside a random subspace of all weights of the same dimension (grey). Their squares are the "
-        "eigenvalues of the controllability Gramian."
+        "Singular values of J = ∂y/∂φ on one batch for methods of about equal budget, y the logits, the state that the "
+        "head reads (all values), or the whole state after the last block (the largest): before training (solid), "
+        "after it (dashed), and on random weights (dotted), beside a random subspace of all weights of the same "
+        "dimension (grey). Their squares are the eigenvalues of the controllability Gramian."
     ),
     reading=(
         "σ is how far y moves along a direction per unit of control, so a change of size z along it costs (z/σ)². A "
@@ -150,4 +160,5 @@ GRAMIAN_SPECTRA = Figure(
     ),
     source=(DING_2022,),
     example=_example,
+    optional=SEED,
 )

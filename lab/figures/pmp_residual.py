@@ -18,49 +18,52 @@ _COLUMNS = {
     "residual": Column("‖∇_u H_t‖ = ‖∂J/∂u_t‖", "nats per unit of control"),
     "loss": Column("J on the batch", "nats"),
 }
+_RELATIVE = {"residual_relative": Column("‖∇_u H_t‖·‖u_t‖ / |J|, change of ln J if u_t grew by its length", "1")}
+
+
+_SHOWN = {
+    "residual": "‖∇<sub>u</sub>H‖ [nats / unit]",
+    "residual_relative": "‖∇<sub>u</sub>H‖·‖u‖ / J [1]",
+}
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     runs = runs_of(table)
-    panels = len(runs) + 1
-    columns = min(panels, 3) if panels != 4 else 2
-    rows = -(-panels // columns)
+    shown = {name: title for name, title in _SHOWN.items() if name in table}
+    columns = len(shown) + 1
     figure = make_subplots(
-        rows, columns, horizontal_spacing=0.11, vertical_spacing=0.32 / rows if rows > 1 else 0.0,
-        subplot_titles=[*(plain(name) for name in runs), "loss of all"],
+        len(runs), columns, horizontal_spacing=0.12, vertical_spacing=min(0.12, 0.4 / len(runs)),
+        subplot_titles=[title for name in runs for title in (plain(name), *[""] * (columns - 1))],
     )  # fmt: skip
     figure.update_annotations(font=None)
     every = list(dict.fromkeys(stage for part in runs.values() for stage in stages_of(part)))
     colours = dict(zip(every, theme.depths(len(every)), strict=True))
-    shown: set[str] = set()
-    for i, (name, part) in enumerate(runs.items()):
-        place = {"row": i // columns + 1, "col": i % columns + 1}
-        for stage in stages_of(part):
-            along = part[(part.stage == stage) & (part.controls > 0)].sort_values("step")
-            if along.empty:
-                continue
-            figure.add_scatter(
-                x=along.step, y=along.residual.where(along.residual > 0), mode="lines+markers", name=plain(stage),
-                legendgroup=plain(stage), showlegend=stage not in shown, marker={"size": 4},
-                line={"color": colours[stage], "width": 1.8},
-                hovertemplate=f"step %{{x}}: %{{y:.4g}}<extra>{plain(name)}, {plain(stage)}</extra>", **place,
-            )  # fmt: skip
-            shown.add(stage)
-        axis = log_axis(part.residual[part.controls > 0])
-        figure.update_yaxes(type="log", title_text="‖∇<sub>u</sub>H‖ [nats / unit]", **axis, **place)
-        figure.update_xaxes(title_text="training step [count]", **place)
-    last = {"row": len(runs) // columns + 1, "col": len(runs) % columns + 1}
-    for i, (name, part) in enumerate(runs.items()):
+    listed: set[str] = set()
+    for row, (name, part) in enumerate(runs.items(), start=1):
+        acting = part[part.controls > 0]
+        for stage in stages_of(acting):
+            along = acting[acting.stage == stage].sort_values("step")
+            for column, quantity in enumerate(shown, start=1):
+                figure.add_scatter(
+                    x=along.step, y=along[quantity].where(along[quantity] > 0), mode="lines+markers", name=plain(stage),
+                    legendgroup=plain(stage), showlegend=stage not in listed, marker={"size": 4},
+                    line={"color": colours[stage], "width": 1.8}, row=row, col=column,
+                    hovertemplate=f"step %{{x}}: %{{y:.4g}}<extra>{plain(name)}, {plain(stage)}</extra>",
+                )  # fmt: skip
+                listed.add(stage)
         loss = part.drop_duplicates("step").sort_values("step")
         figure.add_scatter(
-            x=loss.step, y=loss.loss, mode="lines+markers", name=plain(name),
-            marker={"size": 5, "symbol": theme.symbol(i)}, **last,
-            line={"color": theme.colour(i), "width": 2, "dash": "dot"},
+            x=loss.step, y=loss.loss, mode="lines+markers", name="loss", showlegend=row == 1, legendgroup="loss",
+            marker={"size": 4}, line={"color": theme.ink, "width": 1.8, "dash": "dot"}, row=row, col=columns,
             hovertemplate=f"step %{{x}}: %{{y:.4g}} nats<extra>{plain(name)}</extra>",
         )  # fmt: skip
-    figure.update_yaxes(title_text="loss J [nats]", rangemode="tozero", **last)
-    figure.update_xaxes(title_text="training step [count]", **last)
-    figure.update_layout(height=380 if rows == 1 else 260 * rows)
+        for column, (quantity, title) in enumerate(shown.items(), start=1):
+            # relative residuals are on one scale for all methods, absolute ones are not
+            axis = log_axis(table[quantity] if quantity == "residual_relative" else acting[quantity])
+            figure.update_yaxes(type="log", title_text=title, **axis, row=row, col=column)
+        figure.update_yaxes(title_text="loss J [nats]", rangemode="tozero", row=row, col=columns)
+    figure.update_xaxes(title_text="training step [count]", row=len(runs))
+    figure.update_layout(height=320 if len(runs) == 1 else 235 * len(runs))
     return figure
 
 
@@ -99,16 +102,19 @@ PMP_RESIDUAL = Figure(
     summary=_summary,
     describe=_describe,
     caption=(
-        "Norm of the gradient of the Hamiltonian in the controls of each stage along training, one panel per method, "
-        "on one fixed batch; the last panel is the loss of the same batch. It vanishes where the controls of the stage "
-        "satisfy the maximum principle to first order."
+        "Norm of the gradient of the Hamiltonian in the controls of each stage along training, on one fixed batch, one "
+        "row per method: absolute; times the norm of the controls and over the loss; and the loss of the same batch. "
+        "It vanishes where the controls of the stage satisfy the maximum principle to first order."
     ),
     reading=(
         "A line that falls is a layer whose controls approach a stationary point of their Hamiltonian. Training on "
         "other batches keeps it from zero on this one. A residual that falls while the loss does not is a plateau, not "
-        "an optimum. Norms of different methods are per unit of their own coordinates and cannot be compared."
+        "an optimum. Absolute norms are per unit of a method's own coordinates and cannot be compared between methods. "
+        "Relative ones can: the change of ln J, to first order, if the controls of the stage grew by their own length. "
+        "They are 0, and not drawn, where the controls still are 0."
     ),
     source=(LI_2017,),
     example=example,
     table="pontryagin",
+    optional=_RELATIVE,
 )

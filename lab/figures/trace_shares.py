@@ -66,7 +66,8 @@ def _stages(table: pd.DataFrame) -> list[str]:
 def _summary(table: pd.DataFrame) -> pd.DataFrame:
     """Per method: the stage with the largest share, and the mean depth Σ share · t of where control comes from."""
     rows = []
-    for (label, model, task, kind), part in table.groupby(["label", "model", "task", "kind"], sort=False):
+    for (label, model, task, kind), runs in table.groupby(["label", "model", "task", "kind"], sort=False):
+        part = runs.groupby("stage", sort=False, as_index=False)[["t", "share", "trace"]].mean()  # over seeds
         largest = part.iloc[int(part.share.to_numpy().argmax())]
         rows.append(
             {"method": label, "model": model, "task": task, "when": kind, "largest at": largest.stage,

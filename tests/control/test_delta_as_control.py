@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -54,12 +52,11 @@ def test_prompt_acts_before_the_first_block_only(bert, make_batch):
     assert rows[0]["gramian_share"] == 1.0
 
 
-def test_directions_of_a_large_input_map_are_estimated(bert, make_batch, monkeypatch):
+def test_directions_of_a_large_input_map_are_estimated(bert, make_batch):
     """Participation ratio and norm by random signs against the dense spectrum."""
     delta, batch = LoRA(rank=2, head="frozen").on(bert), make_batch(bert)
     exact = delta_as_control(delta, bert, batch, cross_entropy)
-    monkeypatch.setattr(importlib.import_module("lab.control.delta_as_control"), "_DENSE", 0)
-    estimated = delta_as_control(delta, bert, batch, cross_entropy, n_samples=256)
+    estimated = delta_as_control(delta, bert, batch, cross_entropy, n_samples=256, largest=0)
     for row, truth in zip(estimated[:2], exact[:2], strict=True):
         assert row["rank"] is None
         assert row["norm"] == pytest.approx(truth["norm"], rel=0.1)  # 256 samples
@@ -71,6 +68,14 @@ def test_lora_moves_as_many_directions_as_its_tangent_space_has(bert, make_batch
     """The rank-r matrices near BA form a manifold of dimension r(m + n − r): one per layer and target, m = n = 16."""
     rows = delta_as_control(LoRA(rank=rank, head="frozen").on(bert), bert, make_batch(bert), cross_entropy, n_samples=2)
     assert [row["rank"] for row in rows] == [2 * rank * (32 - rank)] * 2 + [0]
+
+
+def test_the_rank_of_a_large_input_map_comes_from_its_gram_matrix(bert, make_batch, monkeypatch):
+    """The gauge's r² directions are 0 up to the square root of rounding, and are counted by neither way."""
+    monkeypatch.setattr("lab.control.reachability._DENSE", 0)
+    delta = LoRA(rank=2, head="frozen").on(bert)
+    rows = delta_as_control(delta, bert, make_batch(bert), cross_entropy, n_samples=2)
+    assert [row["rank"] for row in rows] == [2 * 2 * 30] * 2 + [0]
 
 
 def test_key_biases_are_no_controls(bert, make_batch):

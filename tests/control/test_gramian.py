@@ -145,6 +145,31 @@ def test_reach_of_a_wide_jacobian_comes_from_its_small_gram_matrix(toy, monkeypa
     torch.testing.assert_close(wide.eigenvalues, dense.eigenvalues, rtol=1e-9, atol=1e-12 * float(dense.eigenvalues[0]))
 
 
+@pytest.mark.parametrize("entries", [0, 10**8], ids=["product by product", "from all of J"])
+def test_the_whole_spectrum_counts_no_rounding(toy, monkeypatch, entries):
+    """y and 2y together: 30 numbers of which 15 are free. The Gram matrix has the others at 1e-8 of the largest."""
+    problem, trajectory = toy
+    twice = lambda h: torch.cat([h, 2 * h]).reshape(-1)  # noqa: E731
+    exact = reach(problem, trajectory, at=twice).spectrum
+    monkeypatch.setattr("lab.control.reachability._DENSE", 4)
+    monkeypatch.setattr("lab.control.reachability._ENTRIES", entries)
+    whole = reach(problem, trajectory, at=twice, k=None)
+    assert whole.complete
+    assert whole.spectrum.rank == exact.rank == 15
+    torch.testing.assert_close(whole.spectrum.values[:15], exact.values[:15], rtol=1e-7, atol=0)
+    assert not whole.spectrum.values[15:].any()
+    monkeypatch.setattr("lab.control.reachability._LARGEST", 20)
+    with pytest.raises(ValueError, match="computed up to 20 rows or columns; J is 30 × 48"):
+        reach(problem, trajectory, at=twice, k=None)
+
+
+def test_a_function_of_an_inner_state_can_be_observed(toy):
+    problem, trajectory = toy
+    pair = control_jacobian(problem, trajectory, at=(2, lambda h: h[:2, 0])).to_dense()
+    inner = control_jacobian(problem, trajectory, at=2).to_dense().reshape(5, 3, -1)
+    torch.testing.assert_close(pair, inner[:2, 0], rtol=1e-12, atol=1e-14)
+
+
 def test_reach_of_one_step_has_rank_one():
     problem = double_integrator(T=1).problem()
     found = reach(problem, still(problem))

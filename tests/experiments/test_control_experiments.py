@@ -11,7 +11,7 @@ from experiments.fixed_batch import fixed_batch
 from lab.control import gauss_newton_cg, ilqr, residual_toy, rollout
 from lab.deltas import method_from_json
 from lab.models import meta_plm, read_by_head
-from lab.runs import Job, Record
+from lab.runs import Job, Record, Store
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +74,49 @@ def test_identities_are_judged_by_their_worst_error():
 def test_budgets_are_about_equal_on_minilm():
     """By counting on a PLM without weights: LoRA, prefix and prompt have the same number of coordinates exactly."""
     plm = meta_plm("minilm", num_labels=5)
-    sizes = {
-        label: method_from_json({**method, "head": "frozen"}).on(plm).size
+    deltas = {
+        label: method_from_json({**method, "head": "frozen"}).on(plm)
         for label, (method, _) in controllability.METHODS.items()
-        if label not in ("full fine-tuning", "BitFit")
     }
-    assert sizes["LoRA"] == sizes["prefix"] == sizes["prompt"] == 9216
-    assert all(abs(size / 9216 - 1) < 0.3 for size in sizes.values())
+    sizes = {label: delta.size for label, delta in deltas.items()}
+    assert sizes["LoRA"] == sizes["prefix"] == sizes["prompt"] == controllability.BUDGET == 9216
+    assert deltas["diff pruning"].stored_size == 9216
+    assert abs(sizes["adapter"] / 9216 - 1) < 0.3
+    assert (sizes["IA3"], sizes["BitFit"]) == (13824, 26112)
+    assert sizes["mask"] == sizes["last layer"] - 4992 == 12 * 384**2  # without the last layer's biases and norms
+
+
+def test_a_pruned_method_is_judged_by_what_it_keeps(tmp_path):
+    """Diff pruning is measured over all its coordinates, and trained down to the share it keeps."""
+    config = {**controllability.SCALES["smoke"], "task": "bbc-news", "label": "diff pruning", "seed": 0,
+              "method": {"method": "diff-pruning", "sparsity": 0.01, "head": "frozen"}, "step_sizes": [1e-2],
+              "thorough": False}  # fmt: skip
+    m = controllability.measure(Job("controllability", config), Store(tmp_path)).metrics
+    assert m["coordinates"] > 100 * m["tunable"]
+    assert 0 < m["training_norm"] < 1
+
+
+def test_directions_that_a_layer_norm_takes_away_are_found():
+    """The last block ends in a layer norm, whose output has two fixed moments: LoRA reaches all but two directions of a
+    sentence's state, and the biases, which move the norm's own shift, reach one more in each of two sentences."""
+    config = {**controllability.SCALES["smoke"], "task": "bbc-news", "seed": 0}
+    ranks = {}
+    for name in ("lora", "bitfit", "full"):
+        method = {"method": name, "head": "frozen"}
+        setting = controllability._setting(config | {"method": method})
+        phi = setting.delta.phi0 + 0.1 * torch.randn(setting.delta.size, generator=torch.Generator().manual_seed(0))
+        ranks[name] = controllability._read(config | {"method": method}, phi, "pretrained").rank
+    hidden = setting.plm.model.config.hidden_size
+    assert ranks["lora"] == 2 * (hidden - 2)
+    assert ranks["lora"] < ranks["bitfit"] < ranks["full"] == 2 * hidden
+
+
+def test_seeds_of_one_method_are_no_new_pairs():
+    """Two seeds of the same records leave ρ and its number of pairs as they are."""
+    records = planted([2.0, 1.0, 4.0, 3.0])
+    again = [Record(Job("controllability", r.job.config | {"seed": 1}), r.metrics) for r in records]
+    once, twice = controllability.verdicts(records), controllability.verdicts(records + again)
+    assert [v.measured for v in once] == [v.measured for v in twice]
 
 
 def planted(order: list[float]) -> list[Record]:

@@ -7,9 +7,12 @@ import pytest
 
 from lab.figures import (
     CONTROL_AT_TEST_TIME,
+    CONTROLLABILITY_RANKING,
     FORCED_TOKENS,
+    GRAMIAN_SPECTRA,
     PLANNER,
     PLANNER_RANKS,
+    PMP_RESIDUAL,
     PREFIX_MASS,
     REACH_BOUND,
     ROBUSTNESS,
@@ -80,3 +83,32 @@ def test_shares_have_exact_intervals():
     (row,) = FORCED_TOKENS.summarize(table).to_dict("records")
     assert (row["share forced"], row["low"]) == (0, 0)
     assert row["high"] == pytest.approx(1 - 0.025**0.1)
+
+
+def test_residuals_are_drawn_absolute_and_relative_where_they_are_known():
+    """A row per method: both residuals, each stage that has controls, and the loss; without the relative one, one."""
+    table = PMP_RESIDUAL.example()
+    for part, columns in ((table, 3), (table.drop(columns="residual_relative"), 2)):
+        drawing = PMP_RESIDUAL.draw(part)
+        titles = [axis.title.text for axis in drawing.select_yaxes()]
+        assert len(titles) == 2 * columns
+        assert sum("J [1]" in title for title in titles) == 2 * (columns - 2)
+    axes = [axis.range for axis in PMP_RESIDUAL.draw(table).select_yaxes() if "J [1]" in axis.title.text]
+    assert axes[0] == axes[1]  # relative residuals of all methods are on one scale
+
+
+def test_seeds_of_a_method_are_averaged_before_methods_are_ranked():
+    table = CONTROLLABILITY_RANKING.example()
+    again = pd.concat([table, table.assign(score=table.score + 0.01)])
+    pd.testing.assert_frame_equal(CONTROLLABILITY_RANKING.summarize(again), CONTROLLABILITY_RANKING.summarize(table))
+
+
+def test_spectra_of_several_seeds_are_several_lines_and_rows():
+    table = GRAMIAN_SPECTRA.example().assign(seed=0)
+    both = pd.concat([table, table.assign(seed=1, sigma=2 * table.sigma)])
+    one, two = GRAMIAN_SPECTRA.summarize(table), GRAMIAN_SPECTRA.summarize(both)
+    assert len(two) == 2 * len(one)
+    assert "seed" in two
+    assert "seed" not in one
+    drawn = [t for t in GRAMIAN_SPECTRA.draw(both).data if t.x is not None and t.x[0] is not None]
+    assert all(list(t.x) == sorted(set(t.x)) for t in drawn)
