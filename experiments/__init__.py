@@ -8,6 +8,7 @@ EXPERIMENTS = (
     "weight_differences",
     "subspace_similarity",
     "intruders",
+    "intruder_time",
     "extraction",
     "curvature",
     "predicted_dimension",

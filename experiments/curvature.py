@@ -13,7 +13,7 @@ The Gauss-Newton matrix of n sentences and c classes has rank n(c - 1) at most; 
 comes from its square root (`lab.geometry.curvature_factor`). Lanczos, Hutch++ and Lanczos quadrature, which need
 products only, are run beside it and compared: they are what is left for a language model's vocabulary (`head`: lm),
 where no square root fits. The table `curvature_trace` has the trace of the whole and of each block, exact or by
-Hutch++.
+Hutch++; `spectral_density` the density of the Hessian's eigenvalues, of the whole and (first method) of each block.
 """
 
 from __future__ import annotations
@@ -121,6 +121,7 @@ def measure(job: Job, store: Store) -> Record:
         logits, weights = _next_tokens(delta, batch)
         found.by_products("start", gauss_newton(logits, delta.phi0, weights=weights))
         found.traces("start", _blocks(logits, delta.phi0, delta.layout, weights))
+        found.density("start", "all", RecordedHessian(_next_token_loss(logits, batch, weights), delta.phi0))
         return Record(job, {**found.metrics, **counts(delta)}, found.tables())
     delta = analysed(c)
     batch = fixed_batch(c, delta, c["sentences"])
@@ -132,7 +133,11 @@ def measure(job: Job, store: Store) -> Record:
         if state == "trained" and c["products"]:
             found.by_products(state, gauss_newton(lambda x: delta.logits(x, batch), phi), exact)
             found.traces(state, _blocks(lambda x: delta.logits(x, batch), phi, delta.layout))
-        found.density(state, RecordedHessian(_loss(delta, small), phi))
+        loss = _loss(delta, small)
+        found.density(state, "all", RecordedHessian(loss, phi))
+        if c["products"]:
+            for scope, block in _scopes(delta.layout).items():
+                found.density(state, scope, RecordedHessian(*on_block(loss, phi, delta.layout, block)))
         del J
     metrics = {"metric": fit.metric, "score": fit.score, "step_size": fit.lr, **found.metrics, **counts(delta)}
     return Record(job, metrics, found.tables())
@@ -206,13 +211,15 @@ class _Found:
             trace = hutchpp_trace(operator, self.config["trace_products"])
             self._trace(state, scope, "Hutch++", trace.value, trace.standard_error)
 
-    def density(self, state: str, H: RecordedHessian) -> None:
-        """Density of the Hessian's eigenvalues, negative ones included."""
+    def density(self, state: str, scope: str, H: RecordedHessian) -> None:
+        """Density of the eigenvalues of the Hessian or of one of its diagonal blocks, negative ones included."""
         c = self.config
         found = spectral_density(H, n_probes=c["density_probes"], n_steps=c["density_steps"], n_points=256)
         rows = {"eigenvalue": found.grid, "density": found.density, "standard_error": found.standard_error}
         table = pd.DataFrame({name: value.numpy() for name, value in rows.items()})
-        self.densities.append(table.assign(label=self.label, state=state))
+        self.densities.append(table.assign(label=self.label, state=state, scope=scope))
+        if scope != "all":
+            return
         mean, _ = found.expectation(lambda x: x.clamp(max=0).abs())
         total, _ = found.expectation(torch.abs)
         self.metrics |= {f"{state}_negative_share": mean / total if total else 0.0, f"{state}_loss": float(H.value)}
@@ -234,9 +241,7 @@ class _Found:
             "curvature_spectrum": pd.concat(self.eigenvalues, ignore_index=True),
             "curvature_trace": pd.DataFrame(self.trace_rows).astype({"standard_error": float}),
         }
-        if self.densities:
-            found["spectral_density"] = pd.concat(self.densities, ignore_index=True)
-        return found
+        return found | {"spectral_density": pd.concat(self.densities, ignore_index=True)}
 
 
 def _scopes(layout: Layout) -> dict[str, int | None]:
@@ -278,6 +283,12 @@ def _next_tokens(delta: Delta, batch: dict[str, Tensor]) -> tuple[Any, Tensor]:
     """Logits of every token but the last, and the weights of the mean over those whose successor is no padding."""
     follows = batch["attention_mask"][:, 1:].to(delta.phi0)
     return lambda phi: delta.logits(phi, batch)[:, :-1], follows / follows.sum()
+
+
+def _next_token_loss(logits: Any, batch: dict[str, Tensor], weights: Tensor) -> Any:
+    """The weighted mean over tokens of the cross-entropy of the next one [nats]."""
+    targets, w = batch["input_ids"][:, 1:].reshape(-1), weights.reshape(-1)
+    return lambda phi: w @ cross_entropy(logits(phi).flatten(0, 1), targets, reduction="none")
 
 
 def summary(store: Store, records: list[Record]) -> str:

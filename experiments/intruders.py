@@ -14,7 +14,7 @@ Cost: demo: 2 minutes (MiniLM) and 4 minutes (SmolLM2) on two cores. smoke: seco
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
 from typing import Any
@@ -160,17 +160,21 @@ def measure(job: Job, store: Store) -> Record:
     return Record(job, metrics, tables)
 
 
-def _matrices(plm: PLM, overrides: Mapping[str, Tensor], max_blocks: int) -> list[_Matrix]:
-    found = [m for m in plm.matrices(ROLES) if m.name in overrides]
+def studied(plm: PLM, names: Container[str], max_blocks: int) -> list[WeightMatrix]:
+    """Query and value matrices among those named, of at most so many blocks, evenly spaced."""
+    found = [m for m in plm.matrices(ROLES) if m.name in names]
     blocks = sorted({m.block for m in found})
     spread = {blocks[int(i)] for i in np.linspace(0, len(blocks) - 1, min(max_blocks, len(blocks))).round()}
+    return [m for m in found if m.block in spread]
+
+
+def _matrices(plm: PLM, overrides: Mapping[str, Tensor], max_blocks: int) -> list[_Matrix]:
     result = []
-    for m in found:
-        if m.block in spread:
-            W0 = m.of(plm.parameters[m.name]).detach().double()
-            change = m.of(overrides[m.name]).detach().double() - W0
-            spectra = Spectrum.of(W0, vectors=True), Spectrum.of(change, vectors=True)
-            result.append(_Matrix(m, W0, change, *spectra))
+    for m in studied(plm, overrides, max_blocks):
+        W0 = m.of(plm.parameters[m.name]).detach().double()
+        change = m.of(overrides[m.name]).detach().double() - W0
+        spectra = Spectrum.of(W0, vectors=True), Spectrum.of(change, vectors=True)
+        result.append(_Matrix(m, W0, change, *spectra))
     return result
 
 

@@ -94,11 +94,12 @@ def _quadratic(problem: str, seeds: range) -> tuple[pd.DataFrame, int]:
 def _toy(problem: str, seeds: range) -> tuple[pd.DataFrame, int]:
     """D = 1000, ten sums to meet: a random subspace of d < 10 leaves (1 − d/10) of the loss on average."""
     start = float(grouped_sums_loss(torch.zeros(1000, dtype=torch.float64)))
+    dimensions = range(1, 13)
     rows = []
-    for d in range(1, 13):
+    for d in dimensions:
         shares = [1 - float(grouped_sums_minimum(Gaussian(1000, d, seed=1000 * d + seed))) / start for seed in seeds]
         rows += _rows(d, shares, min(1.0, d / 10))
-    return pd.DataFrame(rows), 9
+    return pd.DataFrame(rows), next(d for d in dimensions if d / 10 >= 0.9)
 
 
 def _generator(seed: int, d: int) -> torch.Generator:

@@ -25,8 +25,10 @@ from lab.figures.images import HOW_TO_GET_A_BROWSER, ImageError, find_browser
 from lab.figures.intrinsic_dimension import INTRINSIC_DIMENSION
 from lab.figures.intruder_forecast import INTRUDER_FORECAST
 from lab.figures.intruder_mitigation import INTRUDER_MITIGATION
+from lab.figures.intruder_onset import INTRUDER_ONSET
 from lab.figures.intruder_strength import INTRUDER_STRENGTH
 from lab.figures.intruder_sweep import INTRUDER_SWEEP
+from lab.figures.intruder_time import INTRUDER_TIME
 from lab.figures.intruders import INTRUDERS
 from lab.figures.layer_scores import LAYER_SCORES
 from lab.figures.learning_curves import LEARNING_CURVES
@@ -121,6 +123,8 @@ WEIGHT_DIFFERENCES: tuple[Figure, ...] = (
     INTRUDER_SWEEP,
     INTRUDER_FORECAST,
     INTRUDER_STRENGTH,
+    INTRUDER_TIME,
+    INTRUDER_ONSET,
     INTRUDER_MITIGATION,
     EXTRACTION,
 )

@@ -31,7 +31,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     methods = list(dict.fromkeys(label.removesuffix(_RANDOM) for label in table.label))
     colours = {method: theme.colour(i) for i, method in enumerate(methods)}
     whole, parts = table[table.scope == "all"], table[table.scope != "all"]
-    scopes = _ordered(parts.scope)
+    scopes = ordered_scopes(parts.scope)
     for (label, state), rows in whole.groupby(["label", "state"], sort=False):
         rows = rows[rows.eigenvalue > 0].sort_values("index")
         style = _style(str(label), str(state), colours, theme)
@@ -74,8 +74,8 @@ def _short(scope: str) -> str:
     return plain(scope.removeprefix("block ")) if scope != "outside the blocks" else "rest"
 
 
-def _ordered(scopes: pd.Series) -> list[str]:
-    """Blocks by number, the rest last."""
+def ordered_scopes(scopes: pd.Series) -> list[str]:
+    """`block b` by number, the rest last."""
     present = list(dict.fromkeys(scopes))
     number = {scope: int(scope.split()[-1]) for scope in present if scope.split()[-1].isdigit()}
     return sorted(number, key=number.__getitem__) + [scope for scope in present if scope not in number]

@@ -30,6 +30,7 @@ from lab.geometry.landscape import (
     trajectory_directions,
 )
 from lab.geometry.nulls import SpectrumNull, above_null, randomly_turned, spectrum_null
+from lab.geometry.passage import extrapolated_passage, first_passage
 from lab.geometry.predicted_dimension import PredictedDimension, krylov_spectrum, predicted_intrinsic_dimension
 from lab.geometry.representation import (
     ESTIMATORS,
@@ -124,6 +125,8 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "intruder_sweep",
     "intruders_by_strength",
     "mitigate",
+    "extrapolated_passage",
+    "first_passage",
     "randomly_turned",
     "subspace_angles",
     "subspace_similarity",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from experiments.intruder_time import jobs as time_jobs
+from experiments.intruder_time import measure as first_intruders
 from experiments.intruders import SCALES, scaled
 from experiments.intruders import jobs as intruder_jobs
 from experiments.intruders import measure as find_intruders
@@ -77,3 +79,20 @@ def test_the_runs_of_the_experiments_are_shared():
     assert key(training_job(**{name: lora.config[name] for name in shared})) == key(
         type(lora)("training_run", lora.config)
     )
+
+
+def test_first_intruders_in_time_are_those_of_the_counted_steps(store):
+    (job,) = time_jobs("smoke")
+    (record,) = Local(store, progress=False).run([job], first_intruders)
+    shares, onsets = record.tables["intruder_time"], record.tables["intruder_onset"]
+    assert sorted(set(shares["step"])) == [1, 2, 3, 4]
+    in_time = onsets[onsets["along"] == "training time"]
+    assert len(in_time) == len(job.config["step_sizes"]) * record.metrics["matrices"]
+    for (run, step), part in shares.assign(run=shares["step_size"].map("η = {:g}".format)).groupby(["run", "step"]):
+        mine = in_time[in_time["run"] == run]
+        assert part["low"].item() <= part["forecast"].item() <= part["high"].item()
+        if (shares["with_intruder"].diff().dropna() >= 0).all():  # none went away
+            assert part["with_intruder"].item() == (mine["seen"] <= step).mean()
+    # at the largest step size every matrix is overwhelmed, at the smallest none moves
+    assert (shares[shares["step"] == 4].sort_values("step_size")["with_intruder"] == [0.0, 1.0]).all()
+    assert (onsets[onsets["along"] == "step size"]["seen"] == 1.0).all()
