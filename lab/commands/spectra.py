@@ -63,6 +63,7 @@ def spectra(
     rule: Annotated[
         str | None, typer.Option(help='Or: per matrix, the values above "null" or "hard threshold".')
     ] = None,
+    max_rank: Annotated[int | None, typer.Option(help="With --energy or --rule: no rank above this.")] = None,
 ) -> None:
     """Spectra of weight differences beside their null: ranks, norms relative to W₀, what stands out of chance.
 
@@ -73,9 +74,10 @@ def spectra(
             raise ValueError(f"--by is {by!r}; choose role or block.")
         if extract is not None and len(tuned) > 1:
             raise ValueError(f"--extract writes one LoRA; got {len(tuned)} updates.")
-        if extract is None and any(option is not None for option in (rank, energy, rule)):
+        if extract is None and any(option is not None for option in (rank, energy, rule, max_rank)):
             raise ValueError(
-                "--rank, --energy and --rule choose the rank of a LoRA; say where to write it: --extract FOLDER"
+                "--rank, --energy, --rule and --max-rank choose the rank of a LoRA; say where to write it: --extract "
+                "FOLDER"
             )
         geometry: Any = importlib.import_module("lab.geometry")  # brings torch
         labels = labelled(tuned)
@@ -94,7 +96,10 @@ def spectra(
         if out is not None:
             write(geometry, found, by, out, formats, command)
         if extract is not None:
-            made = geometry.extract_lora(next(iter(opened.values())), rank=rank, energy=energy, rule=rule)
+            by_name = None if base == NO_BASE or Path(base).exists() else base  # a hub id says the same elsewhere
+            made = geometry.extract_lora(
+                next(iter(opened.values())), rank=rank, energy=energy, rule=rule, max_rank=max_rank, base=by_name
+            )
             try:
                 made.write(extract)
             except OSError as error:

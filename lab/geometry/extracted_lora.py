@@ -66,6 +66,7 @@ def extract_lora(
     saved: Mapping[str, Tensor] | None = None,
     spectra: Mapping[str, Spectrum] | None = None,
     dtype: torch.dtype = torch.float32,
+    base: str | None = None,
 ) -> ExtractedLoRA:
     """The best LoRA of a difference: of each matrix the truncated SVD (Eckart & Young 1936). See `extract` for ranks.
 
@@ -78,6 +79,7 @@ def extract_lora(
         saved: parameters to store whole beside the factors, such as a new head: name -> value.
         spectra: of the differences, with vectors, where they are at hand: name -> spectrum.
         dtype: of the factors.
+        base: name of the model below it, for whoever loads the adapter by its own name.
 
     Raises:
         ValueError: no block matrix changed, or every chosen rank is 0; a part of a fused parameter (GPT-2's query),
@@ -115,7 +117,7 @@ def extract_lora(
     config = {
         "peft_type": "LORA",
         "task_type": None,
-        "base_model_name_or_path": None,
+        "base_model_name_or_path": base,
         "inference_mode": True,
         "r": first,
         "lora_alpha": first,
@@ -128,7 +130,7 @@ def extract_lora(
         "init_lora_weights": True,
         "fan_in_fan_out": any(at.transposed for at in positions(list(changes.names)).values()),
         "target_modules": list(ranks),
-        "modules_to_save": list(dict.fromkeys(name.split(".", 1)[0] for name in saved)) or None,
+        "modules_to_save": list(dict.fromkeys(name.rpartition(".")[0] for name in saved)) or None,
     }
     tensors |= {BASE + name: value for name, value in saved.items()}
     return ExtractedLoRA(config, tensors, pd.DataFrame(rows), tuple(excluded))

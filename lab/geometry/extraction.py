@@ -53,10 +53,12 @@ def extract(
         floor: the rules keep no value up to it, nor up to the spectrum's own noise floor: rounding to a stored dtype.
 
     Raises:
-        ValueError: not exactly one of the three, an unknown rule, or a rank out of range.
+        ValueError: not exactly one of the three, an unknown rule, a rank out of range, or max_rank < 1.
     """
     if sum(given is not None for given in (rank, energy, rule)) != 1:
         raise ValueError(f"give exactly one of rank, energy and rule; got {rank}, {energy}, {rule!r}.")
+    if max_rank is not None and max_rank < 1:
+        raise ValueError(f"max_rank must be >= 1; got {max_rank}.")
     spectrum = delta_w if isinstance(delta_w, Spectrum) else Spectrum.of(delta_w, vectors=True)
     values, cut = spectrum.values, float("nan")
     if rank is not None:

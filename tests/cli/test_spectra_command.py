@@ -92,6 +92,8 @@ def test_extraction(folders, tmp_path):
     (product,) = delta.weight_difference(phi).values()
     truth = load_file(tuned / "model.safetensors")[QUERY] - load_file(base / "model.safetensors")[QUERY]
     torch.testing.assert_close(product.to_dense().float(), truth, atol=1e-6, rtol=1e-5)
+    capped = spectra(base, tuned, "--extract", tmp_path / "capped", "--energy", 0.99, "--max-rank", 1)
+    assert "ranks 0 to 1" in capped.stdout, capped.output
     again = spectra(base, tuned, "--extract", tmp_path / "lora", "--rank", 1)
     assert (again.exit_code, "exists already" in again.stderr) == (2, True)
 

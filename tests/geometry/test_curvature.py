@@ -177,7 +177,7 @@ class LargestTensor(TorchDispatchMode):
 
 @pytest.mark.parametrize("recorded", [True, False])
 def test_a_vocabulary_never_meets_the_parameters(recorded):
-    """On a language model, a product makes nothing larger than the logits, the weights or φ; J has many times as many."""
+    """On a language model no product makes anything larger than the logits or the weights; J has many times more."""
     plm = tiny_plm("llama", head="lm")
     delta = LoRA(rank=1).on(plm, seed=0)
     ids = torch.randint(3, plm.model.config.vocab_size, (2, 6), generator=torch.Generator().manual_seed(0))

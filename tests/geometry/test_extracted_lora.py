@@ -116,3 +116,15 @@ def test_nothing_to_extract_and_parts_of_parameters_are_refused():
         extract_lora(WeightChanges((name,), lambda _: zero), rule="null")
     with pytest.raises(ValueError, match=r"only a part of 'h.0.attn.c_attn.weight' changes"):
         extract_lora(WeightChanges(("h.0.attn.c_attn.weight[query]",), lambda _: zero), rank=1)
+
+
+def test_what_is_saved_is_told_by_its_own_module_and_the_base_by_its_name(tuned):
+    delta, phi = tuned
+    norm = "bert.encoder.layer.0.output.LayerNorm"
+    saved = {f"{norm}.weight": torch.ones(16), f"{norm}.bias": torch.zeros(16), "classifier.weight": torch.ones(3, 16)}
+    made = extract_lora(delta_changes(delta, phi), energy=0.9, max_rank=1, saved=saved, base="someone/model")
+    assert made.config["modules_to_save"] == [norm, "classifier"]
+    assert made.config["base_model_name_or_path"] == "someone/model"
+    assert made.table["rank"].max() == 1
+    with pytest.raises(ValueError, match="max_rank must be >= 1; got 0"):
+        extract_lora(delta_changes(delta, phi), energy=0.9, max_rank=0)
