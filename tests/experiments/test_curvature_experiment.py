@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from experiments import curvature
 from lab.runs import Job, Store
@@ -27,6 +29,10 @@ def test_traces_of_the_blocks_sum_to_the_whole_exactly_and_by_products(tmp_path)
         assert value.drop("all").sum() == pytest.approx(value["all"], rel=1e-3)
         assert rows.standard_error.isna().all() == (estimator == "exact")
     assert set(traces[traces.estimator == "Hutch++"].state) == {"trained"}  # where products are run
+    densities = record.tables["spectral_density"].groupby(["state", "scope"])
+    assert set(densities.groups) == {(state, scope) for state in ("start", "trained") for scope in set(traces.scope)}
+    for _, curve in densities:
+        assert np.trapezoid(curve.density, curve.eigenvalue) == pytest.approx(1, abs=0.02)
 
 
 def test_a_language_model_s_curvature_is_that_of_its_next_tokens(tmp_path):
@@ -44,6 +50,11 @@ def test_a_language_model_s_curvature_is_that_of_its_next_tokens(tmp_path):
     torch.testing.assert_close(torch.tensor(spectrum.eigenvalue.values), top, rtol=1e-3, atol=1e-6)
     assert set(spectrum.state) == {"start"}
     assert traces["all"] == pytest.approx(float(G.trace()), rel=1e-3)
+    density = record.tables["spectral_density"]
+    assert set(density.scope) == {"all"}
+    assert record.metrics["start_loss"] == pytest.approx(
+        float(cross_entropy(logits[:, :-1][keep], batch["input_ids"][:, 1:][keep])), rel=1e-5
+    )
     for block in delta.layout.blocks:
         i = delta.layout.indices(block)
         assert traces[f"block {block}"] == pytest.approx(float(G[i, i].sum()), rel=1e-3, abs=1e-6)
