@@ -74,7 +74,7 @@ def prompt_delta(plm: PLM, start: Tensor, label: str, placement: Placement) -> A
     def attach(model: nn.Module) -> None:
         two_stacks = architecture.kind == "encoder-decoder"
         stack = model.get_submodule(f"{base}encoder" if two_stacks else base.removesuffix("."))
-        stack.add_module(label, SoftTokens(start.clone()))
+        stack.add_module(label, SoftTokens(start.clone(), placement))
         stack.register_forward_pre_hook(insertion.inputs, with_kwargs=True)
         if two_stacks:
             hook = partial(insertion.cross_attention, n=len(start))

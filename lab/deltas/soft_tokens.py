@@ -13,11 +13,12 @@ _SEQUENCES = ("input_ids", "inputs_embeds", "attention_mask", "token_type_ids", 
 
 
 class SoftTokens(nn.Module):
-    """The trained embeddings (tokens, hidden)."""
+    """The trained embeddings (tokens, hidden), and where they stand."""
 
-    def __init__(self, tokens: Tensor):
+    def __init__(self, tokens: Tensor, placement: Placement):
         super().__init__()
         self.tokens = nn.Parameter(tokens)
+        self.placement = placement
 
 
 @dataclass(frozen=True)
@@ -49,18 +50,18 @@ class Insertion:
         tokens = _tokens(stack, self.label).to(embeds.dtype)
         n, length = tokens.shape[0], embeds.shape[1] + tokens.shape[0]
         require_positions(self.limit, n, embeds.shape[1], "prompt")
-        given["inputs_embeds"] = self._inserted(embeds, tokens.expand(embeds.shape[0], *tokens.shape))
+        given["inputs_embeds"] = inserted(embeds, tokens.expand(embeds.shape[0], *tokens.shape), self.placement)
         if "attention_mask" in given:
             given["attention_mask"] = self._widened_mask(given["attention_mask"], n)
         if "token_type_ids" in given:
             types = given["token_type_ids"]
-            given["token_type_ids"] = self._inserted(types, types[:, :1].expand(-1, n))
+            given["token_type_ids"] = inserted(types, types[:, :1].expand(-1, n), self.placement)
         if "position_ids" in given:  # the soft tokens take the next n positions, and what follows moves on
             positions = given["position_ids"]
             first = positions[:, :1] + (self.placement == "after-first")
-            inserted = self._inserted(positions, first + torch.arange(n, device=positions.device))
+            soft = first + torch.arange(n, device=positions.device)
             moved = torch.arange(length, device=positions.device) >= self._start + n
-            given["position_ids"] = inserted + n * moved
+            given["position_ids"] = inserted(positions, soft, self.placement) + n * moved
         return (), given
 
     def output(self, stack: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
@@ -82,17 +83,37 @@ class Insertion:
 
     @property
     def _start(self) -> int:
-        return 0 if self.placement == "front" else 1
-
-    def _inserted(self, sequence: Tensor, new: Tensor) -> Tensor:
-        if self._start == 0:
-            return torch.cat([new, sequence], dim=1)
-        return torch.cat([sequence[:, : self._start], new, sequence[:, self._start :]], dim=1)
+        return _place(self.placement)
 
     def _widened_mask(self, mask: Tensor, n: int) -> Tensor:
         if mask.ndim != 2:
             raise ValueError(f"soft tokens need a 2-D attention mask (batch, seq); got shape {tuple(mask.shape)}.")
-        return self._inserted(mask, mask.new_ones(mask.shape[0], n))
+        return inserted(mask, mask.new_ones(mask.shape[0], n), self.placement)
+
+
+def inserted(sequence: Tensor, new: Tensor, placement: Placement) -> Tensor:
+    """(batch, seq, …) with `new` (batch, n, …) before the first token, or right after it."""
+    start = _place(placement)
+    return torch.cat([sequence[:, :start], new, sequence[:, start:]] if start else [new, sequence], dim=1)
+
+
+def soft_tokens_of(stack: nn.Module) -> list[SoftTokens]:
+    """The prompts grafted on a stack, in the order of their hooks."""
+    return [child for child in stack.children() if isinstance(child, SoftTokens)]
+
+
+def soft_positions(stack: nn.Module, length: int) -> Tensor:
+    """Which of the `length` positions that a stack's blocks see are soft tokens, (length,) of bool."""
+    found = soft_tokens_of(stack)
+    n_text = length - sum(child.tokens.shape[0] for child in found)
+    soft = torch.zeros(1, n_text, dtype=torch.bool)
+    for child in found:
+        soft = inserted(soft, torch.ones(1, child.tokens.shape[0], dtype=torch.bool), child.placement)
+    return soft[0]
+
+
+def _place(placement: Placement) -> int:
+    return 0 if placement == "front" else 1
 
 
 def learned_positions(base: nn.Module) -> int | None:

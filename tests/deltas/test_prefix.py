@@ -226,9 +226,9 @@ def test_more_positions_than_the_model_has_are_refused(plm_of, batch_of):
         assert delta.logits(delta.phi0, batch_of(plm_of(family), length=256)).isfinite().all()
 
 
-def test_mass_needs_a_prefix(plm_of, batch_of):
+def test_mass_needs_trained_tokens(plm_of, batch_of):
     delta = BitFit().on(plm_of())
-    with pytest.raises(ValueError, match="no prefix is grafted on 'tiny-bert'"):
+    with pytest.raises(ValueError, match="no prefix and no prompt is grafted on 'tiny-bert'"):
         prefix_mass(delta, delta.phi0, batch_of(plm_of()))
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lab.deltas import LoRA, Prefix, Prompt
+from lab.deltas import LoRA, Prefix, Prompt, prefix_mass
 from lab.deltas.prompt import resolved_placement
 
 DECODERS = ("llama", "gpt2", "gemma")
@@ -177,3 +177,46 @@ def test_the_default_is_the_source_texts_hundred_tokens():
 def test_misuse_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Prompt(**options)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("family", ["bert", "llama", "gpt2"])
+def test_mass_is_the_models_own_attention_on_the_soft_tokens(plm_of, batch_of, family, attention):
+    """With soft tokens equal to ordinary embeddings: the attention that transformers reports for the longer text."""
+    plm, bare = plm_of(family, attention=attention), plm_of(family)
+    batch = batch_of(plm, padding=False)
+    delta = Prompt(tokens=3, head="frozen").on(plm)
+    new, ids = torch.tensor([9, 11, 10]), batch["input_ids"]
+    start = 1 if family == "bert" else 0
+    longer = torch.cat([ids[:, :start], new.expand(3, 3), ids[:, start:]], dim=1)
+    text = [i for i in range(longer.shape[1]) if not start <= i < start + 3]
+    given = {"input_ids": longer, "attention_mask": torch.ones_like(longer), "output_attentions": True}
+    expected = bare.model(**given).attentions
+    phi = plm.model.get_input_embeddings()(new) - next(iter(delta.overrides(delta.phi0).values()))
+    found = prefix_mass(delta, phi.detach().reshape(-1), batch)
+    assert len(found) == len(expected) == 2
+    for share, weights in zip(found.values(), expected, strict=True):
+        assert share.shape == (3, 4, 6)
+        torch.testing.assert_close(share, weights[:, :, text, start : start + 3].sum(-1), rtol=0, atol=1e-6)
+
+
+def test_mass_of_a_prefix_and_prompts_is_that_of_all_trained_tokens(plm_of, batch_of):
+    """One prompt of five tokens takes what its parts take as two prompts; a prefix comes on top; T5's encoder alone."""
+    plm, batch = plm_of("llama"), batch_of(plm_of("llama"))
+    whole = Prompt(tokens=5, head="frozen").on(plm)
+    parts = Prompt(tokens=2, head="frozen").on(plm) + Prompt(tokens=3, label="second", head="frozen").on(plm)
+    soft = next(iter(whole.overrides(whole.phi0).values()))
+    starts = list(parts.overrides(parts.phi0).values())
+    phi = torch.cat([(soft[3:] - starts[0]).reshape(-1), (soft[:3] - starts[1]).reshape(-1)])  # the later one in front
+    expected = prefix_mass(whole, whole.phi0, batch)
+    for path, share in prefix_mass(parts, phi, batch).items():
+        torch.testing.assert_close(share, expected[path], rtol=0, atol=1e-6)
+    both = Prompt(tokens=5, head="frozen").on(plm) + Prefix(tokens=2, head="frozen").on(plm)
+    joint = prefix_mass(both, both.phi0, batch)
+    first = next(iter(expected))  # further on the states differ, too
+    assert bool((joint[first] > expected[first]).all())
+    assert joint[first].shape == expected[first].shape
+    encoder = Prompt(tokens=2).on(plm_of("t5"))
+    found = prefix_mass(encoder, encoder.phi0, batch_of(plm_of("t5")))
+    assert len(found) == 2
+    assert all("encoder." in path and "decoder" not in path for path in found)
