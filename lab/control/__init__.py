@@ -27,7 +27,8 @@ from lab.control.planner import RULES, Allocation, Recommendation, Survey, alloc
 from lab.control.planner import gauss_newton_falls, promised_fall, recommend, spectral_gains, survey, water_filling
 
 # what prompts can reach
-from lab.control.prompt_reach import AttentionHead, ReachBound, Reached, first_heads, furthest_reach, reach_bound
+from lab.control.prompt_reach import Approach, AttentionHead, ReachBound, Reached, first_heads, furthest_reach
+from lab.control.prompt_reach import nearest_reach, orthogonal_part, prompt_entrance, reach_bound, unreachable_share
 from lab.control.prompt_reach import unreached_without_prompt
 from lab.control.discrete_prompts import ForcedToken, NextToken, controllable_share, force_token, substitutions
 
@@ -47,6 +48,7 @@ __all__ = [
     "ActivationSubspace",
     "Adjoint",
     "Allocation",
+    "Approach",
     "AttentionHead",
     "BoundarySolution",
     "ControlProblem",
@@ -108,14 +110,17 @@ __all__ = [
     "lqr_steering",
     "minimum_energy",
     "msa",
+    "nearest_reach",
     "off_subspace",
     "optimizer_ascent",
+    "orthogonal_part",
     "output_states",
     "pid_of_energy",
     "pid_steering",
     "plan",
     "pmp_residual",
     "promised_fall",
+    "prompt_entrance",
     "random_of_energy",
     "reach",
     "reach_bound",
@@ -131,6 +136,7 @@ __all__ = [
     "survey",
     "trace_share",
     "two_point_boundary",
+    "unreachable_share",
     "unreached_without_prompt",
     "water_filling",
     "whole_spectrum",

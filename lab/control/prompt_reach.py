@@ -10,16 +10,17 @@ part of y_i orthogonal to ŷ_i comes from the prompt alone, so with s_ij ≤ a_i
 
     ‖y_i,⊥‖ ≤ λ_i b_i ≤ k e^{a_i}/(D_i + k e^{a_i}) · b_i:
 
-a target further off its ŷ_i than this is unreachable. For ‖u_j‖ ≤ M_u, "published" takes a = σ_q σ_k M_u M_x/√d_k and
-b = σ_v M_u from norms alone; "sharp" takes the exact maximum of a_i over that ball, which knows the query, and only
-what of v is orthogonal to ŷ_i.
+a target y* whose orthogonal part is longer than this is unreachable, and every prompt misses at least the rest of it.
+For ‖u_j‖ ≤ M_u, "published" takes a = σ_q σ_k M_u M_x/√d_k and b = σ_v M_u from norms alone; "sharp" takes the exact
+maximum of a_i over that ball, which knows the query, and only what of v is orthogonal to ŷ_i.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import log, sqrt
-from typing import Literal
+from math import inf, log, sqrt
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -194,8 +195,7 @@ def furthest_reach(
 ) -> Reached:
     """Soft control tokens that take y_i as far from ŷ_i, orthogonally, as projected gradient ascent finds.
 
-    A lower bound on what is reachable, to stand beside `reach_bound`'s upper one. Steps have length M_u/10, decaying to
-    0, rows are scaled back into the ball.
+    A lower bound on what is reachable, to stand beside `reach_bound`'s upper one.
 
     Args:
         head: the attention head.
@@ -206,18 +206,123 @@ def furthest_reach(
         steps: of the ascent. Default 100.
         seed: of the random start on the sphere.
     """
+
+    def length(u: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(unreached_without_prompt(head, x, u)[token])
+
+    at, best = _search(length, x, n_tokens, norm, steps, seed)
+    return Reached(at, best, float(head.mass(x, at)[token]))
+
+
+def orthogonal_part(head: AttentionHead, x: Tensor, target: Tensor) -> Tensor:
+    """P_⊥y* of a wanted output y* (d_v,): its part orthogonal to the bare output of every text token, (n, d_v)."""
+    bare = head.outputs(x)
+    return target - (bare @ target / bare.square().sum(-1))[:, None] * bare
+
+
+def unreachable_share(length: Tensor, bound: ReachBound) -> Tensor:
+    """max(0, 1 − radius/‖P_⊥y*‖): the share of a target's orthogonal part that every prompt misses, shape of `length`.
+
+    Since ‖y_⊥ − P_⊥y*‖ ≥ ‖P_⊥y*‖ − ‖y_⊥‖ and ‖y_⊥‖ ≤ radius.
+
+    Args:
+        length: ‖P_⊥y*‖ per text token.
+        bound: of the same tokens.
+    """
+    return (1 - bound.radius / length).clamp_min(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Approach:
+    """The prompt that comes nearest to a target, of those that a search found.
+
+    Attributes:
+        prompt: u, (k, d), as it enters the block.
+        missed: ‖y_⊥ − P_⊥y*‖/‖P_⊥y*‖ there: 1 without a prompt, never below `unreachable_share`.
+        mass: λ_i there.
+    """
+
+    prompt: Tensor
+    missed: float
+    mass: float
+
+
+def nearest_reach(
+    head: AttentionHead,
+    x: Tensor,
+    token: int,
+    target: Tensor,
+    n_tokens: int,
+    norm: float,
+    *,
+    entrance: Callable[[Tensor], Tensor] | None = None,
+    steps: int = 100,
+    seed: int = 0,
+) -> Approach:
+    """Soft control tokens that bring y_i as near to a target, orthogonally to ŷ_i, as projected gradient descent finds.
+
+    Args:
+        head: the attention head.
+        x: text tokens, (n, d).
+        token: i.
+        target: y*, (d_v,), not a multiple of ŷ_i.
+        n_tokens: k.
+        norm: M_u. With an entrance: of what goes into it.
+        entrance: (k, d) -> (k, d), what a prompt has to pass before the head; `prompt_entrance` gives an encoder's.
+            Default: none, tokens are free where they enter the head.
+        steps: of the descent. Default 100.
+        seed: of the random start on the sphere.
+    """
+    wanted = orthogonal_part(head, x, target)[token]
+    enter = entrance or (lambda p: p)
+
+    def closeness(p: Tensor) -> Tensor:
+        return -torch.linalg.vector_norm(unreached_without_prompt(head, x, enter(p))[token] - wanted)
+
+    at, best = _search(closeness, x, n_tokens, norm, steps, seed)
+    u = enter(at)
+    return Approach(u, -best / float(torch.linalg.vector_norm(wanted)), float(head.mass(x, u)[token]))
+
+
+def prompt_entrance(plm: PLM) -> tuple[Callable[[Tensor], Tensor], float]:
+    """What an encoder makes of soft tokens before block 0, p ↦ γ ⊙ normalised(p) + β, and the largest norm of that.
+
+    A soft token's position and type are added to p before the LayerNorm; as p is free, they restrict nothing. The map
+    is in the dtype of p. The norm is at most √d·max|γ| + ‖β‖.
+
+    Raises:
+        ValueError: no encoder.
+    """
+    if plm.architecture.kind != "encoder":
+        raise ValueError(f"{plm.name!r} is no encoder; only encoders send soft tokens through a LayerNorm.")
+    norm: Any = plm.model.get_submodule(f"{plm.architecture.base_path(plm.model)}embeddings.LayerNorm")
+    gamma, beta, eps = norm.weight.detach(), norm.bias.detach(), norm.eps
+
+    def enter(p: Tensor) -> Tensor:
+        return torch.nn.functional.layer_norm(p, p.shape[-1:], gamma.to(p), beta.to(p), eps)
+
+    return enter, float(sqrt(len(gamma)) * gamma.abs().max() + torch.linalg.vector_norm(beta))
+
+
+def _search(
+    objective: Callable[[Tensor], Tensor], like: Tensor, n_tokens: int, norm: float, steps: int, seed: int
+) -> tuple[Tensor, float]:
+    """The best prompt (k, d), rows in the ball, that projected gradient ascent from the sphere visits, and its value.
+
+    Steps have length M_u/10, decaying to 0; rows are scaled back into the ball.
+    """
     generator = torch.Generator().manual_seed(seed)
-    u = torch.randn(n_tokens, x.shape[1], generator=generator, dtype=torch.float64).to(x)
+    u = torch.randn(n_tokens, like.shape[1], generator=generator, dtype=torch.float64).to(like)
     u = norm * u / torch.linalg.vector_norm(u, dim=-1, keepdim=True)
-    best, at = -1.0, u
+    best, at = -inf, u
     for step in range(steps + 1):
         u = u.detach().requires_grad_()
         with torch.enable_grad():
-            length = torch.linalg.vector_norm(unreached_without_prompt(head, x, u)[token])
-            (g,) = torch.autograd.grad(length, u)
-        if float(length.detach()) > best:
-            best, at = float(length.detach()), u.detach()
+            value = objective(u)
+            (g,) = torch.autograd.grad(value, u)
+        if float(value.detach()) > best:
+            best, at = float(value.detach()), u.detach()
         size = norm / 10 * (1 - step / (steps + 1))
         u = u.detach() + size * g / torch.linalg.vector_norm(g, dim=-1, keepdim=True).clamp_min(1e-30)
         u = u * (norm / torch.linalg.vector_norm(u, dim=-1, keepdim=True)).clamp_max(1.0)
-    return Reached(at, best, float(head.mass(x, at)[token]))
+    return at, best

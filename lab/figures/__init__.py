@@ -44,6 +44,7 @@ from lab.figures.predicted_dimension import PREDICTED_DIMENSION
 from lab.figures.prefix_mass import PREFIX_MASS
 from lab.figures.principal_angles import PRINCIPAL_ANGLES
 from lab.figures.reach_bound import REACH_BOUND
+from lab.figures.reach_targets import REACH_TARGETS
 from lab.figures.representation_dimension import REPRESENTATION_DIMENSION
 from lab.figures.robustness import ROBUSTNESS
 from lab.figures.scale import SCALE
@@ -110,6 +111,7 @@ CONTROL_VIEW: tuple[Figure, ...] = (
     CONTROL_AT_TEST_TIME,
     PREFIX_MASS,
     REACH_BOUND,
+    REACH_TARGETS,
     FORCED_TOKENS,
 )
 """The figures of the explorer's page on optimal control, in its order."""
@@ -201,6 +203,7 @@ __all__ = [
     "PREFIX_MASS",
     "PRINCIPAL_ANGLES",
     "REACH_BOUND",
+    "REACH_TARGETS",
     "REPRESENTATION_DIMENSION",
     "ROBUSTNESS",
     "SCALE",

@@ -7,8 +7,19 @@ from math import e, exp, sqrt
 import pytest
 import torch
 
-from lab.control import AttentionHead, first_heads, furthest_reach, reach_bound, unreached_without_prompt
+from lab.control import (
+    AttentionHead,
+    first_heads,
+    furthest_reach,
+    nearest_reach,
+    orthogonal_part,
+    prompt_entrance,
+    reach_bound,
+    unreachable_share,
+    unreached_without_prompt,
+)
 from lab.control.skeleton import record_blocks
+from lab.deltas import Prompt
 from lab.models.tiny import tiny_plm
 
 
@@ -95,6 +106,57 @@ def test_the_search_goes_far_and_not_too_far():
         assert bool((torch.linalg.vector_norm(found.prompt, dim=-1) <= 3 + 1e-9).all())
 
 
+def test_the_unreachable_part_of_a_target_by_hand():
+    """W = I, x = e₁, ‖u‖ ≤ 1, k = 1: y_⊥ is at most ½ long. Of y* = 7e₁ + 2e₂ the part 2e₂ counts, ¾ of it is out of
+    reach, and of 0.4e₂ nothing."""
+    x, y = torch.eye(2).double()[:1], torch.tensor([7.0, 2.0]).double()
+    head = identity_head()
+    bound = reach_bound(head, x, 1, 1.0)
+    torch.testing.assert_close(orthogonal_part(head, x, y), torch.tensor([[0.0, 2.0]]).double())
+    assert unreachable_share(torch.tensor([2.0]).double(), bound).tolist() == pytest.approx([0.75])
+    assert unreachable_share(torch.tensor([0.4]).double(), bound).tolist() == [0.0]
+    far = nearest_reach(head, x, 0, y, 1, 1.0, steps=200)
+    near = nearest_reach(head, x, 0, torch.tensor([7.0, 0.3]).double(), 1, 1.0, steps=200)
+    assert 0.75 <= far.missed < 0.85
+    assert near.missed < 0.02
+
+
+def test_no_prompt_comes_nearer_than_the_bound_allows_and_the_search_comes_near():
+    head, x = random_head(seed=4), normal(5, 6, seed=3)
+    y = normal(4, seed=8)
+    for k, norm in ((1, 0.5), (3, 2.0)):
+        length = torch.linalg.vector_norm(orthogonal_part(head, x, y), dim=-1)
+        least = float(unreachable_share(length, reach_bound(head, x, k, norm))[2])
+        found = nearest_reach(head, x, 2, y, k, norm, steps=60)
+        assert least <= found.missed < 1
+        for sample in range(40):
+            u = normal(k, 6, seed=sample)
+            u = norm * u / torch.linalg.vector_norm(u, dim=-1, keepdim=True)
+            apart = unreached_without_prompt(head, x, u)[2] - orthogonal_part(head, x, y)[2]
+            assert found.missed < float(torch.linalg.vector_norm(apart) / length[2])
+
+
+def test_the_entrance_is_what_the_plm_does_to_soft_tokens():
+    plm = tiny_plm("bert")
+    batch = dict(plm.tokenizer(["a good film indeed"], return_tensors="pt"))
+    delta = Prompt(tokens=3, head="frozen").on(plm)
+    phi = delta.phi0 + normal(delta.size)
+    with torch.no_grad():
+        entered = record_blocks(delta.plm, delta.overrides(phi), batch)[0][0].arguments[0][0, 1:4]
+    soft = next(iter(delta.overrides(phi).values()))
+    embeddings = plm.model.bert.embeddings
+    added = soft + embeddings.position_embeddings.weight[1:4] + embeddings.token_type_embeddings.weight[0]
+    enter, largest = prompt_entrance(plm)
+    torch.testing.assert_close(enter(added), entered, rtol=0, atol=1e-12)
+    assert float(torch.linalg.vector_norm(enter(100 * normal(50, added.shape[1])), dim=-1).max()) <= largest
+    head, x = first_heads(plm)[0], normal(4, added.shape[1], seed=2)
+    found = nearest_reach(head, x, 0, normal(4, seed=3), 2, 4.0, entrance=enter, steps=10)
+    norm = embeddings.LayerNorm
+    standard = ((found.prompt - norm.bias) / norm.weight).detach()  # what enters the head has passed the LayerNorm
+    torch.testing.assert_close(standard.mean(-1), torch.zeros(2).double(), rtol=0, atol=1e-9)
+    torch.testing.assert_close(standard.square().mean(-1), torch.ones(2).double(), rtol=1e-6, atol=0)
+
+
 def test_heads_of_a_plm_give_its_attention():
     """softmax(QKᵀ)V of all heads, put together, is what block 0 hands to its output projection."""
     plm = tiny_plm("bert")
@@ -113,6 +175,8 @@ def test_heads_of_a_plm_give_its_attention():
 def test_refusals():
     with pytest.raises(ValueError, match="is no encoder; the bound is for attention over all tokens"):
         first_heads(tiny_plm("llama"))
+    with pytest.raises(ValueError, match="is no encoder; only encoders send soft tokens through a LayerNorm"):
+        prompt_entrance(tiny_plm("llama"))
     head, x = random_head(), normal(2, 6)
     with pytest.raises(ValueError, match="one control token or more, of positive norm; got k = 0"):
         reach_bound(head, x, 0, 1.0)

@@ -15,6 +15,7 @@ from lab.figures import (
     PMP_RESIDUAL,
     PREFIX_MASS,
     REACH_BOUND,
+    REACH_TARGETS,
     ROBUSTNESS,
 )
 
@@ -65,6 +66,27 @@ def test_mass_finds_the_head_that_gives_most():
     (row,) = PREFIX_MASS.summarize(table).to_dict("records")
     assert (row["most at head"], row["mean λ"]) == (1, pytest.approx(0.3))
     assert "(block 0, head 1)" in PREFIX_MASS.alt(table)
+
+
+def test_a_prompts_mass_stands_beside_a_prefixs():
+    table = PREFIX_MASS.example()
+    titles = [note.text for note in PREFIX_MASS.draw(table).layout.annotations]
+    assert "prompt, trained, by head" in titles
+    assert len(titles) == 8
+    assert len(PREFIX_MASS.draw(table.drop(columns="label").head(4 * 6 * 8)).layout.annotations) == 2
+    assert set(PREFIX_MASS.summarize(table).stage) == {
+        f"{m}, {s}" for m in ("prefix", "prompt") for s in ("start", "trained")
+    }
+
+
+def test_targets_that_are_met_too_well_are_counted():
+    table = pd.DataFrame(
+        {"head": 0, "tokens": 1, "prompt": "free", "target": "2 × the bound", "wanted": 2.0, "bound": 1.0,
+         "missed": [0.6, 0.4], "least": 0.5}
+    )  # fmt: skip
+    (row,) = REACH_TARGETS.summarize(table).to_dict("records")
+    assert (row["missed, least"], row["nearer than the bound allows [count]"]) == (0.4, 1)
+    assert "1 of 2 prompts come nearer than the bound allows" in REACH_TARGETS.alt(table)
 
 
 def test_points_beyond_the_bound_are_counted():
