@@ -2,16 +2,18 @@
 
 Question: do Gramian traces, the delta's kernel, layer scores or gradient spectra say where LoRA's ranks belong?
 Source: docs/planner.md; layer scores after Li et al. 2017 (successive approximations), water-filling by hand.
-Varied: the rule that shares out the ranks (four rules, equal ranks, random ranks) and the method; seeds.
+Varied: the rule that shares out the ranks (four rules, equal ranks, random ranks), the method, and what `recommend`
+    makes of both; seeds.
 Tuned: step size per method, on a seed that is not reported (docs/planner.md); the same for every LoRA.
 Fixed: PLM, task, parameter budget, steps, batch size, examples.
 Expected: rules that know the labels (kernel, layer score, spectrum) lower the loss beside equal ranks; random ranks do
     not; the method that promises the largest fall at the start ends with the smallest loss.
-Cost: demo: about 7 minutes on two cores (MiniLM). smoke: seconds.
+Cost: demo: about 10 minutes on one core (MiniLM, three seeds). smoke: seconds.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +22,7 @@ import torch
 
 from experiments.training_run import measure as train
 from experiments.training_run import plm_of, subset, training_job
-from lab.control import RULES, Survey, allocate, logarithmic_gains, plan, promised_fall, survey
+from lab.control import RULES, Survey, allocate, logarithmic_gains, plan, recommend, survey
 from lab.deltas import method_from_json
 from lab.execution import Local
 from lab.models import PLM
@@ -33,7 +35,7 @@ SURVEY = "planner_survey"
 _SURVEYED = ("model", "task", "rank", "bottleneck", "tokens", "max_length", "n_train", "n_validation", "survey_batch",
              "n_samples")  # fmt: skip
 TARGETS = ("query", "value")
-EQUAL, RANDOM = "equal ranks", "random ranks"
+EQUAL, RANDOM, RECOMMENDED = "equal ranks", "random ranks", "recommended"
 
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": {"model": "tiny-bert", "rank": 2, "tokens": 3, "bottleneck": 1, "steps": 3, "batch_size": 8,
@@ -49,18 +51,21 @@ SCALES: dict[str, dict[str, Any]] = {
 STEP_SIZES = {"lora": 1e-2, "adapter": 1e-2, "bitfit": 1e-2, "prefix": 1e-1, "prompt": 1e-1}  # tuned: docs/planner.md
 
 
-def jobs(scale: str, *, model: str | None = None, task: str = "bbc-news") -> list[Job]:
+def jobs(
+    scale: str, *, model: str | None = None, task: str = "bbc-news", seeds: tuple[int, ...] | None = None
+) -> list[Job]:
     """One comparison per PLM and task.
 
     Args:
         scale: "smoke", "demo" or "paper".
         model: name for `load_plm`; default: the scale's.
         task: name for `load_task`.
+        seeds: of surveys and runs; default: the scale's.
     """
     if scale not in SCALES:
         raise ValueError(f"unknown scale {scale!r}; choose one of {sorted(SCALES)}.")
     config = SCALES[scale] | {"task": task}
-    return [Job(NAME, config | ({"model": model} if model else {}))]
+    return [Job(NAME, config | ({"model": model} if model else {}) | ({"seeds": list(seeds)} if seeds else {}))]
 
 
 def methods_at_one_budget(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -87,12 +92,11 @@ def measure(job: Job, store: Store) -> Record:
     rows: list[dict[str, Any]] = []
     ranks: list[pd.DataFrame] = []
     budget = 0
-    promises: dict[str, Any] = {}
     for seed in c["seeds"]:
-        config = {name: c[name] for name in _SURVEYED} | {"seed": seed, "promises": seed == c["seeds"][0]}
+        config = {name: c[name] for name in _SURVEYED} | {"seed": seed, "promises": True}
         (surveyed,) = Local(store).run([Job(SURVEY, config)], _survey, label=f"survey {seed}")
-        table, budget = surveyed.tables["ranks"], int(surveyed.metrics["budget"])  # type: ignore[arg-type]
-        promises = promises or dict(surveyed.metrics)
+        table, promises = surveyed.tables["ranks"], dict[str, Any](surveyed.metrics)
+        budget, advised = promises["budget"], json.loads(promises.pop("recommended"))
         ranks.append(table.assign(seed=seed))
         equal, *others = methods_at_one_budget(c)
         runs: dict[str, dict[str, Any]] = {
@@ -100,16 +104,18 @@ def measure(job: Job, store: Store) -> Record:
             for rule, part in table.groupby("rule", sort=False)
         }
         runs |= {EQUAL: methods_at_one_budget(c)[equal]} | {name: methods_at_one_budget(c)[name] for name in others}
+        runs[RECOMMENDED] = advised
         records = Local(store).run([run_of(c, m, seed) for m in runs.values()], train, label=f"seed {seed}")
         for name, record in zip(runs, records, strict=True):
-            row = _row(record) | {"label": name, "seed": seed, "kind": "method" if name in others else "ranks"}
+            kind = "method" if name in others else RECOMMENDED if name == RECOMMENDED else "ranks"
+            row = _row(record) | {"label": name, "seed": seed, "kind": kind}
             rows.append(row | {"promised": promises.get(equal if name == EQUAL else name)})
     found = _with_differences(pd.DataFrame(rows))
     return Record(job, _metrics(found, budget), {"planner": found, "planner_ranks": pd.concat(ranks)})
 
 
 def _survey(job: Job, store: Store) -> Record:
-    """The plans of every rule for one seed's PLM, and (on request) what each method promises."""
+    """The plans of every rule for one seed's PLM, what each method promises, and what that recommends."""
     c = job.config
     plm = plm_of(c["model"], subset(c["task"], None, None).num_labels, c["seed"], "pretrained").with_attention("eager")
     loss, batch = _probe(c, plm, c["seed"])
@@ -122,11 +128,10 @@ def _survey(job: Job, store: Store) -> Record:
         for rule, chosen in _plans(found, budget, c["seed"]).items()
         for m, r in zip(found.matrices, chosen, strict=True)
     ]  # fmt: skip
-    promises = {
-        label: promised_fall(method_from_json(method).on(plm, seed=c["seed"]), batch, loss)
-        for label, method in (methods_at_one_budget(c) if c["promises"] else {}).items()
-    }
-    return Record(job, {"budget": budget, **promises}, {"ranks": pd.DataFrame(rows)})
+    candidates = {label: method_from_json(method) for label, method in methods_at_one_budget(c).items()}
+    made = recommend(plm, candidates, batch, loss, budget, seed=c["seed"])
+    metrics = {"budget": budget, **made.promises, "recommended": json.dumps(made.method.to_json())}
+    return Record(job, metrics, {"ranks": pd.DataFrame(rows)})
 
 
 def _probe(c: dict[str, Any], plm: PLM, seed: int) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -198,30 +203,40 @@ def summary(store: Store, records: list[Record]) -> str:
     return "\n".join(lines)
 
 
+REPLICATES = ("seeds",)
+"""What differs between records that are judged together."""
+
+
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
-    """Does each rule lower the loss beside equal ranks, and does the promise order the methods?"""
-    found = []
-    for record in records:
-        c, table = record.job.config, record.tables["planner"]
-        setting = f"{c['model']}, {c['task']}, {c['steps']} steps, seeds {', '.join(map(str, c['seeds']))}"
-        shared: dict[str, Any] = {"setting": setting, "figure": "planner"}
-        for rule in RULES:
-            found.append(
-                Verdict(
-                    claim=f"ranks shared out by {rule} beat equal ranks at the same number of parameters",
-                    source="docs/planner.md",
-                    quantity="validation loss beside equal ranks, paired by seed [nats]",
-                    measured=_difference(table, f"by {rule}"), threshold=0.0, side="below", **shared,
-                )
-            )  # fmt: skip
-        methods = table[table.promised.notna()].groupby("label", sort=False)[["promised", "loss"]].mean()
-        found.append(
-            Verdict(
-                claim="the method that promises the larger fall at the start ends with the smaller loss",
-                source="docs/planner.md",
-                quantity="Spearman's rank correlation of promised fall and final loss over methods",
-                measured=rank_correlation_interval(methods.promised.tolist(), methods.loss.tolist()),
-                threshold=0.0, side="below", **shared,
-            )
-        )  # fmt: skip
+    """Do the rules, and what is recommended, lower the loss beside equal ranks; does the promise order the methods?"""
+    if not records:
+        return []
+    c = records[0].job.config
+    table = pd.concat([record.tables["planner"] for record in records]).drop_duplicates(["label", "seed"])
+    shared: dict[str, Any] = {"source": "docs/planner.md", "figure": "planner", "threshold": 0.0, "side": "below"}
+
+    def setting(rows: pd.DataFrame) -> str:
+        seeds = ", ".join(map(str, sorted(rows.seed.unique())))
+        return f"{c['model']}, {c['task']}, {c['steps']} steps, seeds {seeds}"
+
+    compared = {f"by {rule}": f"ranks shared out by {rule} beat" for rule in RULES}
+    compared[RECOMMENDED] = "the method, layers and ranks that the planner recommends beat a LoRA with"
+    found = [
+        Verdict(
+            claim=f"{words} equal ranks at the same number of parameters",
+            quantity="validation loss beside equal ranks, paired by seed [nats]",
+            measured=_difference(table, label), setting=setting(table[table.label == label]), **shared,
+        )
+        for label, words in compared.items()
+        if (table.label == label).any()
+    ]  # fmt: skip
+    methods = table[table.promised.notna()].groupby("label", sort=False)[["promised", "loss"]].mean()
+    found.append(
+        Verdict(
+            claim="the method that promises the larger fall at the start ends with the smaller loss",
+            quantity="Spearman's rank correlation of promised fall and final loss over methods",
+            measured=rank_correlation_interval(methods.promised.tolist(), methods.loss.tolist()),
+            setting=setting(table), **shared,
+        )
+    )  # fmt: skip
     return found

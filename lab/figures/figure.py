@@ -119,6 +119,12 @@ class Figure:
         return table[list(used)].reset_index(drop=True)
 
 
+def with_task(table: pd.DataFrame, column: str) -> pd.Series:
+    """The names in a column, each with its task before it where the table has several: "imdb: by kernel"."""
+    several = "task" in table and table["task"].nunique() > 1
+    return table["task"] + ": " + table[column] if several else table[column]
+
+
 def with_model(table: pd.DataFrame, column: str) -> pd.Series:
     """The names in a column, each with its PLM before it where the table has several: "minilm: LoRA r = 8"."""
     several = "model" in table and table["model"].nunique() > 1

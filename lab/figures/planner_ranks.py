@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.figure import TEXT, Column, Figure, with_task
 from lab.figures.sources import HU_2021, LI_2017
 from lab.figures.style import Theme, plain
 
@@ -17,14 +17,17 @@ _COLUMNS = {
     "block": Column("depth, from 0", "count"),
     "rank": Column("rank it got", "count"),
 }
+_TASK = {"task": Column("the task surveyed", TEXT)}
 
 
 def _means(table: pd.DataFrame) -> pd.DataFrame:
-    return table.groupby(["rule", "role", "block"], sort=False)["rank"].mean().reset_index()
+    named = table.assign(rule=with_task(table, "rule"))
+    return named.groupby(["rule", "role", "block"], sort=False)["rank"].mean().reset_index()
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    means, roles, rules = _means(table), list(dict.fromkeys(table.role)), list(dict.fromkeys(table.rule))
+    means = _means(table)
+    roles, rules = list(dict.fromkeys(means.role)), list(dict.fromkeys(means.rule))
     figure = make_subplots(
         1, len(roles), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=[plain(role) for role in roles]
     )
@@ -102,4 +105,5 @@ PLANNER_RANKS = Figure(
     ),
     source=(LI_2017, HU_2021),
     example=_example,
+    optional=_TASK,
 )

@@ -29,7 +29,9 @@ def _grid(part: pd.DataFrame, over: str) -> pd.DataFrame:
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:
     """Stages named with their method where it is known: "prefix, trained"."""
-    return table.assign(stage=table.label + ", " + table.stage) if "label" in table else table
+    if "label" not in table:
+        return table
+    return table.assign(stage=table.label + ", " + table.stage).sort_values("label", kind="stable")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:

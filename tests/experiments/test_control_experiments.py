@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments import controllability, pontryagin, solvers
+from experiments import controllability, planner, pontryagin, solvers
 from experiments.fixed_batch import fixed_batch
 from lab.control import gauss_newton_cg, ilqr, residual_toy, rollout
 from lab.deltas import method_from_json
@@ -157,6 +157,28 @@ def test_products_count_as_passes_and_as_costate_evaluations():
     assert history.products.iloc[-1] > 2
     assert (table.passes - history.passes).tolist() == pytest.approx(history.products.tolist())
     assert table.costates.tolist() == (history.adjoints + history.products).tolist()
+
+
+def test_what_is_recommended_is_trained_beside_equal_ranks(tmp_path):
+    """The run is that of the method which promises most; verdicts pool the seeds of one setting."""
+    records = [
+        planner.measure(planner.jobs("smoke", seeds=(seed,))[0], Store(tmp_path)) for seed in (0, 1)
+    ]  # fmt: skip
+    for record in records:
+        table = record.tables["planner"].set_index("label")
+        best = str(table.promised.idxmax())
+        run = {"equal ranks": "by kernel"}.get(best, best)  # a LoRA gets the ranks of the default rule
+        assert table.loss["recommended"] == table.loss[run]
+        assert pd.isna(table.promised["recommended"])
+    found = {v.claim: v for v in planner.verdicts(records)}
+    (claim,) = (claim for claim in found if "the planner recommends" in claim)
+    assert found[claim].measured.n == 2
+    assert found[claim].setting == "tiny-bert, bbc-news, 3 steps, seeds 0, 1"
+    assert len(found) == 6
+    rules = [r.tables["planner"].query("kind != 'recommended'") for r in records]
+    without = [Record(r.job, r.metrics, {"planner": table}) for r, table in zip(records, rules, strict=True)]
+    assert len(planner.verdicts(without)) == 5  # records made before it was trained
+    assert planner.verdicts([]) == []
 
 
 def test_unknown_scales_are_refused():

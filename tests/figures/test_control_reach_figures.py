@@ -33,6 +33,18 @@ def test_planner_gives_mean_and_interval_beside_equal_ranks():
     assert "equal ranks +" not in PLANNER.alt(table)
 
 
+def test_tasks_are_not_averaged_over():
+    """Seeds of one label on two tasks are two labels; on one task the label needs no task."""
+    one = PLANNER.example().assign(task="imdb")
+    both = pd.concat([one, one.assign(task="bbc-news", loss_difference=-one.loss_difference)])
+    assert "by kernel" in PLANNER.summarize(one).label.tolist()
+    found = PLANNER.summarize(both).set_index("label")["loss beside equal ranks [nats]"]
+    assert found["imdb: by kernel"] == -found["bbc-news: by kernel"] != 0
+    assert "bbc-news: by kernel" in PLANNER.alt(both)
+    ranks = pd.concat([PLANNER_RANKS.example().assign(task=task) for task in ("imdb", "bbc-news")])
+    assert len(PLANNER_RANKS.summarize(ranks)) == 2 * len(PLANNER_RANKS.summarize(ranks[ranks.task == "imdb"]))
+
+
 def test_ranks_name_the_favourite_matrix_and_depth():
     table = pd.DataFrame({"rule": "by kernel", "seed": 0, "role": "value", "block": [0, 1], "rank": [1, 3]})
     (row,) = PLANNER_RANKS.summarize(table).to_dict("records")
