@@ -16,9 +16,9 @@ _COLUMNS = {
     **ALONG_TRAINING,
     "controls": Column("coordinates of φ that act in the stage", "count"),
     "residual": Column("‖∇_u H_t‖ = ‖∂J/∂u_t‖", "nats per unit of control"),
+    "residual_relative": Column("‖∇_u H_t‖·‖u_t‖ / |J|, change of ln J if u_t grew by its length", "1"),
     "loss": Column("J on the batch", "nats"),
 }
-_RELATIVE = {"residual_relative": Column("‖∇_u H_t‖·‖u_t‖ / |J|, change of ln J if u_t grew by its length", "1")}
 
 
 _SHOWN = {
@@ -29,8 +29,7 @@ _SHOWN = {
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     runs = runs_of(table)
-    shown = {name: title for name, title in _SHOWN.items() if name in table}
-    columns = len(shown) + 1
+    columns = len(_SHOWN) + 1
     figure = make_subplots(
         len(runs), columns, horizontal_spacing=0.12, vertical_spacing=min(0.12, 0.4 / len(runs)),
         subplot_titles=[title for name in runs for title in (plain(name), *[""] * (columns - 1))],
@@ -43,7 +42,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         acting = part[part.controls > 0]
         for stage in stages_of(acting):
             along = acting[acting.stage == stage].sort_values("step")
-            for column, quantity in enumerate(shown, start=1):
+            for column, quantity in enumerate(_SHOWN, start=1):
                 figure.add_scatter(
                     x=along.step, y=along[quantity].where(along[quantity] > 0), mode="lines+markers", name=plain(stage),
                     legendgroup=plain(stage), showlegend=stage not in listed, marker={"size": 4},
@@ -57,7 +56,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
             marker={"size": 4}, line={"color": theme.ink, "width": 1.8, "dash": "dot"}, row=row, col=columns,
             hovertemplate=f"step %{{x}}: %{{y:.4g}} nats<extra>{plain(name)}</extra>",
         )  # fmt: skip
-        for column, (quantity, title) in enumerate(shown.items(), start=1):
+        for column, (quantity, title) in enumerate(_SHOWN.items(), start=1):
             # relative residuals are on one scale for all methods, absolute ones are not
             axis = log_axis(table[quantity] if quantity == "residual_relative" else acting[quantity])
             figure.update_yaxes(type="log", title_text=title, **axis, row=row, col=column)
@@ -76,7 +75,8 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {"method": name, "‖∇J‖ at the start": _norm(first), "‖∇J‖ at the end": _norm(last),
              "loss at the start [nats]": float(first.loss.iloc[0]), "loss at the end [nats]": float(last.loss.iloc[0]),
-             "furthest at the end": furthest.stage, "its share": furthest.residual**2 / max(_norm(last) ** 2, 1e-300)}
+             "furthest at the end": furthest.stage, "its share": furthest.residual**2 / max(_norm(last) ** 2, 1e-300),
+             "largest relative residual at the end": last.residual_relative.max()}
         )  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -116,5 +116,4 @@ PMP_RESIDUAL = Figure(
     source=(LI_2017,),
     example=example,
     table="pontryagin",
-    optional=_RELATIVE,
 )
