@@ -193,16 +193,23 @@ def folder_changes(base: str | Path, tuned: str | Path, *, allow_missing: str | 
 
 
 def _tied(before: WeightFolder, after: WeightFolder, pairs: dict[str, str], names: list[str]) -> list[tuple[str, str]]:
-    """Output embeddings stored a second time: the very numbers of the input embedding, in both models."""
-    found = []
-    embeddings = [name for name in names if EMBEDDINGS.search(name)]
-    for name in names:
-        for embedding in embeddings:
-            if HEADS.search(name) and after.shapes[name] == after.shapes[embedding]:
+    """Embeddings and output embeddings stored again: the very numbers of an earlier embedding, in both models."""
+    found: list[tuple[str, str]] = []
+    kept: list[str] = []
+    for name in sorted(filter(lambda n: EMBEDDINGS.search(n) or HEADS.search(n), names), key=_after_embeddings):
+        for embedding in kept:
+            if after.shapes[name] == after.shapes[embedding]:
                 same = torch.equal(after.tensor(name), after.tensor(embedding))
                 if same and torch.equal(before.tensor(pairs[name]), before.tensor(pairs[embedding])):
                     found.append((name, f"tied: the same numbers as {embedding}, counted once"))
+                    break
+        else:
+            kept.append(name)
     return found
+
+
+def _after_embeddings(name: str) -> bool:
+    return EMBEDDINGS.search(name) is None
 
 
 def _left_over(

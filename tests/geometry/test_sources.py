@@ -96,6 +96,24 @@ def test_tied_embeddings_stored_twice_count_once(tmp_path):
     assert set(untied.names) == {"model.embed_tokens.weight", "lm_head.weight"}
 
 
+def test_an_embedding_shared_by_encoder_and_decoder_counts_once(tmp_path):
+    """T5 stored with every name of its one embedding."""
+    generator = torch.Generator().manual_seed(0)
+    W, D = torch.randn(6, 4, generator=generator), 0.1 * torch.randn(6, 4, generator=generator)
+    names = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")
+
+    def file(name: str, *values: torch.Tensor) -> Path:
+        save_file(dict(zip(names, (value.clone() for value in values), strict=True)), tmp_path / name)
+        return tmp_path / name
+
+    base = file("base.safetensors", W, W, W, W)
+    tied = changes_between(base, file("tied.safetensors", W + D, W + D, W + D, W + D))
+    assert len(tied.names) == 1
+    assert [reason.startswith("tied") for _, reason in tied.excluded] == [True] * 3
+    loose = changes_between(base, file("loose.safetensors", W + D, W + D, W + 2 * D, W + D))
+    assert len(loose.names) == 2
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["LOHA", "IA3", "OFT"])
 def test_other_peft_types_are_merged(kind, base, tmp_path, monkeypatch):
