@@ -46,7 +46,8 @@ class PeftMethod(DeltaMethod):
             return prompt_learning(plm, config, peft, seed, self.label)
         if config.is_prompt_learning or config.is_adaption_prompt:
             raise ValueError(
-                f"peft's {config.peft_type.value} replaces whole forward passes; it cannot become a delta."
+                f"peft's {config.peft_type.value} is no map from its parameters to a changed PLM (it replaces forward "
+                "passes, or projects its parameters in place while it runs); it cannot become a delta."
             )
         return injected(plm, inject(plm, config, peft, seed), self.label)
 

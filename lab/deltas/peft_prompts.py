@@ -18,7 +18,7 @@ from lab.linalg import Layout
 from lab.models import PLM
 
 PROMPTS = ("PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING")
-PREFIXES = ("PREFIX_TUNING",)
+PREFIXES = ("PREFIX_TUNING", "CARTRIDGE")
 
 
 def prompt_learning(plm: PLM, config: Any, peft: Any, seed: int, label: str) -> Delta:

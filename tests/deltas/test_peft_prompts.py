@@ -30,6 +30,7 @@ KINDS = {
     "multitask": partial(peft.MultitaskPromptTuningConfig, num_virtual_tokens=3, num_tasks=2),
     "prefix": partial(peft.PrefixTuningConfig, num_virtual_tokens=3),
     "prefix-mlp": partial(peft.PrefixTuningConfig, num_virtual_tokens=3, prefix_projection=True, encoder_hidden_size=6),
+    "prefix-cartridge": partial(peft.CartridgeConfig, num_virtual_tokens=3, num_frozen_tokens=1),
 }
 PROMPTS = [k for k in KINDS if not k.startswith("prefix")]
 TASK = {"bert": "SEQ_CLS", "llama": "CAUSAL_LM", "gpt2": "CAUSAL_LM", "gemma": "CAUSAL_LM", "t5": "SEQ_2_SEQ_LM"}
@@ -71,7 +72,7 @@ def test_prompt_types_give_pefts_logits(plm_of, batch_of, family, kind):
     assert not delta.at_identity
 
 
-@pytest.mark.parametrize("kind", ["prefix", "prefix-mlp"])
+@pytest.mark.parametrize("kind", ["prefix", "prefix-mlp", "prefix-cartridge"])
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma"])
 def test_prefix_types_give_pefts_logits_on_decoders(plm_of, batch_of, family, kind):
     plm, batch = prepared(plm_of, batch_of, family)
@@ -104,7 +105,14 @@ def test_our_prefix_with_pefts_values_gives_pefts_logits(plm_of, batch_of, famil
 
 @pytest.mark.parametrize(
     ("family", "kind"),
-    [("bert", "prompt"), ("llama", "p-tuning"), ("gpt2", "prefix"), ("llama", "prefix-mlp"), ("t5", "prompt")],
+    [
+        ("bert", "prompt"),
+        ("llama", "p-tuning"),
+        ("gpt2", "prefix"),
+        ("llama", "prefix-mlp"),
+        ("gpt2", "prefix-cartridge"),
+        ("t5", "prompt"),
+    ],
 )
 def test_stored_prompts_are_read_without_peft(plm_of, batch_of, tmp_path, monkeypatch, family, kind):
     plm, batch = prepared(plm_of, batch_of, family)
@@ -120,7 +128,7 @@ def test_stored_prompts_are_read_without_peft(plm_of, batch_of, tmp_path, monkey
 
 def test_gradients_reach_pefts_encoder(plm_of, batch_of):
     plm, batch = prepared(plm_of, batch_of, "llama")
-    for kind in ("p-tuning", "prefix-mlp"):
+    for kind in ("p-tuning", "prefix-mlp", "prefix-cartridge"):
         delta = from_peft(KINDS[kind]()).body(plm, 0)
         gradient = torch.func.grad(lambda p, d=delta: d.logits(p, batch).square().sum())(delta.phi0)
         assert [n for n, g in delta.layout.unflatten(gradient).items() if not bool(g.any())] == []
