@@ -2,13 +2,13 @@
 
 Question: do methods that feed the state back (adapter, LoRA) lose less under perturbed inputs than open-loop ones?
 Source: Yang & Liu 2022 (robust prefix); Ding et al. 2022 (delta tuning as control); PID and LQR as references.
-Varied: the method, the perturbation and its strength, seeds; for the trained prefix also the control at test time
-    (none, robust prefix, LQR, PID, random).
+Varied: the method, the perturbation and its strength, seeds; the control at test time (none, LQR, PID, random, all of
+    one energy; for the trained prefix also the robust prefix).
 Tuned: step sizes of training as in experiments/planner.py, and the robust prefix's, on a seed that is not reported.
 Fixed: PLM, task, parameter budget, steps, examples; the same training runs as the planner's.
 Expected: feedback loses less than open loop; the robust prefix wins some accuracy back and costs little on clean data;
     LQR does more than PID at equal energy and in the same metric, random controls do nothing.
-Cost: demo: about 15 minutes on one core (MiniLM) beside the planner's runs. smoke: seconds.
+Cost: demo: about 12 minutes on one core (MiniLM), the planner's runs included. smoke: seconds.
 
 Texts are cut to their first words before they are perturbed, so that words left out of a long text do not make room for
 later ones.
@@ -32,7 +32,9 @@ from lab.control import (
     ActivationSubspace,
     activation_subspaces,
     energy,
+    injected_energy,
     layerwise,
+    lqr_of_energy,
     lqr_steering,
     output_states,
     pid_of_energy,
@@ -41,7 +43,7 @@ from lab.control import (
     rollout,
     steering,
 )
-from lab.deltas import Delta, method_from_json
+from lab.deltas import Delta, Prefix, method_from_json
 from lab.execution import Local
 from lab.models import PLM, head_position
 from lab.runs import Interval, Job, Record, Store, Verdict, mean_interval
@@ -55,7 +57,7 @@ FEEDBACK = ("lora", "adapter")
 NOISE = "embedding noise"
 CLEAN = "clean"
 
-_CONTROL = {"control_steps": 5, "control_lr": 0.01}  # of the robust prefix: docs/robustness.md
+_CONTROL = {"control_steps": 5, "control_lr": 0.01, "steered": "all"}  # of the robust prefix: docs/robustness.md
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": {"shares": [0.5], "noises": [1.0], "n_words": 12, "n_examples": 16, "n_controlled": 8, "n_steered": 4,
               "batch_size": 8, "n_activations": 32, "controlled_seeds": 1, **_CONTROL},
@@ -69,7 +71,7 @@ SCALES: dict[str, dict[str, Any]] = {
 SCORES, CONTROLS = "robustness_scores", "robustness_controls"
 _SCORED = ("runs", "shares", "noises", "n_words", "n_examples", "batch_size")
 _CONTROLLED = ("runs", "shares", "noises", "n_words", "batch_size", "n_activations", "n_controlled", "n_steered",
-               "control_steps", "control_lr")  # fmt: skip
+               "control_steps", "control_lr", "steered")  # fmt: skip
 
 
 def jobs(scale: str, *, model: str | None = None, task: str = "bbc-news") -> list[Job]:
@@ -159,17 +161,23 @@ def _scores(job: Job, store: Store) -> Record:
 
 
 def _controls(job: Job, store: Store) -> Record:
-    """The trained prefix of one seed under each control."""
+    """The trained methods of one seed under each control, the prefix first: its LQR sets the energy of all others."""
     c = job.config
-    trained = _trained(c, {"method": "prefix", "tokens": c["runs"]["tokens"]}, store)
-    n, spaces = trained.subspaces()
-    table = pd.DataFrame(trained.controls(spaces))
-    rows = [
-        {"seed": c["seed"], "block": b, "n": n, "rank": s.basis.shape[1], "hidden": len(s.mean),
-         "spread": float(s.spread)}
-        for b, s in enumerate(spaces)
-    ]  # fmt: skip
-    return Record(job, {"gain": float(table.gain.mean())}, {"controls": table, "subspaces": pd.DataFrame(rows)})
+    methods = methods_at_one_budget(c["runs"])
+    spent: dict[str, float] = {}
+    rows: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
+    for label in sorted(methods, key=lambda name: methods[name]["method"] != "prefix"):
+        trained = _trained(c, methods[label], store)
+        n, spaces = trained.subspaces()
+        rows += [{"label": label, **row} for row in trained.controls(spaces, spent)]
+        found += [
+            {"label": label, "seed": c["seed"], "block": b, "n": n, "rank": s.basis.shape[1], "hidden": len(s.mean),
+             "spread": float(s.spread)}
+            for b, s in enumerate(spaces)
+        ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    return Record(job, {"gain": float(table.gain.mean())}, {"controls": table, "subspaces": pd.DataFrame(found)})
 
 
 def _trained(c: dict[str, Any], method: dict[str, Any], store: Store) -> _Trained:
@@ -211,12 +219,19 @@ class _Trained:
         states = torch.cat(kept, dim=1).transpose(0, 1)
         return len(states), activation_subspaces(states)
 
-    def controls(self, spaces: Sequence[ActivationSubspace]) -> list[dict[str, Any]]:
-        """Accuracy without and with each control, on clean inputs and under the most of each perturbation."""
+    def controls(self, spaces: Sequence[ActivationSubspace], spent: dict[str, float]) -> list[dict[str, Any]]:
+        """Accuracy without and with each control, on clean inputs and under the most of each perturbation.
+
+        Args:
+            spaces: the activations' subspaces, one per block.
+            spent: kind of condition -> energy per example that steering spends; filled in where it is missing.
+        """
         strongest = {condition.kind: condition for condition in conditions(self.c)}
         rows = []
         for condition in strongest.values():
-            rows += [self._robust(condition, spaces), *self._steered(condition, spaces)]
+            if isinstance(self.method, Prefix):
+                rows.append(self._robust(condition, spaces))
+            rows += self._steered(condition, spaces, spent)
         return rows
 
     def _robust(self, condition: Condition, spaces: Sequence[ActivationSubspace]) -> dict[str, Any]:
@@ -233,28 +248,34 @@ class _Trained:
         off = torch.tensor(costs, dtype=torch.float64).mean(0).tolist()
         return self._row(condition, "robust prefix", torch.cat(before), torch.cat(after), off[0], off[1])
 
-    def _steered(self, condition: Condition, spaces: Sequence[ActivationSubspace]) -> list[dict[str, Any]]:
+    def _steered(
+        self, condition: Condition, spaces: Sequence[ActivationSubspace], spent: dict[str, float]
+    ) -> list[dict[str, Any]]:
         eager = self.method.on(self.plm.with_attention("eager"), seed=self.seed)
         under = _Perturbed(eager, condition, self.seed)
         batch = next(iter(self.batches(condition, self.c["n_steered"])))
         problem = layerwise(under, batch, self.task.loss)
-        found = steering(problem, problem.split(self.phi), spaces, position=head_position(self.plm, batch))
-        nothing = found.problem.zero_controls()
-        lookahead = [u.detach() for u in lqr_steering(found, iterations=6)]
-        spent = energy(lookahead)
+        own, start = problem.split(self.phi), problem.split(self.delta.phi0)
+        found = steering(problem, own, spaces, position=head_position(self.plm, batch))
+        nothing, n = found.problem.zero_controls(), len(batch["labels"])
+        if condition.kind not in spent:
+            spent[condition.kind] = energy(lqr_steering(found, iterations=6)) / n
+        wanted = n * spent[condition.kind]
         choices = {
-            "LQR steering": lookahead,
-            "PID steering": pid_of_energy(found, spent),
-            "random steering": random_of_energy(found, spent, self.seed),
+            "LQR steering": lqr_of_energy(found, wanted, iterations=6),
+            "PID steering": pid_of_energy(found, wanted),
+            "random steering": random_of_energy(found, wanted, self.seed),
         }
+        injected = injected_energy(problem, own, start, found.position) / n
         rows = []
         with torch.no_grad():
             before = found.logits(nothing).argmax(-1) == batch["labels"]
-            start = 2 * float(rollout(found.problem, nothing).cost) / len(before)
+            off = 2 * float(rollout(found.problem, nothing).cost) / n
             for name, controls in choices.items():
                 after = found.logits(controls).argmax(-1) == batch["labels"]
-                cost = (2 * rollout(found.problem, controls).cost - energy(controls)) / len(before)
-                rows.append(self._row(condition, name, before, after, start, float(cost), controls))
+                cost = (2 * rollout(found.problem, controls).cost - energy(controls)) / n
+                row = self._row(condition, name, before, after, off, float(cost), controls)
+                rows.append(row | {"injected": injected})
         return rows
 
     def _row(
@@ -285,7 +306,7 @@ class _Perturbed(Delta):
         return self.inner.overrides(phi) | self.noisy
 
     def overrides_of(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return self.inner.overrides_of(parts)  # the embedding is no part of a block
+        return self.inner.overrides_of(parts) | self.noisy  # for the stage before the blocks; no block has it
 
 
 def _metrics(table: pd.DataFrame, controls: pd.DataFrame) -> dict[str, Any]:
@@ -335,11 +356,12 @@ def summary(store: Store, records: list[Record]) -> str:
             lines.append(f"  {label:14s} " + "  ".join(cells))
         gap = mean_interval(loop_gaps(table))
         lines.append(f"  open loop loses {gap.estimate:+.4f} more than feedback [{gap.low:+.4f}, {gap.high:+.4f}]")
-        for control in dict.fromkeys(controls.control):
+        named = controls.assign(control=controls.label + ": " + controls.control) if "label" in controls else controls
+        for control in dict.fromkeys(named.control):
             for clean in (True, False):
-                g = _gains(controls, control, clean=clean)
+                g = _gains(named, control, clean=clean)
                 name = f"{control}, {'clean' if clean else 'perturbed'}"
-                lines.append(f"  {name:28s} gain {g.estimate:+.4f} [{g.low:+.4f}, {g.high:+.4f}]")
+                lines.append(f"  {name:44s} gain {g.estimate:+.4f} [{g.low:+.4f}, {g.high:+.4f}]")
     return "\n".join(lines)
 
 

@@ -35,7 +35,8 @@ from lab.control.discrete_prompts import ForcedToken, NextToken, controllable_sh
 # control at test time
 from lab.control.robust import ActivationSubspace, TestTimeControl, activation_subspaces, off_subspace, output_states
 from lab.control.robust import robust_control
-from lab.control.steering import Steering, energy, lqr_steering, pid_of_energy, pid_steering, random_of_energy, steering
+from lab.control.steering import Steering, energy, injected_energy, lqr_of_energy, lqr_steering, pid_of_energy
+from lab.control.steering import pid_steering, random_of_energy, steering
 
 # closed forms and toys
 from lab.control.lqr import BoundarySolution, LinearQuadratic, RiccatiSolution, lqr, two_point_boundary
@@ -100,6 +101,7 @@ __all__ = [
     "hamiltonian_slope",
     "hidden_state",
     "ilqr",
+    "injected_energy",
     "injections",
     "layer_jacobians",
     "layer_scores",
@@ -107,6 +109,7 @@ __all__ = [
     "linear_quadratic",
     "logarithmic_gains",
     "lqr",
+    "lqr_of_energy",
     "lqr_steering",
     "minimum_energy",
     "msa",

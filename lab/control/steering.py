@@ -206,6 +206,42 @@ def pid_of_energy(found: Steering, wanted: float, *, within: float = 0.02, round
     return controls
 
 
+def lqr_of_energy(found: Steering, wanted: float, *, iterations: int = 10) -> list[Tensor]:
+    """`lqr_steering`, scaled so that Σ_t ‖u_t‖² is `wanted`: the direction that looks ahead, at any price.
+
+    Args:
+        found: the steering problem.
+        wanted: Σ_t ‖u_t‖².
+        iterations: products at most, as for `lqr_steering`.
+    """
+    controls = lqr_steering(found, iterations=iterations)
+    scale = (wanted / max(energy(controls), torch.finfo(controls[0].dtype).tiny)) ** 0.5
+    return [scale * u.detach() for u in controls]
+
+
+def injected_energy(problem: ControlProblem, controls: Controls, start: Controls, position: Tensor) -> float:
+    """Σ_t ‖f_t(h_t, u_t) − f_t(h_t, u⁰_t)‖² at one position per example: what a delta itself adds after every block.
+
+    In the units of steering's ‖u_t‖², along the delta's own trajectory, over the whole batch.
+
+    Args:
+        problem: from `layerwise`, with plain hidden states (batch, seq, hidden).
+        controls: the delta's, usually trained.
+        start: u⁰, those of φ₀: nothing where the delta starts at the identity.
+        position: where in the sequence, (batch,).
+    """
+    us, start = check_controls(problem, controls), check_controls(problem, start)
+    total, h = 0.0, problem.h0
+    with torch.no_grad():
+        for t, name in enumerate(problem.names):
+            reached = problem.dynamics[t](h, us[t])
+            if name.startswith("block "):
+                bare = problem.dynamics[t](h, start[t])
+                total += float((_at(reached, position) - _at(bare, position)).square().sum())
+            h = reached
+    return total
+
+
 def random_of_energy(found: Steering, wanted: float, seed: int) -> list[Tensor]:
     """The null: Gaussian controls of the same energy."""
     generator = torch.Generator().manual_seed(seed)

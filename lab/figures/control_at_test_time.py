@@ -23,9 +23,22 @@ _COLUMNS = {
     "off_before": Column("squared deviation from the layers' subspaces without the control", "1"),
     "off_after": Column("the same with the control", "1"),
 }
+_LATER = {
+    "label": Column("the trained method under control", TEXT),
+    "energy": Column("Σ_t ‖u_t‖² per example; empty where the control is no steering", "squared units of state"),
+    "injected": Column("Σ_t of what the delta itself adds there, per example", "squared units of state"),
+}
+
+
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """Controls named with the method they act on where there are several."""
+    several = "label" in table and table.label.nunique() > 1
+    return table.assign(control=table.label + ": " + table.control) if several else table
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
+    table = _named(table)
+    steerings = list(dict.fromkeys(control.rpartition(": ")[2] for control in table.control))
     kinds, controls = list(dict.fromkeys(table.kind)), list(dict.fromkeys(table.control))
     order = [plain(control) for control in reversed(controls)]
     titles = [f"{plain(kind)} {table.strength[table.kind == kind].max():g}".removesuffix(" 0") for kind in kinds]
@@ -34,11 +47,12 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     )
     figure.update_annotations(font=None)
     for column, kind in enumerate(kinds, start=1):
-        for i, control in enumerate(controls):
+        for control in controls:
+            steering = control.rpartition(": ")[2]
             part = table[(table.kind == kind) & (table.control == control)]
             if part.empty:
                 continue
-            colour = theme.muted if control.startswith("random") else theme.colour(i)
+            colour = theme.muted if steering.startswith("random") else theme.colour(steerings.index(steering))
             top, below = ({"row": row, "col": column} for row in (1, 2))
             seed_dots(figure, part.gain.tolist(), plain(control), colour, top)
             change = (part.off_after / part.off_before - 1).replace([np.inf, -np.inf], np.nan).dropna()
@@ -48,19 +62,20 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
             zero_line(figure, theme.muted, {"row": row, "col": column})
             figure.update_xaxes(title_text=title, row=row, col=column)
     figure.update_yaxes(type="category", categoryorder="array", categoryarray=order, range=[-0.6, len(order) - 0.4])
-    figure.update_layout(height=170 + 56 * len(controls))
+    figure.update_layout(height=170 + (56 if len(controls) <= 4 else 40) * len(controls))
     return figure
 
 
 def _summary(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
-    for (control, kind), part in table.groupby(["control", "kind"], sort=False):
+    for (control, kind), part in _named(table).groupby(["control", "kind"], sort=False):
         found = mean_interval(part.gain.tolist())
         rows.append(
             {"control": control, "inputs": kind, "seeds [count]": part.seed.nunique(),
              "accuracy without": part.uncontrolled.mean(), "gain": found.estimate,
              "gain ±": half_width(found) if found.n > 1 else np.nan, "deviation before": part.off_before.mean(),
-             "deviation after": part.off_after.mean()}
+             "deviation after": part.off_after.mean(),
+             **{f"{name} [per example]": part[name].mean() for name in ("energy", "injected") if name in part}}
         )  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -96,9 +111,9 @@ CONTROL_AT_TEST_TIME = Figure(
     summary=_summary,
     describe=_describe,
     caption=(
-        "A trained prefix under control at test time, without labels: change of accuracy (top) and of the squared "
+        "Trained methods under control at test time, without labels: change of accuracy (top) and of the squared "
         "deviation of activations from the subspaces of correctly classified training data (bottom). LQR, PID and "
-        "random steering spend the same energy. Every seed, mean and 95 % interval."
+        "random steering spend the same energy on every method. Every seed, mean and 95 % interval."
     ),
     reading=(
         "The bottom row says whether a control does what it was made for: left of the dashed line, activations return "
@@ -108,4 +123,5 @@ CONTROL_AT_TEST_TIME = Figure(
     ),
     source=(YANG_2022,),
     example=_example,
+    optional=_LATER,
 )

@@ -11,9 +11,11 @@ from lab.control import (
     ControlProblem,
     activation_subspaces,
     energy,
+    injected_energy,
     layerwise,
     linear_quadratic,
     lqr,
+    lqr_of_energy,
     lqr_steering,
     off_subspace,
     output_states,
@@ -235,7 +237,21 @@ def test_controls_of_equal_energy():
     wanted = energy(lookahead)
     for share in (1e-9, 1.0, 1e3):  # gains far on either side of 1
         assert energy(pid_of_energy(found, share * wanted)) == pytest.approx(share * wanted, rel=0.02)
+        scaled = lqr_of_energy(found, share * wanted)
+        assert energy(scaled) == pytest.approx(share * wanted, rel=1e-9)
+        torch.testing.assert_close(scaled[0], share**0.5 * lookahead[0], rtol=1e-9, atol=0)
     assert energy(random_of_energy(found, wanted, seed=0)) == pytest.approx(wanted, rel=1e-12)
+
+
+def test_what_a_delta_injects_by_hand():
+    """h ↦ h + u of one token: 3 in the first block and 4 in the second make 25; beside φ₀ = (1, 0) they make 20."""
+    h0 = torch.zeros(1, 2, 1).double()
+    problem = ControlProblem(h0, (lambda h, u: h + u,) * 2, lambda h: h.sum(), (1, 1), names=("block 0", "block 1"))
+    u, position = [torch.tensor([3.0]).double(), torch.tensor([4.0]).double()], torch.zeros(1).long()
+    nothing = problem.zero_controls()
+    assert injected_energy(problem, u, nothing, position) == 25.0
+    assert injected_energy(problem, u, [nothing[0] + 1, nothing[1]], position) == 20.0
+    assert injected_energy(problem, u, u, position) == 0.0
 
 
 def test_steering_refusals():

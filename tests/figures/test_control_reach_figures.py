@@ -71,6 +71,19 @@ def test_control_lists_gain_and_deviation():
     assert (row["gain"], row["deviation after"]) == (pytest.approx(0.2), pytest.approx(0.75))
 
 
+def test_controls_of_several_methods_stand_side_by_side():
+    """One method: controls by their own names. Several: named with the method, in the colour of the control."""
+    one = CONTROL_AT_TEST_TIME.example().assign(label="LoRA", energy=2.0, injected=8.0)
+    both = pd.concat([one, one.assign(label="BitFit", injected=1.0)])
+    assert "LQR steering" in CONTROL_AT_TEST_TIME.summarize(one).control.tolist()
+    found = CONTROL_AT_TEST_TIME.summarize(both).set_index("control")
+    assert found.loc["BitFit: LQR steering", "injected [per example]"].tolist() == [1.0] * 3
+    assert found.loc["LoRA: PID steering", "energy [per example]"].tolist() == [2.0] * 3
+    drawn = [trace for trace in CONTROL_AT_TEST_TIME.draw(both).data if trace.y is not None and trace.mode == "markers"]
+    colours = {str(trace.y[0]): trace.marker.color for trace in drawn}
+    assert colours["LoRA: PID steering"] == colours["BitFit: PID steering"] != colours["LoRA: LQR steering"]
+
+
 def test_mass_finds_the_head_that_gives_most():
     table = pd.DataFrame(
         {"stage": "trained", "block": 0, "head": [0, 1], "position": 0, "mass": [0.1, 0.5], "even": 0.2}
