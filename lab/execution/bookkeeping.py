@@ -60,17 +60,23 @@ def run_missing(
 
 
 def measure_and_store(job: Job, measure: Measure, store: Store, command: str | None) -> Exception | None:
-    """Measures one job and stores its record with its provenance.
+    """Measures one job and stores its record with its provenance, unless another process did so meanwhile.
 
     Returns:
         What the measurement or the store raised, or None.
     """
     try:
-        record = observe(lambda: measure(job, store))
-        if record.job != job:
-            raise ValueError(f"measure returned the record of {record.job}; expected that of the job it was given")
-        said = {} if command is None else {"command": command}
-        store.put(replace(record, provenance={**record.provenance, **said}))
+        with store.claim(job) as missing:
+            if missing:
+                _measured(job, measure, store, command)
     except Exception as error:
         return error
     return None
+
+
+def _measured(job: Job, measure: Measure, store: Store, command: str | None) -> None:
+    record = observe(lambda: measure(job, store))
+    if record.job != job:
+        raise ValueError(f"measure returned the record of {record.job}; expected that of the job it was given")
+    said = {} if command is None else {"command": command}
+    store.put(replace(record, provenance={**record.provenance, **said}))

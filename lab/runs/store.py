@@ -1,8 +1,8 @@
 """Stores: folders of records that many processes may write at once, on any file system with an atomic rename.
 
 ``<store>/<experiment>/<key[:2]>/<key>/`` is the folder of a record (`lab.runs.folder`). It is written under
-``<store>/.staging/`` and renamed into place, so a record exists iff its folder does, and then it is whole. Nothing is
-ever locked, edited or replaced.
+``<store>/.staging/`` and renamed into place, so a record exists iff its folder does, and then it is whole. No record is
+ever locked, edited or replaced; a job is locked while somebody works on it (`Store.claim`), so that nobody else does.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import errno
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pandas as pd
 
+from lab.runs.claim import claimed
 from lab.runs.errors import StoreError, StoreFull, UnknownRecord
 from lab.runs.folder import MANIFEST, Manifest, read_folder, read_manifest, sync_folder, write_folder
 from lab.runs.job import Job, key
 from lab.runs.record import METRICS, Record
-from lab.runs.staging import new_staging, remove_abandoned
+from lab.runs.staging import claim_file, new_staging, remove_abandoned
 from lab.runs.table import tabulate
 
 _KEY_LENGTH = 64
@@ -174,6 +176,27 @@ class Store(Records):
             raise self._unwritable(error) from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+    @contextmanager
+    def claim(self, job: Job) -> Iterator[bool]:
+        """Gives a job to one process at a time; who comes later waits until the first has ended, or was killed.
+
+        A measurement may claim its children: each waits for a part of itself only, so no two wait for each other.
+
+        Yields:
+            Whether there is still no record of the job, now that nobody else works on it.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        place = claim_file(self.path, key(job))
+        with ExitStack() as held:
+            try:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(claimed(place))
+            except OSError as error:
+                raise self._unwritable(error) from error
+            yield not self.has(job)
 
     def _rename(self, staging: Path, target: Path) -> bool:
         try:

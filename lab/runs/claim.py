@@ -1,0 +1,69 @@
+"""One process at a time on one job: a lock that the kernel drops when its holder ends, however it ends."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Holds the lock of an empty file, which is there while somebody holds it or waits for it.
+
+    Who comes second waits. A holder may claim other files inside, as long as no two wait for each other's. Where the
+    file system has no locks nothing is held, and nobody waits.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    descriptor = _locked(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # still held: who waits finds the name gone, or another file's
+        os.close(descriptor)
+
+
+def remove_unheld(path: Path) -> None:
+    """Removes a file that its holder, killed, left behind."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:  # its holder removed it
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _names(path, descriptor):
+            path.unlink()
+    except OSError:  # it is held
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def _locked(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno in _NO_LOCKS:
+                return descriptor
+            os.close(descriptor)  # Ctrl-C while waiting
+            raise
+        if _names(path, descriptor):
+            return descriptor
+        os.close(descriptor)
+
+
+def _names(path: Path, descriptor: int) -> bool:
+    """Whether a path still names an open file; its last holder may have removed it meanwhile."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,112 @@
+"""A job is one process's at a time, and free when that process was killed."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.runs import Job, Record, Store, StoreError
+from lab.runs.claim import claimed
+from lab.runs.staging import STAGING, claim_file
+
+PROGRAM = Path(__file__).with_name("one_child.py")
+
+
+def program():
+    spec = importlib.util.spec_from_file_location("one_child", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def started(store: Store, log: Path, name: str, seconds: float) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, str(PROGRAM), str(store.path), str(log), name, str(seconds)])
+
+
+def begun(log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not log.exists():
+        assert time.monotonic() < deadline, "the first program did not begin"
+        time.sleep(0.01)
+
+
+def test_a_child_that_two_parents_want_is_measured_once(tmp_path):
+    store, log = Store(tmp_path / "runs"), tmp_path / "log"
+    both = [started(store, log, name, seconds=4) for name in "ab"]
+    assert [process.wait() for process in both] == [0, 0]
+    assert log.read_text() in ("a", "b")
+    assert [store.get(program().parent(name)).metrics["child"] for name in "ab"] == [log.read_text()] * 2
+    assert list((store.path / STAGING).iterdir()) == []
+
+
+def test_the_claims_of_a_killed_process_are_free(tmp_path):
+    store, log = Store(tmp_path / "runs"), tmp_path / "log"
+    first = started(store, log, "a", seconds=100)
+    begun(log)
+    second = started(store, log, "b", seconds=0)
+    time.sleep(3)
+    assert second.poll() is None, "it waits"
+    assert log.read_text() == "a"
+    first.send_signal(signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+    assert second.wait() == 0
+    assert log.read_text() == "ab"
+    assert store.get(program().CHILD).metrics["by"] == "b"
+
+
+def test_one_holder_at_a_time_though_the_file_comes_and_goes(tmp_path):
+    """Four processes add one to the number in a file that has no lock of its own."""
+    number = tmp_path / "number"
+    number.write_text("0")
+
+    def adds() -> int:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                for _ in range(100):
+                    with claimed(tmp_path / "claim"):
+                        number.write_text(str(int(number.read_text()) + 1))
+            finally:
+                os._exit(0)
+        return pid
+
+    for pid in [adds() for _ in range(4)]:
+        os.waitpid(pid, 0)
+    assert number.read_text() == "400"
+    assert not (tmp_path / "claim").exists()
+
+
+def test_the_next_writer_removes_claims_that_nobody_holds(tmp_path):
+    store = Store(tmp_path)
+    held, left = (claim_file(tmp_path, name) for name in ("held", "left"))
+    held.parent.mkdir()
+    left.touch()
+    with claimed(held):
+        store.put(Record(Job("child", {"i": 1}), {}))
+        assert list(held.parent.iterdir()) == [held]
+
+
+def test_a_file_system_without_locks_lets_everyone_work(tmp_path, monkeypatch):
+    def none(descriptor: int, operation: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with claimed(tmp_path / "claim"), claimed(tmp_path / "claim"):
+        pass
+
+
+def test_a_store_that_cannot_be_written_says_so_before_the_work(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / STAGING).write_text("in the way")
+    with pytest.raises(StoreError, match="cannot write to"), Store(tmp_path / "runs").claim(Job("child", {"i": 1})):
+        pass
