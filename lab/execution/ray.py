@@ -1,14 +1,15 @@
 """Jobs as Ray tasks: many processes on one machine, or a cluster. The only file that imports ray.
 
 Ray moves jobs, never records: each worker writes to the store itself, so the store must lie on a file system that all
-machines see. What is done is known by its key; Ray's own checkpoints are not used.
+machines see. What is done is known by its key; Ray's own checkpoints are not used. The weights of a PLM are read once:
+they lie in the object store, and every worker of a machine has them as views (`lab.models.shelf`).
 """
 
 from __future__ import annotations
 
 import importlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lab.execution.bookkeeping import Outcomes, measure_and_store, run_missing
@@ -66,8 +67,10 @@ class Ray:
 
         def outcomes(missing: list[Job]) -> Outcomes:
             ray = self._ray
-            task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=RETRIES)(measure_and_store)
-            waiting = {task.remote(job, measure, self.store, self.command): job for job in missing}
+            task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=RETRIES)(_measured_by_worker)
+            # the weights outlive the worker that read them, because an actor owns them
+            weights = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Weights).remote()
+            waiting = {task.remote(job, measure, self.store, self.command, weights): job for job in missing}
             try:
                 while waiting:
                     (reference,), _ = ray.wait(list(waiting), num_returns=1)
@@ -82,6 +85,40 @@ class Ray:
                     ray.cancel(reference, force=True)
 
         return run_missing(self.store, jobs, outcomes, label=label, progress=self.progress)
+
+
+class Weights:
+    """The actor that owns the weights of files in the object store, by the sha256 of the file.
+
+    What a worker puts there goes when the worker does, and Ray stops idle workers. It answers with the reference in a
+    list, because Ray would fetch what a bare one refers to.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[Any]] = {}
+
+    def find(self, sha256: str) -> list[Any]:
+        """Empty before they were kept."""
+        return self._found.get(sha256, [])
+
+    def keep(self, sha256: str, packed: Any) -> list[Any]:
+        """Of two workers that read one file at once, the first one's are kept."""
+        if sha256 not in self._found:
+            self._found[sha256] = [_imported().put(packed)]
+        return self._found[sha256]
+
+
+def _measured_by_worker(
+    job: Job, measure: Measure, store: Store, command: str | None, weights: Any
+) -> Exception | None:
+    ray, shelf = _imported(), importlib.import_module("lab.models.shelf")  # brings torch, which the driver does without
+
+    def shared(sha256: str, read: Callable[[], Any]) -> Any:
+        found = ray.get(weights.find.remote(sha256)) or ray.get(weights.keep.remote(sha256, read()))
+        return ray.get(found[0])
+
+    with shelf.kept_on(shared):
+        return measure_and_store(job, measure, store, command)
 
 
 def _start(ray: Any, address: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lab.models.families import architecture_of
+from lab.models.shelf import kept
 
 INDEX = "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
@@ -58,10 +60,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     """
     config = read_config(folder / "config.json")
     tensors: dict[str, Tensor] = {}
-    files = weight_files(folder)
-    for file in files:
-        tensors |= read_tensors(file)
-    return Checkpoint(folder, config, tensors, {file.name: digest(file) for file in files})
+    digests = {file: digest(file) for file in weight_files(folder)}
+    for file, name in digests.items():
+        tensors |= kept(name, partial(read_tensors, file))
+    return Checkpoint(folder, config, tensors, {file.name: name for file, name in digests.items()})
 
 
 def read_config(file: Path) -> Any:

@@ -6,10 +6,14 @@ import signal
 import sys
 import types
 
+import pandas as pd
 import pytest
+import torch
 
-from lab.execution import RunsFailed
+from experiments import performance
+from lab.execution import Local, RunsFailed
 from lab.execution.ray import Ray
+from lab.models.tiny import tiny_plm
 from lab.runs import Job, Record, Store
 
 
@@ -84,3 +88,90 @@ def test_a_killed_worker_is_replaced_and_a_failure_is_named(tmp_path, ray):
     assert os.getpid() not in {record.metrics["process"] for record in records}
     assert records[0].provenance["command"] == "deltalab run toy"
     assert [(tmp_path / f"attempts{i}").read_text() for i in range(6)] == ["x", "x", "x", "xx", "x", "x"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_weights_of_a_plm_are_read_once_and_outlive_the_worker_that_read_them(tmp_path, ray):
+    tiny_plm("bert", dtype=torch.float32).model.save_pretrained(folder := tmp_path / "plm")
+    reads, attempts = tmp_path / "reads", tmp_path / "attempts"
+
+    def measure(job: Job, store: Store) -> Record:
+        from lab.models import checkpoint, load_plm
+
+        read = checkpoint.read_tensors
+
+        def logged(file):
+            with reads.open("a") as log:
+                log.write("x")
+            return read(file)
+
+        checkpoint.read_tensors = logged
+        try:
+            total = sum(float(p.double().sum()) for p in load_plm(folder).parameters.values())
+        finally:
+            checkpoint.read_tensors = read
+        with attempts.open("a") as file:
+            file.write("x")
+        if attempts.stat().st_size == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Record(job, {"total": total})
+
+    engine = Ray(Store(tmp_path / "runs"), progress=False, cpus=2)  # one after the other: there are two processors
+    records = engine.run([Job("sum", {"i": i}) for i in range(3)], measure)
+    assert {record.metrics["total"] for record in records} == {measure(records[0].job, engine.store).metrics["total"]}
+    assert attempts.read_text() == "xxxx" + "x"
+    assert reads.read_text() == "x" + "x", "once on Ray, once here"
+
+
+CLOCK = ["seconds", "train_seconds", "peak_memory", "process"]
+"""What a clock or the machine decides, not the job."""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_training_gives_the_same_numbers_on_both_engines(tmp_path, ray):
+    """Four methods on two tasks; on Ray a worker is killed in the middle of its search, which goes on after it.
+
+    The two parents run side by side and want the same search for step sizes.
+    """
+    plm = tiny_plm("bert", dtype=torch.float32)
+    plm.model.base_model.save_pretrained(folder := tmp_path / "plm")  # without a head
+    plm.tokenizer.save_pretrained(folder)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as many as Ray gives a job that reserves one processor
+    methods = ("full fine-tuning", "LoRA", "prefix", "linear probe")
+    jobs = performance.jobs("smoke", model=str(folder), methods=methods)
+    local, remote = Store(tmp_path / "local"), Store(tmp_path / "ray")
+    try:
+        Local(local, progress=False).run(jobs, performance.measure)
+    finally:
+        torch.set_num_threads(threads)
+
+    def measure(job: Job, store: Store) -> Record:
+        attempts = tmp_path / f"attempts of {job.config['task']}"
+        with attempts.open("a") as file:
+            file.write("x")
+        if job == jobs[0] and attempts.stat().st_size == 1:
+            performance.compared_runs(Job(job.experiment, job.config | {"methods": job.config["methods"][:2]}), store)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return performance.measure(job, store)
+
+    engine = Ray(remote, progress=False)
+    records = engine.run(jobs, measure)
+    assert [(tmp_path / f"attempts of {job.config['task']}").read_text() for job in jobs] == ["xx", "x"]
+    assert [record.job for record in records] == jobs
+    assert remote.keys() == local.keys()
+    assert len(remote.keys("training_run")) == 4 * 2
+    for name in local.keys():  # noqa: SIM118 - a store is no mapping
+        mine, theirs = local.get(name), remote.get(name)
+        assert mine.provenance["threads"] == theirs.provenance["threads"] == 1
+        same = [n for n in mine.metrics if n not in CLOCK]
+        assert {n: theirs.metrics[n] for n in same} == {n: mine.metrics[n] for n in same}
+        for table_name, table in mine.tables.items():
+            drop = [column for column in CLOCK if column in table]
+            pd.testing.assert_frame_equal(theirs.tables[table_name].drop(columns=drop), table.drop(columns=drop))
+
+    before = [remote.manifest(job).provenance for job in jobs]
+    assert [record.provenance for record in engine.run(jobs, measure)] == before, "a second run measures nothing"
+    assert (tmp_path / f"attempts of {jobs[1].config['task']}").read_text() == "x"
