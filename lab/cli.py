@@ -241,12 +241,17 @@ def count(
     models, deltas = importlib.import_module("lab.models"), importlib.import_module("lab.deltas")  # bring torch
     with refusals():
         plm = models.meta_plm(model, head=head, num_labels=labels)
-        table = Table("method", "trained", "of it head", "stored", "trained %", "stored %", "published %", "note")
-        for row in deltas.count_table(plm):
+        rows = []
+        for row in deltas.count_table(plm, deltas.METHODS):
             counts = row.counts
             numbers = [f"{n:,}" for n in (counts.trained, counts.head, counts.stored)]
             percents = [deltas.percentage(p) for p in (counts.percent, row.percent_stored)]
-            table.add_row(row.method, *numbers, *percents, row.published, row.note)
+            rows.append((row.method, *numbers, *percents, row.published, row.note))
+    names = ("method", "trained", "of it head", "stored", "trained %", "stored %", "published %", "note")
+    empty = {name for name, column in zip(names, zip(*rows, strict=True), strict=True) if not set(column) - {"", "0"}}
+    table = Table(*(name for name in names if name not in empty))
+    for row in rows:
+        table.add_row(*(text for name, text in zip(names, row, strict=True) if name not in empty))
     console = output()
     console.print(f"{plm.name}, {head} head: {plm.size:,} parameters; % = 100·n / (all parameters + those added)")
     console.print(table)

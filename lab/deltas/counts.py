@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from lab.deltas.delta import Counts, Delta
+from lab.deltas.method import DeltaMethod
 from lab.deltas.prefix import Prefix
 from lab.deltas.presets import combination_study, delta_tuning_study
 from lab.deltas.selective import SelectiveModule
@@ -36,16 +37,43 @@ class CountRow:
         return 100 * self.counts.stored / (self.counts.native + max(0, self.counts.added - discarded))
 
 
-def count_table(plm: PLM) -> tuple[CountRow, ...]:
+def count_table(plm: PLM, methods: Sequence[type[DeltaMethod]] = ()) -> tuple[CountRow, ...]:
     """Trained and stored parameters of the source texts' methods on a PLM; weights are not needed (`meta_plm`).
 
     RoBERTa-large with its language-model head gives the columns of Ding et al. 2023, Table 2; T5-v1.1-base gives Ding
     et al. 2022's percentages, of which 7.93 (prefix) counts the MLP that is discarded after training. Any other PLM
     gets the rows of the second table.
+
+    Args:
+        plm: on which they are counted.
+        methods: of which to add a row with their defaults, where they apply to the PLM and are not yet in the table.
     """
     if plm.name == "roberta-large" and not plm.new_names:
-        return _combinations(plm)
-    return _comparison(plm, published=plm.name == "t5-v1.1-base")
+        rows, shown = _combinations(plm), combination_study()
+    else:
+        rows, shown = _comparison(plm, published=plm.name == "t5-v1.1-base"), delta_tuning_study(plm)
+    others = [method for method in methods if method not in {type(other) for other in shown.values()}]
+    return (*rows, *_defaults(plm, others))
+
+
+def _defaults(plm: PLM, methods: Sequence[type[DeltaMethod]]) -> list[CountRow]:
+    rows = []
+    for method in methods:
+        try:
+            counts = method().on(plm).counts
+        except ValueError:  # no biases to move, no new head to probe with, fewer dimensions than layers
+            continue
+        rows.append(CountRow(method.name, counts, note=_settings(method())))
+    return rows
+
+
+def _settings(method: DeltaMethod) -> str:
+    """ "rank 8, alpha 16": the hyperparameters that are numbers or words."""
+    values = {name: value for name, value in method.to_json().items() if name not in ("method", "head")}
+    told = [
+        f"{name.replace('_', ' ')} {value}" for name, value in values.items() if isinstance(value, int | float | str)
+    ]
+    return ", ".join(told)
 
 
 _TABLE_2: Mapping[str, str] = MappingProxyType(

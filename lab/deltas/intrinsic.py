@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lab.deltas.additive import Additive
-from lab.deltas.delta import Delta
+from lab.deltas.delta import Delta, Reparameterized
 from lab.deltas.method import DeltaMethod, HeadTreatment, body_names
 from lab.linalg import Layout, LinearOperator
 from lab.models import PLM
@@ -74,7 +74,8 @@ class SAID(_RandomSubspace):
             )
         P = projection_named(self.projection, full.size, self.dimension - m, seed)
         z0 = torch.cat([full.phi0.new_zeros(self.dimension - m), full.phi0.new_ones(m)])
-        return full.reparameterize(_layerwise_scaled(P, full.layout, groups), z0)
+        # φ = 0 is the PLM itself, whatever λ is: spare a pass over D numbers
+        return Reparameterized(full, _layerwise_scaled(P, full.layout, groups), z0, at_identity=full.at_identity)
 
 
 def _layerwise_scaled(P: LinearOperator, layout: Layout, groups: list[int | None]) -> Callable[[Tensor], Tensor]:

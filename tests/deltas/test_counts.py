@@ -4,7 +4,18 @@ import pytest
 from typer.testing import CliRunner
 
 from lab.cli import app
-from lab.deltas import METHODS, LastLayer, SelectiveModule, count_table, percentage
+from lab.deltas import (
+    METHODS,
+    Adapter,
+    FullFineTuning,
+    LastLayer,
+    LoRA,
+    Prefix,
+    Prompt,
+    SelectiveModule,
+    count_table,
+    percentage,
+)
 from lab.deltas.counts import CountRow
 from lab.deltas.delta import Counts
 from lab.deltas.presets import combination_study, delta_tuning_study, scale_study
@@ -56,6 +67,17 @@ def test_t5_says_what_is_trained_and_what_is_stored(t5_rows):
     assert t5_rows["fine-tuning"].counts.percent == 100
 
 
+def test_every_method_that_applies_has_a_row(plm_of):
+    """On GPT-2 with a new head all do; Llama has no biases, and a pre-trained head is nothing to probe with."""
+    named = {Prompt: "prompt", Prefix: "prefix", LoRA: "LoRA", Adapter: "adapter", FullFineTuning: "fine-tuning"}
+    rows = [row.method for row in count_table(plm_of("gpt2"), METHODS)]
+    assert sorted(rows) == sorted([named.get(m, m.name) for m in METHODS] + ["prefix through its MLP"])
+    llama = {row.method: row for row in count_table(meta_plm("llama-2-7b", head="lm"), METHODS)}
+    assert {m.name for m in METHODS if m not in named} - llama.keys() == {"bitfit", "linear-probe"}
+    assert llama["last-layer"].note == "n layers 1"
+    assert llama["ia3"].counts.trained == 32 * (2 * 4096 + 11008)
+
+
 def test_another_model_has_rows_without_published_numbers(plm_of):
     rows = count_table(plm_of("gpt2"))
     assert [row.method for row in rows][:2] == ["prompt", "prefix"]
@@ -63,7 +85,7 @@ def test_another_model_has_rows_without_published_numbers(plm_of):
     assert all(row.counts.head == 2 * 16 for row in rows)
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m.name not in ("said", "linear-probe", "bitfit")])
+@pytest.mark.parametrize("method", [m for m in METHODS if m.name not in ("linear-probe", "bitfit")])
 def test_methods_are_counted_without_weights(method):
     """Llama 2 7B on the meta device: nothing of its size is allocated."""
     plm = meta_plm("llama-2-7b", head="lm")
@@ -86,14 +108,9 @@ def test_the_command_prints_the_table():
     result = CliRunner().invoke(app, ["count", "--model", "t5-v1.1-base"])
     assert result.exit_code == 0
     line = next(x for x in result.output.splitlines() if "through its MLP" in x)
-    assert line.split("│")[2:8] == [
-        " 21,314,240  ",
-        " 0          ",
-        " 276,480     ",
-        " 7.93      ",
-        " 0.11     ",
-        " 7.93        ",
-    ]
+    assert [cell.strip() for cell in line.split("│")[2:7]] == ["21,314,240", "276,480", "7.93", "0.11", "7.93"]
+    assert "of it head" not in result.output, "a language-model head is not new: an empty column"
+    assert "diff-pruning" in result.output
     refused = CliRunner().invoke(app, ["count", "--model", "t6"])
     assert refused.exit_code == 2
     assert "t5-v1.1-base" in refused.output
