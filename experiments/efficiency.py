@@ -25,7 +25,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from experiments.training_run import device
+from experiments.training_run import device, without_biases
 from lab.deltas import IA3, Adapter, BitFit, DeltaMethod, FullFineTuning, LastLayer, LoRA, Prefix, Prompt
 from lab.deltas import method_from_json as read
 from lab.models import PLM, meta_plm, untrained_plm
@@ -50,7 +50,6 @@ METHODS: dict[str, DeltaMethod] = {
     "BitFit": BitFit(),
     "IA3": IA3(),
 }
-_WITHOUT_BIASES = ("t5", "llama", "smollm2")
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def jobs(scale: str, *, model: str | None = None, tokens: int | None = None) -> 
 
 
 def _available(labels: Sequence[str], model: str) -> list[str]:
-    return [label for label in labels if label != "BitFit" or not model.startswith(_WITHOUT_BIASES)]
+    return [label for label in labels if label != "BitFit" or not without_biases(model)]
 
 
 def _job(

@@ -1,23 +1,31 @@
 """The generalisation gap of each delta method, beside the bound that grows with the number of tunable parameters.
 
-Question: do delta methods generalise better than full fine-tuning, and does the gap follow √(d/n)?
+Question: do delta methods, alone or together, generalise better than full fine-tuning; does the gap follow √(d/n)?
 Source: Ding et al. 2022, generalisation gap; Aghajanyan et al. 2020, section 5.2: L₀(f) ≤ L̂₀(f) + O(√(d/n)).
-Varied: the method, the task, the seed.
-Tuned: each method's step size, as in `performance`.
-Fixed: everything else; the runs are those of `performance`.
-Expected: full fine-tuning has the largest gap, prompt the smallest; the bound is far above every gap.
-Cost: nothing beyond `performance`, whose training runs it reads; alone, as much as that.
+Varied: the method, single or two at once, the task, the seed.
+Tuned: each method's step size, as in `performance`; beside another it keeps it.
+Fixed: everything else; the runs of single methods are those of `performance`.
+Expected: full fine-tuning has the largest gap, prompt the smallest, two deltas a larger one than each alone; the bound
+    is far above every gap.
+Cost: demo: 6 minutes on one quiet core for the combinations (18 runs) beside `performance`, whose training runs it
+    reads; without those, as much as that and more. smoke: seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import wraps
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
 from experiments import performance
-from experiments.performance import compared_runs, joined, metric_name, over_tasks, paired, setting
+from experiments.performance import child, compared_runs, joined, method_json, metric_name, over_tasks, paired, setting
+from experiments.training_run import measure as train
+from lab.deltas import Combination, method_from_json
+from lab.execution import Local
 from lab.geometry import compression_bound
 from lab.runs import Job, Record, Store, Verdict, rank_correlation_interval
 from lab.tasks import load_task
@@ -27,15 +35,28 @@ FIGURES = ("generalization_gap",)
 
 SOURCE = "Ding et al. 2022, generalisation gap"
 REPLICATES = performance.REPLICATES
+PAIRS = (("LoRA", "prefix"), ("adapter", "BitFit"), ("adapter", "added biases"))
+"""What is combined, where both are compared alone. The source's own combinations are those of `combination`."""
+JOINED = " + "
 
 
-jobs = performance.jobs_of(NAME)
+@wraps(performance.jobs)
+def jobs(scale: str, **options: Any) -> list[Job]:
+    return [Job(NAME, _with_pairs(job.config)) for job in performance.jobs(scale, **options)]
+
+
+def _with_pairs(config: Mapping[str, Any]) -> dict[str, Any]:
+    labels = {entry["label"] for entry in config["methods"]}
+    pairs = [list(pair) for pair in PAIRS if labels.issuperset(pair)]
+    return {**config, "combinations": pairs} if pairs else dict(config)
 
 
 def measure(job: Job, store: Store) -> Record:
     """Score on the training examples minus score on the validation examples, after the last step."""
     n_train = job.config["n_train"] or len(load_task(job.config["task"]).train)
-    table = gaps([row | {"n_train": n_train} for row in compared_runs(job, store).rows()])
+    single = compared_runs(job, store)
+    both = replace(single, records=single.records | _combined_runs(job, store, single.step_sizes))
+    table = gaps([row | {"n_train": n_train} for row in both.rows()])
     means = table.groupby("label", sort=False)["gap"].mean()
     metrics = {
         "metric": table["metric"].iloc[0],
@@ -47,11 +68,22 @@ def measure(job: Job, store: Store) -> Record:
     return Record(job, metrics, {NAME: table})
 
 
-def gaps(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """The table of the figure: one row per run, from rows that hold its `record` and `n_train` beside what names it.
+def _combined_runs(job: Job, store: Store, step_sizes: Mapping[str, float]) -> dict[str, list[Record]]:
+    """Label -> records in the order of the seeds: every pair of methods at once, each with its own step size."""
+    c = job.config
+    methods = {entry["label"]: method_from_json(method_json(entry)) for entry in c["methods"]}
+    found = {}
+    for pair in c.get("combinations", ()):
+        label, sizes = JOINED.join(pair), [step_sizes[name] for name in pair]
+        smallest = min(sizes)
+        whole = Combination(tuple(methods[name] for name in pair), tuple(size / smallest for size in sizes))
+        children = [child(whole.to_json(), c, c["task"], seed, smallest) for seed in c["seeds"]]
+        found[label] = Local(store).run(children, train, label=f"{NAME} {c['task']} {label}")
+    return found
 
-    Combinations are no rows of it: `combination` judges their gap, in cells of one budget of its own.
-    """
+
+def gaps(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The table of the figure: one row per run, from rows that hold its `record` and `n_train` beside what names it."""
     out = []
     for row in rows:
         kept = {name: value for name, value in row.items() if name != "record"}
@@ -82,7 +114,12 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
         told = f"gap of {others.index[0]}, the smallest of the other delta methods, minus that of prompt {unit}"
         measured = over_tasks(differences)
         found.append(Verdict(claim, SOURCE, told, measured, 0.0, "above", setting(records), **shared))
-    by_method = table[table.kind != "null"].groupby("label")[["tunable", "gap"]].mean()
+    if above := _above_parts(table):
+        claim = "Combinations have a larger generalisation gap than single deltas."
+        told = f"gap of two deltas at once minus the mean gap of the two alone, mean over the pairs {unit}"
+        measured = over_tasks(above)
+        found.append(Verdict(claim, SOURCE, told, measured, 0.0, "above", setting(records), **shared))
+    by_method = table[~table.kind.isin(["null", "combination"])].groupby("label")[["tunable", "gap"]].mean()
     if len(by_method) > 3:
         claim = "The generalisation gap grows with the number of tunable parameters, as √(d/n) does."
         told = "Spearman's ρ between tunable parameters and mean gap over methods [1]"
@@ -90,6 +127,17 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
         source = "Aghajanyan et al. 2020, section 5.2"
         where = f"{len(by_method)} methods; {setting(records)}"
         found.append(Verdict(claim, source, told, measured, 0.0, "above", where, NAME))
+    return found
+
+
+def _above_parts(table: pd.DataFrame) -> dict[str, list[float]]:
+    """Task -> by how much the combinations' gap exceeds that of their parts, seed by seed; empty without any."""
+    pairs = table.label[table.kind == "combination"].unique()
+    wide = table.pivot_table(index=["task", "seed"], columns="label", values="gap")
+    above = [wide[pair] - wide[pair.split(JOINED)].mean(axis=1) for pair in pairs]
+    found: dict[str, list[float]] = {}
+    for (task, _), values in pd.concat(above, axis=1).iterrows() if above else ():
+        found.setdefault(str(task), []).append(fmean(values))
     return found
 
 

@@ -70,7 +70,7 @@ def jobs(
         model: name for `load_plm`; default: MiniLM (smoke: a tiny BERT).
         task: name for `load_task`.
         seed: of everything.
-        added_biases: `AddedBias` instead of BitFit, for families without biases; default: on smollm2.
+        added_biases: `AddedBias` instead of BitFit, for families without biases; default: by the PLM's name.
     """
     smoke, s = scale == "smoke", SETTINGS[scale]
     small = ({"method": "lora", "rank": 1}, {"method": "did", "dimension": 20})

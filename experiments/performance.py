@@ -27,11 +27,12 @@ from typing import Any
 import pandas as pd
 
 from experiments.training_run import measure as train
-from experiments.training_run import training_job
+from experiments.training_run import training_job, without_biases
 from lab.deltas import (
     DID,
     IA3,
     Adapter,
+    AddedBias,
     BitFit,
     DeltaMethod,
     DiffPruning,
@@ -55,6 +56,7 @@ from lab.runs import (
     mean_interval,
     rank_correlation_interval,
 )
+from lab.tasks import load_task
 
 NAME = "performance"
 FIGURES = ("performance",)
@@ -108,10 +110,14 @@ SCALES = {
 def compared(scale: Scale) -> dict[str, tuple[DeltaMethod, float]]:
     """Label -> the method and the step size its grid starts from.
 
-    Every method of `METHODS` but for the nearest kin: SAID (of DID), added biases (of BitFit, for families without).
+    Every method of `METHODS` but for the nearest kin: SAID (of DID), and of BitFit and added biases the one that the
+    PLM's family has a use for.
     Settings are those of `lab.deltas.presets.delta_tuning_study`, but for the prompt's length. The last two are the
     slowest: a step that touches all weights through a projection, or through as many gates.
     """
+    biases: tuple[str, DeltaMethod] = ("BitFit", BitFit())
+    if without_biases(scale.model):
+        biases = ("added biases", AddedBias())
     return {
         "full fine-tuning": (FullFineTuning(), 1e-4),
         "linear probe": (LinearProbe(), scale.head_lr),
@@ -119,7 +125,7 @@ def compared(scale: Scale) -> dict[str, tuple[DeltaMethod, float]]:
         "adapter": (Adapter(bottleneck=64, activation="silu", placement="houlsby"), 1e-3),
         "prefix": (Prefix(tokens=5), 1e-2),
         "prompt": (Prompt(tokens=scale.prompt_tokens), 3e-2),
-        "BitFit": (BitFit(), 3e-3),
+        biases[0]: (biases[1], 3e-3),
         "IA3": (IA3(), 1e-2),
         "last layer": (LastLayer(), 3e-4),
         "random modules": (SelectiveModule(), 3e-4),
@@ -137,6 +143,8 @@ def jobs(
     seeds: tuple[int, ...] | None = None,
     methods: tuple[str, ...] | None = None,
     steps: int | None = None,
+    n_train: int | None = None,
+    n_validation: int | None = None,
 ) -> list[Job]:
     """One comparison per task.
 
@@ -147,16 +155,19 @@ def jobs(
         seeds: seeds of the runs; default: the scale's.
         methods: labels of `compared`; default: all.
         steps: steps of every run; default: the scale's.
+        n_train: training examples of every task, the first included; default: the scale's.
+        n_validation: validation examples of every task; default: the scale's.
     """
     if scale not in SCALES:
         raise ValueError(f"unknown scale {scale!r}; choose one of {sorted(SCALES)}.")
     base = SCALES[scale]
-    chosen = replace(base, model=model or base.model, seeds=seeds or base.seeds, steps=steps or base.steps)
+    given = {"model": model, "seeds": seeds, "steps": steps, "n_train": n_train, "n_validation": n_validation}
+    chosen = replace(base, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     known = compared(chosen)
     labels = methods or tuple(known)
     if unknown := sorted(set(labels) - set(known)):
         raise ValueError(f"unknown methods {unknown}; choose from {', '.join(known)}.")
-    entries = [{"label": label, "start": known[label][1], **known[label][0].to_json()} for label in labels]
+    entries = [{**known[label][0].to_json(), "label": label, "start": known[label][1]} for label in labels]
     config = {k: v for k, v in asdict(chosen).items() if k not in ("tasks", "prompt_tokens", "dimension")}
     config |= {"tuning_task": base.tasks[0], "methods": entries}
     return [Job(NAME, {"task": task} | config) for task in tasks or base.tasks]
@@ -200,6 +211,12 @@ class ComparedRuns:
     records: dict[str, list[Record]]
     tuning: pd.DataFrame
 
+    @property
+    def step_sizes(self) -> dict[str, float]:
+        """Label -> the step size that was chosen."""
+        chosen = self.tuning[self.tuning.chosen]
+        return dict(zip(chosen.label, chosen.step_size, strict=True))
+
     def rows(self) -> list[dict[str, Any]]:
         """What every table of these runs starts from: one row per run, under `record` its record."""
         return [
@@ -212,17 +229,18 @@ class ComparedRuns:
 
 
 def kind_of(method: str) -> str:
-    """ "full", "null" (nothing but the head moves) or "delta"."""
-    return {"full": "full", "linear-probe": "null"}.get(method, "delta")
+    """ "full", "null" (nothing but the head moves), "combination" or "delta"."""
+    return {"full": "full", "linear-probe": "null", "combination": "combination"}.get(method, "delta")
 
 
 def compared_runs(job: Job, store: Store) -> ComparedRuns:
     """Every run of a comparison, trained where the store does not have it yet; seeds outermost, then methods."""
     config = job.config
+    check_size(config["task"], config["n_train"], config["n_validation"])
     tuning = {entry["label"]: _tuned(entry, config, store) for entry in config["methods"]}
     lrs = {label: max(tried, key=lambda lr: _merit(tried[lr])) for label, tried in tuning.items()}
     children = {
-        (entry["label"], seed): _child(entry, config, config["task"], seed, lrs[entry["label"]])
+        (entry["label"], seed): child(entry, config, config["task"], seed, lrs[entry["label"]])
         for seed in config["seeds"]
         for entry in config["methods"]
     }
@@ -237,6 +255,20 @@ def compared_runs(job: Job, store: Store) -> ComparedRuns:
         for lr, record in sorted(tried.items())
     ]  # fmt: skip
     return ComparedRuns(by_label, pd.DataFrame(table))
+
+
+def check_size(task: str, n_train: int | None, n_validation: int | None) -> None:
+    """Raise where a task has fewer examples than are to be used, before anything is trained."""
+    loaded = load_task(task)
+    for option, wanted, examples in (
+        ("n-train", n_train, loaded.train),
+        ("n-validation", n_validation, loaded.validation),
+    ):
+        if wanted is not None and wanted > len(examples):
+            raise ValueError(
+                f"{task} has {len(examples)} examples where {wanted} are to be used; give --{option} {len(examples)} "
+                "or fewer."
+            )
 
 
 def scores(runs: ComparedRuns) -> pd.DataFrame:
@@ -257,7 +289,7 @@ def _tuned(entry: Mapping[str, Any], config: Mapping[str, Any], store: Store) ->
     while True:
         grid = [step_size(k) for k in range(low, high + 1)]
         missing = [lr for lr in grid if lr not in tried]
-        children = [_child(entry, config, config["tuning_task"], config["tuning_seed"], lr) for lr in missing]
+        children = [child(entry, config, config["tuning_task"], config["tuning_seed"], lr) for lr in missing]
         records = Local(store).run(children, train, label=f"step size of {entry['label']}")
         tried |= dict(zip(missing, records, strict=True))
         best = max(grid, key=lambda lr: _merit(tried[lr]))
@@ -286,8 +318,14 @@ def _loss(record: Record) -> float:
     return float(history.loss[history.split == "validation"].iloc[-1])
 
 
-def _child(entry: Mapping[str, Any], config: Mapping[str, Any], task: str, seed: int, lr: float) -> Job:
-    method = {name: value for name, value in entry.items() if name not in ("label", "start")}
+def method_json(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What `method_from_json` reads, of one entry of a comparison's methods."""
+    return {name: value for name, value in entry.items() if name not in ("label", "start")}
+
+
+def child(entry: Mapping[str, Any], config: Mapping[str, Any], task: str, seed: int, lr: float) -> Job:
+    """The training run of one entry of a comparison's methods."""
+    method = method_json(entry)
     shared = ("model", "steps", "batch_size", "max_length", "n_train", "n_validation", "evaluations")
     head_lr = None if method["method"] == "linear-probe" else config["head_lr"]  # of the probe, lr is the head's
     return training_job(

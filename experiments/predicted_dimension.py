@@ -131,7 +131,7 @@ def jobs(
         task: one task only, in place of the scale's.
         method: one method only, such as "lora"; default: all of the scale's.
         seed: shifts all seeds.
-        added_biases: `AddedBias` instead of BitFit, for families without biases; default: on smollm2.
+        added_biases: `AddedBias` instead of BitFit, for families without biases; default: by the PLM's name.
 
     Raises:
         ValueError: a method that the scale has none of.

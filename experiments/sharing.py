@@ -31,7 +31,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from experiments.training_run import plm_of
+from experiments.training_run import plm_of, without_biases
 from lab.deltas import IA3, Adapter, BitFit, Combined, Delta, DeltaMethod, FullFineTuning, LoRA, Prefix, Prompt, serve
 from lab.deltas import method_from_json as read
 from lab.models import PLM
@@ -80,7 +80,7 @@ def jobs(scale: str, *, model: str | None = None) -> list[Job]:
     models = (model,) if model else s.models
     found = []
     for name in models:
-        chosen = [(label, m.to_json()) for label, m in METHODS.items() if label != "BitFit" or name != "smollm2"]
+        chosen = [(label, m.to_json()) for label, m in METHODS.items() if label != "BitFit" or not without_biases(name)]
         found.append(Job(NAME, {"what": "storage", "model": name, "methods": chosen, "repeats": 5}))
     lora = LoRA(rank=8, head="frozen").to_json()
     config = {"what": "serving", "model": models[0], "method": lora, "n_users": s.users, "rows": s.rows}

@@ -224,11 +224,25 @@ def method_label(method: Mapping[str, Any]) -> str:
     return " ".join([name, *(form.format(method[key]) for key, form in sizes.items() if method.get(key) is not None)])
 
 
+WITHOUT_BIASES = ("llama", "smollm", "t5", "gemma")
+"""Families without biases, as the names of their PLMs say them."""
+
+
+def without_biases(model: str) -> bool:
+    """Whether a PLM's name is of a family without biases, where BitFit has nothing to move.
+
+    Example:
+        >>> without_biases("smollm2"), without_biases("google/t5-v1_1-base"), without_biases("minilm")
+        (True, True, False)
+    """
+    return any(family in model.lower() for family in WITHOUT_BIASES)
+
+
 def with_added_biases(
     methods: Iterable[dict[str, Any]], model: str, added: bool | None = None
 ) -> tuple[dict[str, Any], ...]:
-    """Methods with `AddedBias` in BitFit's place, for PLMs of families without biases; by default on smollm2."""
-    if not (model == "smollm2" if added is None else added):
+    """Methods with `AddedBias` in BitFit's place, for PLMs without biases; by default those of such a family."""
+    if not (without_biases(model) if added is None else added):
         return tuple(methods)
     return tuple({"method": "added-bias"} if m["method"] == "bitfit" else m for m in methods)
 

@@ -69,11 +69,37 @@ def test_every_method_is_compared_and_the_named_ones_have_the_sources_settings()
     assert demo == Prompt(tokens=20)  # docs/methods_compared.md says why
 
 
+def test_a_family_without_biases_gets_added_ones(tmp_path):
+    options = {"model": "tiny-llama", "tasks": ("rotten-tomatoes",)}
+    (job,) = performance.jobs("smoke", methods=("added biases", "linear probe"), **options)
+    table = performance.measure(job, Store(tmp_path)).tables["performance"].set_index("label")
+    assert table.tunable["added biases"] > table.tunable["linear probe"]
+    with pytest.raises(ValueError, match=r"unknown methods \['BitFit'\]; choose from .*added biases"):
+        performance.jobs("smoke", methods=("BitFit",), **options)
+
+
+def test_a_task_with_too_few_examples_is_refused_before_anything_is_trained(monkeypatch):
+    asked = fake_runs(monkeypatch, lambda lr: 0.0)
+    (job,) = performance.jobs("demo", tasks=("drug-reviews",), n_train=9999)
+    with pytest.raises(ValueError, match=r"drug-reviews has \d+ examples where 9999 are .*give --n-train \d+ or fewer"):
+        performance.measure(job, None)
+    (job,) = convergence.jobs("demo", tasks=("drug-reviews",), n_validation=9999)
+    with pytest.raises(ValueError, match="give --n-validation"):
+        convergence.measure(job, None)
+    assert asked == []
+    (job,) = performance.jobs("demo", tasks=("drug-reviews",), n_train=100, n_validation=50)
+    assert (job.config["n_train"], job.config["n_validation"]) == (100, 50)
+
+
 def test_the_head_is_treated_alike_and_children_are_shared_by_the_three_experiments():
     jobs = [module.jobs("demo") for module in (performance, convergence, generalization_gap)]
-    assert [job.config for job in jobs[0]] == [job.config for job in jobs[1]] == [job.config for job in jobs[2]]
+    with_pairs = {"combinations": [["LoRA", "prefix"], ["adapter", "BitFit"]]}
+    assert [job.config for job in jobs[0]] == [job.config for job in jobs[1]]
+    assert [job.config | with_pairs for job in jobs[0]] == [job.config for job in jobs[2]]
+    (job,) = generalization_gap.jobs("demo", tasks=("bbc-news",), methods=("LoRA", "adapter"))
+    assert job.config == performance.jobs("demo", tasks=("bbc-news",), methods=("LoRA", "adapter"))[0].config
     config = jobs[0][0].config
-    children = [performance._child(entry, config, "bbc-news", 0, 1e-3) for entry in config["methods"]]
+    children = [performance.child(entry, config, "bbc-news", 0, 1e-3) for entry in config["methods"]]
     assert {child.config["method"]["head"] for child in children} == {"free"}
     assert {child.config.get("head_lr") for child in children} == {config["head_lr"], None}
     assert len({key(child) for child in children}) == len(children)
@@ -159,6 +185,35 @@ def test_verdicts_on_the_gap_are_those_planted():
     assert "adapter" in found[0].quantity
     assert "prefix" in found[1].quantity
     assert "bound" in generalization_gap.summary(None, records)
+
+
+def test_the_gap_of_two_deltas_stands_beside_that_of_each():
+    """Pairs exceed the mean of their parts by 0.06 and 0.02, whatever the task and the seed."""
+    levels = {"full fine-tuning": 0.2, "LoRA": 0.1, "prefix": 0.06, "LoRA + prefix": 0.14, "adapter": 0.1,
+              "BitFit": 0.04, "adapter + BitFit": 0.09}  # fmt: skip
+    table = pd.DataFrame(
+        {"label": label, "kind": "combination" if "+" in label else "full" if "full" in label else "delta",
+         "task": task, "seed": seed, "metric": "accuracy", "gap": level + seed / 50 + ord(task) / 1000,
+         "tunable": 1000, "train_score": 0.9, "validation_score": 0.8, "bound": 1.0}
+        for label, level in levels.items() for task in "abc" for seed in (0, 1)
+    )  # fmt: skip
+    found = {v.claim: v for v in generalization_gap.verdicts(comparison(generalization_gap, table))}
+    pairs = found["Combinations have a larger generalisation gap than single deltas."]
+    assert pairs.measured.estimate == pytest.approx(0.04)
+    assert pairs.answer == "holds here"
+    singles = found["The generalisation gap of every single delta method is smaller than that of full fine-tuning."]
+    assert "+" not in singles.quantity
+
+
+def test_pairs_are_trained_with_the_step_sizes_of_their_parts(tmp_path):
+    (job,) = generalization_gap.jobs("smoke", tasks=("rotten-tomatoes",), methods=("LoRA", "prefix"))
+    store = Store(tmp_path)
+    table = generalization_gap.measure(job, store).tables["generalization_gap"]
+    assert table.label.tolist() == ["LoRA", "prefix", "LoRA + prefix"]
+    assert table.kind.tolist() == ["delta", "delta", "combination"]
+    sizes = performance.compared_runs(job, store).step_sizes
+    (pair,) = [m.job.config for m in store.manifests("training_run") if "parts" in m.job.config["method"]]
+    assert pair["lr"] * np.array(pair["method"]["step_scales"]) == pytest.approx([sizes["LoRA"], sizes["prefix"]])
 
 
 def test_a_gap_is_training_minus_validation_beside_its_bound():
