@@ -4,10 +4,11 @@ Question: which of prompt, BitFit and adapter helps beside the others, and does 
 Source: Ding et al. 2022 and 2023 (Table 2): simultaneous and sequential combinations on GLUE and SST-2.
 Varied: which of the three are on (2³ cells), or their order (six orders of three stages); data (some hundred examples,
     16 per class); with and without a manual template; seeds (head, split, order of examples).
-Tuned: nothing here: each part keeps one step size in every cell, that of `performance` for it alone.
+Tuned: nothing in the grid: each part keeps one step size in every cell, that of `performance` for it alone. Added
+    biases have their own, the best of 1e-4, 3e-4, 1e-3 for them alone on one seed (SmolLM2, bbc-news, template).
 Fixed: steps, batch size, sequence length, and the step size of the new head, which trains in every cell and stage.
 Expected: the adapter helps, BitFit helps a little, the prompt hurts beside another delta; no order is always best.
-Cost: demo: about 15 minutes on two quiet cores (MiniLM; the templates on SmolLM2 take half of it). smoke: seconds.
+Cost: demo: about 30 minutes on one quiet core (MiniLM; the templates on SmolLM2 take two thirds). smoke: seconds.
 
 The head. Without a template a new classification head is trained in all eight cells, with one step size, so the empty
 cell is the linear probe. With a template the pre-trained language-model head reads the label words and does not move,
@@ -25,7 +26,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.training_run import fitted, plm_of, task_of, training_job
+from experiments.training_run import fitted, plm_of, task_of, training_job, without_biases
 from experiments.training_run import measure as train
 from lab.deltas import Adapter, AddedBias, BitFit, Combination, DeltaMethod, Prompt, method_from_json
 from lab.execution import Local
@@ -38,6 +39,7 @@ FIGURES = ("combination", "sequential_combination")
 
 SOURCE = "Ding et al. 2022, section on combinations; Ding et al. 2023, Table 2"
 STEP_SIZES = {"prompt": 1e-2, "BitFit": 3e-3, "adapter": 3e-3}  # of `performance`, for each alone (MiniLM)
+ADDED_BIAS_STEP_SIZE = 1e-3
 HEAD_STEP_SIZE = 1e-2
 SEEDS = (13, 21, 42, 87, 100)
 """The few-shot splits of Gao et al. 2021; here every seed of a split is also the seed of its run."""
@@ -74,6 +76,11 @@ class Setting:
         biases = AddedBias() if self.added_biases else BitFit()
         return (Prompt(tokens=self.tokens), biases, Adapter(bottleneck=self.bottleneck))
 
+    def step_sizes(self) -> list[float]:
+        """Of prompt, biases, adapter."""
+        biases = {"BitFit": ADDED_BIAS_STEP_SIZE} if self.added_biases else {}
+        return list((STEP_SIZES | biases).values())
+
 
 _SMOKE = Setting(
     "tiny-bert", "rotten-tomatoes", steps=2, batch_size=4, max_length=12, n_train=16, n_validation=16, seeds=(13, 21),
@@ -84,9 +91,9 @@ _DEMO = Setting(
     precision="bfloat16",
 )  # fmt: skip
 _DECODER = replace(
-    _DEMO, model="smollm2", task="rotten-tomatoes", shots=16, template=True, added_biases=True, steps=10,
-    n_validation=120, n_train=None, seeds=SEEDS[:3],
-)  # fmt: skip
+    _DEMO, model="smollm2", template=True, added_biases=True, steps=16, max_length=24, n_validation=100, seeds=(0, 1, 2)
+)
+_SMOKE_DECODER = replace(_SMOKE, model="tiny-llama", template=True, added_biases=True, seeds=(13,), max_length=24)
 _PAPER = replace(
     _DEMO, task="rotten-tomatoes", steps=1000, batch_size=32, max_length=128, n_train=None, n_validation=None,
     seeds=SEEDS, precision="float32",
@@ -95,21 +102,14 @@ _PAPER = replace(
 SIMULTANEOUS: dict[str, dict[str, Setting]] = {
     "smoke": {
         "full": _SMOKE,
-        "few-shot-template": replace(
-            _SMOKE,
-            model="tiny-llama",
-            shots=2,
-            template=True,
-            added_biases=True,
-            n_train=None,
-            seeds=(13,),
-            max_length=24,
-        ),
+        "full-template": _SMOKE_DECODER,
+        "few-shot-template": replace(_SMOKE_DECODER, shots=2, n_train=None),
     },
     "demo": {
         "full": _DEMO,
         "few-shot": replace(_DEMO, shots=16, n_train=None, seeds=SEEDS),
-        "few-shot-template": _DECODER,
+        "full-template": _DECODER,
+        "few-shot-template": replace(_DECODER, shots=16, n_train=None, seeds=SEEDS),
     },
     "paper": {
         "full": _PAPER,
@@ -142,7 +142,8 @@ def jobs(
         model: name for `load_plm`; default: each setting's.
         task: name or path for `load_task`. With the few-shot settings a task folder brings its published splits.
         seeds: default: each setting's.
-        added_biases: `AddedBias` in BitFit's place, for PLMs without biases; default: each setting's.
+        added_biases: `AddedBias` in BitFit's place, for PLMs without biases; default: by the model's name, if it is
+            given, or each setting's.
     """
     if scale not in SIMULTANEOUS:
         raise ValueError(f"unknown scale {scale!r}; choose one of {sorted(SIMULTANEOUS)}.")
@@ -150,13 +151,15 @@ def jobs(
     chosen = settings or tuple(known)
     if unknown := sorted(set(chosen) - set(known)):
         raise ValueError(f"unknown settings {unknown}; the scale {scale!r} has {', '.join(known)}.")
+    if model is not None and added_biases is None:
+        added_biases = without_biases(model)
     given = {"model": model, "task": task, "seeds": seeds, "added_biases": added_biases}
     changes = {name: value for name, value in given.items() if value is not None}
     found = []
     for name in chosen:
         setting = replace(known[name], **changes)  # type: ignore[arg-type]
         config: dict[str, Any] = {"kind": "simultaneous", "setting": name, **asdict(setting)}
-        config |= {"parts": [part.to_json() for part in setting.parts()], "step_sizes": list(STEP_SIZES.values())}
+        config |= {"parts": [part.to_json() for part in setting.parts()], "step_sizes": setting.step_sizes()}
         config |= {"head_step_size": HEAD_STEP_SIZE}
         if name == "sequential":
             del config["seeds"]

@@ -94,6 +94,18 @@ def test_a_part_keeps_its_step_size_in_every_cell():
     assert [part["method"] for part in cell["method"]["parts"]] == ["prompt", "adapter"]
 
 
+def test_added_biases_stand_for_bitfit_with_a_step_size_of_their_own():
+    found = {job.config["setting"]: job.config for job in combination.jobs("demo", seeds=(13,))}
+    assert {"full", "few-shot", "full-template", "few-shot-template", "sequential"} == set(found)
+    for name, config in found.items():
+        decoder = name.endswith("template")
+        assert config["parts"][1]["method"] == ("added-bias" if decoder else "bitfit")
+        assert config["step_sizes"] == [1e-2, combination.ADDED_BIAS_STEP_SIZE if decoder else 3e-3, 3e-3]
+    (job,) = combination.jobs("demo", settings=("full",), model="tiny-llama")
+    assert job.config["added_biases"], "by the model's name"
+    assert combination.jobs("demo", settings=("few-shot",))[0].config["seeds"] == [13, 21, 42, 87, 100]
+
+
 def test_what_is_unknown_is_refused():
     with pytest.raises(ValueError, match="unknown scale 'huge'"):
         combination.jobs("huge")
