@@ -255,9 +255,9 @@ def _targets(job: Job, store: Store) -> Record:
                 }
                 for name, w in wanted.items():
                     target = head.outputs(at.x)[0] + w / length * natural
-                    soft = {"entrance": enter} if prompt == "soft" else {}
-                    size = at.x.shape[1] ** 0.5 if soft else norm  # a LayerNorm ignores the length of what enters
-                    found = nearest_reach(head, at.x, 0, target, k, size, steps=c["ascent"], **soft)
+                    entrance = enter if prompt == "soft" else None
+                    size = at.x.shape[1] ** 0.5 if entrance else norm  # a LayerNorm ignores the length of what enters
+                    found = nearest_reach(head, at.x, 0, target, k, size, entrance=entrance, steps=c["ascent"])
                     rows.append(
                         {"head": index, "tokens": k, "norm": norm, "prompt": prompt, "target": name, "wanted": w,
                          "bound": float(bound.radius[0]), "missed": found.missed, "mass": found.mass,
@@ -266,8 +266,7 @@ def _targets(job: Job, store: Store) -> Record:
         rows.append(_trained_row(head, index, at))
     table = pd.DataFrame(rows).assign(**_subject(job))
     excluded = table[table.least > 0]
-    natural = table[table.target == "another text's output"]
-    missed = natural.groupby("prompt").missed.median()
+    missed = table[table.target == "another text's output"].groupby("prompt").missed.median()
     metrics = {
         "norm": at.norm, "largest_norm": largest, "points": len(table), "excluded": len(excluded),
         "violations": int((table.missed < table.least - 1e-9).sum()), "prompt_score": at.record.metrics["score"],

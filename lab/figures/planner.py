@@ -74,7 +74,7 @@ def _promises(figure: go.Figure, table: pd.DataFrame, theme: Theme) -> None:
     for label, part in table[table.promised.notna()].groupby("label", sort=False):
         found = mean_interval(part.loss.tolist())
         colour = theme.colour(0 if part.kind.iloc[0] == "ranks" else 1)
-        name = plain(label.replace("equal ranks", "LoRA, equal ranks"))
+        name = plain(str(label).replace("equal ranks", "LoRA, equal ranks"))
         figure.add_scatter(
             x=[part.promised.mean()], y=[found.estimate], mode="markers+text", text=[f" {name}"],
             textposition="middle right", cliponaxis=False, showlegend=False, marker={"color": colour, "size": 8},
