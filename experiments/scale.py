@@ -3,16 +3,19 @@
 Question: do delta methods reach more, and sooner, on larger PLMs; do the last layer or random modules serve as well?
 Source: Ding et al. 2022, power of scale: MNLI, QNLI and SST-2 on T5-small, base and XXL, six methods.
 Varied: the PLM, the method, the seed (head, the method's random choices, order of examples).
-Tuned: nothing here: each method has a step size of `performance` (MiniLM), the same on every PLM.
+Tuned: nothing here: each method has one step size for all PLMs of a series: on MiniLM that of `performance`, on SmolLM2
+    one that learns there.
 Fixed: steps, batch size, examples, sequence length; the head's step size; random modules have the last layer's budget.
 Expected: every method gains with size and is sooner at the level of the smallest PLM; the last layer alone stays
     behind; random modules do not.
-Cost: demo: about 8 minutes on two quiet cores (MiniLM's first 1, 3 and 6 blocks). smoke: seconds.
+Cost: demo: about 20 minutes on one quiet core (MiniLM's first 1 to 6 blocks: 6; SmolLM2's first 10 and all 30, two
+    seeds: 14). smoke: seconds.
 
-What "size" is here. The packaged series is MiniLM cut after its first k blocks: depth, not scale of pre-training. A cut
-PLM was never trained to be read at that block, so it says how much of the adaptation the later blocks carry, and only
-by analogy what a smaller PLM would do; the more so since the head reads [CLS], whose state in MiniLM's blocks 1 to 5
-hardly depends on the text (docs/combination.md). With --sizes the series can be any PLMs, such as those of the hub.
+What "size" is here. The packaged series are MiniLM and SmolLM2 cut after their first k blocks: depth, not scale of
+pre-training. A cut PLM was never trained to be read at that block, so it says how much of the adaptation the later
+blocks carry, and only by analogy what a smaller PLM would do; the more so on MiniLM, whose head reads [CLS], the state
+of which hardly depends on the text in blocks 1 to 5 (docs/combination.md). SmolLM2's head reads the last token. With
+--sizes the series can be any PLMs, such as those of the hub.
 """
 
 from __future__ import annotations
@@ -43,7 +46,12 @@ LAST, RANDOM = "last layer", "random modules"
 
 @dataclass(frozen=True)
 class Scale:
-    """Everything a scale fixes. `sizes`: PLMs in growing size, "name" or "name:k" for its first k blocks."""
+    """Everything a series fixes.
+
+    Attributes:
+        sizes: PLMs in growing size, "name" or "name:k" for its first k blocks.
+        step_sizes: of adapter, LoRA, prefix, prompt, and last layer and random modules.
+    """
 
     sizes: tuple[str, ...]
     task: str
@@ -59,31 +67,37 @@ class Scale:
     prefix_tokens: int = 5
     prompt_tokens: int = 20
     precision: str = "float32"
+    step_sizes: tuple[float, ...] = (3e-3, 1e-2, 1e-1, 1e-2, 3e-4)
 
     def methods(self) -> dict[str, tuple[DeltaMethod, float]]:
         """Label -> method and step size, random modules apart: they have the last layer's budget."""
-        return {
-            "adapter": (Adapter(bottleneck=self.bottleneck), 3e-3),
-            "LoRA": (LoRA(rank=self.rank), 1e-2),
-            "prefix": (Prefix(tokens=self.prefix_tokens), 1e-1),
-            "prompt": (Prompt(tokens=self.prompt_tokens), 1e-2),
-            LAST: (LastLayer(), 3e-4),
+        methods: dict[str, DeltaMethod] = {
+            "adapter": Adapter(bottleneck=self.bottleneck),
+            "LoRA": LoRA(rank=self.rank),
+            "prefix": Prefix(tokens=self.prefix_tokens),
+            "prompt": Prompt(tokens=self.prompt_tokens),
+            LAST: LastLayer(),
         }
+        return {name: (m, lr) for (name, m), lr in zip(methods.items(), self.step_sizes, strict=True)}
 
 
-SCALES = {
-    "smoke": Scale(
+_MINILM = Scale(
+    ("minilm:1", "minilm:2", "minilm:3", "minilm:4", "minilm:5", "minilm"), "bbc-news", (0, 1, 2), steps=24,
+    batch_size=8, max_length=32, n_train=480, n_validation=120, evaluations=4, precision="bfloat16",
+)  # fmt: skip
+_SMOLLM2 = replace(
+    _MINILM, sizes=("smollm2:10", "smollm2"), seeds=(0, 1), step_sizes=(3e-3, 3e-3, 3e-2, 1e-2, 3e-4)
+)  # fmt: skip
+SERIES = {
+    "smoke": (Scale(
         ("tiny-bert:1", "tiny-bert:2"), "rotten-tomatoes", (0, 1), steps=2, batch_size=4, max_length=12, n_train=16,
         n_validation=16, evaluations=2, rank=1, bottleneck=2, prefix_tokens=1, prompt_tokens=2,
-    ),
-    "demo": Scale(
-        ("minilm:1", "minilm:3", "minilm"), "bbc-news", (0, 1, 2), steps=24, batch_size=8, max_length=32, n_train=480,
-        n_validation=120, evaluations=4, precision="bfloat16",
-    ),
-    "paper": Scale(
+    ),),
+    "demo": (_MINILM, _SMOLLM2),
+    "paper": (Scale(
         ("google/t5-v1_1-small", "google/t5-v1_1-base", "google/t5-v1_1-xxl"), "glue/sst2", (0, 1, 2, 3, 4), steps=5000,
         batch_size=32, max_length=128, n_train=None, n_validation=None, evaluations=20, prompt_tokens=100,
-    ),
+    ),),
 }  # fmt: skip
 
 
@@ -95,25 +109,31 @@ def jobs(
     seeds: tuple[int, ...] | None = None,
     steps: int | None = None,
 ) -> list[Job]:
-    """One series.
+    """One job per series.
 
     Args:
-        scale: "smoke", "demo" or "paper" (the source's PLMs, from the hub).
-        sizes: PLMs in growing size: names for `load_plm`, or "name:k" for the first k blocks; default: the scale's.
+        scale: "smoke", "demo" (MiniLM, SmolLM2) or "paper" (the source's PLMs, from the hub).
+        sizes: one series instead of the scale's: PLMs in growing size, names for `load_plm`, or "name:k" for the first
+            k blocks.
         task: name or path for `load_task`; default: the scale's.
         seeds: default: the scale's.
         steps: of every run; default: the scale's.
     """
-    if scale not in SCALES:
-        raise ValueError(f"unknown scale {scale!r}; choose one of {sorted(SCALES)}.")
+    if scale not in SERIES:
+        raise ValueError(f"unknown scale {scale!r}; choose one of {sorted(SERIES)}.")
     given = {"sizes": sizes, "task": task, "seeds": seeds, "steps": steps}
-    chosen = replace(SCALES[scale], **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    for size in chosen.sizes:
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return [_job(replace(series, **changes)) for series in (SERIES[scale] if sizes is None else SERIES[scale][:1])]
+
+
+def _job(series: Scale) -> Job:
+    for size in series.sizes:
         model_and_depth(size)
     methods = [
-        {"label": label, "lr": lr, "method": method.to_json()} for label, (method, lr) in chosen.methods().items()
+        {"label": label, "lr": lr, "method": method.to_json()} for label, (method, lr) in series.methods().items()
     ]
-    return [Job(NAME, {**asdict(chosen), "methods": methods, "head_lr": HEAD_STEP_SIZE})]
+    config = {name: value for name, value in asdict(series).items() if name != "step_sizes"}
+    return Job(NAME, {**config, "methods": methods, "head_lr": HEAD_STEP_SIZE})
 
 
 def model_and_depth(size: str) -> tuple[str, int | None]:

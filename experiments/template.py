@@ -60,7 +60,7 @@ SCALES = {
         n_validation=12, seeds=(13, 21), shots=2, bottleneck=2,
     ),
     "demo": Scale(
-        "smollm2", "rotten-tomatoes", steps=16, few_shot_steps=10, batch_size=8, max_length=32, n_train=240,
+        "smollm2", "bbc-news", steps=16, few_shot_steps=10, batch_size=8, max_length=32, n_train=240,
         n_validation=120, seeds=SEEDS[:3], precision="bfloat16",
     ),
     "paper": Scale(

@@ -17,6 +17,15 @@ def test_a_size_is_a_name_or_its_first_blocks():
         scale.jobs("demo", sizes=("minilm:x",))
 
 
+def test_the_packaged_series_are_every_depth_of_minilm_and_smollm2():
+    minilm, smollm2 = (job.config for job in scale.jobs("demo"))
+    assert [scale.model_and_depth(size)[1] for size in minilm["sizes"]] == [1, 2, 3, 4, 5, None]
+    assert smollm2["sizes"][-1] == "smollm2"
+    assert [entry["lr"] for entry in minilm["methods"]] != [entry["lr"] for entry in smollm2["methods"]]
+    (job,) = scale.jobs("demo", sizes=("minilm:2", "minilm"))
+    assert job.config["sizes"] == ["minilm:2", "minilm"]
+
+
 @pytest.mark.parametrize("experiment", [scale, template])
 def test_an_unknown_scale_is_refused(experiment):
     with pytest.raises(ValueError, match="unknown scale 'huge'"):
