@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from experiments import efficiency, sharing
-from lab.deltas import LoRA, serve
+from lab.deltas import LoRA, method_from_json, serve
+from lab.deltas.presets import delta_tuning_study
 from lab.execution import Local
 from lab.models.tiny import tiny_plm
 from lab.runs import Job, Record, Store
@@ -47,6 +48,17 @@ def test_the_last_layer_is_no_delta_of_the_claim():
         r for m in "ab" for r in counted(m, {efficiency.FULL: (9, 9, 9), "last layer": (8, 8, 8.5), "LoRA": (3, 3, 4)})
     ]
     assert efficiency.verdicts(records)[1].measured.estimate == pytest.approx(5 / 9)
+
+
+def test_lora_is_the_sources_on_every_family():
+    """On T5 beside cross-attention's query and value too, as `delta_tuning_study` and `deltalab count` have it."""
+    for job in efficiency.jobs("demo"):
+        chosen = {label: method_from_json(method) for label, method in job.config["methods"]}
+        if job.config["how"] == "counted":
+            plm = tiny_plm("t5" if "t5" in job.config["model"] else "bert", dtype=torch.float32)
+            assert chosen["LoRA"] == delta_tuning_study(plm)["LoRA"]
+        if job.config["how"] == "timed":
+            assert job.config["batch_sizes"] == [1, 8, 64]
 
 
 def test_biases_are_trained_only_where_there_are_some():
