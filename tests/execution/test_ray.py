@@ -56,8 +56,9 @@ def test_an_address_where_nothing_answers_is_refused_at_once(monkeypatch, tmp_pa
 
 
 @pytest.fixture
-def ray():
-    """The real one, with a cluster of two processors for the test."""
+def ray(monkeypatch):
+    """The real one, with a cluster of two processors for the test, whose workers are as nice as we are."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     ray = importlib.import_module("ray")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield ray
