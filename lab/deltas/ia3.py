@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lab.deltas.delta import Delta
 from lab.deltas.method import DeltaMethod
-from lab.deltas.roles import present_matrices
+from lab.deltas.roles import present_matrices, require_tuple
 from lab.deltas.side_path import Beside, with_scales
 from lab.linalg import Layout, Part
 from lab.models import PLM
@@ -42,10 +42,8 @@ class IA3(DeltaMethod):
         super().__post_init__()
         if not (self.outputs or self.inputs):
             raise ValueError("IA3 needs at least one role in outputs or inputs; both are empty.")
-
-        for name in ("outputs", "inputs"):
-            if isinstance(roles := getattr(self, name), str):
-                raise ValueError(f'IA3 needs {name} as a tuple of roles, e.g. ("{roles}",); got {roles!r}.')
+        require_tuple("IA3", "outputs", self.outputs)
+        require_tuple("IA3", "inputs", self.inputs)
 
     def body(self, plm: PLM, seed: int) -> Delta:
         chosen: list[tuple[WeightMatrix, Side]] = []

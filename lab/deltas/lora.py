@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lab.deltas.delta import Delta, WeightDifference
 from lab.deltas.method import DeltaMethod
+from lab.deltas.roles import require_tuple
 from lab.deltas.side_path import Beside, with_side_paths
 from lab.linalg import Layout, LowRank, Part
 from lab.models import PLM
@@ -47,8 +48,9 @@ class LoRA(DeltaMethod):
             raise ValueError(f"LoRA needs rank >= 1; got {self.rank}.")
         if self.alpha is not None and not (isfinite(self.alpha) and self.alpha):
             raise ValueError(f"LoRA needs a finite alpha other than 0, or None for alpha = rank; got {self.alpha}.")
-        if not self.targets or isinstance(self.targets, str):
-            raise ValueError(f'LoRA needs targets as a tuple of roles, e.g. ("query", "value"); got {self.targets!r}.')
+        require_tuple("LoRA", "targets", self.targets)
+        if not self.targets:
+            raise ValueError('LoRA needs at least one role in targets, e.g. ("query", "value"); it is empty.')
 
     def scale_of(self, rank: int) -> float:
         """s = α/r, or α/√r, of a matrix of rank r."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lab.deltas.delta import Delta
 from lab.deltas.method import DeltaMethod
-from lab.deltas.roles import present_matrices
+from lab.deltas.roles import present_matrices, require_tuple
 from lab.linalg import Layout, Part
 from lab.models import PLM
 from lab.models.architecture import WeightMatrix
@@ -45,8 +45,7 @@ class Mask(DeltaMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.targets, str):
-            raise ValueError(f'Mask needs targets as a tuple of roles, e.g. ("{self.targets}",); got {self.targets!r}.')
+        require_tuple("Mask", "targets", self.targets)
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
             raise ValueError(f"Mask needs 0 <= sparsity < 1; got {self.sparsity}.")
         if self.sparsity is None and self.initial_score < self.threshold:

@@ -8,6 +8,17 @@ from lab.models import PLM
 from lab.models.architecture import Place, WeightMatrix
 
 
+def require_tuple(method: str, name: str, roles: tuple[str, ...] | str) -> None:
+    """Refuses a bare string where a tuple of roles belongs: its letters would be taken for roles.
+
+    Args:
+        method, name: of the delta method and its field, for the message.
+        roles: the field's value.
+    """
+    if isinstance(roles, str):
+        raise ValueError(f'{method} needs {name} as a tuple of roles, e.g. ("{roles}",); got {roles!r}.')
+
+
 def present_matrices(plm: PLM, roles: Iterable[str]) -> tuple[WeightMatrix, ...]:
     """The weight matrices of those roles the PLM has (BERT has no "gate", only T5 has "cross_…"), block by block.
 

@@ -56,9 +56,9 @@ def test_as_many_ranks_as_matrices(plm_of):
         LoRA(rank=(1, 2, 3)).on(plm_of())
 
 
-@pytest.mark.parametrize("targets", [(), "query"])
-def test_targets_must_be_a_tuple_of_roles(targets):
-    with pytest.raises(ValueError, match="LoRA needs targets as a tuple"):
+@pytest.mark.parametrize(("targets", "message"), [((), "at least one role"), ("query", "targets as a tuple of roles")])
+def test_targets_must_be_a_tuple_of_roles(targets, message):
+    with pytest.raises(ValueError, match=f"LoRA needs {message}"):
         LoRA(targets=targets)
 
 
