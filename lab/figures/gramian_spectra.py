@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -52,9 +54,10 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 for _, run in part[(part.label == label) & (part.kind == kind)].groupby(runs):
                     run = run.sort_values("index")
                     figure.add_scatter(
-                        x=run["index"], y=run.sigma.where(run.sigma > 0), mode="lines", showlegend=False,
+                        x=run["index"], y=run.sigma.where(run.sigma > 0), showlegend=False,
                         line={"color": theme.colour(i), "dash": dash, "width": 2 if kind == "at the start" else 1.2},
-                        hovertemplate=f"σ<sub>%{{x}}</sub> = %{{y:.4g}}<extra>{plain(label)}, {kind}</extra>", **place,
+                        hovertemplate=f"σ<sub>%{{x}}</sub> = %{{y:.4g}}<extra>{plain(label)}, {kind}</extra>",
+                        **_marked(theme, i, len(run)), **place,
                     )  # fmt: skip
         for _, run in part[part.label == NULL].groupby(runs):
             run = run.sort_values("index")
@@ -69,14 +72,9 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         figure.update_xaxes(title_text="index [count]", **place)
     for i, label in enumerate(labels):
         figure.add_scatter(
-            x=[None],
-            y=[None],
-            mode="lines",
-            name=plain(label),
-            line={"color": theme.colour(i), "width": 3},
-            row=1,
-            col=1,
-        )
+            x=[None], y=[None], name=plain(label), line={"color": theme.colour(i), "width": 3}, row=1, col=1,
+            **_marked(theme, i, 1),
+        )  # fmt: skip
     if (table.label == NULL).any():
         figure.add_scatter(
             x=[None],
@@ -95,6 +93,15 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
             )
     figure.update_layout(height=400 if rows == 1 else 330 * rows)
     return figure
+
+
+def _marked(theme: Theme, i: int, n: int) -> dict[str, Any]:
+    """A line of n points, with markers on about eight of them once the palette's colours are used up."""
+    if i < len(theme.palette):
+        return {"mode": "lines"}
+    step = max(1, n // 8)
+    sizes = [0 if k % step else 8 for k in range(n)]
+    return {"mode": "lines+markers", "marker": {"symbol": theme.symbol(i), "size": sizes, "line": {"width": 0}}}
 
 
 def _summary(table: pd.DataFrame) -> pd.DataFrame:

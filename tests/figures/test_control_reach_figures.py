@@ -160,3 +160,13 @@ def test_spectra_of_several_seeds_are_several_lines_and_rows():
     assert "seed" not in one
     drawn = [t for t in GRAMIAN_SPECTRA.draw(both).data if t.x is not None and t.x[0] is not None]
     assert all(list(t.x) == sorted(set(t.x)) for t in drawn)
+
+
+def test_methods_beyond_the_palette_have_markers():
+    """Nine methods: the ninth has the first one's colour, and markers."""
+    one = GRAMIAN_SPECTRA.example().query("label == 'LoRA'")
+    table = pd.concat([one.assign(label=f"method {i}") for i in range(9)])
+    keys = {trace.name: trace for trace in GRAMIAN_SPECTRA.draw(table).data if trace.name}
+    first, ninth = keys["method 0"], keys["method 8"]
+    assert first.line.color == ninth.line.color
+    assert (first.mode, ninth.mode) == ("lines", "lines+markers")
