@@ -9,6 +9,7 @@ from plotly.subplots import make_subplots
 
 from lab.figures.convergence import SHARE, first_reached
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.performance import around
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, count, counted, plain, score_title
 from lab.runs import mean_interval
@@ -30,18 +31,26 @@ def finals(table: pd.DataFrame) -> pd.DataFrame:
     return ordered.groupby(["label", "plm", "seed"], sort=False).tail(1).sort_index()
 
 
+def series_of(plms: pd.Series) -> pd.Series:
+    """The series of each PLM: one that is cut and its cuts name:k are a series, all others together another, ""."""
+    names = plms.str.partition(":")[0]
+    return names.where(names.isin(names[plms.str.contains(":")]), "")
+
+
 def steps_to_level(table: pd.DataFrame) -> pd.DataFrame:
-    """Steps of every run to 95 % of the lowest last score that its method has with this seed on any of the PLMs.
+    """Steps of every run to 95 % of the lowest last score that its method has with this seed on any PLM of the series.
 
     A level that all sizes reach, so that none is left out. Columns: label, plm, seed, steps.
     """
-    lowest = finals(table).groupby(["label", "seed"]).score.min().to_dict()
+    last = finals(table)
+    lowest = last.groupby([series_of(last.plm), "label", "seed"]).score.min().to_dict()
+    series = dict(zip(table.plm, series_of(table.plm), strict=True))
     rows = []
     for (label, plm, seed), run in table.groupby(["label", "plm", "seed"], sort=False):
         ordered = run[np.isfinite(run.score.astype(float))].sort_values("step")
         if len(ordered):
             steps = first_reached(
-                ordered.step.to_numpy(float), ordered.score.to_numpy(float), SHARE * lowest[label, seed]
+                ordered.step.to_numpy(float), ordered.score.to_numpy(float), SHARE * lowest[series[plm], label, seed]
             )
             rows.append({"label": label, "plm": plm, "seed": seed, "steps": steps})
     return pd.DataFrame(rows, columns=["label", "plm", "seed", "steps"])
@@ -55,19 +64,21 @@ def _sizes(table: pd.DataFrame) -> list[str]:
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     sizes, labels = _sizes(table), list(dict.fromkeys(table.label))
     parameters = table.groupby("plm").parameters.max()
-    figure = make_subplots(1, 2, horizontal_spacing=0.12)
+    figure = make_subplots(2, 1, vertical_spacing=0.2)
     quantities = {"score": finals(table), "steps": steps_to_level(table)}
-    for column, (name, values) in enumerate(quantities.items(), start=1):
+    for row, (name, values) in enumerate(quantities.items(), start=1):
         for i, label in enumerate(labels):
-            _line(figure, values[values.label == label], name, sizes, theme, i, len(labels), column)
-        ticks = [f"{plain(plm)}, {count(float(parameters[plm]))}" for plm in sizes]
+            _line(figure, values[values.label == label], name, sizes, theme, i, len(labels), row)
+        ticks = [f"{plain(plm)}<br>{count(float(parameters[plm]))}" for plm in sizes]
         figure.update_xaxes(
-            tickvals=list(range(len(sizes))), ticktext=ticks, range=[-0.4, len(sizes) - 0.6],
-            title_text="PLM and its parameters [count]", row=1, col=column,
+            tickvals=list(range(len(sizes))), ticktext=ticks, range=[-0.4, len(sizes) - 0.6], tickangle=0,
+            title_text="PLM and its parameters [count]", row=row, col=1,
         )  # fmt: skip
-    figure.update_yaxes(title_text=score_title(table.metric if "metric" in table else ()), row=1, col=1)
-    figure.update_yaxes(title_text="steps to a level that all sizes reach [count]", rangemode="tozero", row=1, col=2)
-    figure.update_layout(height=400)
+    scores, most = quantities["score"].score.astype(float), float(quantities["steps"].steps.max())
+    metric = score_title(table.metric if "metric" in table else ())
+    figure.update_yaxes(title_text=metric, range=around(scores), row=1, col=1)
+    figure.update_yaxes(title_text="steps to a level that all reach [count]", range=[0, 1.1 * most], row=2, col=1)
+    figure.update_layout(height=680)
     return figure
 
 
@@ -79,11 +90,17 @@ def _line(
     theme: Theme,
     i: int,
     n: int,
-    column: int,
+    row: int,
 ) -> None:
-    """Means of one method over the sizes with their intervals, a little sideways of those of the others."""
+    """Means of one method over the sizes with their intervals, a little sideways of those of the others.
+
+    The line ends where a series does.
+    """
     rows = []
+    series = list(series_of(pd.Series(sizes)))
     for place, plm in enumerate(sizes):
+        if place and series[place] != series[place - 1]:
+            rows.append({"x": None, "y": None})
         values = part[part.plm == plm][name].dropna().astype(float)
         if len(values):
             found = mean_interval(list(values))
@@ -94,13 +111,13 @@ def _line(
     line = pd.DataFrame(rows, columns=["x", "y", "up", "down", "n", "plm"])
     label = plain(part.label.iloc[0]) if len(part) else ""
     figure.add_scatter(
-        x=line.x, y=line.y, name=label, legendgroup=label, showlegend=column == 1, mode="lines+markers",
+        x=line.x, y=line.y, name=label, legendgroup=label, showlegend=row == 1, mode="lines+markers",
         line={"color": theme.colour(i), "width": 2}, marker={"symbol": theme.symbol(8 * i), "size": 8},
         error_y={"symmetric": False, "array": list(line.up), "arrayminus": list(line.down), "thickness": 1.2,
                  "width": 4, "color": theme.colour(i)},
         customdata=np.stack([line.n, line.plm], axis=1),
         hovertemplate="%{customdata[1]}: %{y:.4g}, %{customdata[0]} seeds<extra>" + label + "</extra>",
-        row=1, col=column,
+        row=row, col=1,
     )  # fmt: skip
 
 
@@ -159,12 +176,12 @@ SCALE = Figure(
     summary=_summary,
     describe=_describe,
     caption=(
-        "Validation score after the last step (left) and steps until the score first reaches 95 % of the lowest last "
-        "score that the method has on any of the PLMs (right), against the size of the PLM. Means over seeds with 95 % "
-        "Student intervals; random modules have as many parameters as the last layer."
+        "Validation score after the last step (top) and steps until the score first reaches 95 % of the lowest last "
+        "score that the method has on any PLM of the series (bottom), against the size of the PLM. Means over seeds "
+        "with 95 % Student intervals, which may leave the panel; random modules have the last layer's budget."
     ),
     reading=(
-        "Lines that rise on the left: the method gains with size; lines that fall on the right: it is sooner at the "
+        "Lines that rise at the top: the method gains with size; lines that fall at the bottom: it is sooner at the "
         "same level. On a PLM of one block the last layer and random modules are the same parameters. Of one PLM cut "
         "after k blocks, size is depth: the later blocks are missing, not their pre-training."
     ),

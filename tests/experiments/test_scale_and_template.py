@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from experiments import scale, template
-from lab.figures.scale import finals, steps_to_level
+from lab.figures.scale import finals, series_of, steps_to_level
 from lab.figures.template import gains
 from lab.runs import Record
 
@@ -58,6 +58,14 @@ def test_steps_to_the_level_of_the_smaller_plm():
     assert found["a", "large", 0] == 5
     faster = scale.faster(curves(), "small", "large")
     assert faster.estimate == pytest.approx(((5 - 7) + (5 - 6.5)) / 2)  # "b": 0.95 · 0.7 = 0.665
+
+
+def test_a_level_is_that_of_a_series_and_cuts_of_another_plm_are_none_of_it():
+    other = curves().assign(plm=lambda t: t.plm.map({"small": "deep:1", "large": "deep"}), score=lambda t: t.score / 9)
+    both = steps_to_level(pd.concat([curves(), other], ignore_index=True))
+    alone = steps_to_level(curves())
+    assert both[both.plm.isin(["small", "large"])].steps.tolist() == alone.steps.tolist()
+    assert list(series_of(pd.Series(["small", "deep:1", "deep"]))) == ["", "deep", "deep"]
 
 
 def test_being_early_at_chance_is_no_convergence():
