@@ -308,8 +308,8 @@ def recommend(
         batch: a fixed batch with "labels".
         loss: (logits, labels) -> scalar.
         budget: parameters, a freely trained head not counted.
-        rule: how ranks are shared out; see `plan`. Default "kernel": it lowered the loss most reliably
-            (docs/planner.md).
+        rule: how ranks are shared out; see `plan`. Default "kernel", with "gramian" one of the two that lowered the
+            loss (docs/planner.md), and the one that knows the labels.
         seed: of the candidates' random choices, and of the survey.
 
     Raises:
