@@ -136,13 +136,18 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _describe(table: pd.DataFrame) -> str:
+    n = counted(int(table.groupby(["label", "plm"]).seed.nunique().max()), "seed")
+    told = [_described_series(part) for _, part in table.groupby(series_of(table.plm), sort=False)]
+    return f"Last score, mean over {n}. {' '.join(told)}"
+
+
+def _described_series(table: pd.DataFrame) -> str:
     sizes = _sizes(table)
     told = [
         f"{row['label']} {row[f'score, {sizes[0]}']:.3f} to {row[f'score, {sizes[-1]}']:.3f}"
         for row in _summary(table).to_dict("records")
     ]
-    n = counted(int(table.groupby(["label", "plm"]).seed.nunique().max()), "seed")
-    return f"Last score, mean over {n}, from {sizes[0]} to {sizes[-1]}: {'; '.join(told)}."
+    return f"From {sizes[0]} to {sizes[-1]}: {'; '.join(told)}."
 
 
 def _example() -> pd.DataFrame:

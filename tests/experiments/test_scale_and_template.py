@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from experiments import scale, template
-from lab.figures.scale import finals, series_of, steps_to_level
+from lab.figures.scale import SCALE, finals, series_of, steps_to_level
 from lab.figures.template import gains
 from lab.runs import Record
 
@@ -66,6 +66,9 @@ def test_a_level_is_that_of_a_series_and_cuts_of_another_plm_are_none_of_it():
     alone = steps_to_level(curves())
     assert both[both.plm.isin(["small", "large"])].steps.tolist() == alone.steps.tolist()
     assert list(series_of(pd.Series(["small", "deep:1", "deep"]))) == ["", "deep", "deep"]
+    told = SCALE.describe(pd.concat([curves(), other], ignore_index=True))
+    assert "From small to large: a" in told
+    assert "From deep:1 to deep: a" in told
 
 
 def test_being_early_at_chance_is_no_convergence():
