@@ -20,12 +20,14 @@ _COLUMNS = {
     "missed": Column("‖y_⊥ − P_⊥y*‖/‖P_⊥y*‖ of the nearest prompt found", "fraction"),
     "least": Column("max(0, 1 − bound/wanted): what every prompt misses", "fraction"),
 }
+_NEAREST, _MOST = 1e-3, 1.5
+"""Edges of the axes: nearer targets and larger misses are drawn there."""
 _SYMBOLS = ("circle", "diamond", "triangle-up")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     figure = go.Figure()
-    ratio = table.wanted / table.bound
+    ratio = (table.wanted / table.bound).clip(lower=_NEAREST)
     x = np.geomspace(ratio.min() / 1.2, ratio.max() * 1.2, 200)
     least = np.clip(1 - 1 / x, 0, None)
     figure.add_scatter(
@@ -38,10 +40,10 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     for i, prompt in enumerate(dict.fromkeys(table.prompt)):
         part = table[table.prompt == prompt]
         figure.add_scatter(
-            x=ratio[part.index], y=part.missed, mode="markers", name=f"{plain(prompt)} prompts",
+            x=ratio[part.index], y=part.missed.clip(upper=_MOST), mode="markers", name=f"{plain(prompt)} prompts",
             marker={"color": fade(theme.colour(i), 0.6), "symbol": _SYMBOLS[i % len(_SYMBOLS)], "size": 7},
-            customdata=np.stack([part["head"], part.tokens, part.target.map(plain)], axis=1),
-            hovertemplate="head %{customdata[0]}, k = %{customdata[1]}, %{customdata[2]}: misses %{y:.3f}"
+            customdata=np.stack([part["head"], part.tokens, part.target.map(plain), part.missed], axis=1),
+            hovertemplate="head %{customdata[0]}, k = %{customdata[1]}, %{customdata[2]}: misses %{customdata[3]:.3f}"
             f"<extra>{plain(prompt)}</extra>",
         )  # fmt: skip
     figure.update_xaxes(type="log", title_text="‖P<sub>⊥</sub>y*‖ / bound [1]", exponentformat="power", dtick=1)
@@ -103,7 +105,7 @@ REACH_TARGETS = Figure(
         "Share of a wanted change of a head's output that the nearest prompt found still misses, against the length "
         "of that change relative to the bound of what prompts reach. Both are of the part orthogonal to the output "
         "without a prompt. Prompts are free at the entrance of the block, soft (they pass the embedding's LayerNorm), "
-        "or trained on the task. First block, first token."
+        "or trained on the task. First block, first token. Points at the edges (10⁻³, 1.5) lie beyond them."
     ),
     reading=(
         "No point may lie in the grey area: left of 1 nothing is ruled out, right of it at least 1 − bound/wanted is. "

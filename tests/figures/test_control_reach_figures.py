@@ -112,6 +112,10 @@ def test_targets_that_are_met_too_well_are_counted():
     (row,) = REACH_TARGETS.summarize(table).to_dict("records")
     assert (row["missed, least"], row["nearer than the bound allows [count]"]) == (0.4, 1)
     assert "1 of 2 prompts come nearer than the bound allows" in REACH_TARGETS.alt(table)
+    far = table.assign(missed=[0.6, 600.0])  # a head that attends to one key: drawn at the edge, told in full
+    (points,) = (trace for trace in REACH_TARGETS.draw(far).data if trace.mode == "markers")
+    assert list(points.y) == [0.6, 1.5]
+    assert points.customdata[1][3] == 600.0
 
 
 def test_points_beyond_the_bound_are_counted():
