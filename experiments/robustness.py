@@ -8,7 +8,7 @@ Tuned: step sizes of training as in experiments/planner.py, and the robust prefi
 Fixed: PLM, task, parameter budget, steps, examples; the same training runs as the planner's.
 Expected: feedback loses less than open loop; the robust prefix wins some accuracy back and costs little on clean data;
     LQR does more than PID at equal energy and in the same metric, random controls do nothing.
-Cost: demo: about 12 minutes on one core (MiniLM), the planner's runs included. smoke: seconds.
+Cost: demo: about 20 minutes on one core (MiniLM), the planner's runs included. smoke: seconds.
 
 Texts are cut to their first words before they are perturbed, so that words left out of a long text do not make room for
 later ones.
