@@ -190,11 +190,11 @@ def _onsets(rows: pd.DataFrame, thresholds: Sequence[_Threshold], c: Mapping[str
     for (matrix, step_size), part in rows.groupby(["matrix", "step_size"], sort=False):
         known = int((part["step"] <= max(c["known_share"] * c["steps"], c["keep_every"])).sum())
         place = {"along": STEPS, "matrix": matrix, "run": f"η = {step_size:g}"}
-        yield place | _passages(part, "step", by_label[matrix], known)
+        yield place | _passages(part, "step", by_label[str(matrix)], known)
     last = rows[rows["step"] == c["steps"]]
     for matrix, part in last.groupby("matrix", sort=False):
         place = {"along": STEP_SIZE, "matrix": matrix, "run": f"{c['steps']} steps"}
-        yield place | _passages(part, "step_size", by_label[matrix], 1)
+        yield place | _passages(part, "step_size", by_label[str(matrix)], 1)
 
 
 def _passages(part: pd.DataFrame, along: str, t: _Threshold, known: int) -> dict[str, float]:

@@ -33,7 +33,7 @@ def onset(table: pd.DataFrame) -> pd.Series:
     Missing where none is seen, or where there is one from the first place on.
     """
     bracketed = np.isfinite(table["seen"]) & (table["before"] > 0)
-    return np.sqrt(table["before"] * table["seen"].where(bracketed))
+    return (table["before"] * table["seen"].where(bracketed)) ** 0.5
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:

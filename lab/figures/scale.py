@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -45,7 +47,7 @@ def steps_to_level(table: pd.DataFrame) -> pd.DataFrame:
     last = finals(table)
     lowest = last.groupby([series_of(last.plm), "label", "seed"]).score.min().to_dict()
     series = dict(zip(table.plm, series_of(table.plm), strict=True))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for (label, plm, seed), run in table.groupby(["label", "plm", "seed"], sort=False):
         ordered = run[np.isfinite(run.score.astype(float))].sort_values("step")
         if len(ordered):
@@ -96,7 +98,7 @@ def _line(
 
     The line ends where a series does.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     series = list(series_of(pd.Series(sizes)))
     for place, plm in enumerate(sizes):
         if place and series[place] != series[place - 1]:
@@ -124,7 +126,7 @@ def _line(
 def _summary(table: pd.DataFrame) -> pd.DataFrame:
     last, steps = finals(table), steps_to_level(table)
     sizes = _sizes(table)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for label in dict.fromkeys(table.label):
         row: dict[str, object] = {"label": label}
         for plm in sizes:

@@ -52,7 +52,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
             curve = curve.sort_values("eigenvalue")
             x, y, e = curve.eigenvalue, curve.density.clip(lower=floor), curve.standard_error.fillna(0)
             entire = scope == _WHOLE
-            colour = theme.colour(j) if entire else colours.get(scope, theme.muted)
+            colour = theme.colour(j) if entire else colours.get(str(scope), theme.muted)
             name = plain(state) if entire else plain(scope)
             if entire:
                 figure.add_scatter(
