@@ -119,7 +119,8 @@ def read_folder(folder: Path, *, verify: bool = True) -> Record:
     for name in manifest.tables:
         data = read_file(manifest, parquet_file(name), verify=verify)
         try:
-            tables[name] = pq.read_table(pa.BufferReader(data))
+            # no threads: tables are small, and a process that ends while Arrow starts its threads is aborted (rarely)
+            tables[name] = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise unparsable(folder / parquet_file(name), error) from error
     arrays: dict[str, np.ndarray] = {}
@@ -130,7 +131,7 @@ def read_folder(folder: Path, *, verify: bool = True) -> Record:
             raise unparsable(folder / ARRAYS, error) from error
     metrics = tables.pop(METRICS).to_pylist()[0]
     del metrics[KEY]
-    frames = {name: table.to_pandas() for name, table in tables.items()}
+    frames = {name: table.to_pandas(use_threads=False) for name, table in tables.items()}
     return Record(manifest.job, metrics, frames, arrays, manifest.provenance)
 
 
@@ -180,7 +181,7 @@ def _metrics_bytes(record: Record) -> bytes:
 
 def _table_bytes(name: str, table: pd.DataFrame) -> bytes:
     try:
-        return _parquet_bytes(pa.Table.from_pandas(table, preserve_index=False))
+        return _parquet_bytes(pa.Table.from_pandas(table, preserve_index=False, nthreads=1))
     except pa.ArrowException as error:
         raise ValueError(f"table {name!r} cannot be stored: {error}; keep one type per column") from error
 
