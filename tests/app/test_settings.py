@@ -20,6 +20,10 @@ def test_listens_on_loopback_answers_no_other_name_and_reports_nothing():
     assert SETTINGS["client"]["showErrorLinks"] is False
 
 
+def test_nothing_is_asked_before_the_first_page():
+    assert SETTINGS["server"]["showEmailPrompt"] is False
+
+
 def test_pages_and_figures_share_their_backgrounds():
     for theme in (LIGHT, DARK):
         assert SETTINGS["theme"][theme.name]["backgroundColor"] == theme.background
