@@ -93,7 +93,7 @@ def measure(job: Job, store: Store) -> Record:
     ranks: list[pd.DataFrame] = []
     budget = 0
     for seed in c["seeds"]:
-        config = {name: c[name] for name in _SURVEYED} | {"seed": seed, "promises": True}
+        config = {name: c[name] for name in _SURVEYED} | {"seed": seed}
         (surveyed,) = Local(store).run([Job(SURVEY, config)], _survey, label=f"survey {seed}")
         table, promises = surveyed.tables["ranks"], dict[str, Any](surveyed.metrics)
         budget, advised = promises["budget"], json.loads(promises.pop("recommended"))
