@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from experiments.training_run import solution, training_job, validation_score
+from experiments.training_run import RunScale, solution, training_job, validation_score
 from lab.deltas import load_adapter
 from lab.geometry import delta_changes, extract_lora
 from lab.linalg import Spectrum
@@ -35,16 +35,9 @@ FIGURES = ("extraction",)
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(RunScale):
     """Everything a scale fixes."""
 
-    model: str
-    task: str
-    steps: int
-    n_train: int | None
-    n_validation: int | None
-    max_length: int
-    batch_size: int
     seeds: tuple[int, ...] = (0,)
     ranks: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     energies: tuple[float, ...] = (0.5, 0.9)

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from experiments.intruders import ROLES, studied
-from experiments.training_run import method_label, trained, training_job
+from experiments.training_run import RunScale, method_label, trained, training_job
 from lab.deltas import Delta
 from lab.figures.intruder_onset import onset
 from lab.geometry import extrapolated_passage, first_passage, forecast_intruder, intruder_dimensions
@@ -45,16 +45,9 @@ STEPS, STEP_SIZE = "training time", "step size"
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(RunScale):
     """Everything a scale fixes. `step_sizes`: per method, growing; `known_share`: of the steps, for extrapolation."""
 
-    model: str
-    task: str
-    steps: int
-    n_train: int | None
-    n_validation: int | None
-    max_length: int
-    batch_size: int
     keep_every: int
     step_sizes: dict[str, tuple[float, ...]]
     rank: int = 8

@@ -24,7 +24,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from experiments.training_run import solution, training_job, validation_score
+from experiments.training_run import RunScale, solution, training_job, validation_score
 from lab.geometry import forecast_intruder, intruder_dimensions, intruder_onset, mitigate, randomly_turned
 from lab.linalg import Spectrum
 from lab.models import PLM
@@ -41,16 +41,9 @@ KS, EPSILONS = (1, 5, 10, 20), (0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(RunScale):
     """Everything a scale fixes. `k`, `epsilon`: the paper's; `strengths`: t of the score curve, `shown` of overlaps."""
 
-    model: str
-    task: str
-    steps: int
-    n_train: int | None
-    n_validation: int | None
-    max_length: int
-    batch_size: int
     methods: tuple[dict[str, Any], ...] = ({"method": "full"}, {"method": "lora", "rank": 8})
     k: int = 10
     epsilon: float = 0.5

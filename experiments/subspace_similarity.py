@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from experiments.training_run import Solution, solution, training_job
+from experiments.training_run import RunScale, Solution, solution, training_job
 from lab.geometry import amplification, subspace_angles, subspace_similarity
 from lab.linalg import Spectrum
 from lab.models.architecture import WeightMatrix
@@ -44,16 +44,9 @@ SEEDS, RANKS, BASE, METHODS, BLOCKS = (
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(RunScale):
     """Everything a scale fixes; the runs are those of `weight_differences` where these agree."""
 
-    model: str
-    task: str
-    steps: int
-    n_train: int | None
-    n_validation: int | None
-    max_length: int
-    batch_size: int
     rank: int = 8
     large_rank: int = 64
     seeds: tuple[int, ...] = (0, 1, 2)

@@ -56,6 +56,19 @@ LATER: Mapping[str, Any] = MappingProxyType(
 so that the keys of earlier records stay."""
 
 
+@dataclass(frozen=True)
+class RunScale:
+    """What a scale fixes about its training runs; experiments add what else they fix. Fields: see `training_job`."""
+
+    model: str
+    task: str
+    steps: int
+    n_train: int | None
+    n_validation: int | None
+    max_length: int
+    batch_size: int
+
+
 def training_job(
     *,
     model: str,
