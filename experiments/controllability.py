@@ -21,9 +21,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from experiments.equal_budget import at_budget, budget_of
 from experiments.fixed_batch import FixedBatch, fixed_batch
 from experiments.performance import HALF_OF_RANK_VARIANCE
-from experiments.training_run import counts
+from experiments.training_run import counts, without_biases
 from lab.control import (
     ControlProblem,
     MinimumEnergy,
@@ -43,38 +44,37 @@ from lab.training import Fit, fit_and_prune
 NAME = "controllability"
 FIGURES = ("gramian_spectra", "trace_shares", "control_energy", "controllability_ranking")
 
-BUDGET = 9216
-"""Coordinates: LoRA of rank 1 on query and value of MiniLM; so have 2 tokens of prefix and 24 of prompt."""
 METHODS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "LoRA": ({"method": "lora", "rank": 1}, (1e-2, 3e-2, 1e-1)),
-    "adapter": ({"method": "adapter", "bottleneck": 2, "placement": "pfeiffer"}, (3e-3, 1e-2, 3e-2)),
-    "prefix": ({"method": "prefix", "tokens": 2}, (3e-2, 1e-1, 3e-1)),
-    "prompt": ({"method": "prompt", "tokens": 24}, (1e-2, 3e-2, 1e-1)),
+    "adapter": ({"method": "adapter", "placement": "pfeiffer"}, (3e-3, 1e-2, 3e-2)),
+    "prefix": ({"method": "prefix"}, (3e-2, 1e-1, 3e-1)),
+    "prompt": ({"method": "prompt"}, (1e-2, 3e-2, 1e-1)),
     "BitFit": ({"method": "bitfit"}, (3e-3, 1e-2, 3e-2)),
+    "added biases": ({"method": "added-bias"}, (3e-3, 1e-2, 3e-2)),
     "full fine-tuning": ({"method": "full"}, (1e-4, 3e-4, 1e-3)),
     "IA3": ({"method": "ia3"}, (1e-2, 3e-2, 1e-1)),
     "mask": ({"method": "mask", "targets": ["query", "value"]}, (1e-3, 3e-3, 1e-2)),
     "last layer": ({"method": "last-layer"}, (3e-4, 1e-3, 3e-3)),
-    "diff pruning": ({"method": "diff-pruning", "sparsity": BUDGET / 22_713_216}, (1e-4, 3e-4, 1e-3)),
+    "diff pruning": ({"method": "diff-pruning"}, (1e-4, 3e-4, 1e-3)),
 }
-"""Label -> (the method at about the budget, the step sizes tried).
+"""Label -> (the method, whose size `at_budget` chooses; the step sizes tried).
 
 Step sizes are those of a frozen random head, which is all that training has to work with: up to ten times what a method
-needs with a head of its own. The last four cannot have the budget in every sense: (IA)³ has no size to choose (13,824),
-a mask has a score per weight, the last layer is one block; diff pruning moves all weights, and keeps as
-many of them as the budget."""
+needs with a head of its own. The last four cannot have the budget in every sense: (IA)³ has no size to choose, a mask
+has a score per weight, the last layer is one block; diff pruning moves all weights, and keeps as many of them as the
+budget. Of BitFit and added biases a PLM gets the one that its family has a use for."""
 ALL_WEIGHTS = ("full fine-tuning", "diff pruning")
 """Methods whose Jacobian has a column for every weight: each product goes through all of them."""
 SUBSPACE = "random subspace"
 SCALES: dict[str, dict[str, Any]] = {
-    "smoke": {"model": "tiny-bert", "tasks": ["bbc-news"], "methods": ["LoRA", "prompt"], "dimension": 64, "steps": 3,
+    "smoke": {"model": "tiny-bert", "tasks": ["bbc-news"], "methods": ["LoRA", "prompt"], "steps": 3,
               "batch_size": 8, "sentences": 4, "tokens": 8, "n_train": 64, "n_validation": 32, "eigenvalues": 3,
               "precision": "float64"},
     "demo": {"model": "minilm", "tasks": ["bbc-news", "rotten-tomatoes", "sentence-length"],
-             "methods": list(METHODS), "dimension": BUDGET, "steps": 80, "batch_size": 16, "sentences": 6, "tokens": 16,
+             "steps": 80, "batch_size": 16, "sentences": 6, "tokens": 16,
              "n_train": None, "n_validation": 200, "eigenvalues": 6, "precision": "float32"},
     "paper": {"model": "minilm", "tasks": ["bbc-news", "rotten-tomatoes", "drug-reviews", "imdb"],
-              "methods": list(METHODS), "dimension": BUDGET, "steps": 1000, "batch_size": 32, "sentences": 64,
+              "steps": 1000, "batch_size": 32, "sentences": 64,
               "tokens": 64, "n_train": None, "n_validation": None, "eigenvalues": 50,
               "precision": "float32"},
 }  # fmt: skip
@@ -102,26 +102,36 @@ def jobs(
         scale: "smoke", "demo" or "paper".
         model: name for `load_plm`; default: the scale's.
         tasks: names for `load_task`; default: the scale's.
-        methods: labels of `METHODS`; default: the scale's.
+        methods: labels of `METHODS`; default: all that the PLM has a use for, two in "smoke".
         seed: of head, method, batch and order of examples.
     """
     if scale not in SCALES:
         raise ValueError(f"unknown scale {scale!r}; choose one of {sorted(SCALES)}.")
     if unknown := sorted(set(methods) - set(METHODS)):
         raise ValueError(f"unknown methods {unknown}; choose from {', '.join(METHODS)}.")
-    c = SCALES[scale]
-    dropped = ("tasks", "methods", "dimension")
-    shared = {name: value for name, value in c.items() if name not in dropped} | {"seed": seed}
-    shared["model"] = model or c["model"]
+    c = SCALES[scale] | ({"model": model} if model else {})
+    shared = {name: value for name, value in c.items() if name not in ("tasks", "methods")} | {"seed": seed}
+    useless = "BitFit" if without_biases(c["model"]) else "added biases"
+    labels = methods or c.get("methods") or [label for label in METHODS if label != useless]
     found = []
     for n, task in enumerate(tasks or c["tasks"]):
-        for label in methods or c["methods"]:
+        for label in labels:
             method, step_sizes = METHODS[label]
             tried = step_sizes[:2] if scale == "smoke" else step_sizes
-            asked = {"task": task, "label": label, "method": _frozen(method), "step_sizes": tried}
+            asked = {
+                "task": task,
+                "label": label,
+                "method": at_budget(_frozen(method), c["model"]),
+                "step_sizes": tried,
+            }
             asked["thorough"] = n == 0 and label not in ALL_WEIGHTS
             found.append(Job(NAME, shared | asked))
-        null = {"task": task, "label": SUBSPACE, "method": _frozen({"method": "full"}), "dimension": c["dimension"]}
+        null = {
+            "task": task,
+            "label": SUBSPACE,
+            "method": _frozen({"method": "full"}),
+            "dimension": budget_of(c["model"]),
+        }
         found.append(Job(NAME, shared | null))
     return found
 

@@ -25,10 +25,11 @@ from typing import Any
 import pandas as pd
 import torch
 
+from experiments.equal_budget import bare_plm
 from experiments.training_run import device, without_biases
 from lab.deltas import IA3, Adapter, BitFit, DeltaMethod, FullFineTuning, LastLayer, LoRA, Prefix, Prompt
 from lab.deltas import method_from_json as read
-from lab.models import PLM, meta_plm, untrained_plm
+from lab.models import PLM, untrained_plm
 from lab.models.tiny import tiny_plm
 from lab.runs import Job, Record, Store, Verdict, mean_interval, tabulate
 from lab.training import TrainingStep, example_batch, measured_peaks, step_cost
@@ -121,7 +122,7 @@ def measure(job: Job, store: Store) -> Record:
 
 def _counted(config: dict[str, Any]) -> dict[str, pd.DataFrame]:
     """Memory by kind and operations by pass, on the meta device."""
-    plm = _bare(config["model"])
+    plm = bare_plm(config["model"])
     memory, compute = [], []
     for label, method in config["methods"]:
         delta = read(method).on(plm)
@@ -194,12 +195,6 @@ def _timeable(method: DeltaMethod, plm: PLM, batch: dict[str, torch.Tensor]) -> 
 
 
 @lru_cache(maxsize=1)
-def _bare(model: str) -> PLM:
-    if model.startswith("tiny-"):
-        return tiny_plm(model.removeprefix("tiny-"), dtype=torch.float32, device="meta")
-    return meta_plm(model)
-
-
 @lru_cache(maxsize=1)
 def untrained(model: str) -> PLM:
     """The model with random weights and the formula's attention, on the GPU when there is one."""

@@ -77,6 +77,9 @@ SCALES: dict[str, dict[str, Any]] = {
 SMALLER = {"trained": ["LoRA"], "steps": 16, "keep_every": 4, "batch_size": 8, "sentences": 8, "tokens": 16}
 """What replaces the demo's settings on PLMs of more than a hundred million weights."""
 TABLE_TOKENS = 12
+"""Of a sentence on which the identities are checked."""
+RANKED = {"rank_tokens": 8, "largest": 8000}
+"""The one sentence on which B_t is taken apart: on MiniLM 3,072 rows, few enough for the rank of every method's B_t."""
 FEW = ("LoRA", "prefix", "prompt", "IA3")
 """Methods tabulated on those PLMs."""
 
@@ -103,7 +106,7 @@ def jobs(scale: str, *, model: str | None = None, task: str = "bbc-news", seed: 
         for label in c["trained"]
     ]
     labels = FEW if small or scale == "smoke" else tuple(METHODS)
-    table = {"measured": "table", "sentences": c["table_sentences"], "tokens": min(c["tokens"], TABLE_TOKENS)}
+    table = {"measured": "table", "sentences": c["table_sentences"], "tokens": min(c["tokens"], TABLE_TOKENS)} | RANKED
     return found + [Job(NAME, shared | table | {"label": label, "method": METHODS[label]}) for label in labels]
 
 
@@ -213,8 +216,9 @@ def _phase_portrait(setting: FixedBatch, phi: Tensor, target: tuple[Tensor, ...]
 def _as_control(job: Job) -> Record:
     c = job.config
     setting = _setting(c, c["method"], "float64")
+    short = _setting(c | {"sentences": 1, "tokens": c["rank_tokens"]}, c["method"], "float64")
     rows = delta_as_control(
-        setting.delta, setting.plm, setting.batch, setting.encoded.task.loss, n_samples=4, seed=c["seed"]
+        short.delta, short.plm, short.batch, short.encoded.task.loss, n_samples=4, largest=c["largest"], seed=c["seed"]
     )
     kind = control_summary(rows)
     table = pd.DataFrame(rows).assign(

@@ -129,20 +129,27 @@ CLOCK = ["seconds", "train_seconds", "peak_memory", "process"]
 """What a clock or the machine decides, not the job."""
 
 
+@pytest.fixture
+def tiny_folder(tmp_path):
+    """A tiny PLM on disk, without a head."""
+    plm = tiny_plm("bert", dtype=torch.float32)
+    plm.model.base_model.save_pretrained(folder := tmp_path / "plm")
+    plm.tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_training_gives_the_same_numbers_on_both_engines(tmp_path, ray):
+@pytest.mark.parametrize("model", ["tiny", "minilm"])
+def test_training_gives_the_same_numbers_on_both_engines(tmp_path, ray, tiny_folder, model):
     """Four methods on two tasks; on Ray a worker is killed in the middle of its search, which goes on after it.
 
     The two parents run side by side and want the same search for step sizes.
     """
-    plm = tiny_plm("bert", dtype=torch.float32)
-    plm.model.base_model.save_pretrained(folder := tmp_path / "plm")  # without a head
-    plm.tokenizer.save_pretrained(folder)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as many as Ray gives a job that reserves one processor
     methods = ("full fine-tuning", "LoRA", "prefix", "linear probe")
-    jobs = performance.jobs("smoke", model=str(folder), methods=methods)
+    jobs = performance.jobs("smoke", model=tiny_folder if model == "tiny" else model, methods=methods)
     local, remote = Store(tmp_path / "local"), Store(tmp_path / "ray")
     try:
         Local(local, progress=False).run(jobs, performance.measure)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from experiments import controllability, planner, pontryagin, solvers
+from experiments.equal_budget import budget_of
 from experiments.fixed_batch import fixed_batch
 from lab.control import gauss_newton_cg, ilqr, residual_toy, rollout
 from lab.deltas import method_from_json
@@ -71,17 +72,25 @@ def test_identities_are_judged_by_their_worst_error():
     assert pontryagin.verdicts([]) == []
 
 
-def test_budgets_are_about_equal_on_minilm():
+@pytest.mark.parametrize(("model", "budget", "adapter"), [("minilm", 9216, 11532), ("smollm2", 57600, 51870)])
+def test_budgets_are_about_equal(model, budget, adapter):
     """By counting on a PLM without weights: LoRA, prefix and prompt have the same number of coordinates exactly."""
-    plm = meta_plm("minilm", num_labels=5)
-    deltas = {
-        label: method_from_json({**method, "head": "frozen"}).on(plm)
-        for label, (method, _) in controllability.METHODS.items()
-    }
+    plm = meta_plm(model, num_labels=5)
+    asked = {job.config["label"]: job.config["method"] for job in controllability.jobs("demo", model=model)}
+    deltas = {label: method_from_json(method).on(plm) for label, method in asked.items()}
     sizes = {label: delta.size for label, delta in deltas.items()}
-    assert sizes["LoRA"] == sizes["prefix"] == sizes["prompt"] == controllability.BUDGET == 9216
-    assert deltas["diff pruning"].stored_size == 9216
-    assert abs(sizes["adapter"] / 9216 - 1) < 0.3
+    assert sizes["LoRA"] == sizes["prefix"] == sizes["prompt"] == budget_of(model) == budget
+    assert deltas["diff pruning"].stored_size == budget
+    assert sizes["adapter"] == adapter
+    assert ("BitFit" in sizes, "added biases" in sizes) == ((True, False) if model == "minilm" else (False, True))
+
+
+def test_methods_without_a_size_are_what_they_are():
+    plm = meta_plm("minilm", num_labels=5)
+    sizes = {
+        label: method_from_json({**controllability.METHODS[label][0], "head": "frozen"}).on(plm).size
+        for label in ("IA3", "BitFit", "mask", "last layer")
+    }
     assert (sizes["IA3"], sizes["BitFit"]) == (13824, 26112)
     assert sizes["mask"] == sizes["last layer"] - 4992 == 12 * 384**2  # without the last layer's biases and norms
 
