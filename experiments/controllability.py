@@ -7,7 +7,7 @@ Tuned: each method's step size, over three half-decades, by the validation score
 Fixed: PLM, head (frozen, so that what is measured is the method alone), batch, steps, batch size, seed.
 Expected: a method with a larger Gramian moves the logits at a smaller norm; whether that ranks trained scores is open.
 Cost: demo: half an hour on one quiet core (MiniLM, 10 methods, 3 tasks), a third of it for full fine-tuning and diff
-    pruning. smoke: 5 s.
+    pruning. smoke: 5 s. `--model smollm2`: eight minutes of one core a method and task, a prompt half an hour.
 
 Nulls: the same method on random weights; a random subspace of all weights with the budget's dimension.
 """
@@ -78,6 +78,8 @@ SCALES: dict[str, dict[str, Any]] = {
               "tokens": 64, "n_train": None, "n_validation": None, "eigenvalues": 50,
               "precision": "float32"},
 }  # fmt: skip
+SMALLER = {"steps": 40, "batch_size": 8, "n_validation": 100, "read_sentences": 0}
+"""What replaces the demo's settings on SmolLM2, where the 1,152 products of two read states take eight minutes each."""
 READ_SENTENCES = 2
 """Of the state that the head reads, whose whole spectrum is computed: as many products as it has numbers."""
 REQUESTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -100,7 +102,7 @@ def jobs(
 
     Args:
         scale: "smoke", "demo" or "paper".
-        model: name for `load_plm`; default: the scale's.
+        model: name for `load_plm`; default: the scale's. "smollm2" gets smaller settings in "demo".
         tasks: names for `load_task`; default: the scale's.
         methods: labels of `METHODS`; default: all that the PLM has a use for, two in "smoke".
         seed: of head, method, batch and order of examples.
@@ -110,6 +112,7 @@ def jobs(
     if unknown := sorted(set(methods) - set(METHODS)):
         raise ValueError(f"unknown methods {unknown}; choose from {', '.join(METHODS)}.")
     c = SCALES[scale] | ({"model": model} if model else {})
+    c |= SMALLER if c["model"] == "smollm2" and scale == "demo" else {}
     shared = {name: value for name, value in c.items() if name not in ("tasks", "methods")} | {"seed": seed}
     useless = "BitFit" if without_biases(c["model"]) else "added biases"
     labels = methods or c.get("methods") or [label for label in METHODS if label != useless]
@@ -221,7 +224,9 @@ def _everywhere(c: dict[str, Any], phi: Tensor) -> tuple[list[pd.DataFrame], pd.
         problem = setting.problem
         trajectory = rollout(problem, problem.split(at))
         end = reach(problem, trajectory, at="end", k=c["eigenvalues"], seed=c["seed"]).spectrum
-        spectra += [_spectrum(end, "end", kind), _spectrum(_read(c, at, weights), "read", kind)]
+        spectra.append(_spectrum(end, "end", kind))
+        if sentences := c.get("read_sentences", READ_SENTENCES):
+            spectra.append(_spectrum(_read(c, at, weights, sentences), "read", kind))
         if kind != "at the start":  # there every job has it
             spectra.append(_spectrum(reach(problem, trajectory, at="logits").spectrum, "logits", kind))
         if kind == "after training":
@@ -229,9 +234,9 @@ def _everywhere(c: dict[str, Any], phi: Tensor) -> tuple[list[pd.DataFrame], pd.
     return spectra, shares
 
 
-def _read(c: dict[str, Any], phi: Tensor, weights: str) -> Spectrum:
+def _read(c: dict[str, Any], phi: Tensor, weights: str, sentences: int = READ_SENTENCES) -> Spectrum:
     """All singular values of the state that the head reads, of few sentences, in float64 for the sake of the rank."""
-    few = _setting(c, weights=weights, precision="float64", sentences=min(READ_SENTENCES, c["sentences"]))
+    few = _setting(c, weights=weights, precision="float64", sentences=min(sentences, c["sentences"]))
     problem = few.problem
     trajectory = rollout(problem, problem.split(phi.to(few.delta.phi0)))
     return reach(problem, trajectory, at=("end", lambda h: read_by_head(few.plm, h, few.batch)), k=None).spectrum
