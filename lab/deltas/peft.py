@@ -17,6 +17,7 @@ from lab.deltas.delta import Delta
 from lab.deltas.method import DeltaMethod
 from lab.deltas.peft_layers import Injection, attachment, inject, trained_names
 from lab.deltas.peft_prompts import PREFIXES, PROMPTS, prompt_learning
+from lab.deltas.peft_refused import require_map
 from lab.deltas.values import Values
 from lab.models import PLM, Graft, graft
 from lab.models.heads import VerbalizerHead
@@ -27,7 +28,8 @@ class PeftMethod(DeltaMethod):
     """A method of the peft library on this lab's PLMs: peft's own layers, grafted; φ₀ = peft's initial values.
 
     `from_peft` builds it from a peft configuration. The PLM's classification head is treated by `head`, whatever the
-    configuration says; dropout is off, as everywhere here.
+    configuration says. The map is that of peft's layers in evaluation: dropout is off, as everywhere here, and what
+    peft does beside it in training (AdaLoRA's budget, OSF's projected gradients, PVeRA's sampling) is not taken over.
 
     Attributes:
         options: the configuration as canonical JSON.
@@ -40,15 +42,14 @@ class PeftMethod(DeltaMethod):
     name = "peft"
     family = "reparameterisation"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_map(json.loads(self.options))
+
     def body(self, plm: PLM, seed: int) -> Delta:
         peft, config = peft_library(), self.config()
         if config.peft_type.value in (*PROMPTS, *PREFIXES):
             return prompt_learning(plm, config, peft, seed, self.label)
-        if config.is_prompt_learning or config.is_adaption_prompt:
-            raise ValueError(
-                f"peft's {config.peft_type.value} is no map from its parameters to a changed PLM (it replaces forward "
-                "passes, or projects its parameters in place while it runs); it cannot become a delta."
-            )
         return injected(plm, inject(plm, config, peft, seed), self.label)
 
     def config(self) -> Any:
@@ -60,8 +61,8 @@ class PeftMethod(DeltaMethod):
 def from_peft(config: Any) -> DeltaMethod:
     """The delta method of a peft configuration, e.g. `from_peft(peft.LoHaConfig(r=4, target_modules=["query"]))`.
 
-    Every peft type whose layers wrap layers of the PLM (LoRA and its variants, IA³, OFT, VeRA, LN tuning, …) or learn a
-    prompt can become a delta.
+    Every peft type whose layers stand in for layers of the PLM (LoRA and its variants, IA³, OFT, VeRA, LN tuning, …) or
+    that learns a prompt can become a delta; `lab.deltas.peft_refused` lists the others.
 
     Args:
         config: a `peft.PeftConfig`.
@@ -69,6 +70,7 @@ def from_peft(config: Any) -> DeltaMethod:
     Raises:
         ImportError: peft is not installed.
         TypeError: not a peft configuration.
+        ValueError: a type or option that is no map from its parameters to a changed PLM.
     """
     if not isinstance(config, peft_library().PeftConfig):
         raise TypeError(f"from_peft needs a peft configuration, e.g. peft.LoraConfig(…); got {type(config).__name__}.")
@@ -93,11 +95,7 @@ def _is_identity(plm: PLM, delta: Delta) -> bool:
     if isinstance(plm.head, VerbalizerHead) and plm.head.mask_id is not None:
         ids[:, 1] = plm.head.mask_id
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    try:
-        logits = delta.logits(delta.phi0, batch)
-    except ValueError as error:  # e.g. Poly's task ids
-        raise ValueError(f"this peft method cannot run on a batch alone, so it is no delta: {error}") from error
-    return torch.equal(logits, plm.logits({}, batch))
+    return torch.equal(delta.logits(delta.phi0, batch), plm.logits({}, batch))
 
 
 def peft_library() -> Any:

@@ -81,8 +81,8 @@ def _read_injected(plm: PLM, checkpoint: Checkpoint) -> tuple[Delta, Tensor]:
     peft = peft_library()
     left_out = ("modules_to_save", "base_model_name_or_path")  # stored parameters of the PLM are told by their names
     options = {name: value for name, value in checkpoint.config.items() if name not in left_out}
-    method = PeftMethod(json.dumps(options, sort_keys=True), label=_LABEL)
     try:
+        method = PeftMethod(json.dumps(options, sort_keys=True), label=_LABEL)
         injection = inject(plm, method.config(), peft, seed=0)
         body = injected(plm, injection, _LABEL)
     except (TypeError, ValueError, KeyError, NotImplementedError) as error:

@@ -1,8 +1,8 @@
-"""peft's own layers, grafted: each peft module takes over the forward pass of the layer it wraps, names stay native.
+"""peft's own layers, grafted: each takes over the forward pass of the module it stands in for, names stay native.
 
 peft replaces `query` by a layer that holds `query` inside ("query.base_layer.weight"). A graft may not rename, so here
-the peft layer becomes a child of `query` ("query.<label>.lora_A…") that works on a second view of it sharing its
-weights, and `query.forward` runs the child.
+the peft layer becomes a child of `query` ("query.<label>.lora_A…"), and `query.forward` runs the child, which calls
+`query`'s own forward pass.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from lab.models import PLM
 from lab.models.assemble import seeded
-from lab.models.graft import structural_copy
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +26,8 @@ class Injection:
 
     Attributes:
         model: peft's model.
-        layers: module path in the PLM -> the peft layer that stands there.
+        layers: module path in the PLM -> the module of peft that stands there.
+        base: the same path -> the PLM's own module that stood there, in the copy; peft's module calls it.
         replaced: native parameter name -> the trainable copy peft put in its place (`modules_to_save`).
         native: native parameter name -> the same parameter in the copy.
         stored: key in a checkpoint -> what peft would store there, sharing the memory of the parameter it is.
@@ -35,6 +35,7 @@ class Injection:
 
     model: nn.Module
     layers: Mapping[str, Any]
+    base: Mapping[str, nn.Module]
     replaced: Mapping[str, nn.Parameter]
     native: Mapping[str, nn.Parameter]
     stored: Mapping[str, Tensor]
@@ -47,46 +48,58 @@ class Injection:
 def peft_model(plm: PLM, config: Any, peft: Any, seed: int) -> Any:
     """peft's model around a copy of the PLM with weights of its own, its random starts drawn from the seed.
 
-    peft's warnings are dropped: what they warn of (missing keys, transposed layers) is an error or no fault here.
+    Raises:
+        ValueError: peft does not put this type on this PLM; the message gives peft's reason.
     """
-    clone = copy.deepcopy(plm.model)
-    with seeded(seed), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return peft.get_peft_model(clone, config, autocast_adapter_dtype=False)
+    return _wrapped(copy.deepcopy(plm.model), plm, config, peft, seed)
 
 
 def inject(plm: PLM, config: Any, peft: Any, seed: int) -> Injection:
     """Let peft build its adapter on a copy of the PLM, and sort what it made.
 
     Raises:
-        ValueError: peft changed the PLM's own weights, or trains parameters outside of layers it wraps.
+        ValueError: peft does not put this type on this PLM, finds no layer for it, changes the PLM's own weights, or
+            trains parameters outside of the layers it puts in.
     """
-    model = peft_model(plm, config, peft, seed)
-    tuned = model.get_base_model()
-    wraps, copies = peft.tuners.tuners_utils.BaseTunerLayer, peft.utils.ModulesToSaveWrapper
-    layers: dict[str, Any] = {path: module for path, module in tuned.named_modules() if isinstance(module, wraps)}
-    saved = {path: module for path, module in tuned.named_modules() if isinstance(module, copies)}
-    native: dict[str, nn.Parameter] = {}
-    for name, parameter in tuned.named_parameters(remove_duplicate=False):
-        original = name.replace(".base_layer.", ".").replace(".original_module.", ".")
-        if original in plm.parameters and original not in native:
-            native[original] = parameter
+    clone = copy.deepcopy(plm.model)
+    native, modules = dict(clone.named_parameters()), dict(clone.named_modules())  # before peft renames them
+    own = {id(module) for module in modules.values()}
+    model = _wrapped(clone, plm, config, peft, seed)
+    there = {p: m for p, m in model.get_base_model().named_modules() if p in modules and id(m) not in own}
+    saved = {p: m for p, m in there.items() if isinstance(m, peft.utils.ModulesToSaveWrapper)}
+    layers: dict[str, Any] = {path: module for path, module in there.items() if path not in saved}
     _require_unchanged(plm, native, config)
     replaced = {
         f"{path}.{name}": parameter
         for path, module in saved.items()
         for name, parameter in module.modules_to_save["default"].named_parameters()
     }
+    if not (layers or replaced):
+        raise ValueError(f"peft's {_kind(config)} finds no layer in {plm.name!r} that it can stand in for.")
     reached = {id(p) for layer in layers.values() for p in layer.parameters()}
     reached |= {id(p) for p in (*replaced.values(), *native.values())}
     outside = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in reached]
-    if outside or not (layers or replaced):
+    if outside:
         raise ValueError(
-            f"peft's {_kind(config)} trains {outside[:3] or 'nothing'} outside of the layers it wraps; "
-            "it cannot become a delta."
+            f"peft's {_kind(config)} trains {outside[:3]} outside of the layers it puts in; it cannot become a delta."
         )
     stored = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-    return Injection(model, layers, replaced, native, stored)
+    base = {path: modules[path] for path in layers}
+    return Injection(model, layers, base, replaced, native, stored)
+
+
+def _wrapped(model: nn.Module, plm: PLM, config: Any, peft: Any, seed: int) -> Any:
+    """peft's model around `model`, a copy of the PLM's.
+
+    peft's warnings are dropped: what they warn of (missing keys, transposed layers) is an error or no fault here.
+    """
+    with seeded(seed), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return peft.get_peft_model(model, config, autocast_adapter_dtype=False)
+        except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
+            dtype = str(plm.dtype).removeprefix("torch.")
+            raise ValueError(f"peft cannot put {_kind(config)} on {plm.name!r} in {dtype}: {error}") from error
 
 
 def attachment(plm: PLM, injection: Injection, label: str) -> Callable[[nn.Module], None]:
@@ -95,8 +108,8 @@ def attachment(plm: PLM, injection: Injection, label: str) -> Callable[[nn.Modul
 
     def attach(model: nn.Module) -> None:
         memo: dict[int, Any] = dict(shared)  # the copies work on θ itself; what layers share, they go on sharing
-        for path, layer in injection.layers.items():
-            memo[id(layer.get_base_layer())] = structural_copy(model.get_submodule(path))
+        for path, base in injection.base.items():
+            memo[id(base)] = Beneath(model.get_submodule(path))
         for path, layer in injection.layers.items():
             owner = model.get_submodule(path)
             grafted = copy.deepcopy(layer, memo)
@@ -106,10 +119,31 @@ def attachment(plm: PLM, injection: Injection, label: str) -> Callable[[nn.Modul
     return attach
 
 
+class Beneath(nn.Module):
+    """The module a peft layer stands in for, as the peft layer calls it: its forward pass of before, without its hooks.
+
+    Everything else is looked up on the module itself, so every tensor has one name, and what is grafted later is seen.
+    """
+
+    def __init__(self, owner: nn.Module):
+        super().__init__()
+        self.__dict__.update(owner=owner, run=owner.forward)  # no child: the peft layer is a child of its owner
+
+    @property  # type: ignore[misc]  # mypy wants a setter, too
+    def __class__(self) -> type:  # some peft layers ask for the class of what they call
+        return type(self.__dict__["owner"])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["owner"], name)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__dict__["run"](*args, **kwargs)
+
+
 @torch.no_grad()
 def _require_unchanged(plm: PLM, native: Mapping[str, nn.Parameter], config: Any) -> None:
     for name, theta in plm.parameters.items():
-        if name not in native or not torch.equal(native[name], theta):
+        if not torch.equal(native[name], theta):
             raise ValueError(
                 f"peft's {_kind(config)} changes the PLM's own weights before training (first: {name!r}), so φ₀ would "
                 "not start at this PLM. Choose another initialisation (for LoRA: init_lora_weights=True)."

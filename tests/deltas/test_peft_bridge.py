@@ -2,15 +2,27 @@ from __future__ import annotations
 
 import copy
 import json
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lab.deltas import IA3, Adapter, BitFit, LoRA, PeftMethod, from_peft, load_adapter, method_from_json
+from lab.deltas import (
+    IA3,
+    Adapter,
+    AddedBias,
+    BitFit,
+    LoRA,
+    PeftMethod,
+    Prefix,
+    from_peft,
+    load_adapter,
+    method_from_json,
+)
 from lab.deltas.checkpoint_folder import CONFIG, WEIGHTS
 from lab.deltas.peft_layers import inject, trained_names
+from lab.deltas.peft_prompts import PREFIXES, PROMPTS
+from lab.deltas.peft_refused import TYPES
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings(
@@ -25,12 +37,13 @@ NORM = {"bert": "LayerNorm", "llama": "input_layernorm", "t5": "layer_norm", "gp
 
 
 def configs(family):
-    """One configuration of each peft type that wraps layers of this family."""
+    """One configuration, or more, of each peft type that has layers for this family."""
     q = {"target_modules": LINEAR[family]}
     both = {
         "LORA": peft.LoraConfig(r=2, lora_alpha=6, **q),
         "DORA": peft.LoraConfig(r=2, use_dora=True, **q),
         "LORA_BIAS": peft.LoraConfig(r=2, bias="all", **q),
+        "LORA_TOKENS": peft.LoraConfig(r=2, trainable_token_indices=list(range(8, 60)), **q),
         "ADALORA": peft.AdaLoraConfig(total_step=10, **q),
         "IA3": peft.IA3Config(target_modules=[*LINEAR[family], DOWN[family]], feedforward_modules=[DOWN[family]]),
         "VERA": peft.VeraConfig(r=3, **q),
@@ -39,6 +52,13 @@ def configs(family):
         "LN_TUNING": peft.LNTuningConfig(target_modules=[NORM[family]]),
         "TRAINABLE_TOKENS": peft.TrainableTokensConfig(token_indices=list(range(8, 60))),
         "RANDLORA": peft.RandLoraConfig(r=4, **q),
+        "DEFT": peft.DeftConfig(r=2, **q),
+        "FROD": peft.FrodConfig(progressbar=False, **q),
+        "GRALORA": peft.GraloraConfig(r=4, gralora_k=2, **q),
+        "HIRA": peft.HiraConfig(r=2, **q),
+        "PVERA": peft.PveraConfig(r=3, **q),
+        "TINYLORA": peft.TinyLoraConfig(r=2, u=3, **q),
+        "UNILORA": peft.UniLoraConfig(r=2, theta_d_length=32, **q),
     }
     only_linear = {
         "LOHA": peft.LoHaConfig(r=2, **q),
@@ -51,31 +71,63 @@ def configs(family):
         "SHIRA": peft.ShiraConfig(r=2, **q),
         "WAVEFT": peft.WaveFTConfig(n_frequency=10, **q),
         "DELORA": peft.DeloraConfig(r=2, **q),
+        "ADAMSS": peft.AdamssConfig(r=4, num_subspaces=2, **q),
+        "BEFT": peft.BeftConfig(**q),
+        "GLORA": peft.GloraConfig(r=2, **q),
+        "LILY": peft.LilyConfig(r=2, **q),
+        "OSF": peft.OSFConfig(effective_rank=3, **q),
+        "PEANUT": peft.PeanutConfig(r=2, **q),
+        "PSOFT": peft.PsoftConfig(r=4, **q),
+        "ROAD": peft.RoadConfig(group_size=4, **q),
+        "SUPERTUNING": peft.SupertuningConfig(sparsity=0.9, **q),
     }
-    return both if family == "gpt2" else both | only_linear
+    of_decoders = {"ADAPTION_PROMPT": peft.AdaptionPromptConfig(adapter_len=2, adapter_layers=1)}
+    few = {name: config for name, config in (both | only_linear).items() if name in FEW}
+    return {"bert": both | only_linear, "gpt2": both | of_decoders, "llama": few | of_decoders, "t5": few}[family]
 
 
 FEW = ("LORA", "DORA", "IA3", "LN_TUNING", "LOHA")
-CASES = [(f, name) for f in LINEAR for name in (configs(f) if f in ("bert", "gpt2") else FEW)]
+CASES = [(family, name) for family in LINEAR for name in configs(family)]
 cases = pytest.mark.parametrize(("family", "name"), CASES, ids=[f"{f}-{n}" for f, n in CASES])
 # their layers have autograd functions in the old style, which torch.func refuses; plain backward works
 OLD_STYLE = {"LOHA", "C3A", "RANDLORA"}
-IDENTITY = {"LORA", "LORA_BIAS", "ADALORA", "IA3", "VERA", "LN_TUNING", "TRAINABLE_TOKENS", "LOHA", "LOKR"}
+NO_VMAP = {"ADALORA", "DELORA", "FOURIERFT", "FROD", "GRALORA", "OFT", "SHIRA", "WAVEFT"}
+IDENTITY = {
+    *("LORA", "LORA_BIAS", "LORA_TOKENS", "ADALORA", "IA3", "VERA", "LN_TUNING", "TRAINABLE_TOKENS", "LOHA", "LOKR"),
+    *("ADAMSS", "BEFT", "GLORA", "GRALORA", "HIRA", "LILY", "PEANUT", "PVERA", "SUPERTUNING", "TINYLORA"),
+    "ADAPTION_PROMPT",
+}
+IN_FLOAT32 = {"PSOFT"}  # peft refuses it in float64
 
 
 @pytest.fixture(scope="module")
-def built(plm_of):
+def prepared(plm_of, batch_of):
+    """The PLM of a case and a batch."""
+
+    def make(family, name):
+        plm = plm_of(family, dtype=torch.float32) if name in IN_FLOAT32 else plm_of(family)
+        return plm, batch_of(plm)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def built(prepared):
     """The delta of a case, and peft's own model with the values of some φ in it; each built once."""
     deltas, injections = {}, {}
 
     def build(family, name):
         if (family, name) not in deltas:
-            method = from_peft(configs(family)[name])
-            deltas[family, name] = method.body(plm_of(family), 0)
-            injections[family, name] = inject(plm_of(family), method.config(), peft, seed=0)
+            method, (plm, _) = from_peft(configs(family)[name]), prepared(family, name)
+            deltas[family, name] = method.body(plm, 0)
+            injections[family, name] = inject(plm, method.config(), peft, seed=0)
         return deltas[family, name], injections[family, name]
 
     return build
+
+
+def moved(delta, noise, size=0.1):
+    return delta.phi0 + size * noise(delta.size).to(delta.phi0)
 
 
 def theirs(delta, injection, phi):
@@ -89,11 +141,11 @@ def theirs(delta, injection, phi):
 
 
 @cases
-def test_logits_are_pefts_at_any_phi(plm_of, batch_of, built, noise, family, name):
-    plm, batch = plm_of(family), batch_of(plm_of(family))
+def test_logits_are_pefts_at_any_phi(prepared, built, noise, family, name):
+    plm, batch = prepared(family, name)
     delta, injection = built(family, name)
     for size in (0.0, 0.1):
-        phi = delta.phi0 + size * noise(delta.size)
+        phi = moved(delta, noise, size)
         with torch.no_grad():
             expected = theirs(delta, injection, phi)(**batch).logits
         torch.testing.assert_close(delta.logits(phi, batch), expected, rtol=0, atol=1e-12)
@@ -103,45 +155,62 @@ def test_logits_are_pefts_at_any_phi(plm_of, batch_of, built, noise, family, nam
 
 
 @cases
-def test_size_gradient_and_names(plm_of, batch_of, built, noise, family, name):
-    plm, batch = plm_of(family), batch_of(plm_of(family))
+def test_size_gradient_and_names(prepared, built, noise, family, name):
+    plm, batch = prepared(family, name)
     delta, injection = built(family, name)
     head = {id(injection.native[n]) for n in plm.new_names}
     trained = [p for p in injection.model.parameters() if injection.trains(p) and id(p) not in head]
     assert delta.size == sum(p.numel() for p in trained)
-    phi = (delta.phi0 + 0.1 * noise(delta.size)).requires_grad_()
+    phi = moved(delta, noise).requires_grad_()
     (gradient,) = torch.autograd.grad(delta.logits(phi, batch).square().sum(), phi)
     assert bool(gradient.isfinite().all())
     assert bool(gradient.any())
-    if name not in OLD_STYLE:
-        phis = torch.stack([delta.phi0, phi.detach()])
-        together = torch.func.vmap(lambda p: delta.logits(p, batch))(phis) if name not in NO_VMAP else None
-        if together is not None:
-            torch.testing.assert_close(together[1], delta.logits(phis[1], batch), rtol=0, atol=1e-12)
+    if name != "OSF":
+        torch.testing.assert_close(gradient, their_gradient(delta, injection, phi, batch), rtol=0, atol=1e-12)
     native = set(plm.parameters)
     assert {n for n in delta.plm.parameters if n not in native} == delta.plm.grafted_names
 
 
-NO_VMAP = {"TRAINABLE_TOKENS", "ADALORA", "DELORA", "OFT", "BOFT", "HRA", "SHIRA", "FOURIERFT", "WAVEFT", "MISS"}
+def their_gradient(delta, injection, phi, batch):
+    model, names = theirs(delta, injection, phi), trained_names(injection, delta.plm, "peft")
+    model.zero_grad()
+    model(**batch).logits.square().sum().backward()
+    return delta.layout.flatten(
+        {names[id(p)]: p.grad for p in model.parameters() if names.get(id(p)) in delta.layout.names}
+    )
 
 
 @cases
-def test_the_plm_is_untouched(plm_of, batch_of, family, name):
-    plm = plm_of(family)
+def test_several_phi_at_once_where_pefts_layers_allow_it(prepared, built, noise, family, name):
+    _, batch = prepared(family, name)
+    delta, _ = built(family, name)
+    phis = torch.stack([delta.phi0, moved(delta, noise)])
+    if name in OLD_STYLE | NO_VMAP:
+        with pytest.raises(RuntimeError):
+            torch.func.vmap(lambda phi: delta.logits(phi, batch))(phis)
+        return
+    together = torch.func.vmap(lambda phi: delta.logits(phi, batch))(phis)
+    atol = 1e-6 if name in IN_FLOAT32 else 1e-12
+    torch.testing.assert_close(together[1], delta.logits(phis[1], batch), rtol=0, atol=atol)
+
+
+@cases
+def test_the_plm_is_untouched(prepared, family, name):
+    plm, batch = prepared(family, name)
     names, before = list(plm.parameters), {n: p.clone() for n, p in plm.parameters.items()}
-    logits = plm.logits({}, batch_of(plm))
+    logits = plm.logits({}, batch)
     from_peft(configs(family)[name]).on(plm)
     assert [n for n, _ in plm.model.named_parameters()] == names
     assert all(torch.equal(plm.parameters[n], value) for n, value in before.items())
     assert not any(p.requires_grad for p in plm.model.parameters())
-    assert torch.equal(plm.logits({}, batch_of(plm)), logits)
+    assert torch.equal(plm.logits({}, batch), logits)
 
 
 @cases
-def test_a_stored_adapter_comes_back_bit_for_bit(plm_of, batch_of, built, noise, tmp_path, family, name):
-    plm, batch = plm_of(family), batch_of(plm_of(family))
+def test_a_stored_adapter_comes_back_bit_for_bit(prepared, built, noise, tmp_path, family, name):
+    plm, batch = prepared(family, name)
     delta, injection = built(family, name)
-    phi = delta.phi0 + 0.1 * noise(delta.size)
+    phi = moved(delta, noise)
     theirs(delta, injection, phi).save_pretrained(tmp_path, save_embedding_layers=False)
     again, psi = load_adapter(plm, tmp_path)
     torch.testing.assert_close(again.logits(psi, batch), delta.logits(phi, batch), rtol=0, atol=1e-12)
@@ -205,19 +274,69 @@ def test_pefts_ia3_is_ours(plm_of, batch_of, noise):
         torch.testing.assert_close(bridged.logits(psi, batch), ours.logits(phi, batch), rtol=0, atol=1e-6)
 
 
-def test_pefts_layers_go_with_other_deltas(plm_of, batch_of, noise):
-    plm, batch = plm_of(), batch_of(plm_of())
-    dora = from_peft(configs("bert")["DORA"]).body(plm, 0)
-    phi = dora.phi0 + 0.1 * noise(dora.size)
-    others = Adapter(bottleneck=2, head="frozen").on(plm) + BitFit(head="frozen").on(plm)
-    one, two = dora + others, others + dora
-    torch.testing.assert_close(
-        one.logits(torch.cat([phi, others.phi0]), batch), dora.logits(phi, batch), rtol=0, atol=1e-13
+DORA = peft.LoraConfig(r=2, use_dora=True, target_modules=["query"])
+PROMPTED = peft.AdaptionPromptConfig(adapter_len=2, adapter_layers=2)  # its layer has the whole attention module inside
+
+
+@pytest.mark.parametrize(
+    ("family", "config", "other"),
+    [
+        ("bert", DORA, Adapter(bottleneck=2, head="frozen")),
+        ("bert", DORA, BitFit(head="frozen")),
+        ("bert", DORA, AddedBias(head="frozen")),  # a hook on the very module that peft's layer stands in for
+        ("bert", DORA, IA3(head="frozen")),
+        ("gpt2", PROMPTED, Adapter(bottleneck=2, head="frozen")),
+        ("gpt2", PROMPTED, Prefix(tokens=2, head="frozen")),
+        ("gpt2", PROMPTED, PeftMethod('{"peft_type": "LORA", "r": 2, "target_modules": ["c_attn"]}', label="second")),
+    ],
+)
+def test_pefts_layers_go_with_other_deltas(plm_of, batch_of, noise, family, config, other):
+    """In either order, and each alone with the other at its start."""
+    plm, batch = plm_of(family), batch_of(plm_of(family))
+    bridged, second = from_peft(config).body(plm, 0), other.body(plm, 0)
+    phi, psi = bridged.phi0 + 0.3 * noise(bridged.size), second.phi0 + 0.3 * noise(second.size, seed=5)
+    one, two = bridged + second, second + bridged
+    both = one.logits(torch.cat([phi, psi]), batch)
+    torch.testing.assert_close(both, two.logits(torch.cat([psi, phi]), batch), rtol=0, atol=1e-13)
+    alone = second.logits(psi, batch)
+    torch.testing.assert_close(one.logits(torch.cat([bridged.phi0, psi]), batch), alone, rtol=0, atol=1e-13)
+    assert float((both - alone).abs().max()) > 1e-4
+    if second.at_identity:
+        alone = bridged.logits(phi, batch)
+        torch.testing.assert_close(one.logits(torch.cat([phi, second.phi0]), batch), alone, rtol=0, atol=1e-13)
+        assert float((both - alone).abs().max()) > 1e-4
+
+
+def test_what_peft_does_beside_the_map_in_training_is_not_taken_over(prepared, built, noise):
+    """OSF projects its factors' gradients, PVeRA draws its bottleneck; the delta is the map with its own gradient."""
+    (_, batch), (delta, injection) = prepared("bert", "OSF"), built("bert", "OSF")
+    phi = moved(delta, noise).requires_grad_()
+    (gradient,) = torch.autograd.grad(delta.logits(phi, batch).square().sum(), phi)
+    ours = delta.layout.unflatten(gradient)
+    projected = delta.layout.unflatten(their_gradient(delta, injection, phi, batch))
+    for path, layer in injection.layers.items():
+        U = layer._osf_U_low_init["default"]  # (outputs, low), orthonormal
+        name = f"{path}.peft.osf_svd_params.default.U_low"
+        torch.testing.assert_close(projected[name], U @ (U.mT @ ours[name]), rtol=0, atol=1e-12)
+        assert float((projected[name] - ours[name]).abs().max()) > 1e-4
+
+    (_, batch), (delta, _) = prepared("bert", "PVERA"), built("bert", "PVERA")
+    parts = delta.layout.unflatten(moved(delta, noise))
+    other = {name: value.clone() for name, value in parts.items()}
+    for name, value in other.items():
+        if "lambda_d" in name:
+            value[3:] += 1  # log-variances
+    assert torch.equal(
+        delta.logits(delta.layout.flatten(parts), batch), delta.logits(delta.layout.flatten(other), batch)
     )
-    psi = others.phi0 + 0.1 * noise(others.size, seed=5)
-    torch.testing.assert_close(
-        one.logits(torch.cat([phi, psi]), batch), two.logits(torch.cat([psi, phi]), batch), rtol=0, atol=1e-13
-    )
+
+
+def test_every_type_of_the_installed_peft_is_a_delta_or_refused_with_a_reason():
+    """A type that a new peft brings must be tried here before it counts as supported."""
+    layers = {config.peft_type.value for family in LINEAR for config in configs(family).values()}
+    groups = [layers, {*PROMPTS, *PREFIXES}, set(TYPES)]
+    assert set().union(*groups) == {kind.value for kind in peft.PeftType}
+    assert sum(map(len, groups)) == len(peft.PeftType)
 
 
 def test_modules_to_save_are_coordinates_and_the_head_is_ours(plm_of, batch_of, noise, tmp_path):
@@ -247,44 +366,6 @@ def test_a_classification_task_type_stores_its_head(plm_of, batch_of, noise, tmp
     model.save_pretrained(tmp_path, save_embedding_layers=False)
     loaded, phi = load_adapter(plm, tmp_path)
     torch.testing.assert_close(loaded.logits(phi, batch), model(**batch).logits, rtol=0, atol=1e-12)
-
-
-# what cannot become a delta
-
-
-@pytest.mark.parametrize("start", ["pissa", "olora"])
-def test_starts_that_change_the_plm_are_refused(plm_of, start):
-    plm = plm_of("bert", dtype=torch.float32)
-    before = {n: p.clone() for n, p in plm.parameters.items()}
-    method = from_peft(peft.LoraConfig(r=2, target_modules=["query"], init_lora_weights=start))
-    with pytest.raises(
-        ValueError, match=r"LORA changes the PLM's own weights before training \(first: '.*query.weight'\)"
-    ):
-        method.on(plm)
-    assert all(torch.equal(plm.parameters[n], value) for n, value in before.items())
-
-
-def test_types_that_are_no_map_of_parameters_are_refused(plm_of):
-    adaption = peft.AdaptionPromptConfig(adapter_len=2, adapter_layers=1, target_modules="self_attn")
-    with pytest.raises(ValueError, match="ADAPTION_PROMPT is no map"):
-        from_peft(adaption).on(plm_of("llama"))
-    with pytest.raises(ValueError, match="cannot run on a batch alone"):
-        from_peft(peft.PolyConfig(r=2, target_modules=["query"])).on(plm_of())
-
-
-def test_from_peft_needs_a_configuration():
-    with pytest.raises(TypeError, match=r"needs a peft configuration, e\.g\. .*; got dict"):
-        from_peft({"peft_type": "LORA"})
-    config = peft.LoraConfig(target_modules=["query"])
-    config.r = torch.ones(1)
-    with pytest.raises(TypeError, match="has no JSON form; from_peft needs plain values"):
-        from_peft(config)
-
-
-def test_without_peft_it_says_how_to_get_it(plm_of, monkeypatch):
-    monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(ImportError, match=r"pip install .*peft"):
-        PeftMethod('{"peft_type": "LOHA"}').on(plm_of())
 
 
 # damage

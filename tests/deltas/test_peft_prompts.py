@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lab.deltas import Prefix, Prompt, from_peft, load_adapter
+from lab.deltas import Prefix, Prompt, from_peft, load_adapter, peft_prompts
 from lab.deltas.checkpoint_folder import WEIGHTS
 from lab.deltas.peft_layers import peft_model
 from lab.deltas.prefix import attention_widths
@@ -124,6 +124,10 @@ def test_stored_prompts_are_read_without_peft(plm_of, batch_of, tmp_path, monkey
     assert not delta.at_identity
     if family == "bert":  # SEQ_CLS stores the head, too
         assert delta.head_size == 2 * 16 + 2
+
+
+def test_each_prompt_type_is_tried():
+    assert {config().peft_type.value for config in KINDS.values()} == {*peft_prompts.PROMPTS, *peft_prompts.PREFIXES}
 
 
 def test_gradients_reach_pefts_encoder(plm_of, batch_of):
