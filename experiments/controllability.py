@@ -314,8 +314,8 @@ CANDIDATES = {
 }
 
 
-REPLICATES = ("task", "label", "method", "lr", "step_sizes", "thorough", "dimension", "seed")
-"""What differs between records that are judged together."""
+REPLICATES = ("model", *SMALLER, "task", "label", "method", "step_sizes", "thorough", "dimension", "seed")
+"""What differs between records that are judged together: methods are ranked within a PLM and task."""
 
 
 def verdicts(records: list[Record]) -> list[Verdict]:
@@ -327,15 +327,17 @@ def verdicts(records: list[Record]) -> list[Verdict]:
     # seeds of a method are no new pairs
     means = table.groupby(["model", "task", "label"])[[*CANDIDATES, "score"]].mean()
     ranks = means.groupby(["model", "task"]).rank()  # within a task: tasks differ in level
+    per_plm = (f"{model} on {', '.join(part.task.unique())}" for model, part in table.groupby("model", sort=False))
+    steps = " or ".join(map(str, sorted(table.steps.unique())))
     setting = (
-        f"{', '.join(table.model.unique())}; {', '.join(table.task.unique())}; {', '.join(table.label.unique())}; "
-        f"seeds {', '.join(map(str, sorted(table.seed.unique())))}, {table.steps.iloc[0]} steps, frozen head"
+        f"{'; '.join(per_plm)}; {', '.join(table.label.unique())}; "
+        f"seeds {', '.join(map(str, sorted(table.seed.unique())))}, {steps} steps, frozen head"
     )
     return [
         Verdict(
             claim=f"Controllability explains the ranking of the methods: the {words} orders them as their scores do.",
             source="Ding et al. 2022: ranking of the methods, and delta tuning as optimal control",
-            quantity="Spearman's ρ between score and candidate, ranked within each task",
+            quantity="Spearman's ρ between score and candidate, ranked within each PLM and task",
             measured=rank_correlation_interval(ranks[name].tolist(), ranks["score"].tolist()),
             threshold=HALF_OF_RANK_VARIANCE,
             side="above",

@@ -128,6 +128,22 @@ def test_seeds_of_one_method_are_no_new_pairs():
     assert [v.measured for v in once] == [v.measured for v in twice]
 
 
+def test_methods_are_ranked_within_each_plm_and_task():
+    """Another PLM, whose scores, traces and settings are on another level, adds its own pairs in the same order."""
+    records = planted([2.0, 1.0, 4.0, 3.0])
+    other = {"model": "smollm2", "steps": 10}
+    again = [Record(Job("controllability", r.job.config | other), shifted(dict(r.metrics))) for r in records]
+    (once, *_), (both, *_) = controllability.verdicts(records), controllability.verdicts(records + again)
+    assert both.measured.estimate == pytest.approx(once.measured.estimate) == pytest.approx(1.0)
+    assert (once.measured.n, both.measured.n) == (8, 16)
+    assert "minilm on bbc-news, imdb; smollm2 on bbc-news, imdb" in both.setting
+    assert "10 or 30 steps" in both.setting
+
+
+def shifted(metrics: dict) -> dict:
+    return metrics | {"score": metrics["score"] / 10, "trace": metrics["trace"] * 1e6}
+
+
 def planted(order: list[float]) -> list[Record]:
     """Records of four methods on two tasks whose scores rise with the trace, and follow `order` in effective rank."""
     config = {"model": "minilm", "seed": 0, "steps": 30}
