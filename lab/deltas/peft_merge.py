@@ -23,7 +23,7 @@ def merged_differences(plm: PLM, checkpoint: Checkpoint) -> tuple[dict[str, Tens
         checkpoint: of any peft type whose layers can be merged.
 
     Returns:
-        Name of the parameter -> its change, as stored; and (tensor, reason) of what is left out.
+        Name of the parameter -> its change, as stored; and (tensor, reason) of what is changed and left out.
 
     Raises:
         ValueError: prompts and prefixes, which change no weight; layers that cannot be merged; missing tensors or
@@ -50,16 +50,17 @@ def merged_differences(plm: PLM, checkpoint: Checkpoint) -> tuple[dict[str, Tens
             got = tuple(checkpoint.tensors[key].shape) if key in checkpoint.tensors else "nothing"
             raise ValueError(f"{checkpoint.weights}: expected {key!r} of shape {tuple(place.shape)}; got {got}.")
         place.copy_(checkpoint.tensors[key])  # shares the layers' memory
-    differences = {}
+    merged = dict(injection.native)  # biases that the adapter trains directly have their values already
     for path, layer in injection.layers.items():
-        name = f"{path}.weight"
         try:
             layer.merge(safe_merge=True)
         except (AttributeError, NotImplementedError, TypeError) as error:
             raise ValueError(f"peft cannot merge the {kind} layer {path!r}, so it has no ΔW: {error}") from error
-        merged = layer.get_base_layer().weight
-        if merged.ndim == 2:
-            differences[name] = merged - plm.parameters[name]
-        else:
+        merged |= {f"{path}.{name}": value for name, value in injection.base[path].named_parameters()}
+    differences = {}
+    for name, value in merged.items():
+        if value.ndim == 2 and name.removesuffix(".weight") in injection.layers:
+            differences[name] = value - plm.parameters[name]
+        elif name not in plm.parameters or not torch.equal(value, plm.parameters[name]):
             excluded.append((name, "vector"))
     return differences, excluded

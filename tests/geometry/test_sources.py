@@ -115,7 +115,7 @@ def test_an_embedding_shared_by_encoder_and_decoder_counts_once(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["LOHA", "IA3", "OFT"])
+@pytest.mark.parametrize("kind", ["LOHA", "IA3", "OFT", "OSF", "GLORA", "BEFT"])
 def test_other_peft_types_are_merged(kind, base, tmp_path, monkeypatch):
     peft = pytest.importorskip("peft")
     import copy
@@ -124,6 +124,9 @@ def test_other_peft_types_are_merged(kind, base, tmp_path, monkeypatch):
         "LOHA": lambda: peft.LoHaConfig(r=2, target_modules=["query"]),
         "IA3": lambda: peft.IA3Config(target_modules=["query", "value"], feedforward_modules=[]),
         "OFT": lambda: peft.OFTConfig(r=0, oft_block_size=4, target_modules=["query"]),
+        "OSF": lambda: peft.OSFConfig(effective_rank=3, target_modules=["query"]),
+        "GLORA": lambda: peft.GloraConfig(r=2, target_modules=["query"]),
+        "BEFT": lambda: peft.BeftConfig(target_modules=["query"]),
     }[kind]()
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -140,6 +143,10 @@ def test_other_peft_types_are_merged(kind, base, tmp_path, monkeypatch):
         truth = (merged[change.name] - PLM.parameters[change.name]).detach()
         torch.testing.assert_close(change.difference, truth, rtol=1e-4, atol=1e-6)
         assert change.role in ("query", "value")
+    moved = {name for name, p in merged.items() if not torch.equal(p, PLM.parameters[name])}
+    biases = {name for name in moved if name.endswith(".bias")}
+    assert set(changes.excluded) == {(name, "vector") for name in biases}
+    assert len(biases) == {"IA3": 4, "GLORA": 2, "BEFT": 2}.get(kind, 0)
     shutil.rmtree(tmp_path / "other")
 
 
