@@ -60,14 +60,15 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
                     x=known[column].clip(*ends), y=known["at"], mode="markers", name=name, legendgroup=name,
                     showlegend=len(known) > 0 and name not in named_already,
                     error_y=bars if column == "forecast" else None,
-                    marker={"color": theme.colour(i), "symbol": symbol, "size": 7}, opacity=0.75,
+                    marker={"color": theme.colour(i), "symbol": symbol, "size": 7}, opacity=0.75, cliponaxis=False,
                     text=[plain(f"{m}, {r}") for m, r in zip(known["matrix"], known["run"], strict=True)],
                     hovertemplate="%{text}<br>forecast %{x:.3g}, seen %{y:.3g}", row=1, col=c,
                 )  # fmt: skip
                 named_already |= {name} if len(known) else set()
         quantity = _AXES.get(along, plain(f"{along} [1]"))
-        log = {"type": "log", "range": [float(np.log10(end)) for end in ends], "tickvals": log_ticks(*ends),
-               "exponentformat": "power"}  # fmt: skip
+        low, high = (float(np.log10(end)) for end in ends)
+        log = {"type": "log", "range": [low - 0.01, high + 0.01],  # rounding shall hide no point at an edge
+               "tickvals": log_ticks(*ends), "exponentformat": "power"}  # fmt: skip
         figure.update_xaxes(title_text=f"forecast {quantity}", row=1, col=c, **log)
         figure.update_yaxes(title_text=f"seen {quantity}", row=1, col=c, **log)
     return figure.update_layout(height=420)

@@ -153,7 +153,7 @@ def frame(drawing: go.Figure, theme: Theme, size: Size) -> go.Figure:
     lines = max((str(note.text).count("<br>") for note in drawing.layout.annotations), default=0)
     top = (2.2 + 1.3 * lines) * font if drawing.layout.annotations else font
     axis = 4.2 * font
-    legend = _legend_rows(drawing, size) * 1.75 * font
+    legend = _legend_height(_legend_rows(drawing, size), font)
     drawing.update_layout(
         template=template(theme, font),
         height=round(top + area + axis + legend),
@@ -165,17 +165,44 @@ def frame(drawing: go.Figure, theme: Theme, size: Size) -> go.Figure:
     return drawing
 
 
-def _legend_rows(drawing: go.Figure, size: Size) -> int:
-    """Rows of the horizontal legend: plotly gives every entry the width of the widest as soon as one row is too short.
+def _legend_height(rows: int, font: int) -> float:
+    """Room below the axis titles [px] in which plotly sets a legend without shrinking the plotting area.
 
-    A letter is taken as 0.55 em, the key before it as 45 px.
+    A row is 1.3 em high, at least 16 px, and 3 px apart; 5 px lie above and below the rows, and plotly keeps 12 px, or
+    the least margin, to the edge.
     """
-    names = [str(trace.name) for trace in drawing.data if trace.showlegend is not False and trace.name]
-    widths = [45 + 0.55 * size.font * len(re.sub(r"<[^>]*>", "", name)) for name in names]
-    room = size.width - 6 * size.font
-    if sum(widths) <= room:
-        return 1 if names else 0
-    return -(-len(names) // max(1, int(room // max(widths))))
+    return rows * (max(1.3 * font, 16) + 3) + 10 + min(font, 12) if rows else 0
+
+
+def _legend_rows(drawing: go.Figure, size: Size) -> int:
+    """Rows of the horizontal legend, broken as plotly breaks it.
+
+    A group is a column of its entries, as wide as they need. Without any group, every entry gets the width of the
+    widest as soon as one row is too short. The key before a name takes 45 px.
+    """
+    shown = [trace for trace in drawing.data if trace.showlegend is not False and trace.name]
+    columns: dict[object, list[float]] = {}
+    for place, trace in enumerate(shown):
+        columns.setdefault(trace.legendgroup or place, []).append(45 + _text_width(str(trace.name)) * size.font)
+    widths = [max(entries) for entries in columns.values()]
+    room = size.width - 5.5 * size.font  # what the margins leave
+    if sum(widths) > room and not any(trace.legendgroup for trace in shown):
+        widths = [max(widths)] * len(widths)
+    rows, filled, highest = 0, 0.0, 0
+    for width, entries in zip(widths, columns.values(), strict=True):
+        if filled and filled + width > room:
+            rows, filled, highest = rows + highest, 0.0, 0
+        filled, highest = filled + width, max(highest, len(entries))
+    return rows + highest
+
+
+def _text_width(text: str) -> float:
+    """About how wide one line of Helvetica is [em]; tags take no room."""
+    letters = html.unescape(re.sub(r"<[^>]*>", "", text))
+    narrow = sum(letter in " fijlrtI.,:;'|!()[]/-" for letter in letters)
+    wide = sum(letter in "mwMW%@" for letter in letters)
+    capital = sum(letter.isupper() and letter not in "IMW" for letter in letters)
+    return 0.28 * narrow + 0.83 * wide + 0.68 * capital + 0.55 * (len(letters) - narrow - wide - capital)
 
 
 def fade(colour: str, alpha: float) -> str:
