@@ -218,6 +218,26 @@ def test_a_stored_adapter_comes_back_bit_for_bit(prepared, built, noise, tmp_pat
         assert torch.equal(psi, phi)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        peft.TrainableTokensConfig(token_indices=[9, 10]),
+        peft.LoraConfig(r=2, target_modules=["c_attn"], trainable_token_indices=[9, 10]),
+    ],
+    ids=["tokens alone", "beside LoRA"],
+)
+def test_trained_tokens_are_those_of_a_tied_head_too(plm_of, batch_of, noise, config):
+    plm, batch = plm_of("gpt2", head="lm"), batch_of(plm_of("gpt2"), padding=False)
+    method = from_peft(config)
+    delta, injection = method.body(plm, 0), inject(plm, method.config(), peft, seed=0)
+    phi = moved(delta, noise)
+    with torch.no_grad():
+        expected = theirs(delta, injection, phi)(**batch).logits
+    torch.testing.assert_close(delta.logits(phi, batch), expected, rtol=0, atol=1e-12)
+    tokens = {n: v for n, v in delta.layout.unflatten(phi).items() if "trainable_tokens_delta" in n}
+    assert [tuple(v.shape) for v in tokens.values()] == [(2, 16)]
+
+
 def test_from_peft_is_a_method_like_the_others(plm_of):
     method = from_peft(peft.LoHaConfig(r=2, target_modules=["value", "query"]))
     assert isinstance(method, PeftMethod)
