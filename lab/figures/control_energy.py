@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.costates import log_axis
+from lab.figures.costates import by_task, log_axis
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.gramian_spectra import SEED
 from lab.figures.sources import DING_2022
@@ -28,15 +28,14 @@ _COLUMNS = {
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    tasks = list(dict.fromkeys(table.task))
+    tasks = by_task(table)
     figure = make_subplots(
         len(tasks), 2, horizontal_spacing=0.12, vertical_spacing=0.3 / len(tasks),
         subplot_titles=[plain(f"{task}, {what}") for task in tasks for what in ("promised and achieved", "price")],
     )  # fmt: skip
     figure.update_annotations(font=None)
     labels = list(dict.fromkeys(table.label))
-    for row, task in enumerate(tasks, start=1):
-        part = table[table.task == task]
+    for row, part in enumerate(tasks.values(), start=1):
         wanted = sorted(part.request.unique())
         figure.add_scatter(
             x=wanted, y=wanted, mode="lines", line={"color": theme.muted, "dash": "dot", "width": 1.5},

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lab.figures.costates import by_task
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme, plain, score_title
+from lab.figures.style import SYMBOLS, Theme, plain, score_title
 from lab.runs import rank_correlation_interval
 
 _COLUMNS = {
@@ -38,22 +41,21 @@ def _prepared(table: pd.DataFrame) -> pd.DataFrame:
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     found = _prepared(table)
     figure = make_subplots(1, len(_AXES), shared_yaxes=True, horizontal_spacing=0.04)
-    tasks, labels = list(dict.fromkeys(found.task)), list(dict.fromkeys(found.label))
-    symbols = ("circle", "square", "diamond", "triangle-up", "star", "hexagon")
+    parts, labels = by_task(found), list(dict.fromkeys(found.label))
     for column, (name, title) in enumerate(_AXES.items(), start=1):
-        for _, part in found.groupby(["model", "task"], sort=False):
+        for part in parts.values():
             part = part.sort_values(name)
             figure.add_scatter(
                 x=part[name], y=part.score, mode="lines", line={"color": theme.grid, "width": 1.5}, showlegend=False,
                 hoverinfo="skip", row=1, col=column,
             )  # fmt: skip
         for i, label in enumerate(labels):
-            for j, task in enumerate(tasks):
-                part = found[(found.label == label) & (found.task == task)]
-                if len(part):
+            for j, (task, part) in enumerate(parts.items()):
+                own = part[part.label == label]
+                if len(own):
                     figure.add_scatter(
-                        x=part[name], y=part.score, mode="markers", showlegend=False, row=1, col=column,
-                        marker={"color": theme.colour(i), "symbol": symbols[j % len(symbols)], "size": 10},
+                        x=own[name], y=own.score, mode="markers", showlegend=False, row=1, col=column,
+                        marker=_marker(theme, i, j),
                         hovertemplate=f"%{{x:.3g}}: %{{y:.3f}}<extra>{plain(label)}, {plain(task)}</extra>",
                     )  # fmt: skip
         figure.update_xaxes(title_text=title, type="linear" if name == "effective_rank" else "log", row=1, col=column)
@@ -62,13 +64,20 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
             figure.update_xaxes(exponentformat="power", dtick=2 if decades > 4 else 1, tickangle=0, row=1, col=column)
     figure.update_yaxes(title_text=score_title(found.metric), row=1, col=1)
     for i, label in enumerate(labels):
-        marker = {"color": theme.colour(i), "size": 10}
-        figure.add_scatter(x=[None], y=[None], mode="markers", name=plain(label), marker=marker, row=1, col=1)
-    for j, task in enumerate(tasks):
-        marker = {"color": theme.ink, "symbol": f"{symbols[j % len(symbols)]}-open", "size": 10}
+        figure.add_scatter(
+            x=[None], y=[None], mode="markers", name=plain(label), marker=_marker(theme, i, 0), row=1, col=1
+        )
+    for j, task in enumerate(parts):
+        marker = {"color": theme.ink, "symbol": SYMBOLS[j % len(SYMBOLS)], "size": 10}
         figure.add_scatter(x=[None], y=[None], mode="markers", name=plain(task), marker=marker, row=1, col=1)
     figure.update_layout(height=400)
     return figure
+
+
+def _marker(theme: Theme, i: int, j: int) -> dict[str, Any]:
+    """Colour of the method, open once the palette's colours are used up; symbol of the PLM and task."""
+    shape = SYMBOLS[j % len(SYMBOLS)] + ("-open" if i >= len(theme.palette) else "")
+    return {"color": theme.colour(i), "symbol": shape, "size": 10, "line": {"width": 2 * (i >= len(theme.palette))}}
 
 
 def _summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -117,12 +126,12 @@ CONTROLLABILITY_RANKING = Figure(
     caption=(
         "Validation score after training against three candidates for a controllability score, all known before "
         "training: trace and effective rank of the Gramian at the logits, and one over the norm of the least control "
-        "that raises every margin by one logit. One point per method and task; lines join the points of a task."
+        "that raises every margin by one logit. One point per method and task; lines join the points of a PLM and task."
     ),
     reading=(
-        "If controllability explained which method trains best, points of one task (one symbol) would rise from left "
-        "to right. The table gives the rank correlation within tasks, with its interval: one that holds zero means "
-        "that these runs cannot tell. Traces and norms are in each method's own coordinates."
+        "If controllability explained which method trains best, points of one PLM and task (one symbol) would rise "
+        "from left to right. The table gives the rank correlation within tasks, with its interval: one that holds zero "
+        "means that these runs cannot tell. Traces and norms are in each method's own coordinates."
     ),
     source=(DING_2022,),
     example=_example,

@@ -34,6 +34,13 @@ def runs_of(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {name: table[names == name] for name in dict.fromkeys(names)}
 
 
+def by_task(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """One part per PLM and task, named by the task, and by the PLM where there are several."""
+    several = table.model.nunique() > 1
+    names = table.model + " · " + table.task if several else table.task
+    return {str(name): table[names == name] for name in dict.fromkeys(names)}
+
+
 def stages_of(part: pd.DataFrame) -> list[str]:
     """The stages of a run in the order of the chain."""
     return list(dict.fromkeys(part.sort_values("t").stage))
@@ -66,7 +73,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
             for column, quantity in ((2, "costate"), (3, "hamiltonian")):
                 y = along[quantity].where(along[quantity] > 0) if quantity == "costate" else along[quantity]
                 figure.add_scatter(
-                    x=[_short(stage) for stage in along.stage], y=y, mode="lines+markers", name=f"step {step:g}",
+                    x=[short(stage) for stage in along.stage], y=y, mode="lines+markers", name=f"step {step:g}",
                     legendgroup=str(step), showlegend=row == 1 and column == 2, marker={"size": 4},
                     line={"color": colours[step], "width": 1.8}, row=row, col=column,
                     hovertemplate=f"%{{x}}: %{{y:.4g}}<extra>{plain(name)}, step {step:g}</extra>",
@@ -84,7 +91,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
     return figure
 
 
-def _short(stage: str) -> str:
+def short(stage: str) -> str:
     """Blocks by number alone: their names would not fit side by side."""
     return plain(stage.removeprefix("block "))
 

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.costates import log_axis
+from lab.figures.costates import by_task, log_axis
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, plain
@@ -34,21 +34,23 @@ _PLACES = {"logits": "logits", "read": "state that the head reads", "end": "stat
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    there = table[["task", "at"]].drop_duplicates()
     order = {at: i for i, at in enumerate(_PLACES)}
-    places = sorted(zip(there.task, there["at"], strict=True), key=lambda place: (place[0], order.get(place[1], 9)))
+    parts = {
+        (task, at): part[part["at"] == at]
+        for task, part in sorted(by_task(table).items())
+        for at in sorted(part["at"].unique(), key=lambda at: order.get(at, 9))
+    }
     runs = ["model", *(name for name in SEED if name in table)]
     labels = [label for label in dict.fromkeys(table.label) if label != NULL]
-    columns = min(len(places), 2)
-    rows = -(-len(places) // columns)
+    columns = min(len(parts), 2)
+    rows = -(-len(parts) // columns)
     figure = make_subplots(
         rows, columns, horizontal_spacing=0.12, vertical_spacing=0.3 / rows if rows > 1 else 0.0,
-        subplot_titles=[f"{plain(task)}, {plain(_PLACES.get(at, at))}" for task, at in places],
+        subplot_titles=[f"{plain(task)}, {plain(_PLACES.get(at, at))}" for task, at in parts],
     )  # fmt: skip
     figure.update_annotations(font=None)
-    for n, (task, at) in enumerate(places):
+    for n, part in enumerate(parts.values()):
         place = {"row": n // columns + 1, "col": n % columns + 1}
-        part = table[(table.task == task) & (table["at"] == at)]
         for i, label in enumerate(labels):
             for kind, dash in _KINDS.items():
                 for _, run in part[(part.label == label) & (part.kind == kind)].groupby(runs):

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lab.figures.costates import by_task, short
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, plain
@@ -25,30 +26,33 @@ _COLUMNS = {
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    panels = list(dict.fromkeys(zip(table.task, table.kind, strict=True)))
+    panels = {
+        f"{task}, {kind}": part[part.kind == kind]
+        for task, part in by_task(table).items()
+        for kind in dict.fromkeys(part.kind)
+    }
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
-    stages = _stages(table)
     figure = make_subplots(
         rows, columns, shared_yaxes=True, horizontal_spacing=0.04, vertical_spacing=0.32 / rows,
-        subplot_titles=[plain(f"{task}, {kind}") for task, kind in panels],
+        subplot_titles=[plain(name) for name in panels],
     )  # fmt: skip
     figure.update_annotations(font=None)
     labels = list(dict.fromkeys(table.label))
-    for n, (task, kind) in enumerate(panels):
+    for n, part in enumerate(panels.values()):
         place = {"row": n // columns + 1, "col": n % columns + 1}
-        part = table[(table.task == task) & (table.kind == kind)]
+        stages = _stages(part)
         for i, label in enumerate(labels):
             run = part[part.label == label].groupby("stage")[["share", "trace", "error"]].mean().reindex(stages)
             errors = (run.share * run.error / run.trace.where(run.trace > 0)).fillna(0.0)
             figure.add_scatter(
-                x=[plain(stage) for stage in stages], y=run.share, mode="lines+markers", name=plain(label),
+                x=[plain(short(stage)) for stage in stages], y=run.share, mode="lines+markers", name=plain(label),
                 legendgroup=plain(label), showlegend=n == 0, line={"color": theme.colour(i), "width": 1.8},
                 marker={"symbol": theme.symbol(i), "size": 6},
                 error_y={"array": 1.96 * errors, "thickness": 1, "width": 2},
                 hovertemplate=f"%{{x}}: %{{y:.1%}}<extra>{plain(label)}</extra>", **place,
             )  # fmt: skip
-        figure.update_xaxes(title_text="stage [name]", **place)
+        figure.update_xaxes(title_text="stage [block number]", type="category", tickangle=0, **place)
     for row in range(1, rows + 1):
         figure.update_yaxes(title_text="share of tr W [1]", rangemode="tozero", row=row, col=1)
     figure.update_layout(height=360 if rows == 1 else 290 * rows)

@@ -7,6 +7,7 @@ import pytest
 
 from lab.figures import (
     CONTROL_AT_TEST_TIME,
+    CONTROL_ENERGY,
     CONTROLLABILITY_RANKING,
     FORCED_TOKENS,
     GRAMIAN_SPECTRA,
@@ -17,6 +18,7 @@ from lab.figures import (
     REACH_BOUND,
     REACH_TARGETS,
     ROBUSTNESS,
+    TRACE_SHARES,
 )
 
 
@@ -174,3 +176,27 @@ def test_methods_beyond_the_palette_have_markers():
     first, ninth = keys["method 0"], keys["method 8"]
     assert first.line.color == ninth.line.color
     assert (first.mode, ninth.mode) == ("lines", "lines+markers")
+
+
+def test_two_plms_share_no_panel_and_no_line():
+    """A PLM with six blocks and one with thirty: panels of their own, and stages of their own on each axis."""
+    one = TRACE_SHARES.example()
+    other = one.assign(model="smollm2", stage=one.stage.str.replace("block 2", "block 29"))
+    figure = TRACE_SHARES.draw(pd.concat([one, other]))
+    titles = [note.text for note in figure.layout.annotations]
+    assert titles == [f"{m} · bbc-news, {k}" for m in ("minilm", "smollm2") for k in ("at the start", "after training")]
+    assert {trace.x for trace in figure.data[:2]} == {("embed", "0", "1", "2")}
+    assert {trace.x for trace in figure.data[4:6]} == {("embed", "0", "1", "29")}
+    for drawn, per_plm in ((GRAMIAN_SPECTRA, 2), (CONTROL_ENERGY, 2)):
+        alone = drawn.example()
+        both = drawn.draw(pd.concat([alone, alone.assign(model="smollm2")]))
+        assert len(drawn.draw(alone).layout.annotations) == per_plm
+        assert len(both.layout.annotations) == 2 * per_plm
+
+
+def test_methods_beyond_the_palette_have_open_marks():
+    table = CONTROLLABILITY_RANKING.example()
+    many = pd.concat([table.assign(label=table.label + f" {i}") for i in range(2)])  # ten methods, eight colours
+    figure = CONTROLLABILITY_RANKING.draw(many)
+    marks = {t.name: (t.marker.color, t.marker.symbol) for t in figure.data if t.name in set(many.label)}
+    assert len(marks) == len(set(marks.values())) == 10
