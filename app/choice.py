@@ -1,17 +1,22 @@
-"""What the pages of a theme share: one of its figures is chosen in the address, and its rows are read."""
+"""What the pages of a theme share: one of its figures is chosen in the address, its rows are read and narrowed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import streamlit as st
 
+from app.filters import keep, one
 from app.loading import Contents, table_of
 from app.states import found_or_stop, nothing_yet, warn
 from lab.execution.experiment import experiment_drawing, question
 from lab.figures import Figure
 from lab.runs import Manifest
+
+
+_IDENTITY = {"model": "PLM", "task": "Task", "label": "Run"}
+"""What rows of different records differ in, and what to call it."""
 
 
 def figure_or_stop(figures: Sequence[Figure], what: str) -> tuple[Contents, Figure]:
@@ -42,3 +47,29 @@ def rows_or_stop(found: Contents, manifests: Sequence[Manifest], drawn: Figure) 
     if table.empty:
         st.stop()
     return table
+
+
+def narrowed(table: pd.DataFrame, drawn: Figure, filters: Mapping[str, str]) -> pd.DataFrame:
+    """The rows that the page's filters pass; all of them, unless the figure takes several PLMs, tasks or runs for one.
+
+    Where it does, such as two PLMs under one label in a figure that does not name the PLM, one of them is drawn, the
+    newest record's unless another is chosen.
+
+    Args:
+        table: with a `label`, rows of the newest record first.
+        drawn: the figure; what it names are its columns.
+        filters: column → what to call it, as for `keep`; what is chosen here is no filter.
+    """
+    told = [name for name in _IDENTITY if name in table and name in {**drawn.columns, **drawn.optional}]
+    chosen = set()
+    for name, title in _IDENTITY.items():
+        if name in table and name not in told and _several(table, name, told):
+            table = one(table, name, title)
+            chosen.add(name)
+    return keep(table, {name: title for name, title in filters.items() if name not in chosen})
+
+
+def _several(table: pd.DataFrame, name: str, told: list[str]) -> bool:
+    """Whether rows that agree in the columns `told` differ in this one."""
+    groups = [group for _, group in table.groupby(told, dropna=False)] if told else [table]
+    return any(group[name].nunique() > 1 for group in groups)

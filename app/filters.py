@@ -30,6 +30,19 @@ def keep(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     return table
 
 
+def one(table: pd.DataFrame, column: str, title: str) -> pd.DataFrame:
+    """The rows with one value of a column, the first one's unless another is chosen, and those without any.
+
+    Args:
+        table: rows to choose from.
+        column: whose value is chosen, and the parameter of the address.
+        title: what to call it.
+    """
+    options = [str(value) for value in table[column].dropna().unique()]
+    wanted = st.selectbox(title, options, key=column, bind="query-params")
+    return table[table[column].isna() | (table[column] == (wanted or options[0]))]
+
+
 def several(title: str, options: Sequence[str], name: str, *, none: str = "all") -> list[str]:
     """A choice of several options, kept in the address as `name`.
 

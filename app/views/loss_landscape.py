@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.choice import figure_or_stop, rows_or_stop
-from app.filters import keep
+from app.choice import figure_or_stop, narrowed, rows_or_stop
 from app.naming import labelled
 from app.panel import panel
 from lab.figures import LOSS_VIEW
@@ -17,13 +16,9 @@ st.markdown(
 )
 found, drawn = figure_or_stop(LOSS_VIEW, "measurement of the loss around a solution")
 records = found.having(drawn)
-table = rows_or_stop(found, records, drawn)
-models = sorted(table["model"].dropna().unique()) if "model" in table else []
-if len(models) > 1 and drawn.name != "predicted_dimension":  # one PLM at a time: methods have the same names on each
-    model = st.selectbox("PLM", models, key="model", bind="query-params")
-    table = table[table["model"].isna() | (table["model"] == (model or models[0]))]
-table = labelled(table, records, pool=("seed",))
+table = labelled(rows_or_stop(found, records, drawn), records, pool=("seed",))
 filters = {
+    "model": "PLM",
     "task": "Task",
     "label": "What",
     "plane": "Plane",
@@ -31,4 +26,5 @@ filters = {
     "variant": "Variant",
     "scope": "Coordinates",
 }
-panel(drawn, keep(table, filters), found.of(table["key"].unique()))
+table = narrowed(table, drawn, filters)
+panel(drawn, table, found.of(table["key"].unique()))

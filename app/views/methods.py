@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.choice import figure_or_stop, rows_or_stop
-from app.filters import keep
+from app.choice import figure_or_stop, narrowed, rows_or_stop
 from app.naming import labelled
 from app.panel import panel
 from lab.figures import METHODS_COMPARED
 
-POOLED = ("seed", "how", "methods", "batch_sizes", "rounds")
+POOLED = ("seed", "how", "methods", "batch_sizes", "rounds", "sizes")
 """Settings that may differ under one label: figures average over seeds, and tell by a column what was only counted."""
 
 st.title("The methods compared")
@@ -18,4 +17,5 @@ st.markdown("What does each delta method reach, how fast, and at what price, whe
 found, drawn = figure_or_stop(METHODS_COMPARED, "comparison of methods")
 records = found.having(drawn)
 table = labelled(rows_or_stop(found, records, drawn), records, pool=POOLED)
-panel(drawn, keep(table, {"model": "PLM", "task": "Task", "label": "Method"}), found.of(table["key"].unique()))
+table = narrowed(table, drawn, {"model": "PLM", "task": "Task", "label": "Method"})
+panel(drawn, table, found.of(table["key"].unique()))

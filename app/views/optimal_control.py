@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.choice import figure_or_stop, rows_or_stop
-from app.filters import keep
+from app.choice import figure_or_stop, narrowed, rows_or_stop
 from app.naming import labelled
 from app.panel import panel
 from lab.figures import CONTROL_VIEW
@@ -14,5 +13,6 @@ st.title("Optimal control")
 st.markdown("What does it take to steer a frozen PLM, layer by layer, and how far can each delta method steer it?")
 found, drawn = figure_or_stop(CONTROL_VIEW, "measurement of the control view")
 records = found.having(drawn)
-table = labelled(rows_or_stop(found, records, drawn), records, pool=("seed", "method", "solver"))
-panel(drawn, keep(table, {"model": "PLM", "task": "Task", "label": "Method"}), found.of(table["key"].unique()))
+table = labelled(rows_or_stop(found, records, drawn), records, pool=("seed", "seeds", "method", "solver"))
+table = narrowed(table, drawn, {"model": "PLM", "task": "Task", "label": "Method"})
+panel(drawn, table, found.of(table["key"].unique()))

@@ -52,10 +52,12 @@ def training_run(seed: int) -> Record:
     return Record(Job("training_run", config), metrics, {LEARNING_CURVES.table: history}, provenance=PROVENANCE)
 
 
-def spectra() -> Record:
-    config = {"model": "minilm", "task": "bbc-news", "method": "full", "seed": 0}
+def spectra(*, model: str = "minilm", steps: int = 60, day: int = 1) -> Record:
+    """A record with the table of every figure on weight differences, as if one experiment had made them all."""
+    config = {"model": model, "task": "bbc-news", "method": "full", "steps": steps, "seed": 0}
     tables = {drawn.table: drawn.example() for drawn in WEIGHT_DIFFERENCES}
-    return Record(Job("weight_differences", config), {"matrices": 24}, tables, provenance=PROVENANCE)
+    made = {**PROVENANCE, "ended": f"2026-11-{day:02d}T10:00:12+00:00"}
+    return Record(Job("weight_differences", config), {"matrices": 24}, tables, provenance=made)
 
 
 def control() -> Record:
@@ -98,6 +100,24 @@ def filled(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("explorer") / "runs"
     fill(Store(path))
     return path
+
+
+@pytest.fixture
+def of_two_plms(tmp_path) -> Path:
+    """A store with the weight differences of two PLMs, SmolLM2's newer."""
+    store = Store(tmp_path / "of two PLMs")
+    store.put(spectra(model="minilm", day=1))
+    store.put(spectra(model="smollm2", day=2))
+    return store.path
+
+
+@pytest.fixture
+def of_two_runs(tmp_path) -> Path:
+    """A store with the weight differences of two runs, the shorter one newer."""
+    store = Store(tmp_path / "of two runs")
+    store.put(spectra(steps=30, day=2))
+    store.put(spectra(steps=60, day=1))
+    return store.path
 
 
 @pytest.fixture

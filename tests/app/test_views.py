@@ -13,7 +13,15 @@ from streamlit.testing.v1 import AppTest
 
 from app.loading import contents
 from lab.execution.experiment import experiment_names
-from lab.figures import CONTROL_VIEW, LOSS_VIEW, METHODS_COMPARED, WEIGHT_DIFFERENCES
+from lab.figures import (
+    CONTROL_VIEW,
+    INTRUDER_ONSET,
+    LOSS_VIEW,
+    METHODS_COMPARED,
+    PRINCIPAL_ANGLES,
+    WEIGHT_DIFFERENCE_SPECTRA,
+    WEIGHT_DIFFERENCES,
+)
 from lab.runs import Store, places
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,6 +161,34 @@ def test_every_figure_of_a_theme_can_be_chosen_in_the_address(page, drawn, opene
     assert not shown.exception
     assert shown.selectbox(key="figure").value == drawn.title
     assert f"deltalab export {drawn.name}" in words(shown)
+
+
+def plms(shown: AppTest) -> set[str]:
+    """Whose records the page shows."""
+    return set(re.findall(r'"model": "(\w+)"', words(shown)))
+
+
+def test_all_plms_are_drawn_by_a_figure_that_names_them(opened, of_two_plms):
+    shown = opened("weight_differences", of_two_plms, figure=INTRUDER_ONSET.title)
+    assert shown.multiselect(key="model").options == ["minilm", "smollm2"]
+    assert {run.partition(": ")[0] for run in shown.dataframe[0].value["run"]} == {"minilm", "smollm2"} == plms(shown)
+
+
+def test_one_plm_is_drawn_by_a_figure_that_would_take_two_for_one(opened, of_two_plms):
+    shown = opened("weight_differences", of_two_plms, figure=WEIGHT_DIFFERENCE_SPECTRA.title)
+    assert shown.selectbox(key="model").options == ["smollm2", "minilm"]  # the newest record's first
+    assert plms(shown) == {"smollm2"}
+    assert plms(shown.selectbox(key="model").set_value("minilm").run()) == {"minilm"}
+    shown.selectbox(key="figure").set_value(INTRUDER_ONSET.title).run()
+    assert not shown.exception
+    assert "model" not in {select.key for select in shown.selectbox}
+
+
+def test_one_run_is_drawn_by_a_figure_that_would_take_two_for_one(opened, of_two_runs):
+    shown = opened("weight_differences", of_two_runs, figure=PRINCIPAL_ANGLES.title)
+    assert shown.selectbox(key="label").options == ["full, steps=30", "full, steps=60"]
+    assert '"steps": 30' in words(shown)
+    assert '"steps": 60' not in words(shown)
 
 
 def test_an_unknown_value_in_the_address_is_ignored(opened, filled):
