@@ -14,7 +14,6 @@ from lab.execution.experiment import experiment_drawing, question
 from lab.figures import Figure
 from lab.runs import Manifest
 
-
 _IDENTITY = {"model": "PLM", "task": "Task", "label": "Run"}
 """What rows of different records differ in, and what to call it."""
 
