@@ -78,8 +78,8 @@ SMALLER = {"trained": ["LoRA"], "steps": 16, "keep_every": 4, "batch_size": 8, "
 """What replaces the demo's settings on PLMs of more than a hundred million weights."""
 TABLE_TOKENS = 12
 """Of a sentence on which the identities are checked."""
-RANKED = {"rank_tokens": 8, "largest": 8000}
-"""The one sentence on which B_t is taken apart: on MiniLM 3,072 rows, few enough for the rank of every method's B_t."""
+RANKED = {"rank_tokens": 4, "largest": 8000}
+"""The one sentence on which B_t is taken apart: on MiniLM 1,536 rows, few enough for the rank of every method's B_t."""
 FEW = ("LoRA", "prefix", "prompt", "IA3")
 """Methods tabulated on those PLMs."""
 
