@@ -26,7 +26,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.training_run import fitted, plm_of, task_of, training_job, without_biases
+from experiments.training_run import child_job, fitted, plm_of, task_of, without_biases
 from experiments.training_run import measure as train
 from lab.deltas import Adapter, AddedBias, BitFit, Combination, DeltaMethod, Prompt, method_from_json
 from lab.execution import Local
@@ -198,11 +198,11 @@ def _simultaneous(job: Job, store: Store) -> Record:
 
 def _cell(c: dict[str, Any], seed: int, on: Sequence[bool]) -> Job:
     method = combined(c, [i for i, used in enumerate(on) if used])
-    shared = ("model", "task", "batch_size", "max_length", "n_train", "n_validation", "precision", "shots", "template")
     untouched = c["template"] and not any(on)  # nothing to train
-    return training_job(
-        **{name: c[name] for name in shared}, method=method.to_json(), seed=seed, lr=min(c["step_sizes"]),
-        head_lr=c["head_step_size"], steps=0 if untouched else c["steps"], train_evaluations="last", keep_phi=False,
+    return child_job(
+        c, method=method.to_json(), seed=seed, lr=min(c["step_sizes"]), head_lr=c["head_step_size"],
+        steps=0 if untouched else c["steps"], precision=c["precision"], shots=c["shots"], template=c["template"],
+        train_evaluations="last", keep_phi=False,
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from experiments.training_run import RunScale, solution, training_job, validation_score
+from experiments.training_run import RunScale, child_job, solution, training_job, validation_score
 from lab.deltas import load_adapter
 from lab.geometry import delta_changes, extract_lora
 from lab.linalg import Spectrum
@@ -70,8 +70,7 @@ def jobs(scale: str, *, model: str | None = None, task: str | None = None, seed:
 def measure(job: Job, store: Store) -> Record:
     """Train in full, then write, read and evaluate one LoRA per rule."""
     c = job.config
-    shared = ("model", "task", "steps", "batch_size", "max_length", "n_train", "n_validation", "seed")
-    child = training_job(**{name: c[name] for name in shared}, method={"method": "full"}, lr=c["full_lr"])
+    child = child_job(c, method={"method": "full"}, seed=c["seed"], lr=c["full_lr"])
     run = solution(child, store)
     plm = run.delta.plm
     with torch.no_grad():

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.training_run import child_job
 from experiments.training_run import measure as train
-from experiments.training_run import training_job
 from lab.execution import Local
 from lab.geometry import IntrinsicDimension, intrinsic_dimension
 from lab.runs import Interval, Job, Record, Store, Verdict, key
@@ -201,11 +201,10 @@ class _Runs:
     ) -> list[Record]:
         """The records of one method over seeds, trained where the store does not have them yet."""
         c = self.config
-        shared = ("model", "task", "steps", "batch_size", "max_length", "n_train", "n_validation", "precision")
         children = [
-            training_job(
-                **{name: c[name] for name in shared},
-                method=method, seed=c["seed"] + seed, weights=weights, lr=lr, evaluations=2,
+            child_job(
+                c, method=method, seed=c["seed"] + seed, weights=weights, lr=lr,
+                evaluations=2, precision=c["precision"],
             )
             for seed in seeds
         ]  # fmt: skip

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from experiments.intruders import ROLES, studied
-from experiments.training_run import RunScale, method_label, trained, training_job
+from experiments.training_run import RunScale, child_job, method_label, trained
 from lab.deltas import Delta
 from lab.figures.intruder_onset import onset
 from lab.geometry import extrapolated_passage, first_passage, forecast_intruder, intruder_dimensions
@@ -124,12 +124,11 @@ class _Threshold:
 def measure(job: Job, store: Store) -> Record:
     """Train at every step size, look at W₀ + ΔW(s) along the way, and compare with when the threshold was met."""
     c = job.config
-    shared = ("model", "task", "steps", "batch_size", "max_length", "n_train", "n_validation", "seed", "method")
     thresholds: list[_Threshold] = []
     found: list[dict[str, Any]] = []
     scores: dict[str, Scalar] = {}
     for lr in c["step_sizes"]:
-        run = training_job(**{name: c[name] for name in shared}, lr=lr)
+        run = child_job(c, method=c["method"], seed=c["seed"], lr=lr)
         delta, fit = trained(run.config, keep_every=c["keep_every"])
         thresholds = thresholds or _thresholds(delta, c)
         assert fit.trajectory is not None  # keep_every was given

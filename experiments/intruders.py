@@ -24,7 +24,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from experiments.training_run import RunScale, solution, training_job, validation_score
+from experiments.training_run import RunScale, child_job, solution, validation_score
 from lab.geometry import forecast_intruder, intruder_dimensions, intruder_onset, mitigate, randomly_turned
 from lab.linalg import Spectrum
 from lab.models import PLM
@@ -112,9 +112,8 @@ class _Matrix:
 def measure(job: Job, store: Store) -> Record:
     """Train, then look for intruders in W₀ + t·ΔW over t, forecast the first, and scale them down again."""
     c = job.config
-    shared = ("model", "task", "steps", "batch_size", "max_length", "n_train", "n_validation", "seed")
     lr = c["full_lr"] if c["method"]["method"] == "full" else c["lora_lr"]
-    child = training_job(**{name: c[name] for name in shared}, method=c["method"], lr=lr)
+    child = child_job(c, method=c["method"], seed=c["seed"], lr=lr)
     run = solution(child, store)
     plm, label = run.delta.plm, LABELS[c["method"]["method"]]
     with torch.no_grad():

@@ -26,8 +26,8 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.training_run import child_job, without_biases
 from experiments.training_run import measure as train
-from experiments.training_run import training_job, without_biases
 from lab.deltas import (
     DID,
     IA3,
@@ -326,10 +326,9 @@ def method_json(entry: Mapping[str, Any]) -> dict[str, Any]:
 def child(entry: Mapping[str, Any], config: Mapping[str, Any], task: str, seed: int, lr: float) -> Job:
     """The training run of one entry of a comparison's methods."""
     method = method_json(entry)
-    shared = ("model", "steps", "batch_size", "max_length", "n_train", "n_validation", "evaluations")
     head_lr = None if method["method"] == "linear-probe" else config["head_lr"]  # of the probe, lr is the head's
-    return training_job(
-        **{name: config[name] for name in shared}, task=task, method=method, seed=seed, lr=lr, head_lr=head_lr,
+    return child_job(
+        config, task=task, method=method, seed=seed, lr=lr, head_lr=head_lr, evaluations=config["evaluations"],
         train_evaluations="last", keep_phi=False,
     )  # fmt: skip
 

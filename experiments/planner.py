@@ -20,8 +20,8 @@ from typing import Any
 import pandas as pd
 import torch
 
+from experiments.training_run import child_job, plm_of, subset
 from experiments.training_run import measure as train
-from experiments.training_run import plm_of, subset, training_job
 from lab.control import RULES, Survey, allocate, logarithmic_gains, plan, recommend, survey
 from lab.deltas import method_from_json
 from lab.execution import Local
@@ -80,10 +80,7 @@ def methods_at_one_budget(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def run_of(config: dict[str, Any], method: dict[str, Any], seed: int) -> Job:
     """The training run of a method under this experiment's settings; `robustness` uses the same runs."""
-    shared = ("model", "task", "steps", "batch_size", "max_length", "n_train", "n_validation")
-    return training_job(
-        **{name: config[name] for name in shared}, method=method, seed=seed, lr=STEP_SIZES[method["method"]]
-    )
+    return child_job(config, method=method, seed=seed, lr=STEP_SIZES[method["method"]])
 
 
 def measure(job: Job, store: Store) -> Record:

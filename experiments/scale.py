@@ -28,8 +28,8 @@ from typing import Any
 import pandas as pd
 
 from experiments.combination import HEAD_STEP_SIZE
+from experiments.training_run import child_job
 from experiments.training_run import measure as train
-from experiments.training_run import training_job
 from lab.deltas import Adapter, DeltaMethod, LastLayer, LoRA, Prefix, Prompt, SelectiveModule
 from lab.execution import Local
 from lab.figures.convergence import steps_to_common_level
@@ -170,11 +170,10 @@ def measure(job: Job, store: Store) -> Record:
 
 def _runs(c: dict[str, Any], size: str, entry: dict[str, Any], store: Store) -> list[Record]:
     model, depth = model_and_depth(size)
-    shared = ("task", "steps", "batch_size", "max_length", "n_train", "n_validation", "evaluations", "precision")
     children = [
-        training_job(
-            **{name: c[name] for name in shared}, model=model, n_layers=depth, method=entry["method"], seed=seed,
-            lr=entry["lr"], head_lr=c["head_lr"], train_evaluations="last", keep_phi=False,
+        child_job(
+            c, model=model, n_layers=depth, method=entry["method"], seed=seed, lr=entry["lr"], head_lr=c["head_lr"],
+            evaluations=c["evaluations"], precision=c["precision"], train_evaluations="last", keep_phi=False,
         )
         for seed in c["seeds"]
     ]  # fmt: skip

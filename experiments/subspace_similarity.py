@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from experiments.training_run import RunScale, Solution, solution, training_job
+from experiments.training_run import RunScale, Solution, child_job, solution
 from lab.geometry import amplification, subspace_angles, subspace_similarity
 from lab.linalg import Spectrum
 from lab.models.architecture import WeightMatrix
@@ -143,10 +143,9 @@ def _studied(matrices: Sequence[WeightMatrix], max_blocks: int | None) -> list[W
 
 
 def _solution(c: Mapping[str, Any], store: Store, rank: int | None, seed: int) -> Solution:
-    shared = ("model", "task", "steps", "batch_size", "max_length", "n_train", "n_validation")
     method = {"method": "full"} if rank is None else {"method": "lora", "rank": rank}
     lr = c["full_lr"] if rank is None else c["lora_lr"]
-    return solution(training_job(**{name: c[name] for name in shared}, method=method, seed=seed, lr=lr), store)
+    return solution(child_job(c, method=method, seed=seed, lr=lr), store)
 
 
 def _spectra(run: Solution, base: Mapping[str, Spectrum]) -> dict[str, Spectrum]:

@@ -23,8 +23,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from experiments.combination import HEAD_STEP_SIZE, SEEDS, STEP_SIZES
+from experiments.training_run import child_job
 from experiments.training_run import measure as train
-from experiments.training_run import training_job
 from lab.deltas import Adapter, Combination
 from lab.execution import Local
 from lab.figures.template import READINGS, gains
@@ -118,11 +118,10 @@ def _child(c: dict[str, Any], shots: int | None, steps: int, template: bool, see
     """An adapter with a new head or none; of no steps, the PLM as it is. The form of a cell of `combination`."""
     seed = c["seeds"][0] if template and not steps else seed  # nothing is drawn: one run for all seeds
     method = Combination((Adapter(bottleneck=c["bottleneck"]),), (1.0,)) if steps else Combination()
-    shared = ("model", "task", "batch_size", "max_length", "n_validation", "precision")
-    return training_job(
-        **{name: c[name] for name in shared}, method=method.to_json(), seed=seed, steps=steps,
-        lr=c["step_size"], head_lr=c["head_step_size"], shots=shots, template=template,
-        n_train=None if shots else c["n_train"], train_evaluations="last", keep_phi=False,
+    return child_job(
+        c, method=method.to_json(), seed=seed, steps=steps, lr=c["step_size"], head_lr=c["head_step_size"],
+        n_train=None if shots else c["n_train"], precision=c["precision"], shots=shots, template=template,
+        train_evaluations="last", keep_phi=False,
     )  # fmt: skip
 
 

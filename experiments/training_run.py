@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
@@ -112,6 +112,17 @@ def training_job(
     """
     config = {name: value for name, value in locals().items() if (name, value) not in LATER.items()}
     return Job(NAME, config)
+
+
+def child_job(config: Mapping[str, Any], **given: Any) -> Job:
+    """A training run of an experiment whose config holds what a `RunScale` fixes.
+
+    Args:
+        config: of the experiment; only the fields of `RunScale` are read from it.
+        given: what the run has of its own, instead of these or beside them; see `training_job`.
+    """
+    fixed = {field.name: config[field.name] for field in fields(RunScale) if field.name not in given}
+    return training_job(**fixed, **given)
 
 
 def jobs(scale: str, *, model: str = "minilm", task: str = "bbc-news", seed: int = 0) -> list[Job]:

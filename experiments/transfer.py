@@ -28,8 +28,8 @@ import torch
 from torch import Tensor
 
 from experiments.performance import kind_of
+from experiments.training_run import child_job, plm_of, subset
 from experiments.training_run import measure as train
-from experiments.training_run import plm_of, subset, training_job
 from lab.deltas import Adapter, Delta, DeltaMethod, LinearProbe, LoRA, Prefix, Prompt, method_from_json
 from lab.execution import Local
 from lab.geometry import update_cosine, update_of, update_subspace_similarity
@@ -139,11 +139,8 @@ def measure(job: Job, store: Store) -> Record:
         if (n := subset(task, c["n_train"], None).num_labels) != 2:
             raise ValueError(f"transfer needs tasks of two classes, so that φ fits them all; {task!r} has {n}.")
     probe = c["method"]["method"] == "linear-probe"
-    shared = ("model", "steps", "batch_size", "max_length", "n_train", "n_validation", "method", "lr", "seed")
-    children = [
-        training_job(**{name: c[name] for name in shared}, task=task, head_lr=None if probe else c["head_lr"])
-        for task in c["tasks"]
-    ]
+    given = {"method": c["method"], "seed": c["seed"], "lr": c["lr"], "head_lr": None if probe else c["head_lr"]}
+    children = [child_job(c, task=task, **given) for task in c["tasks"]]
     records = Local(store).run(children, train, label=f"{NAME} {c['label']}")
     delta = method_from_json(c["method"]).on(plm_of(c["model"], 2, c["seed"], "pretrained"), seed=c["seed"])
     phis = {

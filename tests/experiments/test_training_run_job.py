@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from experiments.training_run import few_shot, task_of, trained, training_job
+from experiments.training_run import child_job, few_shot, task_of, trained, training_job
 from lab.deltas import Adapter, Combination, LinearProbe
 from lab.models.tiny import tiny_plm
 from lab.tasks import load_task, manual_template
@@ -21,6 +21,15 @@ def test_options_that_are_not_used_are_not_in_the_job():
     assert {"n_layers", "shots", "template"}.isdisjoint(job.config)
     job = training_job(model="tiny-bert", method={"method": "full"}, seed=0, steps=1, n_layers=1, shots=4, **TINY)
     assert (job.config["n_layers"], job.config["shots"]) == (1, 4)
+
+
+def test_a_child_takes_what_a_scale_fixes_and_else_only_what_it_is_given():
+    config = {"model": "tiny-bert", "steps": 5, "n_train": 8, "seed": 3, "evaluations": 7, **TINY}
+    given = {"method": {"method": "full"}, "seed": 1, "steps": 2}
+    expected = training_job(model="tiny-bert", n_train=8, **given, **TINY)
+    assert child_job(config, **given) == expected
+    with pytest.raises(KeyError, match="n_train"):
+        child_job({name: value for name, value in config.items() if name != "n_train"}, **given)
 
 
 def test_no_steps_through_a_template_is_the_untouched_language_model():
