@@ -70,12 +70,12 @@ def gauss_newton_cg(*, iterations: int = 20, tolerance: float = 1e-2) -> Directi
         phi, ascent = problem.join(us), problem.join(at.ascent)
         curvature = gauss_newton(problem, us)
         solve = conjugate_gradients(curvature, ascent, damping=damping, tol=tolerance, max_iterations=iterations)
-        problem.spent["products"] += solve.iterations
+        problem.tell("products", solve.iterations)
         if solve.status in ("indefinite", "non_finite") and solve.iterations <= 1:
             return None
         delta = solve.solution  # stopped before a direction of negative curvature, it still descends (Steihaug 1983)
         slope, bend = -(ascent @ delta), delta @ (curvature @ delta)
-        problem.spent["products"] += 1
+        problem.tell("products", 1)
         move = lambda alpha: problem.split(phi + alpha * delta)  # noqa: E731
         return Step(move, float(slope), float(bend), float(delta @ delta))
 

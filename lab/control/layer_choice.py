@@ -54,7 +54,7 @@ def layer_scores(
     def tail(t: int) -> TerminalCost:
         return lambda u: cost_to_go(problem, t, hs[t], [u, *us[t + 1 :]])
 
-    problem.spent["products"] += sum(1 - t / problem.T for t, g in enumerate(at.ascent) if g.numel())
+    problem.tell("products", sum(1 - t / problem.T for t, g in enumerate(at.ascent) if g.numel()))
     slopes = torch.stack([g.square().sum() for g in at.ascent])
     bends = torch.stack(
         [(g * jvp(grad(tail(t)), (us[t],), (g,))[1]).sum() if g.numel() else slopes[t] for t, g in enumerate(at.ascent)]

@@ -42,7 +42,7 @@ def adjoint(problem: ControlProblem, controls: Controls) -> Adjoint:
     The costates are by-products that back-propagation throws away; asking autograd to keep them costs no product.
     """
     us = [u.detach().requires_grad_() for u in check_controls(problem, controls)]
-    problem.spent["adjoints"] += 1
+    problem.tell("adjoints", 1)
     watched = replace(problem, h0=problem.h0.detach().requires_grad_(), dynamics=tuple(map(_watched, problem.dynamics)))
     with torch.enable_grad():
         trajectory = rollout(watched, us)
@@ -69,7 +69,7 @@ def costates(problem: ControlProblem, trajectory: Trajectory, *, recursion: bool
     """
     if not recursion:
         return adjoint(problem, trajectory.controls).costates
-    problem.spent["adjoints"] += 1
+    problem.tell("adjoints", 1)
     p = -grad(problem.terminal_cost)(trajectory.states[-1])
     found = [p]
     for t in reversed(range(problem.T)):

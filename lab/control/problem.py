@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -23,6 +22,10 @@ Controls: TypeAlias = "Sequence[Tensor] | Trajectory"
 def no_cost(h: Tensor, u: Tensor) -> Tensor:
     """R_t = 0, as a function of (h_t, u_t)."""
     return u.new_zeros(())
+
+
+def unheard(what: str, amount: float) -> None:
+    """Nobody counts what is asked of a problem."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +49,8 @@ class ControlProblem:
         positions: where the coordinates of (u_0, …, u_{T−1}) lie in φ; default: one after the other.
         state_layouts: for h_0, …, h_T, the named parts of a state that couples several tensors in one flat vector;
             empty where states are plain.
-        spent: what has been asked of the problem so far: "adjoints", full backward sweeps, and "products" with its
-            curvature, each in units of the whole chain. `dataclasses.replace` hands the same counts on.
+        tell: hears what is asked of the problem: how many "adjoints", full backward sweeps, or "products" with its
+            curvature, each in units of the whole chain. A solver's log listens; by default nobody does.
 
     Raises:
         ValueError: the lengths of the fields do not agree.
@@ -62,7 +65,7 @@ class ControlProblem:
     end: int | None = None
     positions: Tensor | None = None
     state_layouts: tuple[Layout, ...] = ()
-    spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float), repr=False)
+    tell: Callable[[str, float], None] = unheard
 
     def __post_init__(self) -> None:
         T = len(self.dynamics)

@@ -60,19 +60,21 @@ class Log:
     """
 
     def __init__(self, problem: ControlProblem, box: tuple[float, float] | None = None):
-        self._stage_runs = 0
-        counted = tuple(map(self._counted, problem.dynamics))
-        self.problem = replace(problem, dynamics=counted, spent=defaultdict(float))
+        self._spent: defaultdict[str, float] = defaultdict(float)
+        self.problem = replace(problem, dynamics=tuple(map(self._counted, problem.dynamics)), tell=self._count)
         self.box = box
         self.rows: list[dict[str, Any]] = []
         self._started = perf_counter()
 
     def _counted(self, f: Dynamics) -> Dynamics:
         def step(h: Tensor, u: Tensor) -> Tensor:
-            self._stage_runs += 1
+            self._count("stages", 1)
             return f(h, u)
 
         return step
+
+    def _count(self, what: str, amount: float) -> None:
+        self._spent[what] += amount
 
     def add(self, point: Adjoint, **columns: Any) -> float:
         """Appends a row for `point`; returns its residual ‖∇J‖."""
@@ -84,9 +86,9 @@ class Log:
                 "terminal": float(point.trajectory.terminal),
                 "residual": residual,
                 "seconds": perf_counter() - self._started,
-                "passes": self._stage_runs / self.problem.T,
-                "adjoints": int(self.problem.spent["adjoints"]),
-                "products": self.problem.spent["products"],
+                "passes": self._spent["stages"] / self.problem.T,
+                "adjoints": int(self._spent["adjoints"]),
+                "products": self._spent["products"],
                 **columns,
             }
         )

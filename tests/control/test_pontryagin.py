@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.func import grad
@@ -23,6 +25,15 @@ def test_costates_are_minus_the_derivative_of_the_cost_in_the_state(name, recurs
     for t, p in enumerate(costates(problem, trajectory, recursion=recursion)):
         expected = -grad(lambda h, t=t: cost_to_go(problem, t, h, controls[t:]))(trajectory.states[t])
         torch.testing.assert_close(p, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("recursion", [False, True])
+def test_a_listener_hears_of_every_backward_sweep(recursion):
+    problem, controls = residual_toy(n_layers=3, n_samples=4)
+    heard = []
+    listened = replace(problem, tell=lambda what, amount: heard.append((what, amount)))
+    costates(listened, rollout(listened, controls), recursion=recursion)
+    assert heard == [("adjoints", 1)]
 
 
 @pytest.mark.parametrize("name", PROBLEMS)

@@ -66,6 +66,13 @@ def test_an_optimizer_raises_h_as_it_lowers_j():
     assert [row["passes"] for row in solution.history] == [1, 2, 3, 4, 5, 6]
 
 
+def test_two_runs_on_one_problem_count_for_themselves():
+    problem, controls = residual_toy(n_layers=3, n_samples=4)
+    runs = [msa(problem, controls, update=gradient_ascent(0.1), iterations=2) for _ in range(2)]
+    for run in runs:
+        assert [(row["adjoints"], row["passes"]) for row in run.history] == [(1, 1), (2, 2), (3, 3)]
+
+
 def test_inner_maximisation_counts_as_passes():
     """One L-BFGS iteration evaluates every stage at least once beyond the adjoint's own pass."""
     problem, controls = residual_toy(n_layers=3, n_samples=4)
