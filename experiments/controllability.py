@@ -24,7 +24,7 @@ from torch import Tensor
 from experiments.equal_budget import at_budget, budget_of
 from experiments.fixed_batch import FixedBatch, fixed_batch
 from experiments.performance import HALF_OF_RANK_VARIANCE
-from experiments.training_run import counts, without_biases
+from experiments.training_run import counts, merit, without_biases
 from lab.control import (
     ControlProblem,
     MinimumEnergy,
@@ -211,7 +211,7 @@ def _trained(c: dict[str, Any], setting: FixedBatch) -> tuple[FixedBatch, Fit]:
     finished = [tried for tried in fits if tried[1].status == "finished"]
     if not finished:
         raise ValueError(f"{c['label']} diverged with every step size of {c['step_sizes']}; lower them in METHODS.")
-    kept, best = max(finished, key=lambda tried: (tried[1].score, -tried[1].history[-1]["loss"]))
+    kept, best = max(finished, key=lambda tried: merit(pd.DataFrame(tried[1].history)))
     return replace(trainee, delta=kept), best
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.training_run import child_job, without_biases
+from experiments.training_run import child_job, final, merit, without_biases
 from experiments.training_run import measure as train
 from lab.deltas import (
     DID,
@@ -238,7 +238,7 @@ def compared_runs(job: Job, store: Store) -> ComparedRuns:
     config = job.config
     check_size(config["task"], config["n_train"], config["n_validation"])
     tuning = {entry["label"]: _tuned(entry, config, store) for entry in config["methods"]}
-    lrs = {label: max(tried, key=lambda lr: _merit(tried[lr])) for label, tried in tuning.items()}
+    lrs = {label: max(tried, key=lambda lr: merit(tried[lr].tables["history"])) for label, tried in tuning.items()}
     children = {
         (entry["label"], seed): child(entry, config, config["task"], seed, lrs[entry["label"]])
         for seed in config["seeds"]
@@ -249,8 +249,8 @@ def compared_runs(job: Job, store: Store) -> ComparedRuns:
     for (label, _), record in zip(children, records, strict=True):
         by_label[label].append(record)
     table = [
-        {"label": label, "step_size": lr, "score": record.metrics["score"], "loss": _loss(record),
-         "chosen": lr == lrs[label]}
+        {"label": label, "step_size": lr, "score": record.metrics["score"],
+         "loss": final(record.tables["history"])["loss"], "chosen": lr == lrs[label]}
         for label, tried in tuning.items()
         for lr, record in sorted(tried.items())
     ]  # fmt: skip
@@ -292,7 +292,7 @@ def _tuned(entry: Mapping[str, Any], config: Mapping[str, Any], store: Store) ->
         children = [child(entry, config, config["tuning_task"], config["tuning_seed"], lr) for lr in missing]
         records = Local(store).run(children, train, label=f"step size of {entry['label']}")
         tried |= dict(zip(missing, records, strict=True))
-        best = max(grid, key=lambda lr: _merit(tried[lr]))
+        best = max(grid, key=lambda lr: merit(tried[lr].tables["history"]))
         if len(grid) >= config["largest_grid"] or best not in (grid[0], grid[-1]):
             return tried
         low, high = (low - 1, high) if best == grid[0] else (low, high + 1)
@@ -306,16 +306,6 @@ def half_decade(lr: float) -> int:
 def step_size(k: int) -> float:
     """1·10^(k/2) for even k, 3·10^((k−1)/2) for odd k: 1e-4, 3e-4, 1e-3, …"""
     return float(f"{3 if k % 2 else 1}e{k // 2}")
-
-
-def _merit(record: Record) -> tuple[float, float]:
-    """Higher is better: the last validation score, and where it ties the lower loss."""
-    return float(record.metrics["score"]), -_loss(record)  # type: ignore[arg-type]
-
-
-def _loss(record: Record) -> float:
-    history = record.tables["history"]
-    return float(history.loss[history.split == "validation"].iloc[-1])
 
 
 def method_json(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from experiments.training_run import analysed, fixed_batch, method_label, subset, training_job, with_added_biases
+from experiments.training_run import analysed, final, fixed_batch, method_label, subset, training_job, with_added_biases
 from experiments.training_run import measure as train
 from lab.deltas import Delta
 from lab.execution import Local
@@ -299,8 +299,7 @@ def _score(record: Record) -> float:
 
 
 def _loss(record: Record, split: str = "train") -> float:
-    history = record.tables["history"]
-    return float(history[history.split == split].loss.iloc[-1])
+    return float(final(record.tables["history"], split)["loss"])
 
 
 def _finite(value: float) -> float | None:

@@ -159,6 +159,17 @@ def measure(job: Job, store: Store) -> Record:
     return Record(job, metrics, {"history": history}, arrays, provenance_of(delta.plm.device))
 
 
+def final(history: pd.DataFrame, split: str = "validation") -> pd.Series:
+    """The last evaluation of a run on one split: its row of the history, with loss [nats] and score."""
+    return history[history["split"] == split].iloc[-1]
+
+
+def merit(history: pd.DataFrame) -> tuple[float, float]:
+    """What step sizes are chosen by, higher is better: the last validation score, and where it ties the lower loss."""
+    end = final(history)
+    return float(end["score"]), -float(end["loss"])
+
+
 def trained(config: dict[str, Any], *, keep_every: int | None = None) -> tuple[Delta, Fit]:
     """The delta of a `training_job`, or what its method keeps of it, and the fit.
 

@@ -35,8 +35,10 @@ def fake_runs(monkeypatch, score) -> list[float]:
 
         def run(self, jobs, measure, label=""):
             asked.extend(job.config["lr"] for job in jobs)
-            history = pd.DataFrame({"split": ["validation"], "loss": [1.0]})
-            return [Record(job, {"score": score(job.config["lr"])}, {"history": history}) for job in jobs]
+            return [Record(job, {}, {"history": self.history(score(job.config["lr"]))}) for job in jobs]
+
+        def history(self, score):
+            return pd.DataFrame({"split": ["validation"], "score": [score], "loss": [1.0]})
 
     monkeypatch.setattr(performance, "Local", Fake)
     return asked

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 import torch
 
-from experiments.training_run import child_job, few_shot, task_of, trained, training_job
+from experiments.training_run import child_job, few_shot, final, merit, task_of, trained, training_job
 from lab.deltas import Adapter, Combination, LinearProbe
 from lab.models.tiny import tiny_plm
 from lab.tasks import load_task, manual_template
@@ -30,6 +31,15 @@ def test_a_child_takes_what_a_scale_fixes_and_else_only_what_it_is_given():
     assert child_job(config, **given) == expected
     with pytest.raises(KeyError, match="n_train"):
         child_job({name: value for name, value in config.items() if name != "n_train"}, **given)
+
+
+def test_step_sizes_are_chosen_by_score_and_where_it_ties_by_loss():
+    def history(score: float, loss: float) -> pd.DataFrame:
+        ends = [("train", 0.0, 9.0), ("validation", score, loss)]
+        return pd.DataFrame([("validation", 1.0, 0.1), *ends], columns=["split", "score", "loss"])
+
+    assert merit(history(0.8, 0.5)) < merit(history(0.9, 0.7)) < merit(history(0.9, 0.6))
+    assert final(history(0.8, 0.5), "train")["loss"] == 9.0
 
 
 def test_no_steps_through_a_template_is_the_untouched_language_model():
