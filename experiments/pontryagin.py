@@ -78,8 +78,9 @@ SMALLER = {"trained": ["LoRA"], "steps": 16, "keep_every": 4, "batch_size": 8, "
 """What replaces the demo's settings on PLMs of more than a hundred million weights."""
 TABLE_TOKENS = 12
 """Of a sentence on which the identities are checked."""
-RANKED = {"rank_tokens": 4, "largest": 8000}
-"""The one sentence on which B_t is taken apart: on MiniLM 1,536 rows, few enough for the rank of every method's B_t."""
+RANKED = {"rank_tokens": 4, "largest": 8000, "entries": 3 * 10**9}
+"""The start of one sentence on which B_t is taken apart, and limits of `delta_as_control`. On MiniLM it has 1,536 rows:
+few enough for the rank of a block's B_t, but for diff pruning's 3.5 million columns."""
 FEW = ("LoRA", "prefix", "prompt", "IA3")
 """Methods tabulated on those PLMs."""
 
@@ -218,8 +219,9 @@ def _as_control(job: Job) -> Record:
     setting = _setting(c, c["method"], "float64")
     short = _setting(c | {"sentences": 1, "tokens": c["rank_tokens"]}, c["method"], "float64")
     rows = delta_as_control(
-        short.delta, short.plm, short.batch, short.encoded.task.loss, n_samples=4, largest=c["largest"], seed=c["seed"]
-    )
+        short.delta, short.plm, short.batch, short.encoded.task.loss,
+        n_samples=4, largest=c["largest"], entries=c["entries"], seed=c["seed"],
+    )  # fmt: skip
     kind = control_summary(rows)
     table = pd.DataFrame(rows).assign(
         label=c["label"], t=range(len(rows)), kind=kind["control"], layers_reached=kind["layers_reached"]

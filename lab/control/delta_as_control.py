@@ -27,6 +27,7 @@ def delta_as_control(
     phi: Tensor | None = None,
     n_samples: int = 16,
     largest: int = 600,
+    entries: int = 10**9,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """One row per stage of a delta's control problem.
@@ -41,6 +42,7 @@ def delta_as_control(
         n_samples: vjps per stage for ‖B_t‖_F, and for the shares of the Gramian's trace.
         largest: rows or columns of B_t up to which its whole spectrum is computed (one product each). Default 600,
             seconds a stage; 5,000 takes minutes and gigabytes.
+        entries: of B_t up to which it is, since every product passes through all d_t coordinates. Default 10⁹: minutes.
         seed: of all randomness.
 
     Returns:
@@ -49,7 +51,7 @@ def delta_as_control(
         * stage, block, controls (d_t);
         * control: the kinds of injection in the stage, with the number of modules ("bilinear 2"); "" where d_t = 0;
         * norm: ‖B_t‖_F, B_t = ∂h_{t+1}/∂u_t on this batch (estimated);
-        * rank: of B_t, None where it has more than `largest` rows and columns;
+        * rank: of B_t, None where it has more than `largest` rows and columns, or more `entries`;
         * participation: (Σσ²)²/Σσ⁴ of B_t, how many directions share its energy (estimated where rank is None);
         * gramian_share: the stage's share of tr W at the end state (controls after the last block have none);
         * identity_error: max |logits(φ₀) − PLM's logits|, the same in all rows;
@@ -77,7 +79,7 @@ def delta_as_control(
     for t, name in enumerate(problem.names):
         block = int(name.removeprefix("block ")) if name.startswith("block ") else None
         here = [i.kind for i in kinds if i.block == block and (block is not None or _place(i, plm) == name)]
-        norm, rank, participation = _input_map(problem, trajectory, t, n_samples, largest, generator)
+        norm, rank, participation = _input_map(problem, trajectory, t, n_samples, (largest, entries), generator)
         rows.append(
             {"stage": name, "block": block, "controls": problem.sizes[t],
              "control": _counted(here) if problem.sizes[t] else "", "norm": norm, "rank": rank,
@@ -110,16 +112,22 @@ def control_summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _input_map(
-    problem: ControlProblem, trajectory: Trajectory, t: int, n_samples: int, largest: int, generator: torch.Generator
+    problem: ControlProblem,
+    trajectory: Trajectory,
+    t: int,
+    n_samples: int,
+    limits: tuple[int, int],
+    generator: torch.Generator,
 ) -> tuple[float, int | None, float]:
-    """‖B_t‖_F, rank and participation ratio of B_t.
+    """‖B_t‖_F, rank and participation ratio of B_t; within the limits (rows or columns, entries) from its spectrum.
 
     With random signs v, E‖Bᵀv‖² = Σσ² and E‖BBᵀv‖² = Σσ⁴.
     """
     if problem.sizes[t] == 0:
         return 0.0, 0, 0.0
     B = Jacobian(partial(problem.dynamics[t], trajectory.states[t]), trajectory.controls[t], probe=False)
-    if min(B.shape) <= largest:
+    largest, entries = limits
+    if min(B.shape) <= largest and B.shape[0] * B.shape[1] <= entries:
         spectrum = whole_spectrum(B)
         return spectrum.frobenius_norm, spectrum.rank, spectrum.participation_ratio
     V = (torch.randint(0, 2, (B.shape[0], n_samples), generator=generator) * 2 - 1).to(dtype=B.dtype, device=B.device)

@@ -57,6 +57,8 @@ def test_directions_of_a_large_input_map_are_estimated(bert, make_batch):
     delta, batch = LoRA(rank=2, head="frozen").on(bert), make_batch(bert)
     exact = delta_as_control(delta, bert, batch, cross_entropy)
     estimated = delta_as_control(delta, bert, batch, cross_entropy, n_samples=256, largest=0)
+    too_many = delta_as_control(delta, bert, batch, cross_entropy, n_samples=256, entries=0)
+    assert [row["rank"] for row in too_many] == [row["rank"] for row in estimated]
     for row, truth in zip(estimated[:2], exact[:2], strict=True):
         assert row["rank"] is None
         assert row["norm"] == pytest.approx(truth["norm"], rel=0.1)  # 256 samples
