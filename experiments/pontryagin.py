@@ -7,7 +7,7 @@ Tuned: nothing here; step sizes are where the grids of `performance` start.
 Fixed: PLM, task, seed, steps, batch size; one batch on which everything is measured.
 Expected: p_t = -dJ/dh_t and the gradient of H_t in u equals -dJ/du to rounding in float64; costates grow towards the
     output; the residual falls with the loss; a prompt acts before the first block only, LoRA is bilinear feedback.
-Cost: demo: 4 minutes on two cores (MiniLM, 6 methods). smoke: 5 s. `--model smollm2`: 3 minutes.
+Cost: demo: 15 minutes on one core (MiniLM, 14 methods, 6 of them trained). smoke: 5 s. `--model smollm2`: 3 minutes.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ SMALLER = {"trained": ["LoRA"], "steps": 16, "keep_every": 4, "batch_size": 8, "
 """What replaces the demo's settings on PLMs of more than a hundred million weights."""
 TABLE_TOKENS = 12
 """Of a sentence on which the identities are checked."""
-RANKED = {"rank_tokens": 4, "largest": 8000, "entries": 3 * 10**9}
-"""The start of one sentence on which B_t is taken apart, and limits of `delta_as_control`. On MiniLM it has 1,536 rows:
-few enough for the rank of a block's B_t, but for diff pruning's 3.5 million columns."""
+RANKED = {"rank_tokens": 4, "largest": 8000}
+"""The start of one sentence on which B_t is taken apart, and how many rows or columns it may have. On MiniLM 1,536 rows:
+few enough for the rank of a block's B_t, unless it has a column for every weight (twelve minutes and more a method)."""
 FEW = ("LoRA", "prefix", "prompt", "IA3")
 """Methods tabulated on those PLMs."""
 
@@ -219,9 +219,8 @@ def _as_control(job: Job) -> Record:
     setting = _setting(c, c["method"], "float64")
     short = _setting(c | {"sentences": 1, "tokens": c["rank_tokens"]}, c["method"], "float64")
     rows = delta_as_control(
-        short.delta, short.plm, short.batch, short.encoded.task.loss,
-        n_samples=4, largest=c["largest"], entries=c["entries"], seed=c["seed"],
-    )  # fmt: skip
+        short.delta, short.plm, short.batch, short.encoded.task.loss, n_samples=4, largest=c["largest"], seed=c["seed"]
+    )
     kind = control_summary(rows)
     table = pd.DataFrame(rows).assign(
         label=c["label"], t=range(len(rows)), kind=kind["control"], layers_reached=kind["layers_reached"]
