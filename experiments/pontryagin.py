@@ -79,8 +79,8 @@ SMALLER = {"trained": ["LoRA"], "steps": 16, "keep_every": 4, "batch_size": 8, "
 TABLE_TOKENS = 12
 """Of a sentence on which the identities are checked."""
 RANKED = {"rank_tokens": 4, "largest": 8000}
-"""The start of one sentence on which B_t is taken apart, and how many rows or columns it may have. On MiniLM 1,536 rows:
-few enough for the rank of a block's B_t, unless it has a column for every weight (twelve minutes and more a method)."""
+"""The start of one sentence on which B_t is taken apart, and how many rows or columns it may have. MiniLM's have 1,536
+rows: few enough for the rank of a block's B_t, unless it has a column for every weight (12 minutes and more)."""
 FEW = ("LoRA", "prefix", "prompt", "IA3")
 """Methods tabulated on those PLMs."""
 
