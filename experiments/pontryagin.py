@@ -300,7 +300,7 @@ def summary(store: Store, records: list[Record]) -> str:
     return "\n".join(lines)
 
 
-REPLICATES = ("model", "label", "method")
+REPLICATES = ("model", "label", "method", *RANKED)
 """What differs between records that are judged together."""
 
 
