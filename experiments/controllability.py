@@ -6,8 +6,9 @@ Varied: the method at one parameter budget; the task; pre-trained or random weig
 Tuned: each method's step size, over three half-decades, by the validation score of the very run.
 Fixed: PLM, head (frozen, so that what is measured is the method alone), batch, steps, batch size, seed.
 Expected: a method with a larger Gramian moves the logits at a smaller norm; whether that ranks trained scores is open.
-Cost: demo: half an hour on one quiet core (MiniLM, 10 methods, 3 tasks), a third of it for full fine-tuning and diff
-    pruning. smoke: 5 s. `--model smollm2`: eight minutes of one core a method and task, a prompt half an hour.
+Cost: demo: an hour and a half on one quiet core (MiniLM, 10 methods, 3 tasks), half of it for full fine-tuning and diff
+    pruning. smoke: 5 s. `--model smollm2`: seven minutes of one core a method and task, a prompt half an hour; full
+    fine-tuning needs 15 GB.
 
 Nulls: the same method on random weights; a random subspace of all weights with the budget's dimension.
 """
