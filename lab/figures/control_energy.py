@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.costates import by_task, log_axis
+from lab.figures.costates import by_task, log_axis, places
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.gramian_spectra import SEED
 from lab.figures.sources import DING_2022
@@ -97,9 +97,10 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def _describe(table: pd.DataFrame) -> str:
     found = _summary(table)
+    found = found.assign(place=places(found))
     achieved = next(column for column in map(str, found.columns) if column.startswith("achieved"))
     return "The least control that raises every margin, applied. " + " ".join(
-        f"{row.method} on {row.task}: one logit costs ‖δφ‖ = {row['‖δφ‖ per logit']:.3g} and {row[achieved]:.2f} "
+        f"{row.method} on {row.place}: one logit costs ‖δφ‖ = {row['‖δφ‖ per logit']:.3g} and {row[achieved]:.2f} "
         f"arrives; training moved {row['training: rise [logits]']:.2f} logits with ‖δφ‖ = {row['training: ‖δφ‖']:.3g}."
         for _, row in found.iterrows()
     )

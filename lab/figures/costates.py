@@ -35,10 +35,14 @@ def runs_of(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def by_task(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """One part per PLM and task, named by the task, and by the PLM where there are several."""
-    several = table.model.nunique() > 1
-    names = table.model + " · " + table.task if several else table.task
+    """One part per PLM and task, named as by `places`."""
+    names = places(table)
     return {str(name): table[names == name] for name in dict.fromkeys(names)}
+
+
+def places(table: pd.DataFrame) -> pd.Series:
+    """The task of each row, with its PLM where there are several."""
+    return table.model + " · " + table.task if table.model.nunique() > 1 else table.task
 
 
 def stages_of(part: pd.DataFrame) -> list[str]:

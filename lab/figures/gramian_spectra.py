@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.costates import by_task, log_axis
+from lab.figures.costates import by_task, log_axis, places
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, plain
@@ -126,9 +126,10 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def _describe(table: pd.DataFrame) -> str:
     found = _summary(table)
+    found = found.assign(place=places(found))
     start = found[(found["at"] == "logits") & (found.when == "at the start")]
     sentences = [
-        f"{row.method} on {row.task}: Σσ² {row['Σσ²']:.3g}, effective rank {row['effective rank']:.1f} "
+        f"{row.method} on {row.place}: Σσ² {row['Σσ²']:.3g}, effective rank {row['effective rank']:.1f} "
         f"of {row['values [count]']}"
         for _, row in (start if len(start) else found).iterrows()
     ]

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.costates import by_task, short
+from lab.figures.costates import by_task, places, short
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, plain
@@ -82,11 +82,12 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _describe(table: pd.DataFrame) -> str:
+    found = _summary(table)
     return (
         "Where control of the end state comes from: "
         + "; ".join(
-            f"{row.method} on {row.task} {row.when}, most from {row['largest at']} ({row['its share']:.0%})"
-            for _, row in _summary(table).iterrows()
+            f"{row.method} on {row.place} {row.when}, most from {row['largest at']} ({row['its share']:.0%})"
+            for _, row in found.assign(place=places(found)).iterrows()
         )
         + "."
     )

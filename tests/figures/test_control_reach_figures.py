@@ -189,7 +189,10 @@ def test_two_plms_share_no_panel_and_no_line():
     assert {trace.x for trace in figure.data[4:6]} == {("embed", "0", "1", "29")}
     for drawn, per_plm in ((GRAMIAN_SPECTRA, 2), (CONTROL_ENERGY, 2)):
         alone = drawn.example()
-        both = drawn.draw(pd.concat([alone, alone.assign(model="smollm2")]))
+        two = pd.concat([alone, alone.assign(model="smollm2")])
+        both = drawn.draw(two)
+        assert "on smollm2 · bbc-news" in drawn.alt(two)
+        assert "on bbc-news" in drawn.alt(alone)
         assert len(drawn.draw(alone).layout.annotations) == per_plm
         assert len(both.layout.annotations) == 2 * per_plm
 
