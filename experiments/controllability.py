@@ -80,9 +80,9 @@ SCALES: dict[str, dict[str, Any]] = {
               "precision": "float32"},
 }  # fmt: skip
 SMALLER = {"steps": 40, "batch_size": 8, "n_validation": 100, "read_sentences": 0}
-"""What replaces the demo's settings on SmolLM2, where the 1,152 products of two read states take eight minutes each."""
+"""What replaces the demo's settings on SmolLM2, where the 1,152 products of two read states take eight minutes."""
 MOVED = {"adapter": (1e-2, 3e-2, 1e-1), "prefix": (3e-3, 1e-2, 3e-2), "prompt": (3e-3, 1e-2, 3e-2)}
-"""Step sizes tried on SmolLM2, where the best of those above lay at the edge of the three."""
+"""Step sizes tried on SmolLM2: of those above, adapter and prefix had their best at the edge; the prompt goes along."""
 READ_SENTENCES = 2
 """Of the state that the head reads, whose whole spectrum is computed: as many products as it has numbers."""
 REQUESTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)

@@ -18,8 +18,9 @@ SIZED = {"adapter": "bottleneck", "prefix": "tokens", "prompt": "tokens"}
 """Method -> the attribute that decides how many coordinates it has, each unit as many as any other."""
 
 
+@lru_cache(maxsize=1)
 def bare_plm(model: str) -> PLM:
-    """A PLM to count on: without weights where its configuration is known, loaded where it is not."""
+    """A PLM to count on: without weights where its configuration is known, loaded where it is not; the last is kept."""
     if model.startswith("tiny-"):
         return tiny_plm(model.removeprefix("tiny-"), dtype=torch.float32, device="meta")
     if model in {known.name for known in MODELS}:
@@ -46,13 +47,12 @@ def at_budget(method: Mapping[str, Any], model: str) -> dict[str, Any]:
         >>> at_budget({"method": "prefix", "head": "frozen"}, "minilm")
         {'method': 'prefix', 'head': 'frozen', 'tokens': 2}
     """
-    name, budget = method["method"], budget_of(model)
+    name, budget, plm = method["method"], budget_of(model), bare_plm(model)
     if name == "diff-pruning":
-        full = method_from_json({"method": "full", "head": "frozen"}).on(bare_plm(model)).size
+        full = method_from_json({"method": "full", "head": "frozen"}).on(plm).size
         return {**method, "sparsity": budget / full}
     if name not in SIZED:
         return dict(method)
-    plm = bare_plm(model)
     one, two = (method_from_json({**method, SIZED[name]: n}).on(plm).size for n in (1, 2))
     below = max(1, (budget - 2 * one + two) // (two - one))
     nearest = min((below, below + 1), key=lambda n: abs(log((one + (n - 1) * (two - one)) / budget)))

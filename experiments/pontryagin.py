@@ -7,7 +7,8 @@ Tuned: nothing here; step sizes are where the grids of `performance` start.
 Fixed: PLM, task, seed, steps, batch size; one batch on which everything is measured.
 Expected: p_t = -dJ/dh_t and the gradient of H_t in u equals -dJ/du to rounding in float64; costates grow towards the
     output; the residual falls with the loss; a prompt acts before the first block only, LoRA is bilinear feedback.
-Cost: demo: 15 minutes on one core (MiniLM, 14 methods, 6 of them trained). smoke: 5 s. `--model smollm2`: 3 minutes.
+Cost: demo: 15 minutes on one core (MiniLM, 14 methods, 6 of them trained). smoke: 5 s. `--model smollm2`: 4
+    methods, one trained, but 32 stages to take apart; not timed.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.figure import TEXT, Column, Figure, with_model
 from lab.figures.sources import LI_2017, LI_HAO_2018
 from lab.figures.style import Theme, log_ticks, plain
 
@@ -35,14 +35,14 @@ def runs_of(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def by_task(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """One part per PLM and task, named as by `places`."""
+    """One part per PLM and task, named by `places`."""
     names = places(table)
     return {str(name): table[names == name] for name in dict.fromkeys(names)}
 
 
 def places(table: pd.DataFrame) -> pd.Series:
-    """The task of each row, with its PLM where there are several."""
-    return table.model + " · " + table.task if table.model.nunique() > 1 else table.task
+    """The task of each row, with its PLM where there are several: "minilm · imdb"."""
+    return with_model(table, "task", " · ")
 
 
 def stages_of(part: pd.DataFrame) -> list[str]:

@@ -125,7 +125,7 @@ def with_task(table: pd.DataFrame, column: str) -> pd.Series:
     return table["task"] + ": " + table[column] if several else table[column]
 
 
-def with_model(table: pd.DataFrame, column: str) -> pd.Series:
+def with_model(table: pd.DataFrame, column: str, between: str = ": ") -> pd.Series:
     """The names in a column, each with its PLM before it where the table has several: "minilm: LoRA r = 8"."""
     several = "model" in table and table["model"].nunique() > 1
-    return table["model"] + ": " + table[column] if several else table[column]
+    return table["model"] + between + table[column] if several else table[column]
