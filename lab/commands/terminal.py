@@ -33,7 +33,10 @@ def write_figure(chosen: Figure, table: pd.DataFrame, stem: Path, formats: str, 
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turns what a user can put right into one sentence on stderr: misuse exits with 2, a failing store with 1."""
+    """Turns what a user can put right into one sentence on stderr.
+
+    Misuse exits with 2; a failing store, and a model or file that cannot be reached, with 1.
+    """
     try:
         yield
     except UnknownRecord as error:
@@ -45,6 +48,11 @@ def refusals() -> Iterator[None]:
     except ValueError as error:
         complain(str(error))
         raise typer.Exit(MISUSE) from None
+    except BrokenPipeError:  # the reader of a pipe has gone: typer ends quietly
+        raise
+    except OSError as error:
+        complain(str(error))
+        raise typer.Exit(1) from None
 
 
 def output() -> Console:

@@ -31,6 +31,8 @@ def squares() -> types.ModuleType:
     ) -> list[Job]:
         if model == "none such":
             raise ValueError("unknown model 'none such'; choose one of: abacus")
+        if model == "unreachable":
+            raise OSError("cannot load 'unreachable': the hub does not answer")
         count = {"smoke": 2, "demo": 3, "paper": 4}[scale]
         config = {"model": model, "seed": seed, "lr": lr, "sizes": sizes, "failing": failing}
         return [Job("squares", {"i": i, **config}) for i in range(count)]
@@ -124,6 +126,14 @@ def test_what_does_not_exist_is_refused_with_the_choices(fake, arguments, messag
     assert done.exit_code == 2
     assert message in done.stderr
     assert done.stdout == ""
+
+
+def test_a_model_out_of_reach_is_a_sentence_and_no_traceback(fake):
+    """Where jobs depend on the PLM's shapes, it is loaded before the first job runs."""
+    done = invoke("run", "squares", "--model", "unreachable")
+    assert done.exit_code == 1
+    assert done.stderr == "cannot load 'unreachable': the hub does not answer\n"
+    assert isinstance(done.exception, SystemExit)
 
 
 def test_a_store_that_is_a_file_is_refused(fake, tmp_path):
