@@ -26,6 +26,19 @@ def load_folder(folder: Path, few_shot_split: str | None = None) -> Task:
     Raises:
         BadFile: a file is missing or cannot be read, or there is no such few-shot split.
     """
+    files = split_files(folder, few_shot_split)
+    home = files["train"].parent
+    name = f"{home.parent.name}/{home.name}" if FEW_SHOT.fullmatch(home.name) else home.name
+    splits = {split_name: read_examples(path) for split_name, path in files.items()}
+    return assemble(name, splits["train"], splits["validation"], test=splits.get("test"))
+
+
+def split_files(folder: Path, few_shot_split: str | None = None) -> dict[str, Path]:
+    """The files that `load_folder` reads: "train", "validation" and, where there is one, "test" -> its file.
+
+    Raises:
+        BadFile: the train or validation file is missing, or there is no such few-shot split.
+    """
     if few_shot_split is not None:
         if not FEW_SHOT.fullmatch(few_shot_split) or not (folder / few_shot_split).is_dir():
             have = sorted(path.name for path in folder.iterdir() if FEW_SHOT.fullmatch(path.name))
@@ -35,18 +48,10 @@ def load_folder(folder: Path, few_shot_split: str | None = None) -> Task:
             )
         folder = folder / few_shot_split
     folder = folder.resolve()
-    train, validation = (_required(folder, split_name) for split_name in ("train", "validation"))
-    if FEW_SHOT.fullmatch(folder.name):
-        test = _find(folder.parent, "validation")
-        name = f"{folder.parent.name}/{folder.name}"
-    else:
-        test, name = _find(folder, "test"), folder.name
-    return assemble(
-        name,
-        read_examples(train),
-        read_examples(validation),
-        test=None if test is None else read_examples(test),
-    )
+    files = {split_name: _required(folder, split_name) for split_name in ("train", "validation")}
+    few_shot = FEW_SHOT.fullmatch(folder.name)
+    test = _find(folder.parent, "validation") if few_shot else _find(folder, "test")
+    return files if test is None else {**files, "test": test}
 
 
 def load_file(path: Path, seed: int) -> Task:

@@ -49,7 +49,7 @@ def load_task(name_or_path: str | Path, *, seed: int = 0, few_shot_split: str | 
     """
     choices = ", ".join(source.name for source in TASKS)
     source = next((source for source in TASKS if source.name == str(name_or_path)), None)
-    path = _in_task_folder(name_or_path)
+    path = in_task_folder(name_or_path)
     if few_shot_split is not None and (source is not None or not path.is_dir()):
         raise ValueError(
             f"few_shot_split={few_shot_split!r} belongs to a task folder; got {str(name_or_path)!r}. "
@@ -70,7 +70,7 @@ def load_task(name_or_path: str | Path, *, seed: int = 0, few_shot_split: str | 
     )
 
 
-def _in_task_folder(name_or_path: str | Path) -> Path:
+def in_task_folder(name_or_path: str | Path) -> Path:
     """The path itself where it exists, else that of the folder of this name in $DELTALAB_TASKS."""
     path, folder = Path(name_or_path), os.environ.get(TASK_FOLDER)
     if path.exists() or not folder or path.is_absolute() or ".." in path.parts:
