@@ -26,7 +26,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.training_run import child_job, final, merit, without_biases
+from experiments.training_run import LATER, child_job, final, merit, subset, without_biases
 from experiments.training_run import measure as train
 from lab.deltas import (
     DID,
@@ -56,7 +56,6 @@ from lab.runs import (
     mean_interval,
     rank_correlation_interval,
 )
-from lab.tasks import load_task
 
 NAME = "performance"
 FIGURES = ("performance",)
@@ -145,6 +144,8 @@ def jobs(
     steps: int | None = None,
     n_train: int | None = None,
     n_validation: int | None = None,
+    splits: int = 2,
+    n_test: int | None = None,
 ) -> list[Job]:
     """One comparison per task.
 
@@ -157,6 +158,9 @@ def jobs(
         steps: steps of every run; default: the scale's.
         n_train: training examples of every task, the first included; default: the scale's.
         n_validation: validation examples of every task; default: the scale's.
+        splits: 3 chooses step sizes on a part of the training data and scores on what was held out; 2 does both on
+            the validation data.
+        n_test: test examples of every task, or all where there are fewer.
     """
     if scale not in SCALES:
         raise ValueError(f"unknown scale {scale!r}; choose one of {sorted(SCALES)}.")
@@ -170,6 +174,7 @@ def jobs(
     entries = [{**known[label][0].to_json(), "label": label, "start": known[label][1]} for label in labels]
     config = {k: v for k, v in asdict(chosen).items() if k not in ("tasks", "prompt_tokens", "dimension")}
     config |= {"tuning_task": base.tasks[0], "methods": entries}
+    config |= {name: value for name, value in (("splits", splits), ("n_test", n_test)) if value != LATER[name]}
     return [Job(NAME, {"task": task} | config) for task in tasks or base.tasks]
 
 
@@ -236,7 +241,7 @@ def kind_of(method: str) -> str:
 def compared_runs(job: Job, store: Store) -> ComparedRuns:
     """Every run of a comparison, trained where the store does not have it yet; seeds outermost, then methods."""
     config = job.config
-    check_size(config["task"], config["n_train"], config["n_validation"])
+    check_size(config["task"], config["n_train"], config["n_validation"], config.get("splits", 2))
     tuning = {entry["label"]: _tuned(entry, config, store) for entry in config["methods"]}
     lrs = {label: max(tried, key=lambda lr: merit(tried[lr].tables["history"])) for label, tried in tuning.items()}
     children = {
@@ -257,9 +262,9 @@ def compared_runs(job: Job, store: Store) -> ComparedRuns:
     return ComparedRuns(by_label, pd.DataFrame(table))
 
 
-def check_size(task: str, n_train: int | None, n_validation: int | None) -> None:
+def check_size(task: str, n_train: int | None, n_validation: int | None, splits: int = 2) -> None:
     """Raise where a task has fewer examples than are to be used, before anything is trained."""
-    loaded = load_task(task)
+    loaded = subset(task, None, None, splits)
     for option, wanted, examples in (
         ("n-train", n_train, loaded.train),
         ("n-validation", n_validation, loaded.validation),
@@ -276,8 +281,8 @@ def scores(runs: ComparedRuns) -> pd.DataFrame:
     rows = []
     for row in runs.rows():
         m = row.pop("record").metrics
-        names = ("score", "train_score", "stored", "head", "native", "step_size", "train_seconds")
-        rows.append(row | {name: m[name] for name in names})
+        names = ("train_score", "stored", "head", "native", "step_size", "train_seconds")
+        rows.append(row | {"score": m.get("test_score", m["score"])} | {name: m[name] for name in names})
     return pd.DataFrame(rows)
 
 
@@ -320,6 +325,7 @@ def child(entry: Mapping[str, Any], config: Mapping[str, Any], task: str, seed: 
     return child_job(
         config, task=task, method=method, seed=seed, lr=lr, head_lr=head_lr, evaluations=config["evaluations"],
         train_evaluations="last", keep_phi=False,
+        **{name: config[name] for name in ("splits", "n_test") if name in config},
     )  # fmt: skip
 
 

@@ -50,6 +50,8 @@ LATER: Mapping[str, Any] = MappingProxyType(
         "shots": None,
         "template": False,
         "subspace": None,
+        "splits": 2,
+        "n_test": None,
     }
 )
 """Options that came after the first records, with their defaults; a job holds them only where it departs from these,
@@ -91,6 +93,8 @@ def training_job(
     shots: int | None = None,
     template: bool = False,
     subspace: int | None = None,
+    splits: int = 2,
+    n_test: int | None = None,
 ) -> Job:
     """The job of one run; see `lab.training.fit` for the settings. No steps: the score of φ₀.
 
@@ -109,6 +113,9 @@ def training_job(
         template: read the task through its manual template and the PLM's language-model head, whose label words are
             the classes; otherwise through a new classification head.
         subspace: train in a random subspace of φ of this dimension (`restricted`); None: all of φ.
+        splits: 3 chooses on a part of the training data and scores the trained φ on what was held out, as
+            `test_score`; 2 has no test data.
+        n_test: test examples to score, or all where there are fewer.
     """
     config = {name: value for name, value in locals().items() if (name, value) not in LATER.items()}
     return Job(NAME, config)
@@ -152,6 +159,9 @@ def measure(job: Job, store: Store) -> Record:
         "peak_memory": result.peak_memory,
         **counts(delta),
     }
+    if _option(job.config, "splits") == 3:
+        loss, score = evaluate(delta, encoded, result.phi, "test", precision=job.config["precision"])
+        metrics |= {"test_loss": loss, "test_score": score}
     label = f"{job.config['method']['method']} · {job.config['model']} · {job.config['task']}"
     history = pd.DataFrame(result.history).assign(label=label)
     kept = delta is start and delta.size <= KEEP_PHI and _option(job.config, "keep_phi")
@@ -398,14 +408,18 @@ def task_of(config: Mapping[str, Any]) -> Task:
     """The task of a job: few-shot, or cut to size with a fixed seed so that all jobs see the same examples."""
     shots = _option(config, "shots")
     if shots is None:
-        return subset(config["task"], config["n_train"], config["n_validation"])
+        sizes = config["n_train"], config["n_validation"]
+        return subset(config["task"], *sizes, _option(config, "splits"), _option(config, "n_test"))
     return few_shot(config["task"], shots, config["seed"], config["n_validation"])
 
 
 @lru_cache(maxsize=4)
-def subset(task: str, n_train: int | None, n_validation: int | None) -> Task:
-    """A task cut to size with a fixed seed."""
-    return load_task(task).subset(n_train, n_validation, seed=0)
+def subset(
+    task: str, n_train: int | None, n_validation: int | None, splits: int = 2, n_test: int | None = None
+) -> Task:
+    """A task cut to size with a fixed seed, with test data of its own where it is to have three splits."""
+    loaded = load_task(task)
+    return (loaded.with_test() if splits == 3 else loaded).subset(n_train, n_validation, seed=0, n_test=n_test)
 
 
 @lru_cache(maxsize=8)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from lab.tasks.encoding import EncodedSplit, Encoder, encode
 from lab.tasks.examples import Examples
 from lab.tasks.metrics import Metric
-from lab.tasks.order import strata, stratified
+from lab.tasks.order import split, strata, stratified
 
 Kind = Literal["classification", "regression"]
 
@@ -31,8 +31,8 @@ class Task:
         validation: what to score on; shares no text with `train` where this library made the split.
         metric: the score, higher is better.
         further_metrics: scores reported beside it (accuracy beside F1, Spearman beside Pearson).
-        test: examples neither fitted nor selected on, where the source has them: the full validation data of a
-            few-shot task.
+        test: examples neither fitted nor selected on: the full validation data of a few-shot task, or what `with_test`
+            sets apart.
 
     Raises:
         ValueError: labels of the wrong kind or out of range, one class only, constant regression labels.
@@ -55,18 +55,18 @@ class Task:
                 f"{self.name}: every training example has the label {self.train.labels[0]!r}; "
                 "a task needs at least two different labels."
             )
-        for split, examples in self.splits.items():
+        for name, examples in self.splits.items():
             if examples.numeric != (self.kind == "regression"):
                 got = "floats" if examples.numeric else "integers"
-                raise ValueError(f"{self.name}: the {split} labels are {got}, which does not fit {self.kind}.")
+                raise ValueError(f"{self.name}: the {name} labels are {got}, which does not fit {self.kind}.")
             largest = max(examples.labels)
             if self.kind == "classification" and largest >= len(self.labels):
                 raise ValueError(
-                    f"{self.name}: the {split} data have the label {largest}, "
+                    f"{self.name}: the {name} data have the label {largest}, "
                     f"out of range for {len(self.labels)} classes {self.labels}."
                 )
             if (examples.pairs is None) != (self.train.pairs is None):
-                raise ValueError(f"{self.name}: train and {split} must both hold pairs or both single sentences.")
+                raise ValueError(f"{self.name}: train and {name} must both hold pairs or both single sentences.")
 
     @property
     def splits(self) -> dict[str, Examples]:
@@ -123,7 +123,29 @@ class Task:
             )
         return F.cross_entropy(logits, labels)
 
-    def subset(self, n_train: int | None = None, n_validation: int | None = None, seed: int = 0) -> Task:
+    def with_test(self, fraction: float = 0.2, seed: int = 0) -> Task:
+        """Three splits: what was held out becomes `test`, and a part of the training data is held out in its place.
+
+        Step sizes and stopping look at `validation`, what is reported at `test`. Published validation data serve as
+        test data where the official test labels are secret (GLUE; Gao et al. 2021, §3). A task with test data stays as
+        it is.
+
+        Args:
+            fraction: share of the training texts that becomes validation. Default a fifth, as where a source has no
+                split of its own.
+            seed: of the choice: stratified, equal texts on one side.
+
+        Raises:
+            ValueError: too few texts to split.
+        """
+        if self.test is not None:
+            return self
+        train, validation = split(self.train, fraction, seed)
+        return replace(self, train=train, validation=validation, test=self.validation)
+
+    def subset(
+        self, n_train: int | None = None, n_validation: int | None = None, seed: int = 0, n_test: int | None = None
+    ) -> Task:
         """A smaller task with the classes in the same proportions.
 
         Subsets of one seed are nested, and hold every class once n >= number of classes.
@@ -132,6 +154,7 @@ class Task:
             n_train: training examples to keep; None: all.
             n_validation: validation examples to keep; None: all.
             seed: seed of the choice.
+            n_test: test examples to keep, or all where there are fewer; None: all.
 
         Raises:
             ValueError: fewer than one or more examples asked for than there are.
@@ -148,6 +171,7 @@ class Task:
             self,
             train=chosen(self.train, n_train, "train"),
             validation=chosen(self.validation, n_validation, "validation"),
+            test=self.test and chosen(self.test, n_test and min(n_test, len(self.test)), "test"),
         )
 
     def few_shot(self, k: int, seed: int) -> Task:

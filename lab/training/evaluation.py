@@ -44,8 +44,14 @@ def evaluate(
     size: int | None = None,
     precision: Precision = "float32",
 ) -> tuple[float, float]:
-    """Mean loss [nats] and score of φ on a split ("train" or "validation"), on at most `size` examples."""
-    examples = encoded.train if split == "train" else encoded.validation
+    """Mean loss [nats] and score of φ on a split ("train", "validation", "test"), on at most `size` examples.
+
+    Raises:
+        ValueError: the task has no such split.
+    """
+    examples = {"train": encoded.train, "validation": encoded.validation, "test": encoded.test}.get(split)
+    if examples is None:
+        raise ValueError(f"{encoded.task.name} has no {split} data; `Task.with_test` sets some apart.")
     logits, labels = [], []
     with torch.no_grad():
         overrides = delta.overrides(phi)

@@ -138,3 +138,22 @@ def test_overlap_counts_validation_texts_seen_in_training():
 def test_refuses(change, message):
     with pytest.raises(ValueError, match=message):
         replace(classification(), **change)
+
+
+def test_three_splits_share_no_text_and_test_is_what_was_held_out():
+    two = classification(n_train=50)
+    three = two.with_test()
+    assert three.test is two.validation
+    assert sorted(three.train.texts + three.validation.texts) == sorted(two.train.texts)
+    assert len(three.validation) == 10
+    assert not set(three.train.texts) & set(three.validation.texts)
+    assert three.with_test() is three
+    assert two.with_test().fingerprint == three.fingerprint
+
+
+def test_the_test_data_are_cut_to_size_or_kept_whole():
+    three = classification().with_test()
+    assert len(three.subset(n_test=6).test) == 6
+    assert Counter(three.subset(n_test=6).test.labels) == {0: 2, 1: 2, 2: 2}
+    assert len(three.subset(n_test=1000).test) == len(three.test)
+    assert classification().subset(n_test=6).test is None
