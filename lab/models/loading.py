@@ -20,6 +20,7 @@ from lab.models.families import architecture_of
 from lab.models.folders import model_source
 from lab.models.plm import PLM
 from lab.models.quiet import quiet
+from lab.models.tiny import BUILT_IN, tiny_plm
 
 
 def load_plm(
@@ -41,7 +42,8 @@ def load_plm(
 
     Args:
         name: "minilm" or "smollm2" (they install from the package registry), a local folder that `save_pretrained`
-            wrote, or a hub id such as "google/t5-v1_1-base" (cached or downloaded).
+            wrote, a hub id such as "google/t5-v1_1-base" (cached or downloaded), or "tiny-bert", "tiny-llama", …: the
+            random two-layer models of `lab.models.tiny.CONFIGURATIONS`. A local folder of that name wins.
         num_labels: classes of the head. Default: the checkpoint's configuration (2 if it says nothing). A checkpoint's
             own head is kept when its width fits, and replaced by a new one otherwise.
         head: "classification", "regression" (one output), or "lm", the pre-trained language-model head.
@@ -51,7 +53,8 @@ def load_plm(
         device: where the weights go.
         attention: "eager" keeps the softmax in the dtype, for theory; "sdpa" is faster in training (inside a transform
             of `torch.func` it takes its slower mathematical kernel).
-        seed: of the new head's weights. They depend on nothing else, not even on the dtype.
+        seed: of the new head's weights. They depend on nothing else, not even on the dtype. Of a built-in model: of
+            all weights.
 
     Returns:
         The PLM. `plm.new_names` are the parameters the checkpoint did not hold: the head, and BERT's pooler when the
@@ -62,8 +65,17 @@ def load_plm(
         ModuleNotFoundError: a packaged PLM that is not installed; the message is the command.
         OSError: an id that is not in the hub's cache, and no network; the message names the packaged PLMs.
         CheckpointError: a folder that cannot be used (a ValueError).
-        ValueError: arguments that do not fit together.
+        ValueError: arguments that do not fit together, or an unknown "tiny-…".
+
+    Warns:
+        UserWarning: a local folder has the name of a built-in model.
     """
+    if _is_built_in(name):
+        return tiny_plm(
+            os.fspath(name).removeprefix(BUILT_IN), seed=seed, num_labels=num_labels, n_layers=n_layers, head=head,
+            verbalizer=tuple(verbalizer) if verbalizer is not None else None, dtype=dtype, device=device,
+            attention=attention,
+        )  # fmt: skip
     request = HeadRequest(head, num_labels, tuple(verbalizer) if verbalizer is not None else None)
     folder, provenance = model_source(name)
     checkpoint = read_checkpoint(folder)
@@ -78,6 +90,19 @@ def load_plm(
     provenance |= {"files": checkpoint.files, "n_layers": n_layers, "head": head, "head_seed": seed, "unused": unused}
     label = os.fspath(name) if provenance["source"] != "folder" else folder.name
     return as_plm(label, model, request, tokenizer, new_names=new_names, provenance=provenance)
+
+
+def _is_built_in(name: str | os.PathLike[str]) -> bool:
+    """Whether a name means a built-in random model; a folder of that name goes first, with a warning."""
+    if not isinstance(name, str) or not name.startswith(BUILT_IN) or "/" in name:
+        return False
+    if not os.path.isdir(name):
+        return True
+    warnings.warn(
+        f"loading the folder {name!r} that lies here, not the built-in model of that name; write './{name}' to say so.",
+        stacklevel=3,
+    )
+    return False
 
 
 def _tokenizer(checkpoint: Checkpoint) -> Any:

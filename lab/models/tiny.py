@@ -14,6 +14,9 @@ from lab.models.families import architecture_of
 from lab.models.plm import PLM
 from lab.models.tiny_tokenizer import tiny_tokenizer
 
+BUILT_IN = "tiny-"
+"""What the name of a tiny model begins with: `load_plm("tiny-bert")` is `tiny_plm("bert")`, in float32."""
+
 HIDDEN, FEED_FORWARD, N_LAYERS, HEADS, POSITIONS = 16, 24, 2, 4, 256
 STD = 0.2
 """Standard deviation of the weights: ten times the usual 0.02, so that attention is far from uniform at 16 channels."""
@@ -106,7 +109,7 @@ def tiny_plm(
     reseed_head(model, new, seed)
     model = model.to(dtype=dtype, device=device)
     provenance = {"source": f"random weights, seed {seed}", "model_type": model_type}
-    return as_plm(f"tiny-{family}", model, request, tokenizer, new_names=new, provenance=provenance)
+    return as_plm(f"{BUILT_IN}{family}", model, request, tokenizer, new_names=new, provenance=provenance)
 
 
 def _of_depth(settings: dict[str, Any], n_layers: int) -> dict[str, Any]:
