@@ -32,7 +32,8 @@ from lab.deltas import Adapter, AddedBias, BitFit, Combination, DeltaMethod, Pro
 from lab.execution import Local
 from lab.figures.combination import FACTORS, contrasts, named
 from lab.models import PLM, settled
-from lab.runs import Job, Record, Store, Verdict, mean_interval
+from lab.runs import Job, Record, Store
+from lab.statistics import Verdict, mean_interval
 
 NAME = "combination"
 FIGURES = ("combination", "sequential_combination")

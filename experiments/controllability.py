@@ -39,7 +39,8 @@ from lab.control import (
 from lab.linalg import Spectrum
 from lab.models import read_by_head
 from lab.projections import OneHot
-from lab.runs import Job, Record, Store, Verdict, rank_correlation_interval
+from lab.runs import Job, Record, Store
+from lab.statistics import Verdict, rank_correlation_interval
 from lab.training import Fit, fit_and_prune
 
 NAME = "controllability"

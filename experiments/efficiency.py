@@ -31,7 +31,8 @@ from lab.deltas import IA3, Adapter, BitFit, DeltaMethod, FullFineTuning, LastLa
 from lab.deltas import method_from_json as read
 from lab.models import PLM, untrained_plm
 from lab.models.tiny import tiny_plm
-from lab.runs import Job, Record, Store, Verdict, mean_interval, tabulate
+from lab.runs import Job, Record, Store, tabulate
+from lab.statistics import Verdict, mean_interval
 from lab.training import TrainingStep, example_batch, measured_peaks, step_cost
 
 NAME = "efficiency"

@@ -27,8 +27,9 @@ from lab.deltas import load_adapter
 from lab.geometry import delta_changes, extract_lora
 from lab.linalg import Spectrum
 from lab.models import PLM
-from lab.runs import Job, Record, Store, Verdict, mean_interval
+from lab.runs import Job, Record, Store
 from lab.runs.record import Scalar
+from lab.statistics import Verdict, mean_interval
 
 NAME = "extraction"
 FIGURES = ("extraction",)

@@ -27,7 +27,8 @@ from experiments.training_run import measure as train
 from lab.deltas import Combination, method_from_json
 from lab.execution import Local
 from lab.geometry import compression_bound
-from lab.runs import Job, Record, Store, Verdict, rank_correlation_interval
+from lab.runs import Job, Record, Store
+from lab.statistics import Verdict, rank_correlation_interval
 from lab.tasks import load_task
 
 NAME = "generalization_gap"

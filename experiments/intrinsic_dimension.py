@@ -29,7 +29,8 @@ from experiments.training_run import child_job
 from experiments.training_run import measure as train
 from lab.execution import Local
 from lab.geometry import IntrinsicDimension, intrinsic_dimension
-from lab.runs import Interval, Job, Record, Store, Verdict, key
+from lab.runs import Job, Record, Store, key
+from lab.statistics import Interval, Verdict
 
 NAME = "intrinsic_dimension"
 FIGURES = ("intrinsic_dimension", "learning_curves")

@@ -34,8 +34,9 @@ from lab.figures.intruder_onset import onset
 from lab.geometry import extrapolated_passage, first_passage, forecast_intruder, intruder_dimensions
 from lab.linalg import Spectrum
 from lab.models.architecture import WeightMatrix
-from lab.runs import Job, Record, Store, Verdict, rank_correlation_interval
+from lab.runs import Job, Record, Store
 from lab.runs.record import Scalar
+from lab.statistics import Verdict, rank_correlation_interval
 
 NAME = "intruder_time"
 FIGURES = ("intruder_time", "intruder_onset")

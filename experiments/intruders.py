@@ -29,8 +29,9 @@ from lab.geometry import forecast_intruder, intruder_dimensions, intruder_onset,
 from lab.linalg import Spectrum
 from lab.models import PLM
 from lab.models.architecture import WeightMatrix
-from lab.runs import Job, Record, Store, Verdict, mean_interval, rank_correlation_interval
+from lab.runs import Job, Record, Store
 from lab.runs.record import Scalar
+from lab.statistics import Verdict, mean_interval, rank_correlation_interval
 
 NAME = "intruders"
 FIGURES = ("intruders", "intruder_sweep", "intruder_forecast", "intruder_strength", "intruder_mitigation")

@@ -46,16 +46,8 @@ from lab.deltas import (
     SelectiveModule,
 )
 from lab.execution import Local
-from lab.runs import (
-    Interval,
-    Job,
-    Record,
-    Store,
-    Verdict,
-    critical_difference,
-    mean_interval,
-    rank_correlation_interval,
-)
+from lab.runs import Job, Record, Store
+from lab.statistics import Interval, Verdict, critical_difference, mean_interval, rank_correlation_interval
 
 NAME = "performance"
 FIGURES = ("performance",)

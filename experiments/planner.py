@@ -26,7 +26,8 @@ from lab.control import RULES, Survey, allocate, logarithmic_gains, plan, recomm
 from lab.deltas import method_from_json
 from lab.execution import Local
 from lab.models import PLM
-from lab.runs import Interval, Job, Record, Store, Verdict, mean_interval, rank_correlation_interval
+from lab.runs import Job, Record, Store
+from lab.statistics import Interval, Verdict, mean_interval, rank_correlation_interval
 
 NAME = "planner"
 FIGURES = ("planner", "planner_ranks")

@@ -36,7 +36,8 @@ from lab.control import (
 )
 from lab.control.problem import cost_to_go
 from lab.models import hidden_states, read_by_head
-from lab.runs import Interval, Job, Record, Store, Verdict
+from lab.runs import Job, Record, Store
+from lab.statistics import Interval, Verdict
 from lab.training import fit
 
 NAME = "pontryagin"

@@ -49,7 +49,8 @@ from lab.geometry import (
     predicted_intrinsic_dimension,
 )
 from lab.linalg import RecordedHessian
-from lab.runs import Interval, Job, Record, Store, Verdict, mean_interval, rank_correlation_interval
+from lab.runs import Job, Record, Store
+from lab.statistics import Interval, Verdict, mean_interval, rank_correlation_interval
 from lab.training import default_step_size
 
 NAME = "predicted_dimension"

@@ -27,7 +27,8 @@ from lab.geometry.closed_forms import (
 )
 from lab.linalg import Matrix
 from lab.projections import Gaussian
-from lab.runs import Job, Record, Store, Verdict, mean_interval
+from lab.runs import Job, Record, Store
+from lab.statistics import Verdict, mean_interval
 
 NAME = "quadratic"
 FIGURES = ("d90_curves",)

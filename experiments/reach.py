@@ -46,7 +46,8 @@ from lab.deltas import Delta, method_from_json, prefix_mass
 from lab.execution import Local
 from lab.models import PLM, load_plm
 from lab.models.tiny import tiny_plm
-from lab.runs import Interval, Job, Record, Store, Verdict, proportion_interval
+from lab.runs import Job, Record, Store
+from lab.statistics import Interval, Verdict, proportion_interval
 from lab.tasks import first_words
 
 NAME = "reach"

@@ -46,7 +46,8 @@ from lab.control import (
 from lab.deltas import Delta, Prefix, method_from_json
 from lab.execution import Local
 from lab.models import PLM, head_position
-from lab.runs import Interval, Job, Record, Store, Verdict, mean_interval
+from lab.runs import Job, Record, Store
+from lab.statistics import Interval, Verdict, mean_interval
 from lab.tasks import EncodedSplit, Examples, first_words, noisy_embedding, perturbed
 from lab.tasks.encoding import encode
 

@@ -34,7 +34,8 @@ from lab.deltas import Adapter, DeltaMethod, LastLayer, LoRA, Prefix, Prompt, Se
 from lab.execution import Local
 from lab.figures.convergence import steps_to_common_level
 from lab.figures.scale import finals
-from lab.runs import Interval, Job, Record, Store, Verdict, mean_interval, stratified_interval
+from lab.runs import Job, Record, Store
+from lab.statistics import Interval, Verdict, mean_interval, stratified_interval
 
 NAME = "scale"
 FIGURES = ("scale",)

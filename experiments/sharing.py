@@ -35,7 +35,8 @@ from experiments.training_run import plm_of, without_biases
 from lab.deltas import IA3, Adapter, BitFit, Combined, Delta, DeltaMethod, FullFineTuning, LoRA, Prefix, Prompt, serve
 from lab.deltas import method_from_json as read
 from lab.models import PLM
-from lab.runs import Interval, Job, Record, Store, Verdict, mean_interval
+from lab.runs import Job, Record, Store
+from lab.statistics import Interval, Verdict, mean_interval
 from lab.training import example_batch
 
 NAME = "sharing"

@@ -28,8 +28,9 @@ from experiments.training_run import RunScale, Solution, child_job, solution
 from lab.geometry import amplification, subspace_angles, subspace_similarity
 from lab.linalg import Spectrum
 from lab.models.architecture import WeightMatrix
-from lab.runs import Job, Record, Store, Verdict, stratified_interval
+from lab.runs import Job, Record, Store
 from lab.runs.record import Scalar
+from lab.statistics import Verdict, stratified_interval
 
 NAME = "subspace_similarity"
 FIGURES = ("subspace_similarity", "principal_angles", "amplification")

@@ -28,7 +28,8 @@ from experiments.training_run import measure as train
 from lab.deltas import Adapter, Combination
 from lab.execution import Local
 from lab.figures.template import READINGS, gains
-from lab.runs import Job, Record, Store, Verdict, absolute, mean_interval
+from lab.runs import Job, Record, Store
+from lab.statistics import Verdict, absolute, mean_interval
 
 NAME = "template"
 FIGURES = ("template",)

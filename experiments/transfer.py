@@ -34,8 +34,9 @@ from lab.deltas import Adapter, Delta, DeltaMethod, LinearProbe, LoRA, Prefix, P
 from lab.execution import Local
 from lab.geometry import update_cosine, update_of, update_subspace_similarity
 from lab.models import settled
-from lab.runs import Interval, Job, Record, Store, Verdict, mean_interval, rank_correlation_interval
+from lab.runs import Job, Record, Store
 from lab.runs.record import Scalar
+from lab.statistics import Interval, Verdict, mean_interval, rank_correlation_interval
 from lab.training import evaluate, fit
 
 NAME = "transfer"

@@ -12,11 +12,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from lab.runs import SHOWN_KEY, DamagedRecord, Manifest, Record, Records, Verdict, flattened, key
-from lab.runs.claims import Answer
+from lab.runs import SHOWN_KEY, DamagedRecord, Manifest, Record, Records, flattened, key
 from lab.source_claims import NOT_TESTED, SOURCE_CLAIMS
+from lab.statistics import Judgement, Verdict
 
-ANSWERS: tuple[Answer, ...] = get_args(Answer)
+ANSWERS: tuple[Judgement, ...] = get_args(Judgement)
 LONGEST_VALUE = 32
 """Characters of a value in a list of runs; `deltalab show` tells all of it."""
 

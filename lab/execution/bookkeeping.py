@@ -66,7 +66,7 @@ def measure_and_store(job: Job, measure: Measure, store: Store, command: str | N
         What the measurement or the store raised, or None.
     """
     try:
-        with store.claim(job) as missing:
+        with store.lease(job) as missing:
             if missing:
                 _measured(job, measure, store, command)
     except Exception as error:

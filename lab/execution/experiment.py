@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from lab.execution.commands import commands_of
-from lab.runs import Job, Record, Records, Store, Verdict, canonical
+from lab.runs import Job, Record, Records, Store, canonical
+from lab.statistics import Verdict
 
 SCALES = ("smoke", "demo", "paper")
 

@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022, DING_2023
 from lab.figures.style import Theme, counted, fade, plain, score_title
-from lab.runs import Interval, effects_beside, factorial_effects, mean_interval
+from lab.statistics import Interval, effects_beside, factorial_effects, mean_interval
 
 FACTORS = ("prompt", "BitFit", "adapter")
 """The three deltas of the design, as columns of the table: 1 where a delta is on."""

@@ -11,7 +11,7 @@ from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.seed_dots import half_width, seed_dots, zero_line
 from lab.figures.sources import YANG_2022
 from lab.figures.style import Theme, plain
-from lab.runs import mean_interval
+from lab.statistics import mean_interval
 
 _COLUMNS = {
     "control": Column("the control applied at test time", TEXT),

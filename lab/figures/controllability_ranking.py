@@ -13,7 +13,7 @@ from lab.figures.costates import by_task
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022
 from lab.figures.style import SYMBOLS, Theme, plain, score_title
-from lab.runs import rank_correlation_interval
+from lab.statistics import rank_correlation_interval
 
 _COLUMNS = {
     "label": Column("the method", TEXT),

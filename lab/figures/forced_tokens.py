@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import BHARGAVA_2023, ZOU_2023
 from lab.figures.style import Theme, plain
-from lab.runs import proportion_interval
+from lab.statistics import proportion_interval
 
 _COLUMNS = {
     "language_model": Column("the PLM", TEXT),

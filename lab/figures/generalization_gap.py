@@ -11,7 +11,7 @@ from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.performance import around
 from lab.figures.sources import AGHAJANYAN_2020, ARORA_2018, DING_2022
 from lab.figures.style import SYMBOLS, Theme, count, counted, fade, plain, score_title
-from lab.runs import mean_interval, rank_correlation_interval
+from lab.statistics import mean_interval, rank_correlation_interval
 
 _COLUMNS = {
     "label": Column("method, as the legend shall say it", TEXT),

@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DEMSAR_2006, DING_2022
 from lab.figures.style import Theme, count, counted, fade, plain, score_title
-from lab.runs import Ranking, critical_difference, mean_interval
+from lab.statistics import Ranking, critical_difference, mean_interval
 
 _COLUMNS = {
     "label": Column("method, as the axis shall say it", TEXT),

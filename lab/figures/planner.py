@@ -11,7 +11,7 @@ from lab.figures.figure import TEXT, Column, Figure, with_task
 from lab.figures.seed_dots import half_width, seed_dots, zero_line
 from lab.figures.sources import HU_2021, LI_2017
 from lab.figures.style import Theme, plain
-from lab.runs import mean_interval
+from lab.statistics import mean_interval
 
 _COLUMNS = {
     "label": Column("the rule that shared out LoRA's ranks, or the method", TEXT),

@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DEREZINSKI_2020, LI_2018
 from lab.figures.style import Theme, plain
-from lab.runs import Interval, rank_correlation_interval
+from lab.statistics import Interval, rank_correlation_interval
 
 _COLUMNS = {
     "label": Column("PLM, task and method of the search", TEXT),

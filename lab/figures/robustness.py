@@ -11,7 +11,7 @@ from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.seed_dots import half_width
 from lab.figures.sources import DING_2022, YANG_2022
 from lab.figures.style import Theme, plain
-from lab.runs import mean_interval
+from lab.statistics import mean_interval
 
 CLEAN = "clean"
 _COLUMNS = {

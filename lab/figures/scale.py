@@ -14,7 +14,7 @@ from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.performance import around
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, count, counted, plain, score_title
-from lab.runs import mean_interval
+from lab.statistics import mean_interval
 
 _COLUMNS = {
     "label": Column("method", TEXT),

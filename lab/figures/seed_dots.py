@@ -8,7 +8,7 @@ from math import isfinite
 import plotly.graph_objects as go
 
 from lab.figures.style import counted, fade
-from lab.runs import Interval, mean_interval
+from lab.statistics import Interval, mean_interval
 
 
 def half_width(found: Interval) -> float:

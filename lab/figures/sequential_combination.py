@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, counted, fade, plain, score_title
-from lab.runs import mean_interval
+from lab.statistics import mean_interval
 
 _COLUMNS = {
     "label": Column("PLM, task and data", TEXT),

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022, DING_2023, GAO_2021
 from lab.figures.style import Theme, counted, fade, plain, score_title
-from lab.runs import mean_interval
+from lab.statistics import mean_interval
 
 READINGS = ("template", "no template")
 """Template with label words under the language-model head, or a new classification head without either."""

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022, HU_2021
 from lab.figures.style import Theme, plain
-from lab.runs import Interval, rank_correlation_interval
+from lab.statistics import Interval, rank_correlation_interval
 
 _COLUMNS = {
     "label": Column("method, and how its head is treated", TEXT),

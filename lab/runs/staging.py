@@ -2,7 +2,7 @@
 
 A staging folder is called ``<writer>.<pid>.<random>``, where the writer is a digest of host name, boot and process
 namespace: only a process that shares all three can tell from the pid whether the other one lives. Leftovers of other
-machines go when they are a day old, by far longer than the writing of a record takes. Claims on jobs (`lab.runs.claim`)
+machines go when they are a day old, by far longer than the writing of a record takes. Leases of jobs (`lab.runs.lease`)
 lie beside them; one that nobody holds is a leftover.
 """
 
@@ -16,16 +16,16 @@ import time
 import uuid
 from pathlib import Path
 
-from lab.runs.claim import remove_unheld
+from lab.runs.lease import remove_unheld
 
 STAGING = ".staging"
-CLAIM = ".claim"
+LEASE = ".claim"  # as programs of older versions write it, which wait for one another with ours
 ABANDONED_AFTER = 24 * 3600.0  # seconds
 
 
-def claim_file(store: Path, name: str) -> Path:
+def lease_file(store: Path, name: str) -> Path:
     """The file that is locked by whoever works on the job of this key."""
-    return store / STAGING / f"{name}{CLAIM}"
+    return store / STAGING / f"{name}{LEASE}"
 
 
 def new_staging(store: Path) -> Path:
@@ -36,10 +36,10 @@ def new_staging(store: Path) -> Path:
 
 
 def remove_abandoned(store: Path) -> None:
-    """Removes the staging folders whose writers died, or that are a day old, and the claims that nobody holds."""
+    """Removes the staging folders whose writers died, or that are a day old, and the leases that nobody holds."""
     staging = store / STAGING
     for entry in list(staging.iterdir()) if staging.is_dir() else []:
-        if entry.suffix == CLAIM:
+        if entry.suffix == LEASE:
             remove_unheld(entry)
         elif _abandoned(entry):
             shutil.rmtree(entry, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 ``<store>/<experiment>/<key[:2]>/<key>/`` is the folder of a record (`lab.runs.folder`). It is written under
 ``<store>/.staging/`` and renamed into place, so a record exists iff its folder does, and then it is whole. No record is
-ever locked, edited or replaced; a job is locked while somebody works on it (`Store.claim`), so that nobody else does.
+ever locked, edited or replaced; a job is locked while somebody works on it (`Store.lease`), so that nobody else does.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from lab.runs.claim import claimed
 from lab.runs.errors import StoreError, StoreFull, UnknownRecord
 from lab.runs.folder import MANIFEST, Manifest, read_folder, read_manifest, sync_folder, write_folder
 from lab.runs.job import Job, key
+from lab.runs.lease import leased
 from lab.runs.record import METRICS, Record
-from lab.runs.staging import claim_file, new_staging, remove_abandoned
+from lab.runs.staging import lease_file, new_staging, remove_abandoned
 from lab.runs.table import tabulate
 
 _KEY_LENGTH = 64
@@ -178,10 +178,10 @@ class Store(Records):
             shutil.rmtree(staging, ignore_errors=True)
 
     @contextmanager
-    def claim(self, job: Job) -> Iterator[bool]:
+    def lease(self, job: Job) -> Iterator[bool]:
         """Gives a job to one process at a time; who comes later waits until the first has ended, or was killed.
 
-        A measurement may claim its children: each waits for a part of itself only, so no two wait for each other.
+        A measurement may lease its children: each waits for a part of itself only, so no two wait for each other.
 
         Yields:
             Whether there is still no record of the job, now that nobody else works on it.
@@ -189,11 +189,11 @@ class Store(Records):
         Raises:
             StoreError: the store cannot be written.
         """
-        place = claim_file(self.path, key(job))
+        place = lease_file(self.path, key(job))
         with ExitStack() as held:
             try:
                 place.parent.mkdir(parents=True, exist_ok=True)
-                held.enter_context(claimed(place))
+                held.enter_context(leased(place))
             except OSError as error:
                 raise self._unwritable(error) from error
             yield not self.has(job)

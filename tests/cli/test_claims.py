@@ -13,8 +13,9 @@ from lab.cli import app
 from lab.execution.commands import commands_of
 from lab.execution.experiment import all_verdicts, load_experiment, verdicts_of
 from lab.reports import claims_page
-from lab.runs import Interval, Job, Record, Store, Verdict
+from lab.runs import Job, Record, Store
 from lab.source_claims import NOT_TESTED, SOURCE_CLAIMS
+from lab.statistics import Interval, Verdict
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,7 +16,8 @@ from lab.deltas.presets import delta_tuning_study
 from lab.execution import Local
 from lab.geometry import compression_bound
 from lab.models.tiny import tiny_plm
-from lab.runs import Job, Record, Store, key, mean_interval
+from lab.runs import Job, Record, Store, key
+from lab.statistics import mean_interval
 
 
 @pytest.mark.parametrize(("k", "lr"), [(-8, 1e-4), (-7, 3e-4), (-6, 1e-3), (0, 1.0), (1, 3.0)])

@@ -9,7 +9,7 @@ import pytest
 from lab.figures import TRANSFER, TRANSFER_SIMILARITY
 from lab.figures.transfer import with_ratio
 from lab.figures.transfer_similarity import correlations
-from lab.runs import rank_correlation_interval
+from lab.statistics import rank_correlation_interval
 
 
 def test_inside_and_across_types_by_hand():

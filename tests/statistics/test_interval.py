@@ -1,4 +1,4 @@
-"""Intervals against scipy and hand-derived values; the three answers a verdict can give."""
+"""Intervals against scipy and hand-derived values."""
 
 from __future__ import annotations
 
@@ -8,34 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lab.runs import (
+from lab.statistics import (
     Interval,
-    Verdict,
     mean_interval,
     proportion_interval,
     rank_correlation_interval,
     stratified_interval,
 )
-
-
-def verdict(low, high, *, side="above", threshold=0.0):
-    return Verdict("c", "s", "q", Interval((low + high) / 2, low, high, 3), threshold, side, "here", "f", "run")
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "side", "answer"),
-    [
-        (0.1, 0.3, "above", "holds here"),
-        (0.1, 0.3, "below", "does not hold here"),
-        (-0.3, -0.1, "below", "holds here"),
-        (-0.3, -0.1, "above", "does not hold here"),
-        (-0.1, 0.3, "above", "cannot tell"),
-        (-0.1, 0.3, "below", "cannot tell"),
-    ],
-)
-def test_answer_is_the_side_the_whole_interval_lies_on(low, high, side, answer):
-    assert verdict(low, high, side=side).answer == answer
-    assert verdict(low + 5, high + 5, side=side, threshold=5).answer == answer
 
 
 def test_mean_interval_is_the_one_of_scipy():

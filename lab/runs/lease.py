@@ -13,10 +13,10 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
-def claimed(path: Path) -> Iterator[None]:
+def leased(path: Path) -> Iterator[None]:
     """Holds the lock of an empty file, which is there while somebody holds it or waits for it.
 
-    Who comes second waits. A holder may claim other files inside, as long as no two wait for each other's. Where the
+    Who comes second waits. A holder may lease other files inside, as long as no two wait for each other's. Where the
     file system has no locks nothing is held, and nobody waits.
 
     Raises:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from lab.runs import Job, Record, Store, StoreError
-from lab.runs.claim import claimed
-from lab.runs.staging import STAGING, claim_file
+from lab.runs.lease import leased
+from lab.runs.staging import STAGING, lease_file
 
 PROGRAM = Path(__file__).with_name("one_child.py")
 
@@ -49,7 +49,7 @@ def test_a_child_that_two_parents_want_is_measured_once(tmp_path):
     assert list((store.path / STAGING).iterdir()) == []
 
 
-def test_the_claims_of_a_killed_process_are_free(tmp_path):
+def test_the_leases_of_a_killed_process_are_free(tmp_path):
     store, log = Store(tmp_path / "runs"), tmp_path / "log"
     first = started(store, log, "a", seconds=100)
     begun(log)
@@ -74,7 +74,7 @@ def test_one_holder_at_a_time_though_the_file_comes_and_goes(tmp_path):
         if pid == 0:
             try:
                 for _ in range(100):
-                    with claimed(tmp_path / "claim"):
+                    with leased(tmp_path / "lease"):
                         number.write_text(str(int(number.read_text()) + 1))
             finally:
                 os._exit(0)
@@ -83,15 +83,15 @@ def test_one_holder_at_a_time_though_the_file_comes_and_goes(tmp_path):
     for pid in [adds() for _ in range(4)]:
         os.waitpid(pid, 0)
     assert number.read_text() == "400"
-    assert not (tmp_path / "claim").exists()
+    assert not (tmp_path / "lease").exists()
 
 
-def test_the_next_writer_removes_claims_that_nobody_holds(tmp_path):
+def test_the_next_writer_removes_leases_that_nobody_holds(tmp_path):
     store = Store(tmp_path)
-    held, left = (claim_file(tmp_path, name) for name in ("held", "left"))
+    held, left = (lease_file(tmp_path, name) for name in ("held", "left"))
     held.parent.mkdir()
     left.touch()
-    with claimed(held):
+    with leased(held):
         store.put(Record(Job("child", {"i": 1}), {}))
         assert list(held.parent.iterdir()) == [held]
 
@@ -101,12 +101,12 @@ def test_a_file_system_without_locks_lets_everyone_work(tmp_path, monkeypatch):
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
     monkeypatch.setattr("fcntl.flock", none)
-    with claimed(tmp_path / "claim"), claimed(tmp_path / "claim"):
+    with leased(tmp_path / "lease"), leased(tmp_path / "lease"):
         pass
 
 
 def test_a_store_that_cannot_be_written_says_so_before_the_work(tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / STAGING).write_text("in the way")
-    with pytest.raises(StoreError, match="cannot write to"), Store(tmp_path / "runs").claim(Job("child", {"i": 1})):
+    with pytest.raises(StoreError, match="cannot write to"), Store(tmp_path / "runs").lease(Job("child", {"i": 1})):
         pass

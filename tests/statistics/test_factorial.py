@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from lab.runs import effects_beside, factorial_effects
+from lab.statistics import effects_beside, factorial_effects
 
 
 def design(k, f):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lab.runs import critical_difference
+from lab.statistics import critical_difference
 
 
 def table(rows, columns="abcd") -> pd.DataFrame:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf, nan, sqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from scipy import stats
 
-from lab.runs.claims import LEVEL
+from lab.statistics.interval import LEVEL
+from lab.statistics.quantiles import chi_squared_tail, studentized_range
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,23 @@ def critical_difference(scores: pd.DataFrame, level: float = LEVEL) -> Ranking:
             f"{scores.shape[1]} methods with {int((~np.isfinite(scores.to_numpy(float))).sum())} scores missing."
         )
     n, k = scores.shape
-    ranks = scores.rank(axis=1, ascending=False, method="average").mean()
-    mean_ranks = {str(name): float(rank) for name, rank in ranks.items()}
+    within = scores.rank(axis=1, ascending=False, method="average")
+    mean_ranks = {str(name): float(rank) for name, rank in within.mean().items()}
     if n < 2 or k < 2:
         return Ranking(mean_ranks, n, nan, inf, level)
-    p_value = float(stats.friedmanchisquare(*scores.to_numpy(float).T).pvalue) if k > 2 else nan
-    q = float(stats.studentized_range.ppf(level, k, inf)) / sqrt(2)
+    p_value = _friedman(within.to_numpy(float)) if k > 2 else nan
+    q = studentized_range(level, k) / sqrt(2)
     return Ranking(mean_ranks, n, p_value, q * sqrt(k * (k + 1) / (6 * n)), level)
+
+
+def _friedman(ranks: np.ndarray) -> float:
+    """p of Friedman's test from the ranks within each of n tasks, (n, k); NaN where all are tied.
+
+    χ² = n Σ_j (R̄_j − (k + 1)/2)² / s², with s² the mean over tasks of the unbiased variance of the ranks, which is
+    k(k + 1)/12 without ties.
+    """
+    n, k = ranks.shape
+    spread = float(ranks.var(axis=1, ddof=1).mean())
+    if spread == 0:
+        return nan
+    return chi_squared_tail(n * float(((ranks.mean(axis=0) - (k + 1) / 2) ** 2).sum()) / spread, k - 1)
