@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import KORNBLITH_2019
-from lab.figures.style import Theme, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     "label": Column("whose layers are compared with the pre-trained ones", TEXT),
@@ -19,54 +19,27 @@ _COLUMNS = {
 }
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    labels = list(dict.fromkeys(table.label))
-    columns = min(3, len(labels))
-    rows = -(-len(labels) // columns)
-    figure = make_subplots(
-        rows, columns, subplot_titles=[_title(label, table[table.label == label]) for label in labels],
-        horizontal_spacing=0.12, vertical_spacing=0.3 / rows,
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    scale = [[i / 8, colour] for i, colour in enumerate(theme.depths(9))]
-    for i, label in enumerate(labels):
-        part = table[table.label == label]
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=3, height=380)
+    for label, part in split(table, "label"):
+        panel = grid.panel(f"{label}\nshuffled: at most {part.shuffled.max():.2f}")
         wide = part.pivot_table(index="base_layer", columns="layer", values="cka")
-        place = {"row": i // columns + 1, "col": i % columns + 1}
-        figure.add_heatmap(
-            x=wide.columns, y=wide.index, z=wide.to_numpy(float), zmin=0, zmax=1, colorscale=scale, showscale=i == 0,
-            colorbar={"title": {"text": "CKA [1]", "side": "top"}, "thickness": 12, "outlinewidth": 0},
-            hovertemplate="pre-trained layer %{y}, other layer %{x}: %{z:.3f}", xgap=1, ygap=1, **place,
-        )  # fmt: skip
-        every = max(1, len(wide.columns) // 8)
-        figure.update_xaxes(title_text=f"layer, {plain(label)} [count]", dtick=every, **place)
-        figure.update_yaxes(title_text="layer, pre-trained [count]", dtick=every, **place)
-    return figure.update_layout(height=380 * rows)
+        hover = "pre-trained layer %{y}, other layer %{x}: %{z:.3f}"
+        panel.heat(wide, "CKA [1]", low=0, high=1, hover=hover)
+    return grid.x("layer, other model [count]", whole=True).y("layer, pre-trained [count]", whole=True)
 
 
-def _title(label: str, part: pd.DataFrame) -> str:
-    return f"{plain(label)}<br>shuffled: at most {part.shuffled.max():.2f}"
-
-
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per comparison: CKA of the first and last layer with itself, the least of them, and the null's largest value."""
     rows = []
-    for label, part in table.groupby("label", sort=False):
+    for label, part in split(table, "label"):
         own = part[part.base_layer == part.layer].sort_values("layer")
         own = own if len(own) else part
-        rows.append(
-            {"layers of": label, "first layer": own.cka.iloc[0], "last layer": own.cka.iloc[-1],
-             "least": own.cka.min(), "shuffled, largest": part.shuffled.max()}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    return " ".join(
-        f"Pre-trained layers against {row['layers of']}: CKA of the same layer {row['first layer']:.2f} at the first, "
-        f"{row['last layer']:.2f} at the last; shuffled at most {row['shuffled, largest']:.2f}."
-        for _, row in _summary(table).iterrows()
-    )
+        rows.append((label, own.cka.iloc[0], own.cka.iloc[-1], own.cka.min(), part.shuffled.max()))
+    names = ["layers of", "first layer", "last layer", "least", "shuffled, largest"]
+    told = [f"{label} {first:.2f} at the first, {last:.2f} at the last" for label, first, last, _, _ in rows]
+    end = f". Shuffling the sentences gives at most {max(row[-1] for row in rows):.2f}."
+    return Answer(listed("CKA of a layer with its pre-trained self", told, end=end), pd.DataFrame(rows, columns=names))
 
 
 def _example() -> pd.DataFrame:
@@ -85,8 +58,9 @@ CKA = Figure(
     title="Alignment of layers before and after tuning",
     columns=_COLUMNS,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="loss",
+    order=8,
     caption=(
         "Linear centred kernel alignment (unbiased) between every layer of the pre-trained model and every layer of "
         "the tuned one, on the same sentences, and of a model with random weights; above each panel the largest value "

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import GHORBANI_2019, SCHRAUDOLPH_2002
-from lab.figures.style import Theme, fade, log_ticks, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     "label": Column('method, with ", random weights" for the null of pre-training', TEXT),
@@ -21,57 +21,29 @@ _COLUMNS = {
 _RANDOM = ", random weights"
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     """Left: all of φ, a line per method and state. Right: the largest eigenvalue of every block."""
-    figure = make_subplots(
-        1, 2, column_widths=[0.6, 0.4], horizontal_spacing=0.1,
-        subplot_titles=["all coordinates", "largest eigenvalue of each block"],
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    methods = list(dict.fromkeys(label.removesuffix(_RANDOM) for label in table.label))
-    colours = {method: theme.colour(i) for i, method in enumerate(methods)}
-    whole, parts = table[table.scope == "all"], table[table.scope != "all"]
-    scopes = ordered_scopes(parts.scope)
-    for (label, state), rows in whole.groupby(["label", "state"], sort=False):
-        rows = rows[rows.eigenvalue > 0].sort_values("index")
-        style = _style(str(label), str(state), colours, theme)
-        figure.add_scatter(
-            x=rows["index"], y=rows.eigenvalue, mode="lines", name=plain(f"{label}, {state}"), line=style,
-            hovertemplate="λ<sub>%{x}</sub> = %{y:.3g}", row=1, col=1,
-        )  # fmt: skip
-    for (label, state), rows in parts.groupby(["label", "state"], sort=False):
-        top = rows.groupby("scope").eigenvalue.max()
-        style = _style(str(label), str(state), colours, theme)
-        figure.add_scatter(
-            x=[_short(scope) for scope in scopes], y=top.reindex(scopes), mode="lines+markers", showlegend=False,
-            line=style, marker={"color": style["color"], "size": 5}, name=plain(f"{label}, {state}"),
-            hovertemplate="%{x}: %{y:.3g}", row=1, col=2,
-        )  # fmt: skip
-    last = float(table["index"].max())
-    figure.update_xaxes(
-        type="log", title_text="index [count]", range=[-0.04, np.log10(last) + 0.04], tickvals=log_ticks(1, last),
-        row=1, col=1,
-    )  # fmt: skip
-    figure.update_xaxes(title_text="coordinates of φ [block]", type="category", row=1, col=2)
-    figure.update_yaxes(type="log", exponentformat="power", dtick=1)
-    figure.update_yaxes(title_text="eigenvalue [nats per unit of φ²]", row=1, col=1)
-    return figure.update_layout(height=380)
+    grid = Grid(theme, wrap=2, height=380, labels=table.label)
+    left, right = grid.panel("all coordinates"), grid.panel("largest eigenvalue of each block")
+    scopes = ordered_scopes(table.scope[table.scope != "all"])
+    for label, own in split(table, "label"):
+        look = grid.look(label)
+        for state, rows in split(own, "state"):
+            whole = rows[(rows.scope == "all") & (rows.eigenvalue > 0)].sort_values("index")
+            top = rows[rows.scope != "all"].groupby("scope").eigenvalue.max()
+            style = {"colour": look.colour, "symbol": look.symbol, "dash": "solid" if state == "trained" else "dot"}
+            style |= {"width": 1.4 if _RANDOM in label else 2, "size": 5, "key": state}
+            left.line(whole["index"], whole.eigenvalue, label, hover="λ<sub>%{x}</sub> = %{y:.3g}", **style)
+            if len(top):
+                right.line(_short(scopes), top.reindex(scopes), label, hover="%{x}: %{y:.3g}", **style)
+    left.x("index [count]", log=True)
+    right.x("coordinates of φ [block]", categories=_short(scopes))
+    return grid.y("eigenvalue [nats per unit of φ²]", log=True)
 
 
-def _style(label: str, state: str, colours: dict[str, str], theme: Theme) -> dict[str, object]:
-    """Colour of the method; dotted before training; grey for the null."""
-    null = label.endswith(_RANDOM)
-    colour = theme.muted if null else colours[label]
-    return {
-        "color": fade(colour, 0.75) if null else colour,
-        "width": 1.4 if null else 2,
-        "dash": "solid" if state == "trained" else "dot",
-    }
-
-
-def _short(scope: str) -> str:
+def _short(scopes: list[str]) -> list[str]:
     """ "block 3" is 3 on the axis; head and embeddings are the rest."""
-    return plain(scope.removeprefix("block ")) if scope != "outside the blocks" else "rest"
+    return [scope.removeprefix("block ") if scope != "outside the blocks" else "rest" for scope in scopes]
 
 
 def ordered_scopes(scopes: pd.Series) -> list[str]:
@@ -81,31 +53,21 @@ def ordered_scopes(scopes: pd.Series) -> list[str]:
     return sorted(number, key=number.__getitem__) + [scope for scope in present if scope not in number]
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Per method and state: largest eigenvalue, trace, effective rank (Σλ)²/Σλ², how many hold 90 % of the trace."""
+def _answer(table: pd.DataFrame) -> Answer:
+    """Per method and state: largest eigenvalue, trace, participation ratio, how many hold 90 % of the trace."""
     rows = []
     for (label, state), part in table[table.scope == "all"].groupby(["label", "state"], sort=False):
         values = np.sort(part.eigenvalue.clip(lower=0).to_numpy(float))[::-1]
         total = float(values.sum())
-        rows.append(
-            {"label": label, "state": state, "eigenvalues [count]": len(values), "largest": values[0], "trace": total,
-             "effective rank": total**2 / float((values**2).sum()) if total else 0.0,
-             "for 90 % of the trace [count]": int(np.searchsorted(np.cumsum(values), 0.9 * total) + 1)}
-        )  # fmt: skip
-    columns = ["label", "state", "eigenvalues [count]", "largest", "trace", "effective rank"]
-    found = pd.DataFrame(rows, columns=[*columns, "for 90 % of the trace [count]"])
-    return found if len(found) else table[["label", "state", "scope", "eigenvalue"]].head(1)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    found = _summary(table)
-    if "largest" not in found:
-        return f"The largest eigenvalues of single blocks of {found.label.iloc[0]}; none of all coordinates together."
-    return " ".join(
-        f"{row['label']}, {row['state']}: largest eigenvalue {row['largest']:.3g}, effective rank "
-        f"{row['effective rank']:.1f} of {row['eigenvalues [count]']}."
-        for _, row in found.iterrows()
-    )
+        ratio = total**2 / float((values**2).sum()) if total else 0.0
+        most = int(np.searchsorted(np.cumsum(values), 0.9 * total) + 1)
+        rows.append((label, state, len(values), values[0], total, ratio, most))
+    names = ["label", "state", "eigenvalues [count]", "largest", "trace", "participation ratio"]
+    if not rows:
+        return Answer("Only blocks are known, none of all coordinates together.", table.head(1))
+    told = [f"{label}, {state}: {ratio:.1f} of {n}" for label, state, n, _, _, ratio, _ in rows]
+    found = pd.DataFrame(rows, columns=[*names, "for 90 % of the trace [count]"])
+    return Answer(listed("Directions that hold the curvature (participation ratio)", told), found)
 
 
 def _example() -> pd.DataFrame:
@@ -127,8 +89,9 @@ CURVATURE_SPECTRUM = Figure(
     title="Curvature of the loss in a delta's vector",
     columns=_COLUMNS,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="loss",
+    order=1,
     caption=(
         "Eigenvalues of the Gauss-Newton matrix of each delta on one fixed batch, before training (dotted) and after "
         "(solid), with random weights in grey; left all of φ on logarithmic axes, right the largest eigenvalue of the "

@@ -10,11 +10,17 @@ import pandas as pd
 import plotly.graph_objects as go
 from pandas.api.types import is_numeric_dtype
 
+from lab.figures.grammar import Grid, cut
+from lab.figures.grammar.split import worded
 from lab.figures.sources import Source
 from lab.figures.style import LIGHT, SCREEN, Size, Theme, frame
+from lab.statistics import Answer
 
 TEXT = "text"
 """Unit of a column that holds names, not numbers."""
+
+IDENTITY = ("model", "task", "seed", "key")
+"""Columns that say which record a row is from: part of every figure's table and CSV where the records have them."""
 
 
 class TableError(ValueError):
@@ -32,33 +38,44 @@ class Column(NamedTuple):
 class Figure:
     """A pure function from a tidy table to a plotly figure, with everything a paper needs to print it.
 
+    Rows that differ in PLM, task or seed never share a line, a row or a number unless the figure says that it averages:
+    a column of `IDENTITY` is told apart by the figure where it is one of its `columns` or `optional`; where it is none
+    of them, nor of `averages`, what varies is added to the `label`.
+
     Args:
-        name: of the figure: file names, the command line, the address in the explorer.
+        name: of the figure, and of its file: file names, the command line, the address in the explorer.
         title: one line.
         columns: what the table must have; other columns are ignored.
         build: draws a checked table in a theme; called through `draw`.
-        summary: the table's answer, few rows, for a paper's table; column names carry the unit.
-        describe: the answer in one or two sentences: alternative text for those who cannot see the figure.
         caption: what is drawn, for a paper.
         reading: how to read it, what would be surprising, what it does not show.
         source: papers that introduced it, the first one first.
         example: a small made-up table of the right form, for tests and documentation.
+        conclude: the answer in a checked table, called through `answer`: two sentences of at most `LONGEST` characters,
+            and few rows for a paper's table, whose column names carry the unit.
+        group: the theme it belongs to: "training", "dimension", "weights", "loss", "methods", "control".
+        order: its place in the group.
         table: name of the table of a record that holds these columns; default: the figure's name.
         optional: columns that are used where they are there.
+        averages: columns of `IDENTITY` that numbers of the figure are means over.
     """
 
     name: str
     title: str
     columns: Mapping[str, Column]
-    build: Callable[[pd.DataFrame, Theme], go.Figure] = field(repr=False)
-    summary: Callable[[pd.DataFrame], pd.DataFrame] = field(repr=False)
-    describe: Callable[[pd.DataFrame], str] = field(repr=False)
+    build: Callable[[pd.DataFrame, Theme], Grid | go.Figure] = field(repr=False)
     caption: str
     reading: str
     source: tuple[Source, ...]
     example: Callable[[], pd.DataFrame] = field(repr=False)
+    conclude: Callable[[pd.DataFrame], Answer] | None = field(repr=False, default=None)
+    summary: Callable[[pd.DataFrame], pd.DataFrame] | None = field(repr=False, default=None)
+    describe: Callable[[pd.DataFrame], str] | None = field(repr=False, default=None)
+    group: str = ""
+    order: int = 0
     table: str = ""
     optional: Mapping[str, Column] = field(default_factory=dict)
+    averages: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", self.table or self.name)
@@ -74,26 +91,32 @@ class Figure:
         Raises:
             TableError: the table cannot be drawn.
         """
-        return frame(self.build(self.checked(table), theme), theme, size)
+        drawn = self.build(self._told_apart(self.checked(table)), theme)
+        return drawn.figure(size) if isinstance(drawn, Grid) else frame(drawn, theme, size)
+
+    def answer(self, table: pd.DataFrame) -> Answer:
+        """What the table says: two sentences at most, few rows.
+
+        Raises:
+            TableError: the table cannot be read.
+        """
+        told = self._told_apart(self.checked(table))
+        if self.conclude is not None:
+            return self.conclude(told)
+        assert self.describe is not None
+        assert self.summary is not None
+        return Answer(cut(self.describe(told)), self.summary(told))
 
     def summarize(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The answer in few rows.
-
-        Raises:
-            TableError: the table cannot be read.
-        """
-        return self.summary(self.checked(table))
+        """The answer in few rows; raises as `answer`."""
+        return self.answer(table).table
 
     def alt(self, table: pd.DataFrame) -> str:
-        """The answer in a sentence or two.
-
-        Raises:
-            TableError: the table cannot be read.
-        """
-        return self.describe(self.checked(table))
+        """The answer in a sentence or two, for those who cannot see the figure; raises as `answer`."""
+        return self.answer(table).sentence
 
     def checked(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The columns of a table that this figure uses.
+        """The columns of a table that this figure uses, and those that say which record a row is from.
 
         Raises:
             TableError: columns or rows are missing, or a number is none.
@@ -116,7 +139,22 @@ class Figure:
                     f"the column {name!r} of the figure {self.name!r} holds {table[name].dtype}; "
                     f"expected numbers ({column.description}, [{column.unit}])"
                 )
-        return table[list(used)].reset_index(drop=True)
+        records = [name for name in IDENTITY if name in table.columns and name not in used]
+        return table[[*used, *records]].reset_index(drop=True)
+
+    def _told_apart(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table with PLM, task and seed in the label where one label would stand for several of them."""
+        if "label" not in self.columns:
+            return table
+        known = {**self.columns, **self.optional}
+        for column in IDENTITY[:-1]:
+            if column in known or column in self.averages or column not in table:
+                continue
+            if (table.groupby("label")[column].nunique() > 1).any():
+                beside = table[column].map(lambda value, of=column: worded(value, of)).where(table[column].notna(), "")
+                inside = [not own or own in label for label, own in zip(table.label, beside, strict=True)]
+                table = table.assign(label=table.label.where(inside, table.label + " · " + beside))
+        return table
 
 
 def with_task(table: pd.DataFrame, column: str) -> pd.Series:

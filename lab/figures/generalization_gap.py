@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
-from lab.figures.performance import around
+from lab.figures.grammar import Grid, Panel, around, listed, split
 from lab.figures.sources import AGHAJANYAN_2020, ARORA_2018, DING_2022
-from lab.figures.style import SYMBOLS, Theme, count, counted, fade, plain, score_title
-from lab.statistics import mean_interval, rank_correlation_interval
+from lab.figures.style import Theme, count, counted, score_title
+from lab.statistics import Answer, mean_interval, rank_correlation_interval
 
 _COLUMNS = {
     "label": Column("method, as the legend shall say it", TEXT),
@@ -25,108 +23,50 @@ _COLUMNS = {
 _OPTIONAL = {"metric": Column("name of the metric that gap is in", TEXT)}
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    tasks, labels = list(dict.fromkeys(table.task)), list(dict.fromkeys(table.label))
-    columns = min(2, len(tasks))
-    rows = -(-len(tasks) // columns)
-    figure = make_subplots(
-        rows, columns, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.3 / rows,
-        subplot_titles=[plain(task) for task in tasks],
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    kinds = table.drop_duplicates("label").set_index("label")["kind"]
-    coloured = [label for label in labels if kinds[label] not in ("full", "null")]
-    places = {label: coloured.index(label) if label in coloured else 0 for label in labels}
-    for i, task in enumerate(tasks):
-        place = {"row": i // columns + 1, "col": i % columns + 1}
-        part = table[table.task == task]
-        _shape(figure, part, theme, place)
-        for label in labels:
-            _method(figure, part[part.label == label], theme, places[label], place)
-        figure.update_xaxes(title_text="tunable parameters d [count]", type="log", dtick=1, **place)
-        figure.update_xaxes(exponentformat="power", **place)
-        if place["col"] == 1:
-            metric = score_title(part.metric if "metric" in part else [])
-            figure.update_yaxes(title_text=f"gap in {metric}", **place)
-    figure.update_yaxes(range=around(table.gap))
-    _keys(figure, table, theme, places)
-    figure.update_layout(height=400 if rows == 1 else 330 * rows)
-    return figure
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=2, height=400, share_y=True, labels=table.label)
+    for panel, part in grid.by(table, "task"):
+        panel.rule(y=0, dash="solid")
+        _shape(panel, part, theme)
+        for label, own in split(part, "label"):
+            look, found = grid.look(label), mean_interval(list(own.gap))
+            half = found.high - found.estimate if found.n > 1 else 0.0
+            marked = {"colour": look.colour, "symbol": look.symbol}
+            hover = f"gap %{{y:+.3f}} ± {half:.3f}, {counted(found.n, 'seed')}<br>d = {count(own.tunable.mean())}"
+            hover += f"<br>bound {own.bound.mean():.3g}"
+            panel.points(own.tunable, own.gap, label, alpha=0.35, size=5, data=[own.seed], listed=False, **marked)
+            panel.points([own.tunable.mean()], [found.estimate], label, error=[half], size=9, hover=hover, **marked)
+    grid.x("tunable parameters d [count]", log=True)
+    metric = score_title(table.metric if "metric" in table else [])
+    return grid.y(f"gap in {metric}", range=around(table.gap))
 
 
-def _shape(figure: go.Figure, part: pd.DataFrame, theme: Theme, place: dict[str, int]) -> None:
-    """The zero line, and the shape √d through the gap of full fine-tuning; the bound itself lies far above."""
-    figure.add_hline(y=0, line={"color": theme.muted, "width": 1}, **place)
+def _shape(panel: Panel, part: pd.DataFrame, theme: Theme) -> None:
+    """The shape √d through the gap of full fine-tuning; the bound itself lies far above."""
     full = part[part.kind == "full"]
     if full.empty or not full.gap.mean() > 0:
         return
     d = np.geomspace(max(1.0, float(part.tunable.min())), float(part.tunable.max()), 60)
-    figure.add_scatter(
-        x=d, y=full.gap.mean() * np.sqrt(d / full.tunable.mean()), showlegend=False, hoverinfo="skip",
-        mode="lines", line={"color": theme.muted, "dash": "dash", "width": 1.5}, **place,
-    )  # fmt: skip
+    y = full.gap.mean() * np.sqrt(d / full.tunable.mean())
+    panel.line(d, y, "shape of √(d/n)", colour=theme.muted, dash="dash", width=1.5)
 
 
-def _method(figure: go.Figure, part: pd.DataFrame, theme: Theme, i: int, place: dict[str, int]) -> None:
-    """The seeds as faint points, their mean with its 95 % interval (from two seeds on)."""
-    if part.empty:
-        return
-    look, name = _look(part.kind.iloc[0], theme, i), plain(part.label.iloc[0])
-    found = mean_interval(list(part.gap))
-    half = found.high - found.estimate if found.n > 1 else 0.0
-    figure.add_scatter(
-        x=part.tunable, y=part.gap, mode="markers", showlegend=False, legendgroup=name, customdata=part.seed,
-        marker={"color": fade(str(look["color"]), 0.35), "size": 5, "symbol": look["symbol"]},
-        hovertemplate="%{y:+.3f}, seed %{customdata}<extra>" + name + "</extra>", **place,
-    )  # fmt: skip
-    figure.add_scatter(
-        x=[part.tunable.mean()], y=[found.estimate], mode="markers", showlegend=False, legendgroup=name,
-        marker=look | {"size": 9},
-        error_y={"type": "data", "array": [half], "color": look["color"], "thickness": 1.4, "width": 0},
-        hovertemplate=f"gap %{{y:+.3f}} ± {half:.3f}, {counted(found.n, 'seed')}<br>d = {count(part.tunable.mean())}"
-        f"<br>bound {part.bound.mean():.3g}<extra>{name}</extra>", **place,
-    )  # fmt: skip
-
-
-def _look(kind: str, theme: Theme, i: int) -> dict[str, object]:
-    """Full fine-tuning and the null without colour; deltas by palette and symbol, combinations hollow."""
-    if kind in ("full", "null"):
-        return {"color": theme.ink if kind == "full" else theme.muted, "symbol": "star" if kind == "full" else "x"}
-    return {"color": theme.colour(i), "symbol": SYMBOLS[i % 6] + ("-open" if kind == "combination" else "")}
-
-
-def _keys(figure: go.Figure, table: pd.DataFrame, theme: Theme, places: dict[str, int]) -> None:
-    kinds = table.drop_duplicates("label").set_index("label")["kind"]
-    for label, i in places.items():
-        figure.add_scatter(
-            x=[None], y=[None], name=plain(label), legendgroup=plain(label), mode="markers",
-            marker=_look(kinds[label], theme, i) | {"size": 8}, row=1, col=1,
-        )  # fmt: skip
-    figure.add_scatter(
-        x=[None], y=[None], name="shape of √(d/n)", mode="lines", row=1, col=1,
-        line={"color": theme.muted, "dash": "dash", "width": 1.5},
-    )  # fmt: skip
-
-
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     rows = []
-    for label, part in table.groupby("label", sort=False):
+    for label, part in split(table, "label"):
         row = {"method": label, "tunable [count]": part.tunable.mean(), "gap": part.gap.mean()}
         row |= {"smallest gap": part.gap.min(), "largest gap": part.gap.max(), "bound": part.bound.mean()}
         rows.append(row | {"runs [count]": len(part)})
-    return pd.DataFrame(rows).sort_values("gap", ascending=False, kind="stable", ignore_index=True)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    found = _summary(table)
-    parts = [f"{row['method']} {row['gap']:+.3f}" for row in found.to_dict("records")]
-    said = "; ".join(parts if len(parts) <= 6 else [*parts[:3], "…", *parts[-3:]])
-    text = f"Mean generalisation gap, largest first: {said}."
+    found = pd.DataFrame(rows).sort_values("gap", ascending=False, kind="stable", ignore_index=True)
+    end = f". The smallest bound is {table.bound.min():.3g}"
     trained = found[found.method.isin(table.label[table.kind != "null"])]
+    estimates = {}
     if len(trained) > 3:
         rho = rank_correlation_interval(list(trained["tunable [count]"]), list(trained.gap))
-        text += f" Rank correlation with d: {rho.estimate:+.2f} [{rho.low:+.2f}, {rho.high:+.2f}]."
-    return text + f" The smallest bound is {table.bound.min():.3g}."
+        estimates["rank correlation of the gap with d"] = rho
+        end += f"; rank correlation of the gap with d {rho.estimate:+.2f} [{rho.low:+.2f}, {rho.high:+.2f}]"
+    told = [f"{row['method']} {row['gap']:+.3f}" for row in found.to_dict("records")]
+    return Answer(listed("Mean generalisation gap, largest first", told, end=end + "."), found, estimates)
 
 
 def _example() -> pd.DataFrame:
@@ -154,8 +94,10 @@ GENERALIZATION_GAP = Figure(
     columns=_COLUMNS,
     optional=_OPTIONAL,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="methods",
+    order=3,
+    averages=("seed",),
     caption=(
         "Score on training examples minus score on validation examples after the last step, against the number of "
         "tunable parameters: every seed (faint), mean and 95 % interval over seeds (that of two may leave the "

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme, counted, fade, plain, score_title
+from lab.figures.style import Theme, score_title
+from lab.statistics import Answer
 
 _COLUMNS = {
     "label": Column("what was trained, as the legend shall say it", TEXT),
@@ -36,58 +36,23 @@ def curves(table: pd.DataFrame, quantity: str) -> pd.DataFrame:
     return found.reset_index().sort_values(["label", "split", "step"], kind="stable").reset_index(drop=True)
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    labels = list(dict.fromkeys(table.label))
-    figure = make_subplots(1, 2, horizontal_spacing=0.12)
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=2, height=420, labels=table.label)
     titles = {"loss": "loss [nats]", "score": score_title(table.metric if "metric" in table else [])}
-    for column, (quantity, title) in enumerate(titles.items(), start=1):
-        found = curves(table, quantity)
-        for i, label in enumerate(labels):
-            for split in _DASHES:
-                part = found[(found.label == label) & (found.split == split)]
-                if len(part):
-                    _line(figure, part, theme, i, column)
-        figure.update_xaxes(title_text="step [count]", rangemode="tozero", row=1, col=column)
-        figure.update_yaxes(title_text=title, row=1, col=column)
-    _keys(figure, table, theme)
-    figure.update_layout(
-        height=430 + 12 * len(labels),
-        legend={"orientation": "h", "yanchor": "top", "y": -0.2, "x": 0, "xanchor": "left"},
-    )
-    return figure
-
-
-def _line(figure: go.Figure, part: pd.DataFrame, theme: Theme, i: int, column: int) -> None:
-    """One label on one split: the mean, and a band where there are several seeds."""
-    label, split, colour = plain(part.label.iloc[0]), part.split.iloc[0], theme.colour(i)
-    panel = {"row": 1, "col": column, "legendgroup": label}
-    if (part.seeds > 1).any():
-        figure.add_scatter(
-            x=[*part.step, *part.step[::-1]], y=[*part.high, *part.low[::-1]], fill="toself", mode="lines",
-            fillcolor=fade(colour, 0.15), line={"width": 0}, hoverinfo="skip", showlegend=False, **panel,
-        )  # fmt: skip
-    figure.add_scatter(
-        x=part.step, y=part["mean"], name=label, showlegend=False, mode="lines+markers",
-        line={"color": colour, "dash": _DASHES[split], "width": 2}, marker={"symbol": theme.symbol(i), "size": 6},
-        customdata=np.stack([part.low, part.high, part.seeds, part.seconds], axis=1),
-        hovertemplate="step %{x}, %{customdata[3]:.1f} s<br>%{y:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}]"
-        f"<br>%{{customdata[2]:.0f}} seeds, {split}<extra>{label}</extra>", **panel,
-    )  # fmt: skip
-
-
-def _keys(figure: go.Figure, table: pd.DataFrame, theme: Theme) -> None:
-    """Legend: a colour per label, then one entry per kind of line."""
-    for i, label in enumerate(dict.fromkeys(table.label)):
-        figure.add_scatter(
-            x=[None], y=[None], name=plain(label), legendgroup=plain(label), mode="lines+markers",
-            line={"color": theme.colour(i), "width": 2}, marker={"symbol": theme.symbol(i), "size": 6}, row=1, col=1,
-        )  # fmt: skip
-    present = [split for split in _DASHES if (table.split == split).any()]
-    for split in present:
-        figure.add_scatter(
-            x=[None], y=[None], name=split, legendgroup=split, mode="lines", row=1, col=1,
-            line={"color": theme.muted, "dash": _DASHES[split], "width": 2},
-        )  # fmt: skip
+    hover = "step %{x}, %{customdata[3]:.1f} s<br>%{y:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}]"
+    for quantity, title in titles.items():
+        panel = grid.panel().y(title)
+        for label, own in split(curves(table, quantity), "label"):
+            look = grid.look(label)
+            for which, part in split(own, "split"):
+                if (part.seeds > 1).any():
+                    panel.band(part.step, part.low, part.high, label, colour=look.colour)
+                panel.line(
+                    part.step, part["mean"], label, colour=look.colour, symbol=look.symbol, key=which, size=5,
+                    dash=_DASHES.get(which, "dash"), data=[part.low, part.high, part.seeds, part.seconds],
+                    hover=hover + "<br>%{customdata[2]:.0f} seeds",
+                )  # fmt: skip
+    return grid.x("step [count]", zero=True)
 
 
 def _last(table: pd.DataFrame) -> pd.DataFrame:
@@ -96,34 +61,25 @@ def _last(table: pd.DataFrame) -> pd.DataFrame:
     return ordered.groupby(["label", "split", "seed"], sort=False).tail(1)
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
-    last = _last(table)
-    grouped = last.groupby(["label", "split"], sort=False)
-    found = pd.DataFrame(
-        {
-            "seeds [count]": grouped["seed"].nunique(),
-            "steps [count]": grouped["step"].max(),
-            "time [s]": grouped["seconds"].mean(),
-            "loss [nats]": grouped["loss"].mean(),
-            "score": grouped["score"].mean(),
-            "lowest score": grouped["score"].min(),
-            "highest score": grouped["score"].max(),
-        }
-    )
-    return found.reset_index()
-
-
-def _describe(table: pd.DataFrame) -> str:
-    found = _summary(table)
-    found = found[found.split == "validation"] if (found.split == "validation").any() else found
-    found = found.sort_values("score", ascending=False)
-    parts = [
-        f"{row['label']} {row['score']:.3f} [{row['lowest score']:.3f}, {row['highest score']:.3f}] after "
-        f"{row['steps [count]']} steps, {counted(row['seeds [count]'], 'seed')}"
-        for row in found.to_dict("records")[:8]
+def _answer(table: pd.DataFrame) -> Answer:
+    """Per label and split the mean of the last evaluations over seeds, and their range."""
+    grouped = _last(table).groupby(["label", "split"], sort=False)
+    columns = {
+        "seeds [count]": ("seed", "nunique"),
+        "steps [count]": ("step", "max"),
+        "time [s]": ("seconds", "mean"),
+        "loss [nats]": ("loss", "mean"),
+        "score": ("score", "mean"),
+        "lowest score": ("score", "min"),
+        "highest score": ("score", "max"),
+    }
+    found = grouped.agg(**{name: pd.NamedAgg(*how) for name, how in columns.items()}).reset_index()
+    shown = found[found.split == "validation"] if (found.split == "validation").any() else found
+    told = [
+        f"{row['label']} {row['score']:.3f} [{row['lowest score']:.3f}, {row['highest score']:.3f}]"
+        for row in shown.sort_values("score", ascending=False).to_dict("records")
     ]
-    more = f"; and {len(found) - 8} more" if len(found) > 8 else ""
-    return f"Last {found['split'].iloc[0]} score, mean and range: {'; '.join(parts)}{more}."
+    return Answer(listed(f"Last {shown['split'].iloc[0]} score, mean and range over seeds", told), found)
 
 
 def _example() -> pd.DataFrame:
@@ -133,10 +89,10 @@ def _example() -> pd.DataFrame:
         for seed in range(3):
             for step in range(0, 101, 10):
                 reached = (1 - np.exp(-rate * step)) * (1 + 0.02 * np.cos(3 * seed + step))
-                for split, shift in (("validation", 0.0), ("train", 0.03)):
+                for which, shift in (("validation", 0.0), ("train", 0.03)):
                     score = 0.2 + (best + shift - 0.2) * reached
                     rows.append(
-                        {"label": label, "seed": seed, "step": step, "seconds": 0.4 * step, "split": split,
+                        {"label": label, "seed": seed, "step": step, "seconds": 0.4 * step, "split": which,
                          "loss": 1.6 * (1.1 - reached) - shift, "score": score}
                     )  # fmt: skip
     return pd.DataFrame(rows)
@@ -147,8 +103,9 @@ LEARNING_CURVES = Figure(
     title="Learning curves",
     columns=_COLUMNS,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="training",
+    order=1,
     caption=(
         "Loss (left) and score (right) on validation (solid) and training data (dotted) against optimiser steps. "
         "Lines are means over seeds, bands the range over seeds."
@@ -161,5 +118,6 @@ LEARNING_CURVES = Figure(
     source=(DING_2022,),
     example=_example,
     table="history",
+    averages=("seed",),
     optional=_OPTIONAL,
 )

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import around
 from lab.figures.sources import DEMSAR_2006, DING_2022
 from lab.figures.style import Theme, count, counted, fade, plain, score_title
 from lab.statistics import Ranking, critical_difference, mean_interval
@@ -37,13 +38,6 @@ def ordered(table: pd.DataFrame) -> list[str]:
     complete = table.pivot_table(index="task", columns="label", values="score").notna().all()
     ranks = ranked(table).mean_ranks if complete.any() else {}
     return sorted(means.index, key=lambda label: (ranks.get(str(label), inf), -means[label]))
-
-
-def around(values: pd.Series) -> list[float]:
-    """Ends of an axis that holds all points with room to spare; the interval of two seeds may be many times longer."""
-    low, high = float(values.min()), float(values.max())
-    room = 0.25 * (high - low) or 0.05
-    return [low - room, high + room]
 
 
 def kind_colours(theme: Theme) -> dict[str, str]:

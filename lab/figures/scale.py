@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from lab.figures.convergence import SHARE, first_reached
 from lab.figures.figure import TEXT, Column, Figure
-from lab.figures.performance import around
+from lab.figures.grammar import around
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, count, counted, plain, score_title
 from lab.statistics import mean_interval

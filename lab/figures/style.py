@@ -153,7 +153,9 @@ def frame(drawing: go.Figure, theme: Theme, size: Size) -> go.Figure:
     lines = max((str(note.text).count("<br>") for note in drawing.layout.annotations), default=0)
     top = (2.2 + 1.3 * lines) * font if drawing.layout.annotations else font
     axis = 4.2 * font
-    legend = _legend_height(_legend_rows(drawing, size), font)
+    named = [trace for trace in drawing.data if trace.showlegend is not False and trace.name]
+    groups = [trace.legendgroup or i for i, trace in enumerate(named)] if any(t.legendgroup for t in named) else None
+    legend = legend_height(legend_rows([str(trace.name) for trace in named], size, groups), font)
     drawing.update_layout(
         template=template(theme, font),
         height=round(top + area + axis + legend),
@@ -165,7 +167,7 @@ def frame(drawing: go.Figure, theme: Theme, size: Size) -> go.Figure:
     return drawing
 
 
-def _legend_height(rows: int, font: int) -> float:
+def legend_height(rows: int, font: int) -> float:
     """Room below the axis titles [px] in which plotly sets a legend without shrinking the plotting area.
 
     A row is 1.3 em high, at least 16 px, and 3 px apart; 5 px lie above and below the rows, and plotly keeps 12 px, or
@@ -174,19 +176,23 @@ def _legend_height(rows: int, font: int) -> float:
     return rows * (max(1.3 * font, 16) + 3) + 10 + min(font, 12) if rows else 0
 
 
-def _legend_rows(drawing: go.Figure, size: Size) -> int:
+def legend_rows(names: Sequence[str], size: Size, groups: Sequence[object] | None = None) -> int:
     """Rows of the horizontal legend, broken as plotly breaks it.
 
     A group is a column of its entries, as wide as they need. Without any group, every entry gets the width of the
     widest as soon as one row is too short. The key before a name takes 45 px.
+
+    Args:
+        names: the entries.
+        size: of the page.
+        groups: of each entry; none where there are no groups.
     """
-    shown = [trace for trace in drawing.data if trace.showlegend is not False and trace.name]
     columns: dict[object, list[float]] = {}
-    for place, trace in enumerate(shown):
-        columns.setdefault(trace.legendgroup or place, []).append(45 + _text_width(str(trace.name)) * size.font)
+    for place, name in enumerate(names):
+        columns.setdefault(place if groups is None else groups[place], []).append(45 + text_width(name) * size.font)
     widths = [max(entries) for entries in columns.values()]
     room = size.width - 5.5 * size.font  # what the margins leave
-    if sum(widths) > room and not any(trace.legendgroup for trace in shown):
+    if sum(widths) > room and groups is None:
         widths = [max(widths)] * len(widths)
     rows, filled, highest = 0, 0.0, 0
     for width, entries in zip(widths, columns.values(), strict=True):
@@ -196,7 +202,7 @@ def _legend_rows(drawing: go.Figure, size: Size) -> int:
     return rows + highest
 
 
-def _text_width(text: str) -> float:
+def text_width(text: str) -> float:
     """About how wide one line of Helvetica is [em]; tags take no room."""
     letters = html.unescape(re.sub(r"<[^>]*>", "", text))
     narrow = sum(letter in " fijlrtI.,:;'|!()[]/-" for letter in letters)

@@ -1,0 +1,120 @@
+"""One axis: quantity and unit, linear, logarithmic or of categories."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lab.figures.style import integer_ticks, log_ticks, plain
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What an axis shows.
+
+    Args:
+        title: "quantity [unit]".
+        log: logarithmic; what is not positive is not drawn on it.
+        range: ends in data units; default: what is drawn.
+        ticks: places of ticks, or place -> text.
+        categories: names in order, on a y axis from the top; the axis then holds names.
+        reverse: larger values to the left or at the bottom.
+        zero: 0 is on the axis.
+        percent: fractions written in percent.
+        whole: ticks at whole numbers only.
+        options: further plotly settings.
+    """
+
+    title: str = ""
+    log: bool = False
+    range: tuple[float, float] | None = None
+    ticks: Sequence[float] | Mapping[float, str] | None = None
+    categories: Sequence[str] | None = None
+    reverse: bool = False
+    zero: bool = False
+    percent: bool = False
+    whole: bool = False
+    options: Mapping[str, Any] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The categories, safe for plotly."""
+        return list(dict.fromkeys(plain(name) for name in self.categories or ()))
+
+    def layout(self, drawn: np.ndarray, *, upright: bool) -> dict[str, Any]:
+        """The plotly axis.
+
+        Args:
+            drawn: the finite numbers that all panels sharing it show.
+            upright: a y axis.
+        """
+        axis: dict[str, Any] = {}
+        if self.categories is not None:
+            names = self.names
+            axis |= {"type": "category", "categoryorder": "array"}
+            axis |= {"categoryarray": names[::-1] if upright and not self.reverse else names}
+            axis |= {"range": [-0.6, len(names) - 0.4]}
+        elif self.log:
+            axis |= self._logarithmic(drawn[drawn > 0])
+        elif self.range is not None:
+            axis |= {"range": list(self.range)}
+        elif self.zero:
+            axis |= {"rangemode": "tozero"}
+        if self.whole and len(drawn) and not self.log:
+            axis |= {"tickvals": integer_ticks(float(drawn.min()), float(drawn.max()))}
+        if isinstance(self.ticks, Mapping):
+            axis |= {"tickvals": list(self.ticks), "ticktext": [plain(text) for text in self.ticks.values()]}
+        elif self.ticks is not None:
+            axis |= {"tickvals": list(self.ticks), "ticktext": [short(tick) for tick in self.ticks]}
+        if self.percent:
+            axis |= {"tickformat": ".0%"}
+        if self.reverse:
+            axis |= {"range": axis["range"][::-1]} if "range" in axis else {"autorange": "reversed"}
+        return axis | dict(self.options or {})
+
+    def _logarithmic(self, positive: np.ndarray) -> dict[str, Any]:
+        axis: dict[str, Any] = {"type": "log"}
+        if self.range is not None:
+            low, high = self.range
+        elif len(positive):
+            low, high = float(positive.min()), float(positive.max())
+            room = 0.04 * math.log10(high / low) + 0.02
+            low, high = low / 10**room, high * 10**room
+        else:
+            return axis
+        ticks = log_ticks(low, high)
+        if len(ticks) < 2 and not isinstance(self.ticks, Mapping):
+            ticks = [float(tick) for tick in np.linspace(low, high, 3)]
+        while len(ticks) > 8:
+            ticks = ticks[::2]
+        axis |= {"range": [math.log10(low), math.log10(high)]}
+        return axis | {"tickvals": ticks, "ticktext": [short(tick) for tick in ticks]}
+
+
+def short(value: float) -> str:
+    """A tick's number: 0.05, 20, 1,000, 10⁶ as a power."""
+    size = abs(value)
+    if size >= 1e5 or 0 < size < 1e-3:
+        exponent = math.floor(math.log10(size) + 1e-9)
+        digits = value / 10.0**exponent
+        power = f"10<sup>{exponent}</sup>"
+        return power if abs(digits - 1) < 1e-6 else f"{digits:.3g}·{power}"
+    return f"{value:,.3g}" if size < 1000 else f"{value:,.0f}"
+
+
+def numbers(values: Iterable[object]) -> np.ndarray:
+    """The finite numbers among the values."""
+    flat = pd.to_numeric(pd.Series(list(values), dtype=object), errors="coerce").to_numpy(float)
+    return flat[np.isfinite(flat)]
+
+
+def around(values: pd.Series) -> tuple[float, float]:
+    """Ends of an axis that holds all points with room to spare; the interval of two seeds may be many times longer."""
+    low, high = float(values.min()), float(values.max())
+    room = 0.25 * (high - low) or 0.05
+    return low - room, high + room

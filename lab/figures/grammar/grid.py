@@ -1,0 +1,170 @@
+"""Panels in rows, their shared axes, one legend; becomes a plotly figure when the size is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from lab.figures.grammar.axis import Axis
+from lab.figures.grammar.legend import colour_bars, entries, keys
+from lab.figures.grammar.looks import Look, looks
+from lab.figures.grammar.mark import Mark, Note, Rule, Scale
+from lab.figures.grammar.page import Page
+from lab.figures.grammar.panel import Panel
+from lab.figures.grammar.split import first_seen, split
+from lab.figures.style import SCREEN, Size, Theme, template
+
+_DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+class Grid:
+    """Panels of one figure.
+
+    Args:
+        theme: colours.
+        wrap: most panels in a row.
+        height: of the plotting area of a single row, on screen [px]; of several rows each has two thirds.
+        share_x, share_y: one axis for all panels; its labels stand at the left and at the bottom only.
+        labels: names of the series in their order, where `look` shall know them before they are drawn.
+    """
+
+    def __init__(
+        self, theme: Theme, *, wrap: int = 3, height: float = 300, share_x: bool = False, share_y: bool = False,
+        labels: Iterable[object] = (),
+    ) -> None:  # fmt: skip
+        self.theme, self.wrap, self.height = theme, wrap, height
+        self.shared = {"x": share_x, "y": share_y}
+        self.panels: list[Panel] = []
+        self.marks: list[Mark] = []
+        self.rules: list[Rule] = []
+        self.notes: list[Note] = []
+        self.axes = {"x": Axis(), "y": Axis()}
+        self.stacked = False
+        self.scales: dict[str, Scale] = {}
+        self.depth = Scale("")
+        self._looks = looks(theme, first_seen(labels))
+        self._counted: dict[str, list[str]] = {}
+
+    def panel(self, title: str = "", *, new_row: bool = False) -> Panel:
+        """One more panel; with `new_row` at the left of a row of its own."""
+        self.panels.append(Panel(self, len(self.panels), title, new_row))
+        return self.panels[-1]
+
+    def row(self, title: str, n: int) -> list[Panel]:
+        """A row of `n` panels under one title."""
+        return [self.panel(title, new_row=i == 0) for i in range(n)]
+
+    def by(self, table: pd.DataFrame, *columns: str) -> Iterator[tuple[Panel, pd.DataFrame]]:
+        """A panel for each combination of values that the table holds, with its rows; see `split`."""
+        for name, part in split(table, *columns):
+            yield self.panel(name), part
+
+    def x(self, title: str = "", **options: Any) -> Self:
+        """The x axis of all panels that have none of their own; arguments as of `Axis`."""
+        self.axes["x"] = Axis(title, **options)
+        return self
+
+    def y(self, title: str = "", **options: Any) -> Self:
+        """The y axis of all panels that have none of their own; arguments as of `Axis`."""
+        self.axes["y"] = Axis(title, **options)
+        return self
+
+    def look(self, label: str) -> Look:
+        """Colour and marker of a series: a method's own in every figure; no two labels of this grid look alike."""
+        if label not in self._looks:
+            self._looks = looks(self.theme, [*self._looks, label])
+        return self._looks[label]
+
+    def colour(self, name: str) -> str:
+        """The next colour of the palette, the same whenever the name comes again."""
+        return self.theme.colour(self._count("colour", name))
+
+    def symbol(self, name: str) -> str:
+        """The next marker."""
+        return self.theme.symbol(len(self.theme.palette) * self._count("symbol", name))
+
+    def dash(self, name: str) -> str:
+        """The next kind of line."""
+        return _DASHES[self._count("dash", name) % len(_DASHES)]
+
+    def depths(self, values: Iterable[float], title: str = "block [index]") -> Self:
+        """The values that `depth=` colours, and the title of their bar; called before anything is drawn by depth."""
+        known = sorted({float(value) for value in values if value == value})
+        self.depth = Scale(title, values=known, whole=all(value == int(value) for value in known))
+        return self
+
+    def depth_colour(self, value: float) -> str:
+        """The colour of a depth; ink for one that is missing."""
+        if value not in self.depth.values:
+            return self.theme.ink
+        return self.theme.depths(len(self.depth.values))[self.depth.values.index(float(value))]
+
+    def scale(self, title: str, low: float | None, high: float | None, *, log: bool = False) -> Scale:
+        """The colour scale of heat maps with this title."""
+        return self.scales.setdefault(title, Scale(title, low, high, log=log))
+
+    def figure(self, size: Size = SCREEN) -> go.Figure:
+        """The drawing in a size.
+
+        Raises:
+            ValueError: no panel was made.
+        """
+        if not self.panels:
+            raise ValueError("a grid without panels cannot be drawn; make one with grid.panel() or grid.by()")
+        bars = colour_bars(self, size)
+        shown, shapes = entries(self.marks, self.rules)
+        page = Page(self, size, bars=len(bars), legend=[str(name) for name in shown], key=keys(self.marks))
+        data = [self._trace(mark, listed) for mark, listed in shapes.marks]
+        layout = page.layout() | bars | {"template": template(self.theme, size.font), "showlegend": bool(shown)}
+        layout["shapes"] = [self._shape(rule, listed) for rule, listed in shapes.rules]
+        layout["annotations"] += [self._note(note) for note in self.notes]
+        if self.stacked:
+            layout |= {"barmode": "stack"}
+        layout |= {"bargap": 0.3}
+        return go.Figure({"data": data, "layout": layout}, _validate=False)
+
+    def axis(self, panel: int, which: str) -> Axis:
+        """The axis of a panel: its own or the grid's."""
+        return self.panels[panel].axes.get(which, self.axes[which])
+
+    def _count(self, kind: str, name: str) -> int:
+        names = self._counted.setdefault(kind, [])
+        if name not in names:
+            names.append(name)
+        return names.index(name)
+
+    def _trace(self, mark: Mark, listed: bool) -> dict[str, Any]:
+        trace = mark.trace | {axis: identity(axis[0], mark.panel) for axis in ("xaxis", "yaxis")}
+        if "coloraxis" in trace:
+            trace["coloraxis"] = _bar(list(self.scales).index(trace["coloraxis"]))
+        else:
+            trace |= {"name": mark.name, "legendgroup": mark.name, "showlegend": listed}
+        if mark.depth is not None and mark is next(m for m in self.marks if m.depth is not None):
+            width = trace.get("line", {}).get("width", 6)  # the first that is drawn by depth carries the colour bar
+            of = {"color": [mark.depth] * len(trace["x"]), "size": width, "coloraxis": _bar(len(self.scales))}
+            trace |= {"mode": "lines+markers" if mark.kind == "line" else "markers"}
+            trace["marker"] = trace.get("marker", {}) | of
+        return trace
+
+    def _shape(self, rule: Rule, listed: bool) -> dict[str, Any]:
+        x, y = identity("x", rule.panel), identity("y", rule.panel)
+        shape = {name: value for name, value in rule.shape.items() if name != "across"}
+        across = rule.shape["across"]
+        shape |= {"xref": f"{x} domain" if across else x, "yref": y if across else f"{y} domain"}
+        return shape | ({"name": rule.name, "legendgroup": rule.name, "showlegend": True} if listed else {})
+
+    def _note(self, note: Note) -> dict[str, Any]:
+        place = {f"{axis}ref": identity(axis, note.panel) for axis in ("x", "y")}
+        return note.annotation | place
+
+
+def identity(axis: str, panel: int) -> str:
+    """plotly's name of a panel's axis: x, x2, …"""
+    return axis if panel == 0 else f"{axis}{panel + 1}"
+
+
+def _bar(place: int) -> str:
+    return "coloraxis" if place == 0 else f"coloraxis{place + 1}"

@@ -1,0 +1,235 @@
+"""Where panels, titles and legend stand, in a width: the arithmetic of a page."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from lab.figures.grammar.axis import Axis, numbers
+from lab.figures.grammar.mark import values_of
+from lab.figures.style import SCREEN, Size, legend_height, legend_rows, plain, text_width
+
+if TYPE_CHECKING:
+    from lab.figures.grammar.grid import Grid
+    from lab.figures.grammar.panel import Panel
+
+_NARROWEST = 14.0  # width of a panel [em]: three ticks and a title
+
+
+class Page:
+    """The layout of a grid in a size.
+
+    Args:
+        grid: what is drawn.
+        size: the page's width and type.
+        bars: colour bars at the right.
+        legend: its entries.
+        key: entries of the key above them.
+    """
+
+    def __init__(self, grid: Grid, size: Size, *, bars: int, legend: list[str], key: list[str]) -> None:
+        self.grid, self.size, self.em = grid, size, float(size.font)
+        self.legend, self.key = legend, key
+        self.right = self.em * (6.5 if bars else 1.2)
+        self.rows = self._rows()
+        self.columns = max(len(row) for row in self.rows)
+
+    def layout(self) -> dict[str, Any]:
+        """The plotly layout: axes, titles of panels, legend, margins, height."""
+        tops, area = self._heights()
+        layout: dict[str, Any] = {}
+        annotations = []
+        for r, row in enumerate(self.rows):
+            for c, panel in enumerate(row):
+                top, height = tops[r]
+                left = self._left(c) / self.width
+                x = [left, min(1.0, left + self.panel_width / self.width)]
+                y = [max(0.0, 1 - (top + height) / area), 1 - top / area]
+                layout |= self._axes(panel, r, c, x, y)
+                if panel.title:
+                    annotations.append(self._title(panel, x, y[1]))
+        key = self._wrapped("    ".join(self.key), self.size.width - 5 * self.em) if self.key else ""
+        rows = legend_rows(self.legend, self.size, self.legend) if self.legend else 0
+        below = self._below(len(self.rows) - 1)
+        room = legend_height(rows, self.size.font) + (1.4 * self.em * (key.count("<br>") + 1) if key else 0)
+        top = self.em * (0.9 + self._lines(0) * 1.3)
+        legend: dict[str, Any] = {
+            "orientation": "h",
+            "itemsizing": "constant",
+            "x": 0,
+            "xanchor": "left",
+            "y": -below / area,
+            "yanchor": "top",
+        }
+        if key and self.legend:
+            legend |= {"title": {"text": key, "side": "top", "font": {"size": self.em}}}
+        elif key:
+            annotations.append(
+                {"text": key, "x": 0, "xanchor": "left", "y": -below / area, "yanchor": "top", "xref": "paper",
+                 "yref": "paper", "showarrow": False, "align": "left"}
+            )  # fmt: skip
+        return layout | {
+            "annotations": annotations,
+            "legend": legend,
+            "height": round(top + area + below + room),
+            "width": self.size.width if self.size.fixed else None,
+            "autosize": not self.size.fixed,
+            "margin": {"l": round(self.left), "r": round(self.right), "t": round(top), "b": round(below + room)},
+        }
+
+    def _rows(self) -> list[list[Panel]]:
+        most = max(1, min(self.grid.wrap, int((self.size.width - 4 * self.em) // (_NARROWEST * self.em))))
+        if not any(panel.new_row for panel in self.grid.panels):  # rows of equal length where that can be
+            n = len(self.grid.panels)
+            most = -(-n // -(-n // most))
+        rows: list[list[Panel]] = []
+        for panel in self.grid.panels:
+            if not rows or len(rows[-1]) >= most or panel.new_row:
+                rows.append([])
+            rows[-1].append(panel)
+        return rows
+
+    @cached_property
+    def left(self) -> float:
+        """Room left of the first column [px]."""
+        return max(self._labels(row[0], first=True) for row in self.rows)
+
+    @cached_property
+    def width(self) -> float:
+        """Of all panels and what is between them [px]."""
+        return self.size.width - self.left - self.right
+
+    @cached_property
+    def gaps(self) -> list[float]:
+        """Room left of every column but the first [px]."""
+        return [
+            max(self._labels(row[c], first=False) for row in self.rows if len(row) > c) for c in range(1, self.columns)
+        ]
+
+    @cached_property
+    def panel_width(self) -> float:
+        """Of each panel [px]."""
+        return max(4 * self.em, (self.width - sum(self.gaps)) / self.columns)
+
+    def _left(self, column: int) -> float:
+        return column * self.panel_width + sum(self.gaps[:column])
+
+    def _labels(self, panel: Panel, *, first: bool) -> float:
+        """Room that tick labels and title of a y axis need [px]."""
+        axis = self.grid.axis(panel.number, "y")
+        if not first and self._hides(panel, "y"):
+            return 1.4 * self.em
+        titled = first or axis.title != self._left_of(panel)
+        widest = max((self._tick_width(name) for name in self._tick_texts(axis)), default=3.4)
+        return self.em * (widest + 1.1 + (1.9 if titled and axis.title else 0))
+
+    def _tick_width(self, name: str) -> float:
+        return max(text_width(line) for line in self._tick_text(name).split("<br>"))
+
+    def _tick_text(self, name: str) -> str:
+        return self._wrapped(name, 0.3 * self.size.width)
+
+    def _tick_texts(self, axis: Axis) -> list[str]:
+        if axis.categories is not None:
+            return axis.names
+        return [plain(text) for text in axis.ticks.values()] if isinstance(axis.ticks, dict) else []
+
+    def _left_of(self, panel: Panel) -> str:
+        row = next(row for row in self.rows if panel in row)
+        place = row.index(panel)
+        return self.grid.axis(row[place - 1].number, "y").title if place else ""
+
+    def _hides(self, panel: Panel, which: str) -> bool:
+        """Whether a shared axis' labels stand at another panel: to the left, or below."""
+        if not self.grid.shared[which] or which in panel.axes:
+            return False
+        r = next(i for i, row in enumerate(self.rows) if panel in row)
+        c = self.rows[r].index(panel)
+        return c > 0 if which == "y" else r + 1 < len(self.rows) and len(self.rows[r + 1]) > c
+
+    def _lines(self, row: int) -> int:
+        return max((self._title_text(panel).count("<br>") + 1 for panel in self.rows[row] if panel.title), default=0)
+
+    def _title_text(self, panel: Panel) -> str:
+        return "<br>".join(self._wrapped(line, self.panel_width) for line in plain(panel.title).split("\n"))
+
+    def _title(self, panel: Panel, x: list[float], top: float) -> dict[str, Any]:
+        return {
+            "text": self._title_text(panel), "x": (x[0] + x[1]) / 2, "y": top, "xref": "paper", "yref": "paper",
+            "xanchor": "center", "yanchor": "bottom", "showarrow": False, "yshift": 2,
+        }  # fmt: skip
+
+    def _heights(self) -> tuple[list[tuple[float, float]], float]:
+        """Top and height of every row from the top of the first, and the height of all [px]."""
+        screen = SCREEN.width - 5.6 * SCREEN.font
+        most = min(self.grid.wrap, len(self.grid.panels))
+        scale = self.panel_width / (screen / most) if self.size is not SCREEN else 1.0
+        tops, top = [], 0.0
+        for r, row in enumerate(self.rows):
+            height = self.grid.height * (1 if len(self.rows) == 1 else 0.68) * scale * self.size.slenderness
+            height = max(min(height, 1.1 * self.panel_width), 7 * self.em)
+            names = [len(axis.names) for p in row if (axis := self.grid.axis(p.number, "y")).categories is not None]
+            height = max([height, *(1.55 * self.em * n for n in names)])
+            tops.append((top, height))
+            if r + 1 < len(self.rows):
+                top += height + self._below(r) + self.em * (0.6 + 1.3 * self._lines(r + 1))
+            else:
+                top += height
+        return tops, top
+
+    def _below(self, row: int) -> float:
+        """Room that tick labels and titles of x axes need below a row [px]."""
+        most = 0.4
+        for panel in self.rows[row]:
+            axis = self.grid.axis(panel.number, "x")
+            ticks = 0.0 if self._hides(panel, "x") else 1.9
+            names = self._tick_texts(axis)
+            wide = [max(text_width(part) for part in name.split("<br>")) for name in names]
+            lines = max((name.count("<br>") for name in names), default=0)
+            if ticks and wide and (max(wide) + 0.6) * len(wide) * self.em > self.panel_width:
+                ticks = max(wide) * 0.95 + 1  # plotly turns them
+            most = max(most, ticks + 1.2 * lines + (1.9 if self._titled(panel, "x") else 0))
+        return self.em * (most + 0.7)
+
+    def _titled(self, panel: Panel, which: str) -> bool:
+        """Whether a panel has its axis' title: at the left of a row, at the foot of a column, where it changes."""
+        title = self.grid.axis(panel.number, which).title
+        if not title:
+            return False
+        if which == "y":
+            return title != self._left_of(panel)
+        r = next(i for i, row in enumerate(self.rows) if panel in row)
+        c = self.rows[r].index(panel)
+        under = self.rows[r + 1][c] if r + 1 < len(self.rows) and len(self.rows[r + 1]) > c else None
+        return under is None or self.grid.axis(under.number, "x").title != title
+
+    def _axes(self, panel: Panel, row: int, column: int, x: list[float], y: list[float]) -> dict[str, Any]:
+        made = {}
+        for which, domain, other in (("x", x, "y"), ("y", y, "x")):
+            axis = self.grid.axis(panel.number, which)
+            shared = self.grid.shared[which] and which not in panel.axes
+            marks = [m for m in self.grid.marks if shared or m.panel == panel.number]
+            own = axis.layout(numbers(values_of(marks, which)), upright=which == "y")
+            own |= {"domain": domain, "anchor": other if panel.number == 0 else f"{other}{panel.number + 1}"}
+            if axis.categories is not None and which == "y":
+                own |= {"tickvals": axis.names, "ticktext": [self._tick_text(name) for name in axis.names]}
+            if self._titled(panel, which):
+                length = self.panel_width if which == "x" else (y[1] - y[0]) * self._heights()[1]
+                own |= {"title": {"text": self._wrapped(axis.title, length)}}
+            if shared and panel.number:
+                own |= {"matches": which}
+            if self._hides(panel, which):
+                own |= {"showticklabels": False}
+            made[f"{which}axis{'' if panel.number == 0 else panel.number + 1}"] = own
+        return made
+
+    def _wrapped(self, text: str, width: float) -> str:
+        """The text in lines of at most a width [px], broken at spaces; `text` is plotly's HTML already."""
+        words, lines = text.split(" "), [""]
+        for word in words:
+            longer = f"{lines[-1]} {word}" if lines[-1] else word
+            if lines[-1] and text_width(longer) * self.em > width:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+        return "<br>".join(lines)

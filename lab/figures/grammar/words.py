@@ -1,0 +1,39 @@
+"""The words of an answer: as many parts as fit, and how many are left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+LONGEST = 350
+"""Characters of an answer's sentences, whatever the table's size: what a screen reader says in about 25 s."""
+
+
+def listed(lead: str, parts: Sequence[str], *, end: str = ".", longest: int = LONGEST) -> str:
+    """A sentence of parts, at most `longest` characters: "Lead: a; b; and 7 more.".
+
+    The parts that do not fit are counted; the first is cut where it alone is too long.
+
+    Args:
+        lead: what the parts are; "" begins with the first part.
+        parts: most important first.
+        end: closes the sentence; may hold a second one.
+    """
+    lead = f"{lead}: " if lead else ""
+    room = longest - len(lead) - len(end)
+    shown: list[str] = []
+    for i, part in enumerate(parts):
+        left = len(parts) - i - 1
+        rest = f"; and {left} more" if left else ""
+        if len("; ".join([*shown, part])) + len(rest) > room:
+            break
+        shown.append(part)
+    left = len(parts) - len(shown)
+    if not shown and parts:
+        rest = f"; and {left - 1} more" if left > 1 else ""
+        return f"{lead}{cut(parts[0], max(1, room - len(rest)))}{rest}{end}"
+    return lead + "; ".join(shown) + (f"; and {left} more" if left else "") + end
+
+
+def cut(text: str, longest: int = LONGEST) -> str:
+    """The text, its end replaced by "…" where it is too long."""
+    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
