@@ -30,10 +30,10 @@ from experiments.training_run import child_job, fitted, plm_of, task_of, without
 from experiments.training_run import measure as train
 from lab.deltas import Adapter, AddedBias, BitFit, Combination, DeltaMethod, Prompt, method_from_json
 from lab.execution import Local
-from lab.figures.combination import FACTORS, contrasts, named
 from lab.models import PLM, settled
 from lab.runs import Job, Record, Store
 from lab.statistics import Verdict, mean_interval
+from lab.statistics.combination import FACTORS, contrasts, named
 
 NAME = "combination"
 FIGURES = ("combination", "sequential_combination")

@@ -18,9 +18,9 @@ import pandas as pd
 
 from experiments import performance
 from experiments.performance import HALF_OF_RANK_VARIANCE, compared_runs, joined, over_tasks, setting
-from lab.figures.convergence import SHARE, reaching, steps_to_common_level
 from lab.runs import Job, Record, Store
 from lab.statistics import Verdict, absolute, rank_correlation_interval
+from lab.statistics.convergence import SHARE, reaching, steps_to_common_level
 
 NAME = "convergence"
 FIGURES = ("convergence",)

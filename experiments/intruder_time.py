@@ -30,13 +30,13 @@ from torch import Tensor
 from experiments.intruders import ROLES, studied
 from experiments.training_run import RunScale, child_job, method_label, trained
 from lab.deltas import Delta
-from lab.figures.intruder_onset import onset
 from lab.geometry import extrapolated_passage, first_passage, forecast_intruder, intruder_dimensions
 from lab.linalg import Spectrum
 from lab.models.architecture import WeightMatrix
 from lab.runs import Job, Record, Store
 from lab.runs.record import Scalar
 from lab.statistics import Verdict, rank_correlation_interval
+from lab.statistics.intruder_onset import onset
 
 NAME = "intruder_time"
 FIGURES = ("intruder_time", "intruder_onset")

@@ -47,7 +47,8 @@ from lab.deltas import (
 )
 from lab.execution import Local
 from lab.runs import Job, Record, Store
-from lab.statistics import Interval, Verdict, critical_difference, mean_interval, rank_correlation_interval
+from lab.statistics import Interval, Verdict, mean_interval, rank_correlation_interval
+from lab.statistics.ranking import ranked
 
 NAME = "performance"
 FIGURES = ("performance",)
@@ -407,7 +408,7 @@ def summary(store: Store, records: list[Record]) -> str:
     """Mean scores per task, mean rank, and what the ranking can tell."""
     table = joined(records, NAME)
     means = table.pivot_table(index="task", columns="label", values="score", sort=False)
-    ranking = critical_difference(means)
+    ranking = ranked(table)
     tunable = table.groupby("label")["tunable"].mean()
     lines = ["method".ljust(18) + "".join(f"{task[:16]:>18s}" for task in means.index) + "   mean rank       tunable"]
     for label, rank in sorted(ranking.mean_ranks.items(), key=lambda item: item[1]):

@@ -32,10 +32,10 @@ from experiments.training_run import child_job
 from experiments.training_run import measure as train
 from lab.deltas import Adapter, DeltaMethod, LastLayer, LoRA, Prefix, Prompt, SelectiveModule
 from lab.execution import Local
-from lab.figures.convergence import steps_to_common_level
-from lab.figures.scale import finals
 from lab.runs import Job, Record, Store
 from lab.statistics import Interval, Verdict, mean_interval, stratified_interval
+from lab.statistics.convergence import steps_to_common_level
+from lab.statistics.scale import finals
 
 NAME = "scale"
 FIGURES = ("scale",)

@@ -27,9 +27,9 @@ from experiments.training_run import child_job
 from experiments.training_run import measure as train
 from lab.deltas import Adapter, Combination
 from lab.execution import Local
-from lab.figures.template import READINGS, gains
 from lab.runs import Job, Record, Store
 from lab.statistics import Verdict, absolute, mean_interval
+from lab.statistics.template import READINGS, gains
 
 NAME = "template"
 FIGURES = ("template",)

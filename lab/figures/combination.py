@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import combinations, product
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,7 @@ from plotly.subplots import make_subplots
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022, DING_2023
 from lab.figures.style import Theme, counted, fade, plain, score_title
-from lab.statistics import Interval, effects_beside, factorial_effects, mean_interval
-
-FACTORS = ("prompt", "BitFit", "adapter")
-"""The three deltas of the design, as columns of the table: 1 where a delta is on."""
+from lab.statistics.combination import CELLS, FACTORS, KINDS, contrasts, named
 
 _COLUMNS = {
     "label": Column("PLM, task, data and reading of one design", TEXT),
@@ -26,63 +22,6 @@ _COLUMNS = {
     "score": Column("validation score after training", "unit of the metric"),
 }
 _OPTIONAL = {"metric": Column("name of the metric that score is in", TEXT)}
-_KINDS = ("effect", "beside another delta", "interaction")
-
-
-def contrasts(table: pd.DataFrame) -> pd.DataFrame:
-    """Effects of the three factors with their intervals over seeds: label, term, kind, values, estimate, low, high.
-
-    Every seed that has all eight cells gives one value of each: a factor's main effect (over all four combinations of
-    the others), its effect beside another delta (over the three that are not empty: what a *combination* gains by it),
-    and the interactions. Student's t interval over the seeds.
-    """
-    rows = []
-    for label, part in table.groupby("label", sort=False):
-        designs = [cells for _, seed in part.groupby("seed") if len(cells := _cells(seed)) == 2 ** len(FACTORS)]
-        for term, kind, values in _terms(designs):
-            found = mean_interval(values)
-            rows.append({"label": label, "term": term, "kind": kind, "values": values, **_ends(found)})
-    return pd.DataFrame(rows, columns=["label", "term", "kind", "values", "estimate", "low", "high", "n"])
-
-
-def _ends(interval: Interval) -> dict[str, float]:
-    return {"estimate": interval.estimate, "low": interval.low, "high": interval.high, "n": interval.n}
-
-
-def _cells(seed: pd.DataFrame) -> dict[tuple[bool, ...], float]:
-    keys = (tuple(bool(row[factor]) for factor in FACTORS) for row in seed.to_dict("records"))
-    return {key: score for key, score in zip(keys, seed.score.astype(float), strict=True) if np.isfinite(score)}
-
-
-def _terms(designs: list[dict[tuple[bool, ...], float]]) -> list[tuple[str, str, list[float]]]:
-    if not designs:
-        return []
-    found = []
-    effects = [factorial_effects(cells) for cells in designs]
-    for i, factor in enumerate(FACTORS):
-        beside = [
-            float(np.mean([value for on, value in effects_beside(cells, i).items() if any(on)])) for cells in designs
-        ]
-        found.append((factor, _KINDS[0], [effect[i,] for effect in effects]))
-        found.append((f"{factor} beside another", _KINDS[1], beside))
-    for order in range(2, len(FACTORS) + 1):
-        for chosen in combinations(range(len(FACTORS)), order):
-            name = " × ".join(FACTORS[i] for i in chosen)
-            found.append((name, _KINDS[2], [effect[chosen] for effect in effects]))
-    return found
-
-
-def _name(on: Sequence[int]) -> str:
-    return " + ".join(factor for factor, used in zip(FACTORS, on, strict=True) if used) or "none"
-
-
-_ORDER = [_name(on) for on in sorted(product((0, 1), repeat=len(FACTORS)), key=lambda on: (sum(on), [-x for x in on]))]
-
-
-def named(table: pd.DataFrame) -> pd.Series:
-    """The cell of each row in words: "prompt + adapter"; "none"."""
-    rows = table[list(FACTORS)].astype(int).to_numpy().tolist()
-    return pd.Series([_name(row) for row in rows], index=table.index)
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
@@ -102,7 +41,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
         metrics = part.metric if "metric" in part else []
         figure.update_xaxes(title_text=score_title(metrics), row=row, col=1)
         figure.update_xaxes(title_text="difference of the score [points of 0.01]", row=row, col=2)
-        figure.update_yaxes(categoryorder="array", categoryarray=_ORDER[::-1], row=row, col=1)
+        figure.update_yaxes(categoryorder="array", categoryarray=CELLS[::-1], row=row, col=1)
         figure.update_yaxes(autorange="reversed", row=row, col=2)
     _keys(figure, found, theme)
     figure.update_layout(height=300 * len(labels))
@@ -128,7 +67,7 @@ def _marks(theme: Theme) -> dict[str, dict[str, Any]]:
     symbols = ("circle", "diamond", "square-open")
     return {
         kind: {"color": theme.colour(i), "symbol": symbol, "size": 8}
-        for i, (kind, symbol) in enumerate(zip(_KINDS, symbols, strict=True))
+        for i, (kind, symbol) in enumerate(zip(KINDS, symbols, strict=True))
     }
 
 
@@ -190,7 +129,7 @@ def _describe(table: pd.DataFrame) -> str:
     found = contrasts(table)
     sentences = []
     for label in dict.fromkeys(table.label):
-        part = found[(found.label == label) & (found.kind == _KINDS[1])]
+        part = found[(found.label == label) & (found.kind == KINDS[1])]
         if not len(part):
             n = int((table.label == label).sum())
             sentences.append(f"{label}: {counted(n, 'run')}, no seed has all eight combinations.")

@@ -11,6 +11,7 @@ from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.intruders import named
 from lab.figures.sources import BENAYCH_GEORGES_2012, SHUTTLEWORTH_2024
 from lab.figures.style import Theme, counted, log_ticks, plain
+from lab.statistics.intruder_onset import onset
 
 _COLUMNS = {
     "label": Column("which method", TEXT),
@@ -25,15 +26,6 @@ _COLUMNS = {
 _OPTIONAL = {"model": Column("the PLM", TEXT)}
 _AXES = {"training time": "step [count]", "step size": "η [1]"}
 _KINDS = {"forecast": ("circle", "norm known"), "extrapolated": ("circle-open", "norm extrapolated")}
-
-
-def onset(table: pd.DataFrame) -> pd.Series:
-    """Where the first intruder is taken to come: halfway, on a log axis, between the places without and with one.
-
-    Missing where none is seen, or where there is one from the first place on.
-    """
-    bracketed = np.isfinite(table["seen"]) & (table["before"] > 0)
-    return (table["before"] * table["seen"].where(bracketed)) ** 0.5
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:

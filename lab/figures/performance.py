@@ -13,7 +13,8 @@ from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.grammar import around
 from lab.figures.sources import DEMSAR_2006, DING_2022
 from lab.figures.style import Theme, count, counted, fade, plain, score_title
-from lab.statistics import Ranking, critical_difference, mean_interval
+from lab.statistics import mean_interval
+from lab.statistics.ranking import ordered, ranked
 
 _COLUMNS = {
     "label": Column("method, as the axis shall say it", TEXT),
@@ -24,20 +25,6 @@ _COLUMNS = {
     "tunable": Column("trained parameters d", "count"),
 }
 _OPTIONAL = {"metric": Column("name of the metric that score is in", TEXT)}
-
-
-def ranked(table: pd.DataFrame) -> Ranking:
-    """Mean ranks over tasks of the methods that every task has; scores are averaged over seeds first."""
-    means = table.pivot_table(index="task", columns="label", values="score", sort=False)
-    return critical_difference(means.dropna(axis="columns"))
-
-
-def ordered(table: pd.DataFrame) -> list[str]:
-    """Methods, best mean rank first; those that some task lacks at the end, by mean score."""
-    means = table.groupby("label", sort=False)["score"].mean()
-    complete = table.pivot_table(index="task", columns="label", values="score").notna().all()
-    ranks = ranked(table).mean_ranks if complete.any() else {}
-    return sorted(means.index, key=lambda label: (ranks.get(str(label), inf), -means[label]))
 
 
 def kind_colours(theme: Theme) -> dict[str, str]:

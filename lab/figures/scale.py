@@ -9,12 +9,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.convergence import SHARE, first_reached
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.grammar import around
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, count, counted, plain, score_title
 from lab.statistics import mean_interval
+from lab.statistics.scale import finals, series_of, steps_to_level
 
 _COLUMNS = {
     "label": Column("method", TEXT),
@@ -25,37 +25,6 @@ _COLUMNS = {
     "score": Column("validation score", "unit of the metric"),
 }
 _OPTIONAL = {"metric": Column("name of the metric that score is in", TEXT)}
-
-
-def finals(table: pd.DataFrame) -> pd.DataFrame:
-    """The last evaluation of every run."""
-    ordered = table[np.isfinite(table.score.astype(float))].sort_values("step", kind="stable")
-    return ordered.groupby(["label", "plm", "seed"], sort=False).tail(1).sort_index()
-
-
-def series_of(plms: pd.Series) -> pd.Series:
-    """The series of each PLM: one that is cut and its cuts name:k are a series, all others together another, ""."""
-    names = plms.str.partition(":")[0]
-    return names.where(names.isin(names[plms.str.contains(":")]), "")
-
-
-def steps_to_level(table: pd.DataFrame) -> pd.DataFrame:
-    """Steps of every run to 95 % of the lowest last score that its method has with this seed on any PLM of the series.
-
-    A level that all sizes reach, so that none is left out. Columns: label, plm, seed, steps.
-    """
-    last = finals(table)
-    lowest = last.groupby([series_of(last.plm), "label", "seed"]).score.min().to_dict()
-    series = dict(zip(table.plm, series_of(table.plm), strict=True))
-    rows: list[dict[str, Any]] = []
-    for (label, plm, seed), run in table.groupby(["label", "plm", "seed"], sort=False):
-        ordered = run[np.isfinite(run.score.astype(float))].sort_values("step")
-        if len(ordered):
-            steps = first_reached(
-                ordered.step.to_numpy(float), ordered.score.to_numpy(float), SHARE * lowest[series[plm], label, seed]
-            )
-            rows.append({"label": label, "plm": plm, "seed": seed, "steps": steps})
-    return pd.DataFrame(rows, columns=["label", "plm", "seed", "steps"])
 
 
 def _sizes(table: pd.DataFrame) -> list[str]:

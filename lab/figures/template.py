@@ -11,9 +11,7 @@ from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022, DING_2023, GAO_2021
 from lab.figures.style import Theme, counted, fade, plain, score_title
 from lab.statistics import mean_interval
-
-READINGS = ("template", "no template")
-"""Template with label words under the language-model head, or a new classification head without either."""
+from lab.statistics.template import READINGS, gains
 
 _COLUMNS = {
     "label": Column("PLM and task", TEXT),
@@ -23,17 +21,6 @@ _COLUMNS = {
     "score": Column("validation score", "unit of the metric"),
 }
 _OPTIONAL = {"metric": Column("name of the metric that score is in", TEXT)}
-
-
-def gains(table: pd.DataFrame) -> dict[tuple[str, str], list[float]]:
-    """(label, amount) -> score with template minus without, for each seed that has both."""
-    wide = table.pivot_table(index=["label", "amount", "seed"], columns="reading", values="score", sort=False)
-    if not set(READINGS) <= set(wide):
-        return {}
-    found: dict[tuple[str, str], list[float]] = {}
-    for row in wide.dropna().reset_index().to_dict("records"):
-        found.setdefault((row["label"], row["amount"]), []).append(row[READINGS[0]] - row[READINGS[1]])
-    return found
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:

@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, plain
+from lab.statistics.transfer import with_ratio
 
 _COLUMNS = {
     "label": Column("method, and how its head is treated", TEXT),
@@ -21,11 +22,6 @@ _COLUMNS = {
     "own": Column("validation score of the same method trained on the target", "unit of the metric"),
     "relative": Column("(score − chance)/(own − chance); empty where the target was not learned", "1"),
 }
-
-
-def with_ratio(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows with `ratio` = score / own, the source's normalisation: chance itself counts as transfer."""
-    return table.assign(ratio=table.score / table.own.where(table.own > 0))
 
 
 def _tasks(table: pd.DataFrame) -> tuple[list[str], list[str]]:

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from lab.figures.figure import TEXT, Column, Figure
 from lab.figures.sources import DING_2022, HU_2021
 from lab.figures.style import Theme, plain
-from lab.statistics import Interval, rank_correlation_interval
+from lab.statistics.transfer import correlations
 
 _COLUMNS = {
     "label": Column("method, and how its head is treated", TEXT),
@@ -22,15 +22,6 @@ _COLUMNS = {
     "transfer": Column("relative transfer, mean of both directions", "1"),
 }
 _PANELS = {"cosine": "cosine of the updates [1]", "subspace": "subspace similarity of the updates [1]"}
-
-
-def correlations(table: pd.DataFrame, column: str) -> dict[str, Interval]:
-    """Method -> Spearman's ρ between a similarity and transfer over pairs of tasks; pairs without transfer left out."""
-    known = table.dropna(subset=[column, "transfer"])
-    return {
-        str(label): rank_correlation_interval(list(part[column]), list(part.transfer))
-        for label, part in known.groupby("label", sort=False)
-    }
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:

@@ -99,3 +99,17 @@ def _friedman(ranks: np.ndarray) -> float:
     if spread == 0:
         return nan
     return chi_squared_tail(n * float(((ranks.mean(axis=0) - (k + 1) / 2) ** 2).sum()) / spread, k - 1)
+
+
+def ranked(table: pd.DataFrame) -> Ranking:
+    """Mean ranks over tasks of the methods that every task has; scores are averaged over seeds first."""
+    means = table.pivot_table(index="task", columns="label", values="score", sort=False)
+    return critical_difference(means.dropna(axis="columns"))
+
+
+def ordered(table: pd.DataFrame) -> list[str]:
+    """Methods, best mean rank first; those that some task lacks at the end, by mean score."""
+    means = table.groupby("label", sort=False)["score"].mean()
+    complete = table.pivot_table(index="task", columns="label", values="score").notna().all()
+    ranks = ranked(table).mean_ranks if complete.any() else {}
+    return sorted(means.index, key=lambda label: (ranks.get(str(label), inf), -means[label]))

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from experiments import combination
-from lab.figures.combination import FACTORS, contrasts
 from lab.runs import Record
+from lab.statistics.combination import FACTORS, contrasts
 
 
 def grid(score, train_score=lambda *on: 1.0, seeds=(0, 1, 2)):

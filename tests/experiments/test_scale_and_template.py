@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 
 from experiments import scale, template
-from lab.figures.scale import SCALE, finals, series_of, steps_to_level
-from lab.figures.template import gains
+from lab.figures.scale import SCALE
 from lab.runs import Record
+from lab.statistics.scale import finals, series_of, steps_to_level
+from lab.statistics.template import gains
 
 
 def test_a_size_is_a_name_or_its_first_blocks():

@@ -1,13 +1,11 @@
-"""When a curve reaches a level, by hand; and which runs are compared."""
+"""The order of the methods, and tasks that have rows of their own."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from lab.figures import CONVERGENCE
-from lab.figures.convergence import first_reached, reaching, steps_to_common_level
 
 
 def run(label, scores, *, task="t", seed=0, kind="delta") -> pd.DataFrame:
@@ -15,36 +13,6 @@ def run(label, scores, *, task="t", seed=0, kind="delta") -> pd.DataFrame:
     return pd.DataFrame(
         {"label": label, "kind": kind, "task": task, "seed": seed, "step": step, "seconds": step / 5, "score": scores}
     )
-
-
-def test_a_level_is_reached_between_evaluations_and_before_the_first_is_unknown():
-    x = np.array([10.0, 20.0, 30.0])
-    assert first_reached(x, np.array([0.2, 0.4, 0.8]), 0.5) == pytest.approx(22.5)
-    assert first_reached(x, np.array([0.6, 0.4, 0.8]), 0.5) == 10
-    assert first_reached(x, np.array([0.2, 0.5, 0.3]), 0.5) == 20
-    assert np.isnan(first_reached(x, np.array([0.2, 0.4, 0.45]), 0.5))
-    assert np.isnan(first_reached(np.array([]), np.array([]), 0.5))
-
-
-def test_own_level_is_a_share_of_the_last_score():
-    table = run("LoRA", [0.2, 0.6, 1.0]).sample(frac=1, random_state=0)
-    (row,) = reaching(table).to_dict("records")
-    assert row["final"] == 1.0
-    assert row["steps"] == pytest.approx(20 + 10 * 0.35 / 0.4)  # 0.95 lies 7/8 of the way from 0.6 to 1
-    assert row["time"] == pytest.approx(row["steps"] / 5)
-
-
-def test_pairs_are_compared_at_a_level_that_both_reach():
-    # the lower last score is 0.4, the level 0.38: strong is there before its first evaluation, weak at step 29
-    table = pd.concat([run("strong", [0.5, 0.8, 0.9]), run("weak", [0.1, 0.2, 0.4])])
-    assert steps_to_common_level(table, "weak", "strong") == {"t": [pytest.approx(29 - 10)]}
-    assert steps_to_common_level(table, "strong", "weak") == {"t": [pytest.approx(10 - 29)]}
-
-
-def test_a_seed_that_one_of_the_two_lacks_is_left_out():
-    table = pd.concat([run("a", [0.5, 0.8]), run("a", [0.5, 0.8], seed=1), run("b", [0.5, 0.8], seed=1)])
-    assert steps_to_common_level(table, "a", "b") == {"t": [0.0]}
-    assert steps_to_common_level(table, "a", "c") == {}
 
 
 def test_the_fastest_comes_first_and_tasks_have_rows_of_their_own():

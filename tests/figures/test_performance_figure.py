@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from lab.figures import PERFORMANCE
-from lab.figures.performance import ordered, ranked
+from lab.statistics.ranking import ordered, ranked
 
 
 def test_methods_stand_in_the_order_of_their_mean_ranks():

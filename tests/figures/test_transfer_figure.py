@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 
 from lab.figures import TRANSFER, TRANSFER_SIMILARITY
-from lab.figures.transfer import with_ratio
-from lab.figures.transfer_similarity import correlations
 from lab.statistics import rank_correlation_interval
+from lab.statistics.transfer import correlations, with_ratio
 
 
 def test_inside_and_across_types_by_hand():
