@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
 
 from lab.models.attention import EAGER, SDPA, additive_mask, eager_attention, safe_sdpa_mask, sdpa_attention
+from lab.models.deferred import transformers
 
 _SUFFIX = "_prefix"
 
@@ -40,7 +40,9 @@ def use_prefixes(model: nn.Module, *, eager: bool = False) -> None:
     Raises:
         ValueError: the model uses an attention implementation other than those of `lab.models`.
     """
-    configs = {id(c): c for m in model.modules() for c in vars(m).values() if isinstance(c, PreTrainedConfig)}
+    configs = {
+        id(c): c for m in model.modules() for c in vars(m).values() if isinstance(c, transformers.PreTrainedConfig)
+    }
     for config in configs.values():
         original = EAGER if eager else str(config._attn_implementation).removesuffix(_SUFFIX)
         if original not in _ATTENTION:
@@ -48,8 +50,8 @@ def use_prefixes(model: nn.Module, *, eager: bool = False) -> None:
                 f"prefixes need attention {EAGER!r} or {SDPA!r}; this model uses {original!r}. Load it with "
                 'load_plm(…, attention="eager") or attention="sdpa".'
             )
-        AttentionInterface.register(original + _SUFFIX, _prefixed(_ATTENTION[original]))
-        AttentionMaskInterface.register(original + _SUFFIX, _MASK[original])
+        transformers.AttentionInterface.register(original + _SUFFIX, _prefixed(_ATTENTION[original]))
+        transformers.AttentionMaskInterface.register(original + _SUFFIX, _MASK[original])
         config._attn_implementation = original + _SUFFIX
 
 

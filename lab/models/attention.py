@@ -12,11 +12,10 @@ from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
-import transformers  # its names load their modules on first use
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+
+from lab.models.deferred import transformers
 
 Attention = Literal["eager", "sdpa"]
 
@@ -98,9 +97,10 @@ def additive_mask(*args: Any, **kwargs: Any) -> Tensor:
 
 def sdpa_attention(module: nn.Module, query: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
     """transformers' SDPA; under a `torch.func` transform by its mathematical kernel, which every transform knows."""
+    attend = transformers.modeling_utils.ALL_ATTENTION_FUNCTIONS["sdpa"]
     kernel = sdpa_kernel(SDPBackend.MATH) if is_transformed(query) else nullcontext()
     with kernel:
-        return sdpa_attention_forward(module, query, *args, **kwargs)
+        return attend(module, query, *args, **kwargs)
 
 
 def safe_sdpa_mask(*args: Any, **kwargs: Any) -> Tensor | None:
@@ -108,7 +108,7 @@ def safe_sdpa_mask(*args: Any, **kwargs: Any) -> Tensor | None:
     mask = kwargs.get("attention_mask")
     if mask is not None and is_transformed(mask):
         kwargs["allow_is_causal_skip"] = kwargs["allow_is_bidirectional_skip"] = False
-    return sdpa_mask(*args, **kwargs)
+    return transformers.masking_utils.sdpa_mask(*args, **kwargs)
 
 
 def is_transformed(tensor: Tensor) -> bool:

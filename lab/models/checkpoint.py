@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers  # its names load their modules on first use
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from lab.models.deferred import transformers
 from lab.models.families import architecture_of
 from lab.models.shelf import kept
 

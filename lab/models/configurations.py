@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import transformers  # its names load their modules on first use
 from torch import nn
 
 from lab.models.assemble import HeadKind, HeadRequest, as_plm, configured, model_class, seeded
 from lab.models.attention import Attention, implementation
+from lab.models.deferred import transformers
 from lab.models.families import architecture_of
 from lab.models.plm import PLM
 

@@ -12,10 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-import transformers  # its names load their modules on first use
 from safetensors.torch import save_file
 
 from lab.models.checkpoint import UNTRUSTED, digest
+from lab.models.deferred import transformers
 from lab.models.quiet import quiet
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from transformers.utils import logging
+from lab.models.deferred import transformers
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Inside, transformers draws no progress bar and logs errors only; outside, all is as before."""
+    logging = transformers.utils.logging
     bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()

@@ -6,9 +6,9 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-import transformers  # its names load their modules on first use
 from torch import Tensor, nn
 
+from lab.models.deferred import transformers
 from lab.models.heads import from_the_end
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import transformers  # its names load their modules on first use
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from lab.models.deferred import transformers
 
 SENTENCES = (
     "it was a good film and it was a bad film",
