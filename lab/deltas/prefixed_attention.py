@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lab.deferred import transformers
 from lab.models.attention import EAGER, SDPA, additive_mask, eager_attention, safe_sdpa_mask, sdpa_attention
-from lab.models.deferred import transformers
 
 _SUFFIX = "_prefix"
 

@@ -8,7 +8,7 @@ from math import ceil, exp, floor, inf, log, sqrt
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import isotonic_regression
+import scipy  # its names load their modules on first use
 
 SearchStatus = Literal["converged", "budget", "above_range", "below_range"]
 Scores = dict[int, list[float]]
@@ -204,7 +204,7 @@ class _Search:
     def fit(self, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         dimensions = np.array(sorted(self.scores))
         weights = np.array([len(self.scores[d]) for d in dimensions], float)
-        return dimensions, isotonic_regression(means, weights=weights).x
+        return dimensions, scipy.optimize.isotonic_regression(means, weights=weights).x
 
     def crossing(self, means: np.ndarray | None = None, target: float | None = None) -> int | None:
         """Smallest integer d at which the fit, linear in log d between measured dimensions, reaches the line."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import ceil, inf
 
 import numpy as np
+import scipy  # its names load their modules on first use
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 from torch import Tensor
 
 from lab.linalg import LinearOperator, tridiagonalize
@@ -144,7 +144,7 @@ def resolution(spectrum: np.ndarray, d: int) -> float:
     upper = float(positive.sum()) / d  # there the sum is below d
     lower = float(positive.min()) * (positive.size / d - 1)  # there it is at least d
     excess = lambda log_kappa: float((positive / (positive + np.exp(log_kappa))).sum()) - d  # noqa: E731
-    return float(np.exp(brentq(excess, np.log(lower) - 1e-6, np.log(upper) + 1e-6, xtol=1e-12)))
+    return float(np.exp(scipy.optimize.brentq(excess, np.log(lower) - 1e-6, np.log(upper) + 1e-6, xtol=1e-12)))
 
 
 def _default_dimensions(D: int) -> list[int]:

@@ -7,8 +7,8 @@ from math import exp, sqrt
 from typing import Literal, get_args
 
 import numpy as np
+import scipy  # its names load their modules on first use
 import torch
-from scipy import stats
 from torch import Tensor
 
 Estimator = Literal["TwoNN", "MLE", "GRIDE", "lPCA"]
@@ -71,7 +71,7 @@ def representation_dimension(X: Tensor, estimator: Estimator, *, seed: int = 0) 
     order = np.random.default_rng(seed).permutation(len(points))
     left_out = np.log([_fit(np.delete(points, order[g::_GROUPS], axis=0), estimator) for g in range(_GROUPS)])
     error = sqrt((_GROUPS - 1) / _GROUPS * float(np.square(left_out - left_out.mean()).sum()))
-    factor = exp(float(stats.t.ppf(0.975, _GROUPS - 1)) * error)
+    factor = exp(float(scipy.stats.t.ppf(0.975, _GROUPS - 1)) * error)
     return RepresentationDimension(whole, whole / factor, whole * factor, len(points))
 
 

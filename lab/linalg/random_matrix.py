@@ -7,10 +7,9 @@ from functools import lru_cache
 from math import pi, sqrt
 
 import numpy as np
+import scipy  # its names load their modules on first use
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
-from scipy.special import airy
 
 from lab.linalg.draws import Seed, generator_of, require_positive
 
@@ -109,7 +108,7 @@ def tracy_widom_cdf(s: float, *, n_nodes: int = 40) -> float:
     nodes, weights = np.polynomial.legendre.leggauss(n_nodes)
     length = max(16.0 - s, 4.0)  # beyond it the Airy kernel is below 1e-16
     x, w = length * (nodes + 1), length * weights  # (0, 2·length)
-    kernel = 0.5 * airy((x[:, None] + x[None, :]) / 2 + s)[0]
+    kernel = 0.5 * scipy.special.airy((x[:, None] + x[None, :]) / 2 + s)[0]
     root = np.sqrt(w)
     return float(np.linalg.det(np.eye(n_nodes) - root[:, None] * kernel * root[None, :]))
 
@@ -119,7 +118,7 @@ def tracy_widom_quantile(p: float) -> float:
     """s with F_1(s) = p, for p in [1e-6, 1 − 1e-6]."""
     if not 1e-6 <= p <= 1 - 1e-6:
         raise ValueError(f"p must lie in [1e-6, 1 - 1e-6]; got {p}.")
-    return float(brentq(lambda s: tracy_widom_cdf(s) - p, -8.0, 8.0, xtol=1e-8))
+    return float(scipy.optimize.brentq(lambda s: tracy_widom_cdf(s) - p, -8.0, 8.0, xtol=1e-8))
 
 
 def largest_gaussian_singular_value(m: int, n: int, std: float = 1.0, *, probability: float = 0.5) -> float:

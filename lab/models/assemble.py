@@ -12,9 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from lab.deferred import transformers
 from lab.models.architecture import Architecture
 from lab.models.attention import Attention, implementation
-from lab.models.deferred import transformers
 from lab.models.families import architecture_of
 from lab.models.heads import ClassificationHead, Head, LanguageModelHead, VerbalizerHead, label_ids
 from lab.models.plm import PLM

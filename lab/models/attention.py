@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lab.models.deferred import transformers
+from lab.deferred import transformers
 
 Attention = Literal["eager", "sdpa"]
 

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lab.models.deferred import transformers
+from lab.deferred import transformers
 from lab.models.families import architecture_of
 from lab.models.shelf import kept
 

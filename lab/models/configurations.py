@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from lab.deferred import transformers
 from lab.models.assemble import HeadKind, HeadRequest, as_plm, configured, model_class, seeded
 from lab.models.attention import Attention, implementation
-from lab.models.deferred import transformers
 from lab.models.families import architecture_of
 from lab.models.plm import PLM
 

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lab.deferred import transformers
 from lab.models.architecture import Architecture
 from lab.models.assemble import HeadKind, HeadRequest, as_plm, configured, model_class, reseed_head, seeded
 from lab.models.attention import Attention, implementation
 from lab.models.checkpoint import Checkpoint, CheckpointError, read_checkpoint
-from lab.models.deferred import transformers
 from lab.models.families import architecture_of
 from lab.models.folders import model_source
 from lab.models.plm import PLM

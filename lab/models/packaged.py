@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from lab.deferred import transformers
 from lab.models.checkpoint import UNTRUSTED, digest
-from lab.models.deferred import transformers
 from lab.models.quiet import quiet
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lab.models.deferred import transformers
+from lab.deferred import transformers
 
 
 @contextmanager

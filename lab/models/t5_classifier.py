@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lab.models.deferred import transformers
+from lab.deferred import transformers
 from lab.models.heads import from_the_end
 
 

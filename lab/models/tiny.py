@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from lab.deferred import transformers
 from lab.models.assemble import HeadKind, HeadRequest, as_plm, configured, fresh, model_class, reseed_head, seeded
 from lab.models.attention import Attention
-from lab.models.deferred import transformers
 from lab.models.families import architecture_of
 from lab.models.plm import PLM
 from lab.models.tiny_tokenizer import tiny_tokenizer

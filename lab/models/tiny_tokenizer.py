@@ -6,7 +6,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from lab.models.deferred import transformers
+from lab.deferred import transformers
 
 SENTENCES = (
     "it was a good film and it was a bad film",

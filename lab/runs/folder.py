@@ -15,14 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save as save_arrays
-
+from lab.deferred import numpy as np
+from lab.deferred import numpy_files, safetensors
+from lab.deferred import pandas as pd
+from lab.deferred import parquet as pq
+from lab.deferred import pyarrow as pa
 from lab.runs.errors import DamagedRecord
 from lab.runs.job import Job, key
 from lab.runs.record import KEY, METRICS, Record
@@ -64,7 +61,7 @@ def write_folder(record: Record, folder: Path) -> None:
     files |= {parquet_file(name): _table_bytes(name, table) for name, table in record.tables.items()}
     if record.arrays:
         native = {name: np.array(a, dtype=a.dtype.newbyteorder("="), order="C") for name, a in record.arrays.items()}
-        files[ARRAYS] = save_arrays(native)
+        files[ARRAYS] = numpy_files.save(native)
     body = {
         "format": FORMAT,
         "experiment": record.job.experiment,
@@ -126,8 +123,8 @@ def read_folder(folder: Path, *, verify: bool = True) -> Record:
     arrays: dict[str, np.ndarray] = {}
     if ARRAYS in manifest.files:
         try:
-            arrays = load_arrays(read_file(manifest, ARRAYS, verify=verify))
-        except (SafetensorError, KeyError, ValueError) as error:
+            arrays = numpy_files.load(read_file(manifest, ARRAYS, verify=verify))
+        except (safetensors.SafetensorError, KeyError, ValueError) as error:
             raise unparsable(folder / ARRAYS, error) from error
     metrics = tables.pop(METRICS).to_pylist()[0]
     del metrics[KEY]

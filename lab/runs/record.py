@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
+from lab.deferred import numpy as np
+from lab.deferred import pandas as pd
 from lab.runs.job import Job
 
 Scalar = float | int | bool | str | None

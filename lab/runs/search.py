@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import pandas as pd
-
+from lab.deferred import pandas as pd
 from lab.runs.errors import StoreError
 from lab.runs.store import Records
 

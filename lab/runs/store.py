@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import pandas as pd
-
+from lab.deferred import pandas as pd
 from lab.runs.errors import StoreError, StoreFull, UnknownRecord
 from lab.runs.folder import MANIFEST, Manifest, read_folder, read_manifest, sync_folder, write_folder
 from lab.runs.job import Job, key

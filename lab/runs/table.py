@@ -5,11 +5,10 @@ from __future__ import annotations
 import glob
 from collections.abc import Sequence
 
-import duckdb
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from lab.deferred import duckdb
+from lab.deferred import pandas as pd
+from lab.deferred import parquet as pq
+from lab.deferred import pyarrow as pa
 from lab.runs.errors import DamagedRecord, StoreError
 from lab.runs.folder import Manifest, parquet_file, read_file, unparsable
 from lab.runs.job import flattened

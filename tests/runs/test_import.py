@@ -1,3 +1,5 @@
+"""What an import brings with it, and what it must not: `deltalab list` reads JSON, an experiment needs no compiler."""
+
 from __future__ import annotations
 
 import subprocess
@@ -5,16 +7,35 @@ import sys
 
 import pytest
 
+TABLES = ("pandas", "pyarrow", "duckdb", "numpy")
+PLOTS = ("plotly", "kaleido", "matplotlib", "streamlit")
+STATISTICS = ("scipy", "sklearn")
+MODELS = ("torch", "transformers", "peft", "accelerate", "huggingface_hub")
+COMPILERS = ("torch._dynamo.convert_frame", "torch._inductor", "sympy")
 
-@pytest.mark.parametrize("module", ["lab.runs", "lab.statistics", "lab.execution", "lab.cli"])
-def test_the_records_are_read_without_torch(module):
-    script = f"import sys, {module}; print([name for name in ('torch', 'transformers') if name in sys.modules])"
+
+def imported_with(module: str, *names: str) -> set[str]:
+    """Which modules of these names are loaded by a fresh Python that imports `module`."""
+    script = f"import sys, {module}; print(*(name for name in {names!r} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == "[]"
+    return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["lab.runs", "lab.statistics", "lab.execution"])
-def test_records_and_statistics_are_imported_without_scipy(module):
-    script = f"import sys, {module}; print([name for name in sys.modules if name.split('.')[0] == 'scipy'])"
-    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == "[]"
+def test_the_question_is_asked_rightly():
+    assert imported_with("json", "json", "torch") == {"json"}
+
+
+@pytest.mark.parametrize("module", ["lab.runs", "lab.execution"])
+def test_manifests_are_read_by_the_standard_library_alone(module):
+    assert imported_with(module, *TABLES, *PLOTS, *STATISTICS, *MODELS) == set()
+
+
+@pytest.mark.parametrize("module", ["lab.statistics", "lab.cli"])
+def test_neither_torch_nor_scipy_comes_with(module):
+    assert imported_with(module, *STATISTICS, *MODELS) == set()
+
+
+@pytest.mark.parametrize("module", ["experiments.training_run", "experiments.intrinsic_dimension"])
+def test_an_experiment_brings_torch_but_no_compiler_and_no_peer(module):
+    unwanted = ("transformers", "peft", "accelerate", "sklearn", "scipy.stats", "scipy.optimize", *PLOTS, *COMPILERS)
+    assert imported_with(module, "torch", *unwanted) == {"torch"}
