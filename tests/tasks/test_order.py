@@ -64,10 +64,17 @@ def test_split_partitions_and_keeps_copies_on_one_side(copies, seed):
     n_texts = len(set(examples.texts))
     if round(0.5 * n_texts) in (0, n_texts):
         return
+    texts_of = {label: {text for text, other in copies if other == label} for _, label in copies}
+    if all(len(texts) == 1 for texts in texts_of.values()):
+        return
     train, validation = split(examples, 0.5, seed)
+    assert set(train.labels) == set(examples.labels)
     assert Counter(train.texts) + Counter(validation.texts) == Counter(examples.texts)
     assert not set(train.texts) & set(validation.texts)
-    assert len(set(validation.texts)) == round(0.5 * n_texts)
+    n_free = n_texts - len(set.union(*({max(texts)} for texts in texts_of.values())))  # one text a class stays
+    assert min(n_free, 1) <= len(set(validation.texts)) <= round(0.5 * n_texts)
+    if len(validation.texts) and all(len(texts) > n_texts / 2 for texts in texts_of.values()):
+        assert len(set(validation.texts)) == round(0.5 * n_texts)
 
 
 def test_split_is_stratified():

@@ -1,6 +1,8 @@
 import csv
 import json
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,12 +24,67 @@ def written(folder, name, content):
         ("a.tsv", "label\tsentence\n1\tone\n0\ttwo\n", Examples(("one", "two"), (1, 0))),
         ("a.csv", "sentence1,sentence2,label\na,b,0.5\nc,d,1\n", Examples(("a", "c"), (0.5, 1.0), ("b", "d"))),
         ("a.csv", "\ufeffsentence,label\na,0\n", Examples(("a",), (0,))),
-        ("a.jsonl", '{"text": "a", "label": 2}\n\n{"text": "b", "label": 0}\n', Examples(("a", "b"), (2, 0))),
+        ("a.jsonl", '{"text": "a", "label": 2}\n\n{"text": "b", "label": 0}\n', Examples(("a", "b"), (1, 0))),
         ("a.json", '{"sentence": "a\\u2028b", "label": 1.5, "id": 7}\n', Examples(("a\u2028b",), (1.5,))),
+        ("a.json", '\n [{"text": "a", "label": 0},\n {"text": "b", "label": 1}]\n', Examples(("a", "b"), (0, 1))),
+        ("a.tsv", 'text\tlabel\n"a title" b\t0\n"open\t1\n', Examples(('"a title" b', '"open'), (0, 1))),
+        ("a.csv", 'text;label\n"a;b, c";0\nd;1\n', Examples(("a;b, c", "d"), (0, 1))),
+        ("a.csv", "Label,Text\n0,a\n1,b\n", Examples(("a", "b"), (0, 1))),
+        ("a.csv", "what,label\na,0\nb,1\n", Examples(("a", "b"), (0, 1))),
+        ("a.csv", "premise,hypothesis,label\na,b,0\nc,d,1\n", Examples(("a", "c"), (0, 1), ("b", "d"))),
+        (
+            "a.csv",
+            'text,label\n"one\ntwo, three",0\n"a ""b"",\nc",1\n',
+            Examples(("one\ntwo, three", 'a "b",\nc'), (0, 1)),
+        ),
+        (
+            "a.csv",
+            'label,text\n1,"one\ntwo"\n0,"a\nb"\n1,c\n0,d\n',
+            Examples(("one\ntwo", "a\nb", "c", "d"), (1, 0, 1, 0)),
+        ),
     ],
 )
 def test_reads(tmp_path, name, content, expected):
     assert read_examples(written(tmp_path, name, content)).fingerprint == expected.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("header", "row"), [("text,label", "{},{}"), ("id,text,label", "7,{},{}"), ("label,text", "{1},{0}")]
+)
+@pytest.mark.parametrize("closes", [6, 7, 9])
+def test_a_quotation_that_takes_in_rows_is_refused_with_the_line_it_opens_in(tmp_path, header, row, closes):
+    texts = [f"sentence number {i}" for i in range(12)]
+    texts[5], texts[closes] = '"i loved the first half', 'but, the end was poor"'
+    content = header + "\n" + "".join(row.format(text, i % 2) + "\n" for i, text in enumerate(texts))
+    with pytest.raises(BadFile, match=rf"line 7: .*closes (only )?in line {closes + 2}|line {closes + 2}: not as many"):
+        read_examples(written(tmp_path, "a.csv", content))
+
+
+def test_columns_that_are_asked_for(tmp_path):
+    path = written(tmp_path, "a.csv", "id,label,body,other,stars\n1,9,a,x,0\n2,9,b,y,1\n")
+    single = read_examples(path, text_column="body", label_column="stars")
+    assert single.fingerprint == Examples(("a", "b"), (0, 1)).fingerprint
+    pairs = read_examples(path, text_column=("other", "body"), label_column="stars")
+    assert pairs.fingerprint == Examples(("x", "y"), (0, 1), ("a", "b")).fingerprint
+    with pytest.raises(BadFile, match=r"line 1: there is no column 'review'; the columns are \['id', 'label', 'body'"):
+        read_examples(path, text_column="review")
+
+
+def test_parquet_reads_what_csv_reads(tmp_path):
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"id": [1, 2], "text": ["a", "b"], "label": ["no", "yes"]}), path)
+    table = written(tmp_path, "a.csv", "text,label\na,no\nb,yes\n")
+    assert read_examples(path).fingerprint == read_examples(table).fingerprint
+
+
+def test_parquet_that_declares_too_much_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "a.parquet"
+    n = 6_000_000  # run-length encoded: some kilobytes
+    text = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * n, pyarrow.int8()), ["a"])
+    pyarrow.parquet.write_table(pyarrow.table({"text": text, "label": text}), path)
+    assert path.stat().st_size < 1e5
+    with pytest.raises(BadFile, match=r"declares 6,000,000 rows; at most 5,000,000 are read"):
+        read_examples(path)
 
 
 def test_reads_long_fields_and_restores_the_limit(tmp_path):
@@ -40,27 +97,49 @@ def test_reads_long_fields_and_restores_the_limit(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.parquet", "", "unknown suffix '.parquet'; expected one of"),
+        ("a.xlsx", "", "unknown suffix '.xlsx'; expected one of"),
+        ("a.parquet", "text", "a.parquet is damaged or no Parquet file"),
         ("a.csv", "", "has no rows; expected the columns label"),
-        ("a.csv", "text,label\n", "has no rows"),
+        ("a.csv", "text,label\n", "has no rows below its header"),
         ("a.jsonl", "\n\n", "has no rows"),
-        ("a.csv", "review,label\na,0\n", r"a.csv, line 2: the columns are \['label', 'review'\]; expected label, and"),
-        ("a.csv", "text,class\na,0\n", r"the columns are \['class', 'text'\]"),
+        (
+            "a.csv",
+            "id,body,y\n1,a,0\n",
+            r"line 1: the columns are \['body', 'id', 'y'\]; expected label, and .* --text-col",
+        ),
+        ("a.csv", "text,class,category,x\na,0,1,2\n", r"the columns are \['category', 'class', 'text', 'x'\]"),
+        ("a.csv", "text,label,text\na,0,b\n", "the column 'text' occurs twice"),
+        ("a.tsv", "text,label\na,0\n", "no tab in the header 'text,label'; name a file with commas .csv"),
         ("a.csv", "text,label\na,0\nb, c,1\n", "a.csv, line 3: not as many fields as the header"),
         ("a.csv", "text,label\na\n", "line 2: not as many fields as the header"),
-        ("a.csv", 'text,label\n"a,0\n', "not a readable table"),
+        ("a.csv", 'text,label\nb,1\n"a,0\nc,1\n', "line 3: a quotation opens here and never closes"),
+        (
+            "a.csv",
+            'text,label\n"a" b,0\n',
+            r"line 2: not a readable table \(.*\). In a quoted field write a quotation mark",
+        ),
+        ("a.csv", 'text,label\n"a,0\nb",c,1\n', "line 2: not as many fields .*; the quotation there closes in line 3"),
+        ("a.tsv", "text\tlabel\na\tb\t0\n", "line 2: not as many fields .* A text in a .tsv file has no tab"),
         ("a.csv", b"text,label\n\xff\xfe,0\n", "not UTF-8 text .* convert it to UTF-8"),
-        ("a.csv", "text,label\na,good\n", "line 2: the label is 'good'; expected an integer class"),
+        ("a.csv", "text,label\na,0\nb,n/a\n", "line 3: the label is 'n/a', a word, unlike .*line 2 .0.; write all"),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": 1}\n{"text": "b", "label": true}\n',
+            "line 2: .* True, true or false, unlike",
+        ),
         ("a.csv", "text,label\na,\n", "line 2: the label is ''"),
         ("a.csv", "text,label\na,nan\n", "line 2: the label is nan; expected a finite number"),
-        ("a.csv", "text,label\na,-1\n", "a.csv: example 0 has the label -1; expected classes 0, 1"),
         ("a.csv", "text,label\n  ,1\n", "line 2: text is '  '; expected a text that is not blank"),
         ("a.jsonl", '{"text": "a", "label": 0}\n{"text": "b"', "a.jsonl, line 2: not JSON"),
         ("a.jsonl", "[1, 2]\n", "line 1: got a list; expected an object"),
         ("a.jsonl", '{"text": "a", "label": 0}\n{"text": "b"}\n', "line 2: the label is None"),
         ("a.jsonl", '{"text": "a", "label": 0}\n{"label": 1}\n', "line 2: text is None"),
         ("a.jsonl", '{"text": 5, "label": 0}\n', "line 1: text is 5"),
-        ("a.jsonl", '{"text": "a", "label": true}\n', "line 1: the label is True"),
+        ("a.jsonl", '{"text": "a", "label": 0, "label": 1}\n', "line 1: an object has one of its names"),
+        ("a.jsonl", '{"text": "half \\ud83d", "label": 0}\n', "line 1: text holds half a character .* after 'half '"),
+        ("a.json", '[{"text": "a", "label": 0}, 3]', "a.json, entry 2: got a int; expected an object"),
+        ("a.json", '[{"text": "a", "label": 0}', "a.json: not JSON .*; expected one array of objects"),
+        ("a.json", "[]", "has no rows"),
         ("a.jsonl", '{"text": "a", "label": [0]}\n', r"line 1: the label is \[0\]"),
         ("a.jsonl", '{"text": "a", "label": Infinity}\n', "line 1: the label is inf; expected a finite number"),
         ("a.jsonl", '{"text": "a", "label": 1' + "0" * 30 + "}\n", "expected a finite number below 1e"),

@@ -85,6 +85,22 @@ def test_subset_refuses_sizes(n):
         classification().subset(n_train=n)
 
 
+def test_at_most_takes_all_where_there_are_fewer():
+    task = classification()
+    assert task.at_most(12, 300, seed=1).fingerprint == task.subset(12, 12, seed=1).fingerprint
+    assert task.at_most().fingerprint == task.fingerprint
+    three = replace(task, test=task.validation).at_most(n_validation=3, n_test=11)
+    assert [len(examples) for examples in three.splits.values()] == [30, 3, 11]  # who asks for 3 gets 3
+
+
+@pytest.mark.parametrize(("n_train", "n_validation"), [(300, 5), (9, 300)])
+def test_at_most_refuses_fewer_than_an_interval_needs(n_train, n_validation):
+    few, n = ("validation", 5) if n_validation == 5 else ("train", 9)
+    task = classification(n_train=n_train, n_validation=n_validation)
+    with pytest.raises(ValueError, match=f"mine has {n} {few} examples; at least 10 are needed"):
+        task.at_most(100, 100)
+
+
 def test_few_shot_draws_k_per_class_for_train_and_development():
     task = classification()
     shot = task.few_shot(4, seed=13)

@@ -1,0 +1,87 @@
+"""Which columns of the user's table hold the texts and the labels: found by their names, or asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+PAIRS = (
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("text1", "text2"),
+)
+TEXTS = ("sentence", "text", "review", "content", "comment", "message", "document", "utterance")
+LABELS = ("label", "labels", "class", "category", "target", "sentiment", "stance")
+EXPECTED = "label, and sentence (or text), or sentence1 and sentence2"
+REMEDY = 'say which: load_task(…, text_column="…", label_column="…"), or --text-column and --label-column'
+
+TextColumn = str | tuple[str, str] | None
+
+
+class BadFile(ValueError):
+    """A data file that cannot be read as a task; the message names file, line and remedy."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a task.
+
+    Attributes:
+        texts: the sentence's column, or those of a pair.
+        label: the label's column.
+    """
+
+    texts: tuple[str, ...]
+    label: str
+
+
+def find_columns(names: Sequence[str], place: str, text: TextColumn = None, label: str | None = None) -> Columns:
+    """The columns among `names`.
+
+    Known names are found whatever their case, a pair before a single sentence. In a table of two columns the one that
+    is left over is the other role's.
+
+    Args:
+        names: the columns that there are.
+        place: where, for messages.
+        text: the texts' column, or two of them for pairs; None: found.
+        label: the labels' column; None: found.
+
+    Raises:
+        BadFile: a name twice, an asked-for column that is not there, or none or several that could be meant.
+    """
+    twice = sorted({name for name in names if list(names).count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise BadFile(f"{place}: the column {twice[0]!r} occurs twice; rename one of the two.")
+    asked = () if text is None else (text,) if isinstance(text, str) else tuple(text)
+    missing = [name for name in (*asked, *([] if label is None else [label])) if name not in names]
+    if missing:
+        raise BadFile(f"{place}: there is no column {missing[0]!r}; the columns are {list(names)}.")
+    texts = asked or _texts(names)
+    labels = [label] if label is not None else _labels([name for name in names if name not in texts])
+    if len(names) == 2 and len(texts) + len(labels) == 1:
+        (rest,) = (name for name in names if name not in (*texts, *labels))
+        texts, labels = (texts, [rest]) if texts else ((rest,), labels)
+    if not texts or len(labels) != 1 or labels[0] in texts:
+        raise BadFile(f"{place}: the columns are {sorted(names)}; expected {EXPECTED}. Rename them, or {REMEDY}.")
+    return Columns(tuple(texts), labels[0])
+
+
+def _texts(names: Sequence[str]) -> tuple[str, ...]:
+    """The first known pair, else sentence or text, else the only other name of a text."""
+    by_plain = {name.strip().casefold(): name for name in names}
+    for known in (*PAIRS, TEXTS[:1], TEXTS[1:2]):
+        if all(name in by_plain for name in known):
+            return tuple(by_plain[name] for name in known)
+    others = [by_plain[name] for name in TEXTS[2:] if name in by_plain]
+    return tuple(others) if len(others) == 1 else ()
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    """The column "label", else every name of labels: it takes exactly one."""
+    by_plain = {name.strip().casefold(): name for name in names}
+    if LABELS[0] in by_plain:
+        return [by_plain[LABELS[0]]]
+    return [by_plain[name] for name in LABELS if name in by_plain]
