@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, around, listed, split
 from lab.figures.sources import GAVISH_2014, HU_2021
-from lab.figures.style import Theme, log_ticks, plain, score_title
+from lab.figures.style import Theme, score_title
+from lab.statistics import Answer
 
 _COLUMNS = {
     "kind": Column("extracted, or the name of a reference", TEXT),
@@ -19,61 +20,51 @@ _OPTIONAL = {
     "stored": Column("numbers in the factors", "count"),
     "relative_error": Column("‖ΔW − BA‖/‖ΔW‖ over the block matrices", "1"),
     "metric": Column("name of the score", TEXT),
-    "model": Column("the PLM", TEXT),
 }
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    figure = go.Figure()
-    made = table[table["kind"] == "extracted"]
-    fixed = made[made["rule"].str.startswith("rank ")].groupby("mean_rank", as_index=False)["score"].mean()
-    figure.add_scatter(
-        x=fixed["mean_rank"], y=fixed["score"], mode="lines+markers", name="one rank for all matrices",
-        line={"color": theme.colour(0), "width": 2}, marker={"size": 7},
-    )  # fmt: skip
-    others = made[~made["rule"].str.startswith("rank ")]
-    for i, (rule, part) in enumerate(others.groupby("rule", sort=False), start=1):
-        figure.add_scatter(
-            x=part["mean_rank"], y=part["score"], mode="markers", name=plain(rule),
-            marker={"color": theme.colour(i), "symbol": "diamond", "size": 10},
-        )  # fmt: skip
-    ranks = made["mean_rank"].dropna()
-    low, high = (float(ranks.min()) / 1.2, float(ranks.max()) * 1.2) if len(ranks) else (1.0, 64.0)
-    dashes = ("solid", "dash", "dot", "dashdot", "longdash")
-    for i, (kind, part) in enumerate(table[table["kind"] != "extracted"].groupby("kind", sort=False)):
-        level = float(part["score"].mean())
-        figure.add_scatter(
-            x=[low, high], y=[level, level], mode="lines", name=plain(kind),
-            line={"color": theme.muted, "dash": dashes[i % len(dashes)], "width": 1.5},
-        )  # fmt: skip
-    figure.update_xaxes(title_text="mean rank of the extracted LoRA [count]", type="log", tickvals=log_ticks(low, high))
-    metrics = table["metric"] if "metric" in table else pd.Series(dtype=object)
-    figure.update_yaxes(title_text=score_title(metrics) if len(metrics) else "validation score [fraction]")
-    figure.update_layout(height=400)
-    return figure
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=2, height=400)
+    for title, part in _runs(table):
+        panel, made = grid.panel(title), part[part.kind == "extracted"]
+        plain_rank = made.rule.str.startswith("rank ")
+        fixed = made[plain_rank].groupby("mean_rank", as_index=False).score.mean()
+        panel.line(fixed.mean_rank, fixed.score, "one rank for all matrices", symbol="circle", size=7, width=2)
+        for rule, own in split(made[~plain_rank], "rule") if (~plain_rank).any() else ():
+            panel.points(own.mean_rank, own.score, rule, symbol="diamond", size=10)
+        for kind, own in split(part[part.kind != "extracted"], "kind") if (part.kind != "extracted").any() else ():
+            panel.rule(y=float(own.score.mean()), name=kind, dash=grid.dash(kind), width=1.5)
+    metric = score_title(table.metric) if "metric" in table else "validation score [fraction]"
+    scores = table.score.astype(float)
+    return grid.x("mean rank of the extracted LoRA [count]", log=True).y(metric, range=around(scores))
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _runs(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """One part per PLM, task and seed where the table says which."""
+    known = [name for name in ("model", "task", "seed") if name in table]
+    return split(table, *known) if known else [("", table)]
+
+
+def _answer(table: pd.DataFrame) -> Answer:
     columns = {
-        "mean_rank": "mean rank [count]", "stored": "stored [count]", "relative_error": "relative error [1]",
+        "mean_rank": "mean rank [count]",
+        "stored": "stored [count]",
+        "relative_error": "relative error [1]",
         "score": "score [fraction]",
-    }  # fmt: skip
+    }
     present = [name for name in columns if name in table]
-    names = table["rule"].where(table["rule"] != "", table["kind"]).rename("LoRA or reference")
-    return table.groupby(names, sort=False)[present].mean().reset_index().rename(columns=columns)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    references = table[table["kind"] != "extracted"].groupby("kind", sort=False)["score"].mean()
-    made = table[table["kind"] == "extracted"].sort_values("mean_rank")
-    parts = [f"{kind} {score:.3f}" for kind, score in references.items()]
-    if len(made):
-        first, last = made.iloc[0], made.iloc[-1]
-        parts.append(
-            f"extracted LoRA from {first['score']:.3f} at mean rank {first['mean_rank']:.3g} to {last['score']:.3f} at "
-            f"{last['mean_rank']:.3g}"
-        )
-    return "Validation scores: " + "; ".join(parts) + "."
+    named = table.assign(named=table.rule.where(table.rule != "", table.kind))
+    of = [name for name in ("model", "task", "seed") if named.get(name, pd.Series()).nunique() > 1]
+    found = named.groupby([*of, "named"], sort=False)[present].mean().reset_index()
+    told = []
+    for title, part in _runs(table):
+        before = f"{title}: " if of else ""
+        for kind, own in split(part, "kind"):
+            ends = own.sort_values("mean_rank").iloc[[0, -1]] if kind == "extracted" else own.head(0)
+            told += [f"{before}LoRA of mean rank {row.mean_rank:.3g} {row.score:.3f}" for row in ends.itertuples()]
+            told += [f"{before}{kind} {own.score.mean():.3f}"] if kind != "extracted" else []
+    found = found.rename(columns=columns | {"named": "LoRA or reference"})
+    return Answer(listed("Validation scores", told), found)
 
 
 def _example() -> pd.DataFrame:
@@ -95,8 +86,10 @@ EXTRACTION = Figure(
     columns=_COLUMNS,
     optional=_OPTIONAL,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="weights",
+    order=12,
+    apart=("model", "task", "seed"),
     caption=(
         "Validation score of the best LoRA of a full fine-tuning's difference (truncated singular value decomposition "
         "of each block matrix, written as a peft checkpoint and read back), over its mean rank; diamonds choose the "

@@ -40,7 +40,7 @@ class Figure:
 
     Rows that differ in PLM, task or seed never share a line, a row or a number unless the figure says that it averages:
     a column of `IDENTITY` is told apart by the figure where it is one of its `columns` or `optional`; where it is none
-    of them, nor of `averages`, what varies is added to the `label`.
+    of them, nor of `averages`, what varies is added to the column `label`.
 
     Args:
         name: of the figure, and of its file: file names, the command line, the address in the explorer.
@@ -58,6 +58,8 @@ class Figure:
         table: name of the table of a record that holds these columns; default: the figure's name.
         optional: columns that are used where they are there.
         averages: columns of `IDENTITY` that numbers of the figure are means over.
+        apart: columns of `IDENTITY` that the figure tells apart itself, beside those it declares.
+        label: the column that names a series.
     """
 
     name: str
@@ -76,6 +78,8 @@ class Figure:
     table: str = ""
     optional: Mapping[str, Column] = field(default_factory=dict)
     averages: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
+    label: str = "label"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", self.table or self.name)
@@ -144,16 +148,17 @@ class Figure:
 
     def _told_apart(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with PLM, task and seed in the label where one label would stand for several of them."""
-        if "label" not in self.columns:
+        if self.label not in self.columns:
             return table
         known = {**self.columns, **self.optional}
         for column in IDENTITY[:-1]:
-            if column in known or column in self.averages or column not in table:
+            if column in known or column in (*self.averages, *self.apart) or column not in table:
                 continue
-            if (table.groupby("label")[column].nunique() > 1).any():
+            if (table.groupby(self.label)[column].nunique() > 1).any():
                 beside = table[column].map(lambda value, of=column: worded(value, of)).where(table[column].notna(), "")
-                inside = [not own or own in label for label, own in zip(table.label, beside, strict=True)]
-                table = table.assign(label=table.label.where(inside, table.label + " · " + beside))
+                inside = [not own or own in label for label, own in zip(table[self.label], beside, strict=True)]
+                names = table[self.label]
+                table = table.assign(**{self.label: names.where(inside, names + " · " + beside)})
         return table
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from lab.figures.figure import TEXT, Column, Figure
-from lab.figures.intruders import named
+from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import BENAYCH_GEORGES_2012, SHUTTLEWORTH_2024
-from lab.figures.style import Theme, counted, plain
+from lab.figures.style import Theme, counted
+from lab.statistics import Answer
 
 _COLUMNS = {
     "label": Column("which run", TEXT),
@@ -20,91 +20,77 @@ _COLUMNS = {
     "seen": Column("t at which the first intruder is seen; infinite if none is", "1"),
 }
 _OPTIONAL = {
-    "model": Column("the PLM", TEXT),
     "seen_random": Column("the same for ΔW with random directions", "1"),
     "aligned": Column("forecast that knows ΔW's leading directions", "1"),
 }
 
+HOVER = "%{customdata[0]}<br>forecast %{x:.3g}, seen %{y:.3g}"
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    table = named(table)
-    figure = go.Figure()
+
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, height=460, labels=table.label)
+    panel = grid.panel()
     columns = [name for name in ("forecast", "seen", "seen_random") if name in table]
     finite = table[columns].to_numpy(float).ravel()
     finite = finite[np.isfinite(finite) & (finite > 0)]
-    ends = [float(finite.min()) / 1.5, float(finite.max()) * 1.5] if len(finite) else [1.0, 10.0]
-    figure.add_scatter(
-        x=ends, y=ends, mode="lines", name="as forecast", line={"color": theme.muted, "dash": "dash"}, hoverinfo="skip"
-    )
-    for i, (row, part) in enumerate(table.groupby("row", sort=False)):
-        sides = [("seen_random", "circle-open", ", random directions", 0.55)] if "seen_random" in part else []
-        for column, symbol, suffix, opacity in [*sides, ("seen", "circle", "", 1.0)]:
-            known = part[np.isfinite(part[column]) & np.isfinite(part["forecast"])]
-            bars = {
-                "type": "data", "symmetric": False, "thickness": 0.8, "width": 0,
-                "array": (known["forecast_high"] - known["forecast"]).where(np.isfinite(known["forecast_high"])),
-                "arrayminus": known["forecast"] - known["forecast_low"],
-            }  # fmt: skip
-            figure.add_scatter(
-                x=known["forecast"], y=known[column], mode="markers", name=plain(f"{row}{suffix}"), opacity=opacity,
-                marker={"color": theme.colour(i), "symbol": symbol, "size": 9},
-                text=[plain(matrix) for matrix in known["matrix"]],
-                error_x=bars if column == "seen" else None,
-                hovertemplate="%{text}<br>forecast %{x:.3g}, seen %{y:.3g}",
-            )  # fmt: skip
-    log = {
-        "type": "log",
-        "range": [float(np.log10(end)) for end in ends],
-        "dtick": "D2" if ends[1] < 60 * ends[0] else 1,
-    }
-    figure.update_xaxes(title_text="forecast strength t of the first intruder [1]", **log)
-    figure.update_yaxes(title_text="strength at which it is seen [1]", **log)
-    figure.update_layout(height=460)
-    return figure
+    ends = (float(finite.min()) / 1.5, float(finite.max()) * 1.5) if len(finite) else (1.0, 10.0)
+    panel.line(ends, ends, "as forecast", colour=theme.muted, dash="dash")
+    for label, part in split(table, "label"):
+        look = grid.look(label)
+        kinds = {"seen_random": ("random directions", "-open"), "seen": ("as trained", "")}
+        for column, (key, suffix) in kinds.items():
+            if column not in part:
+                continue
+            known = part[np.isfinite(part[column]) & np.isfinite(part.forecast)]
+            late, early = known.forecast_high - known.forecast, known.forecast - known.forecast_low
+            marked = {"across": late.where(np.isfinite(late)), "across_left": early} if column == "seen" else {}
+            marked |= {"colour": look.colour, "symbol": look.symbol + suffix, "size": 9, "key": key}
+            panel.points(known.forecast, known[column], label, data=[known.matrix], hover=HOVER, **marked)
+    grid.x("forecast strength t of the first intruder [1]", log=True, range=ends)
+    return grid.y("strength at which it is seen [1]", log=True, range=ends)
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per run: how many matrices intrude, how far off the forecasts are, and whether they order the matrices."""
     rows = []
-    for row, part in named(table).groupby("row", sort=False):
-        pairs = part[np.isfinite(part["seen"]) & np.isfinite(part["forecast"])]
-        inside = pairs["seen"].between(pairs["forecast_low"], pairs["forecast_high"])
+    for label, part in split(table, "label"):
+        pairs = part[np.isfinite(part.seen) & np.isfinite(part.forecast)]
+        inside = pairs.seen.between(pairs.forecast_low, pairs.forecast_high)
+        row = {"run": label, "matrices [count]": len(part), "intrude [count]": int(np.isfinite(part.seen).sum())}
+        row |= {"median seen t [1]": float(part.seen.median()), "median forecast t [1]": float(part.forecast.median())}
+        row |= {"seen / forecast, median [1]": float((pairs.seen / pairs.forecast).median())}
+        row |= {"inside the forecast's range [%]": 100 * float(inside.mean()) if len(pairs) else np.nan}
         order = pairs[["forecast", "seen"]].rank().corr().iloc[0, 1] if len(pairs) > 2 else np.nan
-        found = {
-            "run": row, "matrices [count]": len(part), "intrude [count]": int(np.isfinite(part["seen"]).sum()),
-            "median seen t [1]": float(part["seen"].median()),
-            "median forecast t [1]": float(part["forecast"].median()),
-            "seen / forecast, median [1]": float((pairs["seen"] / pairs["forecast"]).median()),
-            "inside the forecast's range [%]": 100 * float(inside.mean()) if len(pairs) else np.nan,
-            "rank correlation [1]": order,
-        }  # fmt: skip
+        row |= {"rank correlation [1]": order}
         if "aligned" in part:
-            found["seen / aligned forecast, median [1]"] = float((part["seen"] / part["aligned"]).median())
+            row["seen / aligned forecast, median [1]"] = float((part.seen / part.aligned).median())
         if "seen_random" in part:
-            found["random directions, median t [1]"] = float(part["seen_random"].median())
-        rows.append(found)
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    parts = [
-        f"{row['run']}: {row['intrude [count]']} of {counted(row['matrices [count]'], 'matrix', 'matrices')} get an "
-        f"intruder, the median one at {row['seen / forecast, median [1]']:.2f} times the forecast strength, rank "
-        f"correlation {row['rank correlation [1]']:.2f}"
-        for row in _summary(table).to_dict("records")
+            row["random directions, median t [1]"] = float(part.seen_random.median())
+        rows.append(row)
+    told = [
+        f"{row['run']} {row['seen / forecast, median [1]']:.2f} times the forecast, "
+        f"{row['intrude [count]']} of {counted(row['matrices [count]'], 'matrix', 'matrices')}"
+        for row in rows
     ]
-    return "Forecast against seen strength of the first intruder. " + "; ".join(parts) + "."
+    return Answer(listed("Median strength at which the first intruder is seen", told), pd.DataFrame(rows))
 
 
 def _example() -> pd.DataFrame:
     """Made-up onsets about their forecasts."""
     rows = [
-        {"label": label, "matrix": f"block.{n}.query", "forecast": base * 1.3**n, "forecast_low": base * 1.1**n / 1.2,
-         "forecast_high": base * 1.4**n * 1.2, "seen": base * 1.3**n * (0.9 + 0.1 * (n % 4)),
-         "seen_random": base * 1.3**n, "aligned": base * 1.3**n}
+        {
+            "label": label,
+            "matrix": f"block.{n}.query",
+            "forecast": base * 1.3**n,
+            "forecast_low": base * 1.1**n / 1.2,
+            "forecast_high": base * 1.4**n * 1.2,
+            "seen": base * 1.3**n * (0.9 + 0.1 * (n % 4)),
+            "seen_random": base * 1.3**n,
+            "aligned": base * 1.3**n,
+        }
         for label, base in (("LoRA r = 8", 3.0), ("full fine-tuning", 40.0))
         for n in range(6)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -114,8 +100,9 @@ INTRUDER_FORECAST = Figure(
     columns=_COLUMNS,
     optional=_OPTIONAL,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="weights",
+    order=7,
     caption=(
         "Strength t at which W₀ + t·ΔW has its first intruder dimension (k = 10, ε = ½): forecast by the spiked model "
         "from the spectrum of W₀ and ‖ΔW‖₂ alone (bars: 10 to 90 % of random directions), against what is seen, one "

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
-from lab.figures.intruders import named
+from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import SHUTTLEWORTH_2024
-from lab.figures.style import Theme, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     "label": Column("which run", TEXT),
@@ -19,55 +18,52 @@ _COLUMNS = {
     "intruders": Column("intruders found in the mitigated weights", "count"),
     "mitigated": Column("intruders that were scaled", "count"),
 }
-_OPTIONAL = {"model": Column("the PLM", TEXT)}
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    figure = make_subplots(1, 2, horizontal_spacing=0.1)
-    for i, (row, part) in enumerate(named(table).groupby("row", sort=False)):
-        part = part.sort_values("lambda")
-        name = plain(f"{row}, t = {part['strength'].iloc[0]:g}")
-        for c, column in enumerate(("score", "intruders"), start=1):
-            figure.add_scatter(
-                x=part["lambda"], y=part[column], mode="lines+markers", name=name, legendgroup=name, showlegend=c == 1,
-                line={"color": theme.colour(i), "width": 1.8}, marker={"symbol": theme.symbol(i), "size": 7}, row=1,
-                col=c,
-            )  # fmt: skip
-    figure.update_xaxes(title_text="λ [1]", dtick=0.25)
-    figure.update_yaxes(title_text="validation score [fraction]", row=1, col=1)
-    figure.update_yaxes(title_text="intruders left [count]", rangemode="tozero", row=1, col=2)
-    figure.update_layout(height=340)
-    return figure
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=2, height=340, labels=table.label)
+    left, right = grid.panel().y("validation score [fraction]"), grid.panel().y("intruders left [count]", zero=True)
+    for label, part in split(table, "label"):
+        part, look, name = part.sort_values("lambda"), grid.look(label), f"{label}, t = {part.strength.iloc[0]:g}"
+        for panel, column in ((left, "score"), (right, "intruders")):
+            panel.line(part["lambda"], part[column], name, colour=look.colour, symbol=look.symbol, size=7)
+    return grid.x("λ [1]", options={"dtick": 0.25})
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     columns = {
-        "row": "run", "strength": "t [1]", "lambda": "λ [1]", "score": "score [fraction]",
-        "intruders": "intruders left [count]", "mitigated": "scaled [count]",
-    }  # fmt: skip
-    return named(table)[list(columns)].rename(columns=columns)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    parts = []
-    for row, part in named(table).groupby("row", sort=False):
+        "label": "run",
+        "strength": "t [1]",
+        "lambda": "λ [1]",
+        "score": "score [fraction]",
+        "intruders": "intruders left [count]",
+        "mitigated": "scaled [count]",
+    }
+    told = []
+    for label, part in split(table, "label"):
         part = part.sort_values("lambda")
         removed, kept = part.iloc[0], part.iloc[-1]
-        parts.append(
-            f"{row} at t = {kept['strength']:g}: score {kept['score']:.3f} with all {kept['mitigated']:g} intruders "
-            f"(λ = {kept['lambda']:g}), {removed['score']:.3f} at λ = {removed['lambda']:g}"
+        told.append(
+            f"{label} at t = {kept.strength:g} {kept.score:.3f} with all {kept.mitigated:g} intruders "
+            f"(λ = {kept['lambda']:g}), {removed.score:.3f} at λ = {removed['lambda']:g}"
         )
-    return "; ".join(parts) + "."
+    return Answer(listed("Score", told), table[list(columns)].rename(columns=columns))
 
 
 def _example() -> pd.DataFrame:
     """Made-up scores that fall as intruders are removed."""
     rows = [
-        {"label": label, "lambda": x, "strength": t, "score": top - drop * (1 - x) ** 2,
-         "intruders": round(12 * x), "mitigated": 12}
+        {
+            "label": label,
+            "lambda": x,
+            "strength": t,
+            "score": top - drop * (1 - x) ** 2,
+            "intruders": round(12 * x),
+            "mitigated": 12,
+        }
         for label, t, top, drop in (("LoRA r = 8", 4.0, 0.9, 0.2), ("full fine-tuning", 32.0, 0.8, 0.05))
         for x in (0.0, 0.25, 0.5, 0.75, 1.0)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -75,10 +71,10 @@ INTRUDER_MITIGATION = Figure(
     name="intruder_mitigation",
     title="Intruders scaled down",
     columns=_COLUMNS,
-    optional=_OPTIONAL,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="weights",
+    order=11,
     caption=(
         "Validation score and number of intruder dimensions left after scaling those of W₁ = W₀ + t·ΔW by λ, W₁ + (λ − "
         "1)·Σσ_j u_j v_jᵀ, at the least tried strength t at which the run has any."

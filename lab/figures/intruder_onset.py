@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
-from lab.figures.intruders import named
+from lab.figures.grammar import Grid, listed, split
+from lab.figures.intruder_forecast import HOVER
 from lab.figures.sources import BENAYCH_GEORGES_2012, SHUTTLEWORTH_2024
-from lab.figures.style import Theme, counted, log_ticks, plain
+from lab.figures.style import Theme, plain
+from lab.statistics import Answer
 from lab.statistics.intruder_onset import onset
 
 _COLUMNS = {
@@ -23,47 +23,28 @@ _COLUMNS = {
     "seen": Column("the first place looked at that has an intruder; infinite: none", "steps or η"),
     "before": Column("the last place looked at without one; 0: none", "steps or η"),
 }
-_OPTIONAL = {"model": Column("the PLM", TEXT)}
 _AXES = {"training time": "step [count]", "step size": "η [1]"}
-_KINDS = {"forecast": ("circle", "norm known"), "extrapolated": ("circle-open", "norm extrapolated")}
+_KINDS = {"forecast": ("", "norm known"), "extrapolated": ("-open", "norm extrapolated")}
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    table = named(table)
-    panels = list(dict.fromkeys(table["along"]))
-    figure = make_subplots(1, len(panels), horizontal_spacing=0.12, subplot_titles=[plain(p) for p in panels])
-    figure.update_annotations(font=None)
-    runs = list(dict.fromkeys(table["row"]))
-    named_already: set[str] = set()
-    for c, along in enumerate(panels, start=1):
-        part = table[table["along"] == along]
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=2, height=420, labels=table.label)
+    for panel, part in grid.by(table, "along"):
         ends = _ends(part)
-        figure.add_scatter(
-            x=ends, y=ends, mode="lines", line={"color": theme.muted, "dash": "dash"}, name="as forecast",
-            showlegend=c == 1, hoverinfo="skip", row=1, col=c,
-        )  # fmt: skip
-        for i, run in enumerate(runs):
-            for column, (symbol, suffix) in reversed(_KINDS.items()):
-                known = part[(part["row"] == run) & np.isfinite(part[column])].assign(at=onset).dropna(subset="at")
-                name = plain(f"{run}, {suffix}")
-                bars = {"type": "data", "symmetric": False, "thickness": 0.8, "width": 0,
-                        "array": known["seen"] - known["at"], "arrayminus": known["at"] - known["before"]}  # fmt: skip
-                figure.add_scatter(
-                    x=known[column].clip(*ends), y=known["at"], mode="markers", name=name, legendgroup=name,
-                    showlegend=len(known) > 0 and name not in named_already,
-                    error_y=bars if column == "forecast" else None,
-                    marker={"color": theme.colour(i), "symbol": symbol, "size": 7}, opacity=0.75, cliponaxis=False,
-                    text=[plain(f"{m}, {r}") for m, r in zip(known["matrix"], known["run"], strict=True)],
-                    hovertemplate="%{text}<br>forecast %{x:.3g}, seen %{y:.3g}", row=1, col=c,
-                )  # fmt: skip
-                named_already |= {name} if len(known) else set()
-        quantity = _AXES.get(along, plain(f"{along} [1]"))
-        low, high = (float(np.log10(end)) for end in ends)
-        log = {"type": "log", "range": [low - 0.01, high + 0.01],  # rounding shall hide no point at an edge
-               "tickvals": log_ticks(*ends), "exponentformat": "power"}  # fmt: skip
-        figure.update_xaxes(title_text=f"forecast {quantity}", row=1, col=c, **log)
-        figure.update_yaxes(title_text=f"seen {quantity}", row=1, col=c, **log)
-    return figure.update_layout(height=420)
+        panel.line(ends, ends, "as forecast", colour=theme.muted, dash="dash")
+        for label, own in split(part, "label"):
+            look = grid.look(label)
+            for column, (suffix, key) in reversed(_KINDS.items()):
+                known = own[np.isfinite(own[column])].assign(at=onset).dropna(subset="at")
+                bars = {"error": known.seen - known["at"], "error_down": known["at"] - known.before}
+                marked = {"colour": look.colour, "symbol": look.symbol + suffix, "size": 7, "alpha": 0.75, "key": key}
+                marked |= bars if column == "forecast" else {}
+                x, data = known[column].clip(*ends), [known.matrix + ", " + known.run]
+                panel.points(x, known["at"], label, data=data, hover=HOVER, **marked)
+        quantity = _AXES.get(part.along.iloc[0], plain(f"{part.along.iloc[0]} [1]"))
+        wide = (ends[0] / 1.02, ends[1] * 1.02)
+        panel.x(f"forecast {quantity}", log=True, range=wide).y(f"seen {quantity}", log=True, range=wide)
+    return grid
 
 
 def _ends(part: pd.DataFrame) -> tuple[float, float]:
@@ -73,29 +54,25 @@ def _ends(part: pd.DataFrame) -> tuple[float, float]:
     return (float(values.min()) / 2, float(values.max()) * 2) if len(values) else (1.0, 10.0)
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per method and way to grow: first intruders seen, and the ratio of seen to each forecast."""
     rows = []
-    for (run, along), part in named(table).groupby(["row", "along"], sort=False):
-        seen = part[np.isfinite(part["seen"])]
-        row = {"run": run, "over": along, "looked at [count]": len(part), "intrude [count]": len(seen),
-               "forecast to [count]": int(np.isfinite(part["forecast"]).sum())}  # fmt: skip
-        for column, (_, suffix) in _KINDS.items():
+    for (label, along), part in table.groupby(["label", "along"], sort=False):
+        seen = part[np.isfinite(part.seen)]
+        row = {"run": label, "over": along, "looked at [count]": len(part), "intrude [count]": len(seen)}
+        row |= {"forecast to [count]": int(np.isfinite(part.forecast).sum())}
+        for column, (_, key) in _KINDS.items():
             both = seen[np.isfinite(seen[column])].assign(at=onset).dropna(subset="at")
+            row[f"seen / forecast, {key}, median [1]"] = float((both["at"] / both[column]).median())
             order = both[[column, "at"]].rank().corr().iloc[0, 1] if len(both) > 2 else np.nan
-            row[f"seen / forecast, {suffix}, median [1]"] = float((both["at"] / both[column]).median())
-            row[f"rank correlation, {suffix} [1]"] = order
+            row[f"rank correlation, {key} [1]"] = order
         rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    parts = [
-        f"{row['run']}, over {row['over']}: {row['intrude [count]']} of {counted(row['looked at [count]'], 'pair')} of "
-        f"matrix and run get an intruder, at {row['seen / forecast, norm known, median [1]']:.2f} times the forecast"
-        for row in _summary(table).to_dict("records")
+    told = [
+        f"{row['run']}, over {row['over']} {row['seen / forecast, norm known, median [1]']:.2f} times the forecast "
+        f"({row['intrude [count]']} of {row['looked at [count]']})"
+        for row in rows
     ]
-    return "When the first intruder comes, forecast and seen. " + "; ".join(parts) + "."
+    return Answer(listed("Where the first intruder comes, median over matrices and runs", told), pd.DataFrame(rows))
 
 
 def _example() -> pd.DataFrame:
@@ -106,14 +83,30 @@ def _example() -> pd.DataFrame:
             for size in (1e-3, 3e-3, 1e-2):
                 at = slow * 4e-2 / size * 1.15**n
                 rows.append(
-                    {"label": label, "along": "training time", "run": f"η = {size:g}", "matrix": f"block.{n}.query",
-                     "forecast": at, "extrapolated": 0.8 * at, "seen": 1.1 * at, "before": 0.95 * at}
-                )  # fmt: skip
+                    {
+                        "label": label,
+                        "along": "training time",
+                        "run": f"η = {size:g}",
+                        "matrix": f"block.{n}.query",
+                        "forecast": at,
+                        "extrapolated": 0.8 * at,
+                        "seen": 1.1 * at,
+                        "before": 0.95 * at,
+                    }
+                )
             at = slow * 1e-3 * 1.15**n
             rows.append(
-                {"label": label, "along": "step size", "run": "60 steps", "matrix": f"block.{n}.query", "forecast": at,
-                 "extrapolated": 0.7 * at, "seen": 1.2 * at, "before": 0.6 * at}
-            )  # fmt: skip
+                {
+                    "label": label,
+                    "along": "step size",
+                    "run": "60 steps",
+                    "matrix": f"block.{n}.query",
+                    "forecast": at,
+                    "extrapolated": 0.7 * at,
+                    "seen": 1.2 * at,
+                    "before": 0.6 * at,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -121,10 +114,10 @@ INTRUDER_ONSET = Figure(
     name="intruder_onset",
     title="First intruder in training time and in step size",
     columns=_COLUMNS,
-    optional=_OPTIONAL,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="weights",
+    order=10,
     caption=(
         "Step (left) and step size (right) from which W₀ + ΔW has an intruder dimension, against where ‖ΔW‖₂ meets the "
         "threshold of the spiked model on W₀'s spectrum; one point per matrix and run, halfway between the last "

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
-from lab.figures.intruders import named
+from lab.figures.grammar import Grid, listed, split
+from lab.figures.intruders import by_strength
 from lab.figures.sources import SHUTTLEWORTH_2024
-from lab.figures.style import Theme, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     "label": Column("which run", TEXT),
@@ -19,63 +19,35 @@ _COLUMNS = {
     "epsilon": Column("ε, the line of the overlap", "1"),
     "count": Column("intruders per matrix, mean", "count"),
 }
-_OPTIONAL = {"model": Column("the PLM", TEXT)}
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    table = named(table)
-    rows, strengths = list(dict.fromkeys(table["row"])), sorted(table["strength"].unique())
-    ks = sorted(table["k"].unique())
-    figure = make_subplots(
-        len(rows), len(strengths), shared_xaxes="all", shared_yaxes="all", horizontal_spacing=0.03,
-        vertical_spacing=0.26 / max(len(rows), 2),
-        subplot_titles=[plain(f"{row} · t = {t:g}") for row in rows for t in strengths],
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    for r, row in enumerate(rows, start=1):
-        for c, strength in enumerate(strengths, start=1):
-            for i, k in enumerate(ks):
-                for kind, dash in (("tuned", "solid"), ("random", "dot")):
-                    at = (table["row"] == row) & (table["strength"] == strength) & (table["k"] == k)
-                    chosen = table["kind"] == "random" if kind == "random" else table["kind"] != "random"
-                    part = table[at & chosen].sort_values("epsilon")
-                    if len(part):
-                        name = f"k = {k:g}" + (", random directions" if kind == "random" else "")
-                        figure.add_scatter(
-                            x=part["epsilon"], y=part["count"], mode="lines+markers", name=name, legendgroup=name,
-                            line={"color": theme.colour(i), "dash": dash, "width": 1.6}, marker={"size": 5},
-                            showlegend=r == c == 1, row=r, col=c,
-                        )  # fmt: skip
-    for c in range(1, len(strengths) + 1):
-        figure.update_xaxes(title_text="ε [1]", row=len(rows), col=c)
-    for r in range(1, len(rows) + 1):
-        figure.update_yaxes(title_text="intruders [per matrix]", row=r, col=1)
-    figure.update_yaxes(rangemode="tozero")
-    figure.update_layout(height=max(330, 200 * len(rows)))
-    return figure
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=table.strength.nunique(), height=300, share_x=True, share_y=True)
+    for (label, strength), part in by_strength(table):
+        panel = grid.panel(f"{label} · t = {strength:g}")
+        for k, own in part.groupby("k"):
+            for kind, line in split(own, "kind"):
+                line, null = line.sort_values("epsilon"), kind == "random"
+                name = f"k = {k:g}" + (", random directions" if null else "")
+                look = {"colour": grid.colour(f"k = {k:g}"), "dash": "dot" if null else "solid", "width": 1.6}
+                panel.line(line.epsilon, line["count"], name, symbol=grid.symbol(f"k = {k:g}"), size=5, **look)
+    return grid.x("ε [1]").y("intruders [per matrix]", zero=True)
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Counts at the largest k, one column per ε."""
-    table = named(table)
-    most = table[table["k"] == table["k"].max()]
-    found = most.pivot_table(
-        index=["row", "kind", "strength", "k"], columns="epsilon", values="count", sort=False
-    ).reset_index()
+    most = table[table.k == table.k.max()]
+    index = ["label", "kind", "strength", "k"]
+    found = most.pivot_table(index=index, columns="epsilon", values="count", sort=False).reset_index()
     found.columns = [f"ε = {name:g}" if isinstance(name, float) else str(name) for name in found.columns]
-    return found.rename(columns={"row": "run", "kind": "directions", "strength": "t [1]", "k": "k [count]"})
-
-
-def _describe(table: pd.DataFrame) -> str:
-    table = named(table)
-    parts = []
-    for (row, kind), part in table.groupby(["row", "kind"], sort=False):
-        strongest = part[part["strength"] == part["strength"].max()]
-        parts.append(
-            f"{row}, {kind}: {strongest['count'].min():.1f} to {strongest['count'].max():.1f} intruders a matrix at "
-            f"t = {strongest['strength'].iloc[0]:g}, depending on k and ε"
-        )
-    return "; ".join(parts) + "."
+    names = {"label": "run", "kind": "directions", "strength": "t [1]", "k": "k [count]"}
+    strongest = table[table.strength == table.groupby("label").strength.transform("max")]
+    told = [
+        f"{label}, {kind} {part['count'].min():.1f} to {part['count'].max():.1f} at t = {part.strength.iloc[0]:g}"
+        for label, own in split(strongest, "label")
+        for kind, part in split(own, "kind")
+    ]
+    return Answer(listed("Intruders a matrix, depending on k and ε", told), found.rename(columns=names))
 
 
 def _example() -> pd.DataFrame:
@@ -94,10 +66,10 @@ INTRUDER_SWEEP = Figure(
     name="intruder_sweep",
     title="Intruder dimensions over k and ε",
     columns=_COLUMNS,
-    optional=_OPTIONAL,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="weights",
+    order=6,
     caption=(
         "Intruder dimensions per matrix (mean) over the line ε of the overlap, one colour per number k of leading "
         "directions looked at, one panel per run and strength t; dotted: updates with the same singular values and "

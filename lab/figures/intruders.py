@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from lab.figures.figure import TEXT, Column, Figure, with_model
+from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import BENAYCH_GEORGES_2012, SHUTTLEWORTH_2024
-from lab.figures.style import Theme, block_bar, fade, log_ticks, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 EPSILON = 0.5
 """The paper's line."""
@@ -23,97 +22,67 @@ _COLUMNS = {
     "index": Column("j: number of the singular value of W₀ + t·ΔW, from 1", "count"),
     "overlap": Column("max_i |⟨u_j, u_i of W₀⟩|, from 0 to 1", "1"),
 }
-_OPTIONAL = {"model": Column("the PLM", TEXT)}
 
 
-def named(table: pd.DataFrame) -> pd.DataFrame:
-    """A column `row`: the run, with the PLM where there are several."""
-    return table.assign(row=with_model(table, "label"))
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=table.strength.nunique(), height=300, share_x=True, share_y=True)
+    grid.depths(table.block.dropna())
+    for (label, strength), part in by_strength(table):
+        panel = grid.panel(f"{label} · t = {strength:g}")
+        null = part[part.kind == "random"].groupby("index").overlap.agg(["min", "max"])
+        if len(null):
+            name = "random directions, same singular values"
+            panel.band(null.index, null["min"], null["max"], name, colour=theme.muted, alpha=0.3)
+        for (matrix, block), own in part[part.kind != "random"].groupby(["matrix", "block"], sort=False):
+            hover = "u<sub>%{x}</sub>: %{y:.3f}"
+            panel.line(own["index"], own.overlap, matrix, depth=block, width=1.3, hover=hover)
+        panel.rule(y=EPSILON, name="ε = ½", colour=theme.ink, dash="dash")
+    return grid.x("j [count]", log=True).y("largest overlap [1]", range=(0, 1.03))
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    table = named(table)
-    rows, strengths = list(dict.fromkeys(table["row"])), sorted(table["strength"].unique())
-    figure = make_subplots(
-        len(rows), len(strengths), shared_xaxes="all", shared_yaxes="all", horizontal_spacing=0.03,
-        vertical_spacing=0.26 / max(len(rows), 2),
-        subplot_titles=[plain(f"{row} · t = {t:g}") for row in rows for t in strengths],
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    blocks = sorted(table["block"].dropna().unique())
-    colours = dict(zip(blocks, theme.depths(len(blocks)), strict=True))
-    band = {"mode": "lines", "line": {"width": 0}, "fill": "toself", "fillcolor": fade(theme.muted, 0.3)}
-    top = float(table["index"].max())
-    for r, row in enumerate(rows, start=1):
-        for c, strength in enumerate(strengths, start=1):
-            part = table[(table["row"] == row) & (table["strength"] == strength)]
-            null = part[part["kind"] == "random"].groupby("index")["overlap"].agg(["min", "max"])
-            if len(null):
-                figure.add_scatter(
-                    x=[*null.index, *null.index[::-1]], y=[*null["max"], *null["min"][::-1]], showlegend=False,
-                    hoverinfo="skip", row=r, col=c, **band,
-                )  # fmt: skip
-            for (matrix, block), own in part[part["kind"] != "random"].groupby(["matrix", "block"], sort=False):
-                figure.add_scatter(
-                    x=own["index"], y=own["overlap"], mode="lines", showlegend=False, name=plain(matrix),
-                    line={"color": colours.get(block, theme.ink), "width": 1.3},
-                    hovertemplate=f"u<sub>%{{x}}</sub>: %{{y:.3f}}<extra>{plain(matrix)}</extra>", row=r, col=c,
-                )  # fmt: skip
-            figure.add_scatter(
-                x=[1, top], y=[EPSILON, EPSILON], mode="lines", hoverinfo="skip", row=r, col=c, name="ε = ½",
-                line={"color": theme.ink, "width": 1, "dash": "dash"}, showlegend=r == c == 1,
-            )  # fmt: skip
-    if (table["kind"] == "random").any():
-        figure.add_scatter(x=[None], y=[None], name="random directions, same singular values", row=1, col=1, **band)
-    figure.update_xaxes(type="log", tickvals=log_ticks(1, max(top, 2)), range=[-0.03, np.log10(max(top, 2)) + 0.03])
-    figure.update_yaxes(range=[0, 1.03])
-    for c in range(1, len(strengths) + 1):
-        figure.update_xaxes(title_text="j [count]", row=len(rows), col=c)
-    for r in range(1, len(rows) + 1):
-        figure.update_yaxes(title_text="largest overlap [1]", row=r, col=1)
-    block_bar(figure, blocks, theme)
-    figure.update_layout(height=max(330, 210 * len(rows)))
-    return figure
+def by_strength(table: pd.DataFrame) -> list[tuple[tuple[str, float], pd.DataFrame]]:
+    """The parts of a table by label, in the order of first rows, and by rising strength."""
+    return [((label, t), part) for label, own in split(table, "label") for t, part in own.groupby("strength")]
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Intruders among the first ten directions, per run, strength and kind."""
     rows = []
-    for (row, strength, kind), part in named(table).groupby(["row", "strength", "kind"], sort=False):
+    for (label, strength, kind), part in table.groupby(["label", "strength", "kind"], sort=False):
         first = part[part["index"] <= 10]
-        counts = (first["overlap"] < EPSILON).groupby(first["matrix"]).sum()
-        rows.append(
-            {"run": row, "directions": kind, "t [1]": strength, "intruders [count]": int(counts.sum()),
-             "matrices with one [count]": int((counts > 0).sum()), "matrices [count]": len(counts),
-             "least overlap [1]": float(first["overlap"].min())}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    parts = []
-    for row, part in _summary(table).groupby("run", sort=False):
-        told = []
-        for strength, at in part.groupby("t [1]"):
-            counts = {str(kind): count for kind, count in zip(at["directions"], at["intruders [count]"], strict=True)}
-            null = counts.pop("random", None)
-            found = ", ".join(str(count) for count in counts.values()) or "none looked for"
-            told.append(f"{found} at t = {strength:g}" + (f" (random directions {null})" if null is not None else ""))
-        parts.append(f"{row}: {', '.join(told)}")
-    return "Intruders among the ten leading directions of all matrices. " + "; ".join(parts) + "."
+        counts = (first.overlap < EPSILON).groupby(first.matrix).sum()
+        rows.append((label, kind, strength, counts.sum(), (counts > 0).sum(), len(counts), first.overlap.min()))
+    names = ["run", "directions", "t [1]", "intruders [count]", "matrices with one [count]", "matrices [count]"]
+    found = pd.DataFrame(rows, columns=[*names, "least overlap [1]"])
+    told = []
+    for label, part in split(found, "run"):
+        kinds = part.pivot_table(index="t [1]", columns="directions", values="intruders [count]", sort=False)
+        counts = [
+            f"{' and '.join(f'{row[kind]:g} ({kind})' for kind in row.dropna().index)} at t = {strength:g}"
+            for strength, row in kinds.sort_index().iterrows()
+        ]
+        told.append(f"{label} {', '.join(counts)}")
+    return Answer(listed("Intruders among the ten leading directions of all matrices", told), found)
 
 
 def _example() -> pd.DataFrame:
     """Made-up overlaps: nothing at t = 1, one intruder at t = 8."""
     rows = [
-        {"label": label, "kind": kind, "matrix": f"block.{block}.query", "block": block, "strength": strength,
-         "index": j, "overlap": max(0.1, 1 - 0.005 * j * strength * (1 + (kind == "random") + 0.2 * block))}
+        {
+            "label": label,
+            "kind": kind,
+            "matrix": f"block.{block}.query",
+            "block": block,
+            "strength": strength,
+            "index": j,
+            "overlap": max(0.1, 1 - 0.005 * j * strength * (1 + (kind == "random") + 0.2 * block)),
+        }
         for label in ("LoRA r = 8", "full fine-tuning")
         for kind in ("tuned", "random")
         for block in range(3)
         for strength in (1.0, 8.0)
         for j in range(1, 13)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -121,10 +90,10 @@ INTRUDERS = Figure(
     name="intruders",
     title="Intruder dimensions",
     columns=_COLUMNS,
-    optional=_OPTIONAL,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="weights",
+    order=5,
     caption=(
         "Largest overlap of the j-th left singular vector of W₀ + t·ΔW with any left singular vector of W₀, one line "
         "per matrix (colour: depth) and one panel per run and strength t; grey: the range over matrices for updates "

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from lab.figures.figure import TEXT, Column, Figure, with_model
+from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed
 from lab.figures.sources import HU_2021
-from lab.figures.style import Theme, block_bar, fade, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     "comparison": Column("what is compared with what", TEXT),
@@ -20,93 +20,71 @@ _COLUMNS = {
     "null_low": Column("lower end of the angle for random subspaces", "degrees"),
     "null_high": Column("upper end of it", "degrees"),
 }
-_OPTIONAL = {"model": Column("the PLM", TEXT)}
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    table = table.assign(row=with_model(table, "comparison"))
-    rows, sides = list(dict.fromkeys(table["row"])), list(dict.fromkeys(table["side"]))
-    figure = make_subplots(
-        len(rows), len(sides), shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.04,
-        vertical_spacing=0.3 / max(len(rows), 2), subplot_titles=[plain(f"{r} · {s}") for r in rows for s in sides],
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    blocks = sorted(table["block"].dropna().unique())
-    colours = dict(zip(blocks, theme.depths(len(blocks)), strict=True))
-    band = {"line": {"width": 0}, "fillcolor": fade(theme.muted, 0.3), "fill": "toself", "mode": "lines"}
-    for r, row in enumerate(rows, start=1):
-        for c, side in enumerate(sides, start=1):
-            part = table[(table["row"] == row) & (table["side"] == side)]
-            nulls = part.groupby("index")[["null_low", "null_high"]].agg({"null_low": "min", "null_high": "max"})
-            figure.add_scatter(
-                x=[*nulls.index, *nulls.index[::-1]], y=[*nulls["null_high"], *nulls["null_low"][::-1]],
-                showlegend=False, hoverinfo="skip", row=r, col=c, **band,
-            )  # fmt: skip
-            for (role, block), matrix in part.groupby(["role", "block"], sort=False):
-                name = plain(f"block {block:g} {role}")
-                figure.add_scatter(
-                    x=matrix["index"], y=matrix["angle"], mode="lines+markers", showlegend=False, name=name,
-                    marker={"size": 4}, line={"width": 1.2, "color": colours.get(block, theme.ink)},
-                    hovertemplate=f"angle %{{x}}: %{{y:.1f}}°<extra>{name}</extra>", row=r, col=c,
-                )  # fmt: skip
-    figure.add_scatter(x=[None], y=[None], name="random subspaces (95 % of them)", row=1, col=1, **band)
-    for c in range(1, len(sides) + 1):
-        figure.update_xaxes(title_text="angle [number]", dtick=1, row=len(rows), col=c)
-    figure.update_yaxes(range=[-3, 93], tickvals=[0, 30, 60, 90])
-    for r in range(1, len(rows) + 1):
-        figure.update_yaxes(title_text="θ [degrees]", row=r, col=1)
-    block_bar(figure, blocks, theme)
-    figure.update_layout(height=max(330, 180 * len(rows)))
-    return figure
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=2 * (2 if table.comparison.nunique() > 2 else 1), height=300, share_y=True)
+    grid.depths(table.block.dropna())
+    for panel, part in grid.by(table, "comparison", "side"):
+        null = part.groupby("index").agg(low=("null_low", "min"), high=("null_high", "max"))
+        panel.band(null.index, null.low, null.high, "random subspaces (95 % of them)", colour=theme.muted, alpha=0.3)
+        for (role, block), matrix in part.groupby(["role", "block"], sort=False):
+            name, hover = f"block {block:g} {role}", "angle %{x}: %{y:.1f}°"
+            panel.line(matrix["index"], matrix.angle, name, depth=block, symbol="circle", size=4, hover=hover)
+    ticks = range(0, 91, 30)
+    return grid.x("angle [number]", whole=True).y("θ [degrees]", range=(-3, 93), ticks=ticks)
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per comparison and side: the median first angle, its null, and how many angles lie below the null."""
     rows = []
-    for (row, side), part in table.assign(row=with_model(table, "comparison")).groupby(["row", "side"], sort=False):
+    for (comparison, side), part in table.groupby(["comparison", "side"], sort=False):
         first = part[part["index"] == part["index"].min()]
-        below = (part["angle"] < part["null_low"]).groupby([part["role"], part["block"]]).sum()
-        rows.append(
-            {"comparison": row, "side": side, "smallest angle [degrees]": float(first["angle"].median()),
-             "random, lower end [degrees]": float(first["null_low"].median()),
-             "angles below random [count]": float(below.median()), "of [count]": int(part["index"].max()),
-             "matrices [count]": len(below)}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    parts = [
-        f"{row['comparison']} ({row['side']}): smallest angle {row['smallest angle [degrees]']:.0f}° against "
-        f"{row['random, lower end [degrees]']:.0f}° at random, {row['angles below random [count]']:g} of "
-        f"{row['of [count]']} angles below chance"
-        for row in _summary(table).to_dict("records")
+        below = (part.angle < part.null_low).groupby([part.role, part.block]).sum()
+        row = {"comparison": comparison, "side": side, "smallest angle [degrees]": float(first.angle.median())}
+        row |= {"random, lower end [degrees]": float(first.null_low.median())}
+        row |= {"angles below random [count]": float(below.median()), "of [count]": int(part["index"].max())}
+        rows.append(row | {"matrices [count]": len(below)})
+    found = pd.DataFrame(rows)
+    told = [
+        f"{row['comparison']} ({row['side']}) {row['smallest angle [degrees]']:.0f}°, "
+        f"at random {row['random, lower end [degrees]']:.0f}° or more"
+        for row in found.sort_values("smallest angle [degrees]").to_dict("records")
     ]
-    return "Principal angles, medians over matrices. " + "; ".join(parts) + "."
+    return Answer(listed("Smallest principal angle, median over matrices", told), found)
 
 
 def _example() -> pd.DataFrame:
     """Made-up angles: the first two shared, the rest as at random."""
     return pd.DataFrame(
         [
-            {"comparison": comparison, "side": side, "role": "query", "block": block, "index": k,
-             "angle": min(89.0, start + 15 * (k - 1) + block), "null_low": 70.0 + 4 * k, "null_high": 75.0 + 3.5 * k}
+            {
+                "comparison": comparison,
+                "side": side,
+                "role": "query",
+                "block": block,
+                "index": k,
+                "angle": min(89.0, start + 15 * (k - 1) + block),
+                "null_low": 70.0 + 4 * k,
+                "null_high": 75.0 + 3.5 * k,
+            }
             for comparison, start in (("seed against seed", 25.0), ("ΔW against W₀", 72.0))
             for side in ("inputs", "outputs")
             for block in range(3)
             for k in range(1, 5)
         ]
-    )  # fmt: skip
+    )
 
 
 PRINCIPAL_ANGLES = Figure(
     name="principal_angles",
     title="Principal angles between updates",
     columns=_COLUMNS,
-    optional=_OPTIONAL,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="weights",
+    order=3,
+    label="comparison",
     caption=(
         "Principal angles between the leading singular subspaces of two updates, one line per matrix (colour: depth), "
         "in increasing order, for inputs and outputs; grey: the range that 95 % of random subspaces of the same "

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from lab.figures.figure import TEXT, Column, Figure, with_model
+from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import HU_2021
-from lab.figures.style import Theme, counted, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     "comparison": Column("what is compared with what: A against B", TEXT),
@@ -24,85 +24,59 @@ RANDOM = "random subspaces"
 
 
 def _grid(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Mean over matrices, i downwards and j to the right."""
-    return table.pivot_table(index="i", columns="j", values=column, aggfunc="mean")
+    """Mean over matrices, i downwards and j to the right, as names."""
+    cells = table.pivot_table(index="i", columns="j", values=column, aggfunc="mean")
+    return cells.set_axis([f"{i:g}" for i in cells.index]).set_axis([f"{j:g}" for j in cells.columns], axis=1)
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    table = table.assign(row=with_model(table, "comparison"))
-    rows, sides = list(dict.fromkeys(table["row"])), list(dict.fromkeys(table["side"]))
-    titles = [column if column == RANDOM else f"{row} · {column}" for row in rows for column in (*sides, RANDOM)]
-    figure = make_subplots(
-        len(rows), len(sides) + 1, horizontal_spacing=0.06, vertical_spacing=0.34 / max(len(rows), 2),
-        subplot_titles=[plain(title) for title in titles],
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    for r, row in enumerate(rows, start=1):
-        part = table[table["row"] == row]
-        for c, side in enumerate((*sides, RANDOM), start=1):
-            cells = _grid(part, "random") if side == RANDOM else _grid(part[part["side"] == side], "similarity")
-            level = _grid(part if side == RANDOM else part[part["side"] == side], "random")
-            figure.add_heatmap(
-                x=[str(int(j)) for j in cells.columns], y=[str(int(i)) for i in cells.index], z=cells.to_numpy(),
-                customdata=level.to_numpy(), coloraxis="coloraxis", xgap=1, ygap=1,
-                hovertemplate="i = %{y}, j = %{x}<br>φ = %{z:.3f}, random %{customdata:.3f}<extra></extra>",
-                row=r, col=c,
-            )  # fmt: skip
-    figure.update_xaxes(type="category", showgrid=False)
-    figure.update_yaxes(type="category", showgrid=False)
-    for c in range(1, len(sides) + 2):
-        figure.update_xaxes(title_text="j [count]", row=len(rows), col=c)
-    for r in range(1, len(rows) + 1):
-        figure.update_yaxes(title_text="i [count]", row=r, col=1)
-    bar = {"title": {"text": "φ"}, "tickvals": [0, 0.25, 0.5, 0.75, 1], "outlinewidth": 0, "thickness": 12}
-    bar |= {"lenmode": "pixels", "len": 220, "y": 1, "yanchor": "top"}
-    figure.update_layout(
-        height=max(300, 190 * len(rows)), coloraxis={"cmin": 0, "cmax": 1, "colorscale": "Viridis", "colorbar": bar}
-    )
-    return figure
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    """A row per comparison: each side, and the random level."""
+    sides = table.side.nunique()
+    grid = Grid(theme, wrap=sides + 1, height=280)
+    hover = "i = %{y}, j = %{x}<br>φ = %{z:.3f}, random %{customdata[0]:.3f}"
+    for comparison, part in split(table, "comparison"):
+        for panel, (side, own) in zip(grid.row(comparison, sides), split(part, "side"), strict=False):
+            panel.title = f"{comparison} · {side}"
+            panel.heat(_grid(own, "similarity"), "φ [1]", low=0, high=1, hover=hover, data=[_grid(own, "random")])
+        level = _grid(part, "random")
+        grid.panel(RANDOM).heat(level, "φ [1]", low=0, high=1, hover=hover, data=[level])
+    text = {"options": {"type": "category"}}
+    return grid.x("j [count]", **text).y("i [count]", **text)
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per comparison and side: φ(1, 1) and φ at the largest i = j, each beside its random level."""
-    table = table.assign(row=with_model(table, "comparison"))
     rows = []
-    for (row, side), part in table.groupby(["row", "side"], sort=False):
+    for (comparison, side), part in table.groupby(["comparison", "side"], sort=False):
         equal = part[part["i"] == part["j"]]
-        ks = sorted({equal["i"].min(), equal["i"].max()}) if len(equal) else []
-        for k in ks:
-            at = equal[equal["i"] == k]
-            rows.append(
-                {"comparison": row, "side": side, "i = j [count]": int(k), "φ": float(at["similarity"].mean()),
-                 "random": float(at["random"].mean()), "matrices [count]": len(at)}
-            )  # fmt: skip
-        if not ks:
-            first = part.iloc[0]
-            rows.append(
-                {"comparison": row, "side": side, "i = j [count]": np.nan, "φ": float(first["similarity"]),
-                 "random": float(first["random"]), "matrices [count]": 1}
-            )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    found = _summary(table).drop_duplicates(["comparison", "side"])
-    parts = [
-        f"{row['comparison']} ({row['side']}): φ of the first directions {row['φ']:.2f}, at random {row['random']:.3f}"
-        for row in found.to_dict("records")
+        for k in sorted({equal["i"].min(), equal["i"].max()}) if len(equal) else [np.nan]:
+            at = equal[equal["i"] == k] if len(equal) else part.head(1)
+            rows.append((comparison, side, k, at.similarity.mean(), at.random.mean(), len(at)))
+    found = pd.DataFrame(rows, columns=["comparison", "side", "i = j [count]", "φ", "random", "matrices [count]"])
+    told = [
+        f"{row['comparison']} ({row['side']}) {row['φ']:.2f}, at random {row['random']:.3f}"
+        for row in found.drop_duplicates(["comparison", "side"]).sort_values("φ", ascending=False).to_dict("records")
     ]
-    return f"Heat maps of subspace similarity for {counted(len(found), 'grid')}. " + "; ".join(parts) + "."
+    return Answer(listed("Similarity φ of the first directions", told), found)
 
 
 def _example() -> pd.DataFrame:
     """Made-up overlaps that fall from the first directions on."""
     cells = [
-        {"comparison": comparison, "side": side, "role": "query", "i": i, "j": j,
-         "similarity": top * np.exp(-0.2 * (min(i, j) - 1)) / (1 + 0.1 * abs(i - j)), "random": max(i, j) / 384}
+        {
+            "comparison": comparison,
+            "side": side,
+            "role": "query",
+            "i": i,
+            "j": j,
+            "similarity": top * np.exp(-0.2 * (min(i, j) - 1)) / (1 + 0.1 * abs(i - j)),
+            "random": max(i, j) / 384,
+        }
         for comparison, top in (("seed against seed", 0.6), ("ΔW against W₀", 0.1))
         for side in ("inputs", "outputs")
         for i in range(1, 5)
         for j in range(1, 5)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(cells)
 
 
@@ -110,10 +84,11 @@ SUBSPACE_SIMILARITY = Figure(
     name="subspace_similarity",
     title="Subspaces that updates share",
     columns=_COLUMNS,
-    optional=_OPTIONAL,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="weights",
+    order=2,
+    label="comparison",
     caption=(
         "Subspace similarity φ(i, j) between the first i singular vectors of one update and the first j of another, "
         "mean over the compared matrices, for inputs (right vectors) and outputs (left vectors), beside the mean for "

@@ -118,7 +118,7 @@ def test_names_from_files_are_shown_not_run(drawn: Figure):
     table = drawn.example()
     words = [name for name, column in drawn.columns.items() if column.unit == TEXT and name not in ("kind", "split")]
     hostile = table.assign(**{name: "<a href='https://x.example'>" + table[name] for name in words})
-    text = drawn.draw(hostile).to_json().replace("\\u003c", "<").replace("\\u0026", "&")
+    text = drawn.draw(hostile).to_json().replace("\\u003c", "<").replace("\\u0026", "&").replace("<br>", " ")
     assert "<a " not in text
     assert "&lt;a href" in text
 

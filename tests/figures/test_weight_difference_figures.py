@@ -40,7 +40,7 @@ def test_grids_average_over_matrices_and_models_have_rows_of_their_own():
     )  # fmt: skip
     drawing = SUBSPACE_SIMILARITY.draw(cells)
     assert [float(trace.z[0, 0]) for trace in drawing.data] == pytest.approx([0.3, 0.1, 0.3, 0.1])
-    assert "minilm: a · inputs" in [a.text for a in drawing.layout.annotations]
+    assert "a · minilm · inputs" in [a.text for a in drawing.layout.annotations]
 
 
 def test_angles_below_the_band_are_counted():

@@ -34,8 +34,8 @@ def test_above_the_null_means_above_the_largest_that_chance_gives():
 
 
 def test_says_when_nothing_exceeds_chance():
-    assert "1 matrix, " in WEIGHT_DIFFERENCE_SPECTRA.alt(spectrum([1.4, 1.3]))
-    assert "none exceeds the largest that chance gives" in WEIGHT_DIFFERENCE_SPECTRA.alt(spectrum([1.4, 1.3]))
+    assert "(none above chance)" in WEIGHT_DIFFERENCE_SPECTRA.alt(spectrum([1.4, 1.3]))
+    assert "(1 to 1 above chance)" in WEIGHT_DIFFERENCE_SPECTRA.alt(spectrum([2, 1, 1]))
 
 
 def test_the_scale_leaves_out_the_last_two_percent_of_a_long_spectrum_only():
@@ -50,7 +50,7 @@ def test_blocks_may_be_nullable_and_missing():
     table = pd.concat([spectrum([2, 1]), spectrum([2, 1], "embedding")], ignore_index=True)
     table["block"] = table["block"].astype("Int64").where(table["role"] == "query")
     drawing = WEIGHT_DIFFERENCE_SPECTRA.draw(table)
-    assert sum(trace.mode == "lines" and trace.fill is None and trace.x[0] is not None for trace in drawing.data) == 2
+    assert sum(trace.fill is None for trace in drawing.data) == 2
 
 
 def test_an_untrained_matrix_is_all_zero_and_still_drawn():
@@ -74,14 +74,14 @@ def test_several_labels_have_panels_of_their_own():
 
 def test_nulls_lie_behind_and_a_missing_null_is_no_error():
     drawing = WEIGHT_DIFFERENCE_SPECTRA.draw(spectrum([2, 1, 0.5]))
-    assert [trace.fill for trace in drawing.data if trace.x[0] is not None] == ["toself", None]
+    assert [trace.fill for trace in drawing.data] == ["toself", None]
     without = WEIGHT_DIFFERENCE_SPECTRA.draw(spectrum([2, 1, 0.5], null=(np.nan, np.nan)))
-    assert [trace.fill for trace in without.data if trace.x[0] is not None] == [None]
+    assert [trace.fill for trace in without.data] == [None]
 
 
 def test_depth_is_a_colour_bar_where_there_are_blocks_to_tell_apart():
     def has_bar(table):
-        return any(trace.marker.showscale for trace in WEIGHT_DIFFERENCE_SPECTRA.draw(table).data)
+        return WEIGHT_DIFFERENCE_SPECTRA.draw(table).layout.coloraxis.colorbar.title.text == "block<br>[index]"
 
     assert not has_bar(spectrum([2, 1]))
     assert has_bar(pd.concat([spectrum([2, 1], block=b) for b in range(3)], ignore_index=True))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lab.figures.style import integer_ticks, log_ticks, plain
+from lab.figures.style import integer_ticks, log_ticks, plain, text_width
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,13 @@ class Axis:
         """The categories, safe for plotly."""
         return list(dict.fromkeys(plain(name) for name in self.categories or ()))
 
-    def layout(self, drawn: np.ndarray, *, upright: bool) -> dict[str, Any]:
+    def layout(self, drawn: np.ndarray, *, upright: bool, room: float) -> dict[str, Any]:
         """The plotly axis.
 
         Args:
             drawn: the finite numbers that all panels sharing it show.
             upright: a y axis.
+            room: length of the axis [em]; a logarithmic one has no more ticks than fit.
         """
         axis: dict[str, Any] = {}
         if self.categories is not None:
@@ -60,7 +62,7 @@ class Axis:
             axis |= {"categoryarray": names[::-1] if upright and not self.reverse else names}
             axis |= {"range": [-0.6, len(names) - 0.4]}
         elif self.log:
-            axis |= self._logarithmic(drawn[drawn > 0])
+            axis |= self._logarithmic(drawn[drawn > 0], inf if upright else room)
         elif self.range is not None:
             axis |= {"range": list(self.range)}
         elif self.zero:
@@ -77,23 +79,32 @@ class Axis:
             axis |= {"range": axis["range"][::-1]} if "range" in axis else {"autorange": "reversed"}
         return axis | dict(self.options or {})
 
-    def _logarithmic(self, positive: np.ndarray) -> dict[str, Any]:
+    def _logarithmic(self, positive: np.ndarray, room: float) -> dict[str, Any]:
         axis: dict[str, Any] = {"type": "log"}
         if self.range is not None:
             low, high = self.range
         elif len(positive):
             low, high = float(positive.min()), float(positive.max())
-            room = 0.04 * math.log10(high / low) + 0.02
-            low, high = low / 10**room, high * 10**room
+            margin = 10 ** (0.04 * math.log10(high / low) + 0.02)
+            low, high = low / margin, high * margin
         else:
             return axis
         ticks = log_ticks(low, high)
         if len(ticks) < 2 and not isinstance(self.ticks, Mapping):
-            ticks = [float(tick) for tick in np.linspace(low, high, 3)]
-        while len(ticks) > 8:
-            ticks = ticks[::2]
+            ticks = [float(f"{tick:.2g}") for tick in np.linspace(low, high, 3)]
+        words = _decades(ticks)
+        while len(ticks) > 8 or (len(ticks) > 2 and sum(text_width(word) + 1 for word in words) > room):
+            ticks, words = ticks[::2], words[::2]
         axis |= {"range": [math.log10(low), math.log10(high)]}
-        return axis | {"tickvals": ticks, "ticktext": [short(tick) for tick in ticks]}
+        return axis | {"tickvals": ticks, "ticktext": words}
+
+
+def _decades(ticks: Sequence[float]) -> list[str]:
+    """Ticks in words: all as powers where some must be and all are powers of ten."""
+    exponents = [math.log10(tick) for tick in ticks]
+    if (max(exponents) < 5 and min(exponents) > -4) or any(abs(e - round(e)) > 1e-9 for e in exponents):
+        return [short(tick) for tick in ticks]
+    return [short(t) if abs(e) < 1.5 else f"10<sup>{round(e)}</sup>" for t, e in zip(ticks, exponents, strict=True)]
 
 
 def short(value: float) -> str:

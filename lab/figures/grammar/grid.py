@@ -92,13 +92,17 @@ class Grid:
 
     def depths(self, values: Iterable[float], title: str = "block [index]") -> Self:
         """The values that `depth=` colours, and the title of their bar; called before anything is drawn by depth."""
-        known = sorted({float(value) for value in values if value == value})
-        self.depth = Scale(title, values=known, whole=all(value == int(value) for value in known))
+        known = sorted({float(value) for value in values if not pd.isna(value)})
+        self.depth = Scale(title, values=known)
         return self
+
+    def known_depth(self, value: float | None) -> float | None:
+        """The depth as one of the scale's values; None for one that is missing."""
+        return None if value is None or pd.isna(value) or value not in self.depth.values else float(value)
 
     def depth_colour(self, value: float) -> str:
         """The colour of a depth; ink for one that is missing."""
-        if value not in self.depth.values:
+        if pd.isna(value) or value not in self.depth.values:
             return self.theme.ink
         return self.theme.depths(len(self.depth.values))[self.depth.values.index(float(value))]
 
@@ -144,7 +148,11 @@ class Grid:
             trace |= {"name": mark.name, "legendgroup": mark.name, "showlegend": listed}
         if mark.depth is not None and mark is next(m for m in self.marks if m.depth is not None):
             width = trace.get("line", {}).get("width", 6)  # the first that is drawn by depth carries the colour bar
-            of = {"color": [mark.depth] * len(trace["x"]), "size": width, "coloraxis": _bar(len(self.scales))}
+            of = {
+                "color": [self.depth.values.index(mark.depth)] * len(trace["x"]),
+                "size": width,
+                "coloraxis": _bar(len(self.scales)),
+            }
             trace |= {"mode": "lines+markers" if mark.kind == "line" else "markers"}
             trace["marker"] = trace.get("marker", {}) | of
         return trace

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lab.figures.grammar.axis import short
 from lab.figures.grammar.mark import Mark, Rule, Scale, glyph
-from lab.figures.style import Size, integer_ticks
+from lab.figures.style import Size
 
 if TYPE_CHECKING:
     from lab.figures.grammar.grid import Grid
@@ -39,8 +39,8 @@ def entries(marks: Sequence[Mark], rules: Sequence[Rule]) -> tuple[list[str], En
 
 
 def _rank(mark: Mark) -> tuple[int, bool]:
-    """Lines before points before bands; of two lines the solid one."""
-    return _FIRST.index(mark.kind), mark.kind == "line" and mark.sign != "solid"
+    """Lines before points before bands; of two lines the solid one, of two points the filled ones."""
+    return _FIRST.index(mark.kind), mark.sign != "solid" if mark.kind == "line" else mark.sign.endswith("-open")
 
 
 def keys(marks: Sequence[Mark]) -> list[str]:
@@ -69,11 +69,12 @@ def colour_bars(grid: Grid, size: Size) -> dict[str, Any]:
 
 
 def _axis(scale: Scale, grid: Grid, size: Size, i: int, n: int) -> dict[str, Any]:
-    known = [value for value in scale.values if value == value] or [0.0, 1.0]
+    deep = [float(i) for i in range(len(scale.values))]  # equal steps, however far apart the depths are
+    known = deep if scale is grid.depth else scale.values or [0.0, 1.0]
     low = min(known) if scale.low is None else scale.low
     high = max(known) if scale.high is None else scale.high
     high = high if high > low else low + 1e-9
-    places = sorted(set(known)) if scale is grid.depth else [low + (high - low) * k / 11 for k in range(12)]
+    places = known if scale is grid.depth else [low + (high - low) * k / 11 for k in range(12)]
     colours = grid.theme.depths(len(places))
     ramp = [[(place - low) / (high - low), colour] for place, colour in zip(places, colours, strict=True)]
     bar: dict[str, Any] = {
@@ -84,6 +85,7 @@ def _axis(scale: Scale, grid: Grid, size: Size, i: int, n: int) -> dict[str, Any
     if scale.log:
         ticks = [low + (high - low) * k / 4 for k in range(5)]
         bar |= {"tickvals": ticks, "ticktext": [short(float(f"{10**tick:.2g}")) for tick in ticks]}
-    elif scale.whole:
-        bar |= {"tickvals": integer_ticks(low, high)}
+    elif scale is grid.depth:
+        ticks = known[:: max(1, -(-len(known) // 8))]
+        bar |= {"tickvals": ticks, "ticktext": [f"{scale.values[int(i)]:g}" for i in ticks]}
     return {"cmin": low, "cmax": high, "colorscale": ramp, "colorbar": bar}

@@ -62,7 +62,7 @@ def looks(theme: Theme, labels: Iterable[str]) -> dict[str, Look]:
         if own is None:
             own = next(one for one in order if one not in found.values())
         elif own in found.values():
-            markers = (own.symbol + "-open", *SYMBOLS, *(symbol + "-open" for symbol in SYMBOLS))
+            markers = (*SYMBOLS, *(symbol + "-open" for symbol in SYMBOLS))
             own = next((one for m in markers if (one := Look(own.colour, m)) not in found.values()), own)
         found[label] = own
     return found

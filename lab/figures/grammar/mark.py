@@ -64,7 +64,6 @@ class Scale:
     low: float | None = None
     high: float | None = None
     values: list[float] = field(default_factory=list)
-    whole: bool = False
     log: bool = False
 
 

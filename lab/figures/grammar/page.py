@@ -55,7 +55,6 @@ class Page:
         top = self.em * (0.9 + self._lines(0) * 1.3)
         legend: dict[str, Any] = {
             "orientation": "h",
-            "itemsizing": "constant",
             "x": 0,
             "xanchor": "left",
             "y": -below / area,
@@ -209,12 +208,13 @@ class Page:
             axis = self.grid.axis(panel.number, which)
             shared = self.grid.shared[which] and which not in panel.axes
             marks = [m for m in self.grid.marks if shared or m.panel == panel.number]
-            own = axis.layout(numbers(values_of(marks, which)), upright=which == "y")
+            length = self.panel_width if which == "x" else (y[1] - y[0]) * self._heights()[1]
+            shown = numbers(values_of(marks, which))
+            own = axis.layout(shown, upright=which == "y", room=length / self.em)
             own |= {"domain": domain, "anchor": other if panel.number == 0 else f"{other}{panel.number + 1}"}
             if axis.categories is not None and which == "y":
                 own |= {"tickvals": axis.names, "ticktext": [self._tick_text(name) for name in axis.names]}
             if self._titled(panel, which):
-                length = self.panel_width if which == "x" else (y[1] - y[0]) * self._heights()[1]
                 own |= {"title": {"text": self._wrapped(axis.title, length)}}
             if shared and panel.number:
                 own |= {"matches": which}

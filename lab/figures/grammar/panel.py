@@ -51,16 +51,14 @@ class Panel:
             "line": {"color": colour, "dash": dash, "width": width},
         }  # fmt: skip
         if symbol:
-            n = len(trace["x"])
-            every = -(-n // 8)
-            sizes = size if n <= _CROWDED else [0 if k % every else size for k in range(n)]
-            trace["marker"] = {"color": colour, "symbol": symbol, "size": sizes}
-            if n > _CROWDED:
-                trace["marker"]["line"] = {"width": 0}
+            trace["marker"] = {"color": colour, "symbol": symbol, "size": size}
+            trace["marker"] |= {"maxdisplayed": 8} if len(trace["x"]) > _CROWDED else {}
         if opacity < 1:
             trace["opacity"] = opacity
         trace |= _errors("y", error, error_down, colour)
-        return self._add("line", trace, name, hover, data, key, dash, listed and depth is None, depth)
+        return self._add(
+            "line", trace, name, hover, data, key, dash, listed and depth is None, self.grid.known_depth(depth)
+        )
 
     def points(
         self, x: Values, y: Values, name: str = "", *, colour: str = "", symbol: str = "circle", size: float = 8,
@@ -86,7 +84,9 @@ class Panel:
         trace |= _errors("x", across, across_left, colour)
         if text is not None:
             trace |= {"mode": "markers+text", "text": [plain(word) for word in text], "textposition": "top center"}
-        return self._add("points", trace, name, hover, data, key, symbol, listed and depth is None, depth)
+        return self._add(
+            "points", trace, name, hover, data, key, symbol, listed and depth is None, self.grid.known_depth(depth)
+        )
 
     def band(
         self, x: Values, low: Values, high: Values, name: str = "", *, colour: str = "", alpha: float = 0.15,
@@ -206,10 +206,11 @@ class Panel:
     ) -> Self:  # fmt: skip
         shown = plain(name)
         if data:
-            trace["customdata"] = np.stack([np.asarray(column, dtype=object) for column in data], axis=1)
+            trace["customdata"] = np.array([_values(column) for column in data], dtype=object).T
         if hover:
             behind = f"{shown}, {plain(key)}" if key and shown else shown or plain(key)
             trace["hovertemplate"] = hover if "<extra>" in hover else f"{hover}<extra>{behind}</extra>"
+        depth = self.grid.known_depth(depth)
         self.grid.marks.append(Mark(kind, self.number, trace, shown, plain(key), sign, listed, depth))
         return self
 

@@ -21,7 +21,7 @@ def worded(value: object, column: str = "") -> str:
 def split(table: pd.DataFrame, *columns: str) -> list[tuple[str, pd.DataFrame]]:
     """One part for each combination of values that is there, in the order of first rows.
 
-    Its name joins the values of those columns that vary in the table, "minilm · imdb"; of the last column where none
+    Its name joins the values of those columns that vary in the table, "minilm · imdb"; of the first column where none
     does. Columns that the table lacks are left out.
 
     Raises:
@@ -30,7 +30,7 @@ def split(table: pd.DataFrame, *columns: str) -> list[tuple[str, pd.DataFrame]]:
     present = [column for column in columns if column in table]
     if not present:
         raise KeyError(f"the table has none of the columns {', '.join(columns)}; it has {', '.join(map(str, table))}")
-    varying = [column for column in present if table[column].nunique(dropna=False) > 1] or present[-1:]
+    varying = [column for column in present if table[column].nunique(dropna=False) > 1] or present[:1]
     parts = []
     for values, part in table.groupby(present, sort=False, dropna=False):
         of = dict(zip(present, values if isinstance(values, tuple) else (values,), strict=True))
