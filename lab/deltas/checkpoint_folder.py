@@ -73,7 +73,7 @@ def read_checkpoint(path_or_hub_id: str | Path) -> Checkpoint:
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}; pickled adapters (adapter_model.bin) are not read.")
-    return Checkpoint(folder, _config(folder / CONFIG), _tensors(folder / WEIGHTS))
+    return Checkpoint(folder, read_config(folder / CONFIG), _tensors(folder / WEIGHTS))
 
 
 def write_checkpoint(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
@@ -117,7 +117,12 @@ def _folder(path_or_hub_id: str | Path) -> Path:
         ) from error
 
 
-def _config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """The fields of an `adapter_config.json`.
+
+    Raises:
+        ValueError: it is no JSON, or no peft configuration.
+    """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

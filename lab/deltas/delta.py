@@ -160,7 +160,7 @@ class Delta(ABC):
             raise ValueError(f"P must map into R^{self.size} (this delta's φ); got an operator of shape {P.shape}.")
         if origin is not None and origin.shape != (self.size,):
             raise ValueError(f"origin must have shape ({self.size},); got {tuple(origin.shape)}.")
-        start = self.phi0 if origin is None else origin
+        start = self.phi0 if origin is None else origin.to(self.phi0)
         # φ₀ = 0 for most methods: spare a pass over D numbers (models without weights have nothing to look at)
         shift = start if start.device.type != "meta" and bool(start.any()) else None
 

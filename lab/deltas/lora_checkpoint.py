@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
@@ -120,27 +120,49 @@ def lora_checkpoint(update: LowRankUpdate, phi: Tensor) -> tuple[dict[str, Any],
         modules[label]: scale * (sqrt(update.ranks[label]) if update.rslora else update.ranks[label])
         for label, scale in update.scales.items()
     }
+    # only a hub id means something to peft; it looks for other names on the hub
+    base = update.plm.name if "/" in update.plm.name else None
+    transposed = update.matrices[0].transposed
+    return lora_config(ranks, alphas, rslora=update.rslora, base=base, fan_in_fan_out=transposed), tensors
+
+
+def lora_config(
+    ranks: Mapping[str, int],
+    alphas: Mapping[str, float],
+    *,
+    rslora: bool = False,
+    base: str | None = None,
+    fan_in_fan_out: bool = False,
+    saved: Sequence[str] = (),
+) -> dict[str, Any]:
+    """peft's configuration of W + s·B·A on given modules.
+
+    Args:
+        ranks, alphas: path of a module -> r, α.
+        rslora: s = α/√r instead of α/r.
+        base: hub id of the PLM, or None.
+        fan_in_fan_out: the PLM stores Wᵀ.
+        saved: modules that are stored whole beside the factors.
+    """
     rank, alpha = next(iter(ranks.values())), next(iter(alphas.values()))
-    config = {
+    return {
         "peft_type": "LORA",
         "task_type": None,
-        # only a hub id means something to peft; it looks for other names on the hub
-        "base_model_name_or_path": update.plm.name if "/" in update.plm.name else None,
+        "base_model_name_or_path": base,
         "inference_mode": True,
         "r": rank,
         "lora_alpha": alpha,
         "rank_pattern": {re.escape(module): r for module, r in ranks.items() if r != rank},
         "alpha_pattern": {re.escape(module): a for module, a in alphas.items() if a != alpha},
-        "use_rslora": update.rslora,
+        "use_rslora": rslora,
         "use_dora": False,
         "lora_dropout": 0.0,
         "bias": "none",
         "init_lora_weights": True,
-        "fan_in_fan_out": update.matrices[0].transposed,
-        "target_modules": list(modules.values()),
-        "modules_to_save": None,
+        "fan_in_fan_out": fan_in_fan_out,
+        "target_modules": list(ranks),
+        "modules_to_save": list(dict.fromkeys(saved)) or None,
     }
-    return config, tensors
 
 
 def _whole_matrices(plm: PLM) -> dict[str, WeightMatrix]:

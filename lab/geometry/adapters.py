@@ -34,7 +34,15 @@ _VECTOR = "lora_B.bias"
 
 
 @dataclass(frozen=True)
-class _Factors:
+class Factors:
+    """What a LoRA holds for one module.
+
+    Attributes:
+        module: its path.
+        tensors: what it is ("A", "B", …) -> tensor.
+        scale: s.
+    """
+
     module: str
     tensors: Mapping[str, Tensor]
     scale: float
@@ -83,7 +91,7 @@ def adapter_changes(adapter: str | Path, base: str | Path | None = None) -> Weig
                 "peft's own layers are then merged into it."
             )
         return _merged_changes(checkpoint, base)
-    factors, excluded = _sorted_factors(checkpoint, options)
+    factors, excluded = sorted_factors(checkpoint, options)
     weights = None if base is None else open_weights(base)
     note = "; ".join(part for part in (_note(weights), _other_name(base, weights, options)) if part)
     if weights and weights.quantised:
@@ -160,9 +168,14 @@ def _merged_changes(checkpoint: Checkpoint, base: str | Path) -> WeightChanges:
     return WeightChanges(tuple(order), read, tuple(excluded), note)
 
 
-def _sorted_factors(
+def sorted_factors(
     checkpoint: Checkpoint, options: LoRAOptions
-) -> tuple[dict[str, _Factors], tuple[tuple[str, str], ...]]:
+) -> tuple[dict[str, Factors], tuple[tuple[str, str], ...]]:
+    """Module -> its factors, and (key, reason) of what is none; only names, shapes and dtypes are looked at.
+
+    Raises:
+        ValueError: as `adapter_changes`, for factors.
+    """
     grouped: dict[str, dict[str, Tensor]] = {}
     excluded = []
     for key, tensor in checkpoint.tensors.items():
@@ -199,7 +212,7 @@ def _sorted_factors(
     return factors, tuple(excluded)
 
 
-def _checked(checkpoint: Checkpoint, module: str, tensors: dict[str, Tensor], options: LoRAOptions) -> _Factors:
+def _checked(checkpoint: Checkpoint, module: str, tensors: dict[str, Tensor], options: LoRAOptions) -> Factors:
     present = set(tensors) - {"magnitude"}
     if present not in ({"A", "B"}, {"A of an embedding", "B of an embedding"}):
         raise ValueError(f"{checkpoint.weights}: module {module!r} has only {sorted(tensors)}; a factor is missing.")
@@ -210,7 +223,7 @@ def _checked(checkpoint: Checkpoint, module: str, tensors: dict[str, Tensor], op
             f"{checkpoint.weights}: module {module!r} has A {tuple(A.shape)} and B {tuple(B.shape)}, but its rank is "
             f"{rank} by {checkpoint.source.name}/adapter_config.json; expected A ({rank}, n) and B (m, {rank})."
         )
-    return _Factors(module, tensors, options.scale_of(module))
+    return Factors(module, tensors, options.scale_of(module))
 
 
 def _base_names(
@@ -238,7 +251,7 @@ def _base_names(
     return pairs
 
 
-def _base_matrix(weights: WeightFolder, name: str, own: _Factors, at: Position, options: LoRAOptions) -> Tensor:
+def _base_matrix(weights: WeightFolder, name: str, own: Factors, at: Position, options: LoRAOptions) -> Tensor:
     if weights.dtypes[name] not in FLOATS:
         raise CheckpointError(
             f"{weights.files[name]}: tensor {name!r} is stored as {weights.dtypes[name]}, not as floating point: "
@@ -254,7 +267,7 @@ def _base_matrix(weights: WeightFolder, name: str, own: _Factors, at: Position, 
     return W0
 
 
-def _dora_difference(own: _Factors, W0: Tensor | None, checkpoint: Checkpoint) -> Tensor:
+def _dora_difference(own: Factors, W0: Tensor | None, checkpoint: Checkpoint) -> Tensor:
     """m ⊙ V/‖V‖_row − W₀ with V = W₀ + sBA (Liu et al. 2024, eq. 5); one norm per output, as in peft.
 
     peft starts with m = ‖W₀‖_row in the dtype of m. Where m is still that, but for the last two places, the exact norm

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lab.deltas.checkpoint_folder import BASE, write_checkpoint
+from lab.deltas.lora_checkpoint import lora_config
 from lab.geometry.extraction import Rule, extract
 from lab.geometry.parameter_names import positions
 from lab.geometry.weight_changes import WeightChanges
@@ -111,26 +111,13 @@ def extract_lora(
             tensors[f"{BASE}{module}.lora_B.weight"] = found.factors.left.to(dtype)
     if not ranks:
         raise ValueError(f"nothing to extract: {len(rows)} block matrices changed, and each has rank 0 by this choice.")
-    first = next(iter(ranks.values()))
-    differing = {re.escape(module): r for module, r in ranks.items() if r != first}
     saved = saved or {}
-    config = {
-        "peft_type": "LORA",
-        "task_type": None,
-        "base_model_name_or_path": base,
-        "inference_mode": True,
-        "r": first,
-        "lora_alpha": first,
-        "rank_pattern": differing,
-        "alpha_pattern": differing,
-        "use_rslora": False,
-        "use_dora": False,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "init_lora_weights": True,
-        "fan_in_fan_out": any(at.transposed for at in positions(list(changes.names)).values()),
-        "target_modules": list(ranks),
-        "modules_to_save": list(dict.fromkeys(name.rpartition(".")[0] for name in saved)) or None,
-    }
+    config = lora_config(
+        ranks,
+        ranks,
+        base=base,
+        fan_in_fan_out=any(at.transposed for at in positions(list(changes.names)).values()),
+        saved=[name.rpartition(".")[0] for name in saved],
+    )
     tensors |= {BASE + name: value for name, value in saved.items()}
     return ExtractedLoRA(config, tensors, pd.DataFrame(rows), tuple(excluded))
