@@ -1,0 +1,66 @@
+"""How far apart the members' inputs or outputs are, by principal angles, and a map of the tasks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from lab.geometry.collections.collection import Collection
+from lab.geometry.collections.stack import Side
+from lab.linalg import Spectrum
+
+Array = NDArray[np.float64]
+
+
+def subspace_overlaps(collection: Collection, side: Side = "right") -> Array:
+    """(N, N): Σ_W ‖Q_iᵀQ_j‖_F²/Σ_W min(r_i, r_j), the mean squared cosine of the principal angles, over all matrices.
+
+    Q_i are orthonormal bases of the members' row spaces ("right", inputs) or column spaces ("left"). 1 when one space
+    holds the other in every matrix; r/n on average for random ones of rank r in R^n.
+
+    Raises:
+        ValueError: as `Collection.change`.
+    """
+    shared, possible = np.zeros((len(collection),) * 2), np.zeros((len(collection),) * 2)
+    for name in collection.names:
+        bases = []
+        for i in range(len(collection)):
+            spectrum = Spectrum.of(collection.change(i, name), vectors=True)
+            vectors = spectrum.left if side == "left" else spectrum.right
+            assert vectors is not None  # asked for
+            bases.append(vectors[:, : spectrum.rank])
+        ranks = np.array([basis.shape[1] for basis in bases])
+        together = torch.cat(bases, dim=1)
+        squares = (together.T @ together).square().numpy()
+        owner = np.repeat(np.arange(len(bases)), ranks)
+        blocks = np.zeros((len(bases), len(bases)))
+        np.add.at(blocks, (owner[:, None], owner[None, :]), squares)
+        shared += blocks
+        possible += np.minimum.outer(ranks, ranks)
+    return np.divide(shared, possible, out=np.zeros_like(shared), where=possible > 0)
+
+
+def task_map(overlaps: Array, names: list[str]) -> pd.DataFrame:
+    """Points in the plane whose distances are like the chordal distances √(1 − overlap): classical scaling.
+
+    Torgerson 1952: B = −½ H D² H, coordinates from its two leading eigenvectors. Signs and rotation mean nothing.
+
+    Args:
+        overlaps: (N, N) of `subspace_overlaps`.
+        names: N labels.
+
+    Returns:
+        member, x, y, and `share`: the part of Σ|eigenvalues| that the plane holds, the same in every row.
+    """
+    squared = np.maximum(1 - overlaps, 0.0)
+    np.fill_diagonal(squared, 0.0)
+    H = np.eye(len(names)) - 1 / len(names)
+    values, vectors = np.linalg.eigh(-H @ squared @ H / 2)
+    order = np.argsort(values)[::-1][:2]
+    xy = vectors[:, order] * np.sqrt(np.maximum(values[order], 0.0))
+    xy = np.pad(xy, [(0, 0), (0, 2 - xy.shape[1])])
+    total = np.abs(values).sum()
+    share = float(np.maximum(values[order], 0.0).sum() / total) if total else 1.0
+    return pd.DataFrame({"member": names, "x": xy[:, 0], "y": xy[:, 1], "share": share})
