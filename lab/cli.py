@@ -20,6 +20,7 @@ from rich.table import Table
 from typer.core import TyperCommand
 
 from lab.commands.claims import claims
+from lab.commands.collection import collection
 from lab.commands.spectra import spectra
 from lab.commands.terminal import DEFAULT_FORMATS, Formats, complain, output, refusals, write_figure
 from lab.execution import Engine, Interrupted, Local, RunsFailed
@@ -185,6 +186,7 @@ def export_figure(
 
 
 app.command("spectra")(spectra)
+app.command("collection")(collection)
 app.command("claims")(claims)
 
 

@@ -1,0 +1,211 @@
+"""``deltalab collection``: do adapters of many tasks share directions, and is that more than chance?"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lab.commands.terminal import output, refusals
+
+IN_MEMORY = 1 << 27
+"""Numbers (1 GiB in float64) up to which members are read once and kept, as nulls read them again."""
+
+_TITLES = {
+    "k": "directions",
+    "explained": "variance",
+    "isotropic": "k/(N − 1)",
+    "share": "others explain",
+    "null_low": "null, low",
+    "null_high": "null, high",
+    "p": "p",
+}
+
+
+def collection(
+    adapters: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ADAPTER...",
+            help="Adapter folders or tuned models; or files that list them, a line each: folder,task,type,seed.",
+        ),
+    ],
+    base: Annotated[
+        str | None, typer.Option(help="W₀: minilm, smollm2, a hub id, a folder. LoRA can be read without it.")
+    ] = None,
+    unit: Annotated[str, typer.Option(help="What is left out: member, task, type, or seed.")] = "member",
+    inputs: Annotated[
+        str | None, typer.Option(help="A task whose texts show what the layers see: the null of activations.")
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Draws of every null.", min=19)] = 19,
+    most: Annotated[int, typer.Option("--directions", help="Directions to look at.", min=1)] = 10,
+    compress: Annotated[
+        int | None, typer.Option(help="Keep so many inputs and outputs of every matrix, for all members.", min=1)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write tables to this folder; with --compress, subspace and adapters too.")
+    ] = None,
+) -> None:
+    """What adapters of many tasks share: what others explain of each, beside nulls; and how many directions count.
+
+    Tensors are read one matrix at a time. What is compared are the ΔW, never the factors B and A.
+    """
+    with refusals():
+        if compress is not None and out is None:
+            raise ValueError("--compress writes a subspace and adapters; say where: --out FOLDER")
+        if inputs is not None and base is None:
+            raise ValueError("--inputs runs texts through the PLM below the adapters; say which: --base MODEL")
+        library: Any = importlib.import_module("lab.geometry.collections")  # brings torch
+        members = listed(library, adapters)
+        if len(members) < 3:
+            raise ValueError(f"a collection of {len(members)} says nothing about sharing; give three members or more.")
+        try:
+            opened = library.read_collection(members, base)
+        except (OSError, ImportError) as error:
+            raise ValueError(str(error)) from error
+        held = opened.in_memory() if opened.numbers() <= IN_MEMORY else opened
+        inner = library.gram(held)
+        nulls = drawn_nulls(library, held, base, inputs)
+        with Console(stderr=True).status("drawing nulls") if sys.stderr.isatty() else nullcontext():
+            found = library.beyond_chance(held, nulls, inner=inner, unit=unit, n_draws=draws)
+        tables = {
+            "members": members_table(library, inner, unit, found[0]),
+            "shares": shares_table(library, held, inner, found),
+        }
+        tell(tables, found, most, len(held), draws)
+        if compress is not None and out is not None:
+            tables["compressed"] = compressed(library, held, compress, out, base)
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            for name, table in tables.items():
+                table.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
+                typer.echo(f"wrote {out / f'{name}.csv'}")
+
+
+def listed(library: Any, arguments: list[str]) -> dict[Any, str]:
+    """The members that folders and lists name: member -> folder.
+
+    Raises:
+        ValueError: a list has a line that means nothing; the same folder twice.
+    """
+    rows: list[list[str]] = []
+    for argument in arguments:
+        if Path(argument).is_file() and Path(argument).suffix != ".safetensors":
+            lines = csv.reader(Path(argument).read_text(encoding="utf-8").splitlines())
+            rows += [[cell.strip() for cell in line] for line in lines if line and not line[0].startswith("#")]
+        else:
+            rows.append([argument])
+    paths = [row[0] for row in rows]
+    if len(set(paths)) < len(paths):
+        raise ValueError(f"the same folder is named twice: {sorted({p for p in paths if paths.count(p) > 1})[:3]}")
+    short = [Path(path).name or path for path in paths]
+    members = {}
+    for row, name in zip(rows, short, strict=True):
+        path, task, kind, seed, *rest = [*row, "", "", ""][: max(4, len(row))]
+        if rest or (seed and not seed.lstrip("-").isdigit()):
+            raise ValueError(f"a line of a list is folder,task,type,seed with a whole seed; got {','.join(row)!r}.")
+        unique = name if short.count(name) == 1 else path
+        members[library.Member(unique, task, kind, int(seed) if seed else None)] = path
+    return members
+
+
+def drawn_nulls(library: Any, held: Any, base: str | None, inputs: str | None) -> dict[str, Callable[[int], Any]]:
+    """The nulls that the given files allow: name -> seed -> a null collection."""
+    nulls: dict[str, Callable[[int], Any]] = {
+        "same spectra": lambda seed: library.same_spectra(held, seed=seed),
+        "same spaces, random cores": lambda seed: library.same_spaces(held, seed=seed),
+    }
+    if base is not None:
+        W0 = library.base_matrices(held, base)
+        nulls["directions of W₀"] = lambda seed: library.from_base(held, W0, seed=seed)
+    if base is not None and inputs is not None:
+        columns = seen_inputs(library, held, base, inputs)
+        nulls["inputs of the layers at θ₀"] = lambda seed: library.from_inputs(held, columns.__getitem__, seed=seed)
+    return nulls
+
+
+def seen_inputs(library: Any, held: Any, base: str, inputs: str) -> dict[str, Any]:
+    """Columns of the second moments of every layer's inputs on 256 training texts of a task."""
+    models: Any = importlib.import_module("lab.models")
+    tasks: Any = importlib.import_module("lab.tasks")
+    plm = models.load_plm(base)
+    labels = [matrix.label for matrix in library.update_on(plm, held).matrices]
+    batches = tasks.load_task(inputs).encode(plm).train.batches(32, size=256)
+    found = library.input_columns(plm, batches, labels)
+    return dict(zip(held.names, (found[label] for label in labels), strict=True))
+
+
+def members_table(library: Any, inner: Any, unit: str, found: Any) -> pd.DataFrame:
+    """One row per member: size, nearest other, what the mean and the counted directions of the others explain of it."""
+    cosines = inner.cosines - 2 * np.eye(len(inner.members))
+    shares = library.leave_out(inner, unit)
+    by_k = shares.pivot(index="member", columns="k", values="share")
+    counted = min(found.n_directions, by_k.columns.max())
+    rows = [
+        {"member": member.name, "task": member.task, "type": member.type, "norm": inner.norms[i],
+         "nearest": inner.members[int(cosines[i].argmax())].name, "cosine": cosines[i].max(),
+         "mean_only": by_k[0].get(member.name, np.nan), "explained": by_k[counted].get(member.name, np.nan)}
+        for i, member in enumerate(inner.members)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def shares_table(library: Any, held: Any, inner: Any, found: list[Any]) -> pd.DataFrame:
+    """One row per null and number of directions, k/(N − 1) and the variance explained among the members beside it."""
+    explained = library.subspace_of(held, inner).explained
+    table = pd.concat([comparison.table() for comparison in found], ignore_index=True)
+    within = np.concatenate([[0.0], explained])
+    table["explained"] = [within[min(k, len(within) - 1)] for k in table["k"]]
+    table["isotropic"] = np.minimum(table["k"] / (len(held) - 1), 1.0)
+    return table
+
+
+def tell(tables: dict[str, pd.DataFrame], found: list[Any], most: int, n: int, draws: int) -> None:
+    """Prints the tables and one verdict per null."""
+    console = output()
+    titles = {"norm": "‖ΔW‖F", "mean_only": "mean explains", "explained": f"{found[0].n_directions} directions explain"}
+    console.print(_table(tables["members"], titles, "members; what the others explain of each"))
+    for comparison in found:
+        rows = tables["shares"]
+        rows = rows[(rows["null"] == comparison.null) & (rows["k"] <= most)]
+        console.print(_table(rows[list(_TITLES)], _TITLES, f"shares with one left out; null: {comparison.null}"))
+    for comparison in found:
+        mean = "the mean too" if comparison.mean_is_shared else "the mean not"
+        typer.echo(
+            f"shared beyond chance: {comparison.n_directions} of {n - 1} directions, {mean} "
+            f"(null: {comparison.null}, {draws} draws, level {comparison.level:g})"
+        )
+
+
+def compressed(library: Any, held: Any, k: int, out: Path, base: str | None) -> pd.DataFrame:
+    """Writes the subspace and the adapters rebuilt from it, and says what that costs."""
+    name = None if base is None or Path(base).exists() else base  # a hub id says the same elsewhere
+    try:
+        table = library.compress(held, k, out, base=name)
+    except OSError as error:
+        raise ValueError(str(error)) from error
+    titles = {"relative_error": "‖ΔW − rebuilt‖/‖ΔW‖", "round_trip": "of it by writing"}
+    output().print(_table(table.drop(columns="adapter"), titles, f"rebuilt from {k} inputs and outputs per matrix"))
+    typer.echo(f"wrote {out}: the subspace and {len(table)} adapters")
+    return table
+
+
+def _table(rows: pd.DataFrame, titles: dict[str, str], title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    shown = [name for name in rows.columns if not (rows[name].isna() | (rows[name] == "")).all()]
+    for name in shown:
+        numeric = pd.api.types.is_numeric_dtype(rows[name])
+        table.add_column(titles.get(name, name), justify="right" if numeric else "left", overflow="fold")
+    for row in rows[shown].itertuples(index=False):
+        table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row))
+    return table
