@@ -3,6 +3,16 @@
 from lab.geometry.adapters import adapter_changes
 from lab.geometry.amplification import amplification
 from lab.geometry.checkpoints import folder_changes, open_weights
+from lab.geometry.collections import (
+    Collection,
+    Member,
+    Subspace,
+    beyond_chance,
+    leave_out,
+    mode_subspaces,
+    read_collection,
+    task_subspace,
+)
 from lab.geometry.curvature import empirical_fisher, fisher, gauss_newton, hessian, ntk, on_block
 from lab.geometry.curvature_factor import (
     FactorSpectrum,
@@ -107,6 +117,15 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "above_null",
     "spectrum_null",
     "weight_difference_spectra",
+    # what the differences of many tasks share (more in lab.geometry.collections)
+    "Collection",
+    "Member",
+    "Subspace",
+    "beyond_chance",
+    "leave_out",
+    "mode_subspaces",
+    "read_collection",
+    "task_subspace",
     # directions of a difference
     "ExtractedLoRA",
     "Extraction",

@@ -31,7 +31,7 @@ def mean(collection: Collection) -> Collection:
 
 
 def task_arithmetic(collection: Collection, scale: float = 1.0) -> Collection:
-    """λ Σ ΔW_i (Ilharco et al. 2023, section 2).
+    """λ Σ ΔW_i (Ilharco et al. 2023).
 
     Args:
         collection: the members.
@@ -41,7 +41,7 @@ def task_arithmetic(collection: Collection, scale: float = 1.0) -> Collection:
 
 
 def ties(collection: Collection, *, density: float = 0.2, scale: float = 1.0) -> Collection:
-    """TIES (Yadav et al. 2023, algorithm 1): trim, elect signs, mean of those that agree.
+    """TIES (Yadav et al. 2023): trim, elect signs, mean of those that agree.
 
     Of every ΔW_i the largest `density` of the entries stay; γ = sgn Σ_i of what stays; the merged entry is the mean
     over the members whose entry has sign γ, times λ. The authors trim the whole task vector; here each matrix, as peft
@@ -75,7 +75,7 @@ def _trimmed(dw: Tensor, density: float) -> Tensor:
 
 
 def dare(collection: Collection, *, drop: float = 0.5, scale: float = 1.0, seed: int = 0) -> Collection:
-    """DARE (Yu et al. 2024, eq. 2): drop entries at random, divide the others by 1 − p, then λ Σ of what is left.
+    """DARE (Yu et al. 2024): drop entries at random, divide the others by 1 − p, then λ Σ of what is left.
 
     The expectation over the draws is task arithmetic.
 
@@ -122,7 +122,7 @@ def in_subspace(collection: Collection, k: int, scale: float = 1.0) -> Collectio
 
 
 def least_squares(collection: Collection, moments: Callable[[int, str], Tensor], *, ridge: float = 1e-3) -> Collection:
-    """argmin_ΔW Σ_i ‖(ΔW − ΔW_i)X_i‖_F² = (Σ ΔW_iC_i)(Σ C_i)⁻¹ with C_i = X_iX_iᵀ (Jin et al. 2023, eq. 2).
+    """argmin_ΔW Σ_i ‖(ΔW − ΔW_i)X_i‖_F² = (Σ ΔW_iC_i)(Σ C_i)⁻¹ with C_i = X_iX_iᵀ (Jin et al. 2023).
 
     Each layer of the merged PLM answers a task's inputs as that task's own layer does, as well as one matrix can. Every
     C_i gets ρ·tr(C_i)/n on its diagonal (the authors shrink what is beside it instead): along directions without inputs

@@ -68,7 +68,7 @@ class ModeSubspaces:
 
     @property
     def error_bound(self) -> float:
-        """√(Σ of what both modes discard) ≥ √Σ_i‖ΔW_i − U C_i Vᵀ‖² (De Lathauwer, De Moor & Vandewalle 2000, eq. 24).
+        """√(Σ of what both modes discard) ≥ √Σ_i‖ΔW_i − U C_i Vᵀ‖² (De Lathauwer, De Moor & Vandewalle 2000).
 
         ΔW − PΔWQ = (I − P)ΔW + PΔW(I − Q), two orthogonal parts; the second is at most ΔW(I − Q).
         """
