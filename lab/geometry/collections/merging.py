@@ -158,7 +158,7 @@ def least_squares(collection: Collection, moments: Callable[[int, str], Tensor],
             left = torch.cat([part.left for part in weighted], dim=1)  # type: ignore[union-attr]
             right = torch.cat([part.right for part in weighted])  # type: ignore[union-attr]
             return LowRank(left, torch.linalg.solve(total, right.T).T)  # total is symmetric
-        return torch.linalg.solve(total, sum(map(_dense, weighted)).T).T  # type: ignore[arg-type]
+        return torch.linalg.solve(total, torch.stack([_dense(part) for part in weighted]).sum(dim=0).T).T
 
     return _merged(collection, "least squares", read)
 

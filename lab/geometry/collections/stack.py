@@ -163,7 +163,7 @@ class Factored(Stack):
         return roots
 
     def cores(self, U: Tensor, V: Tensor) -> Tensor:
-        left, right = torch.split(U.T @ self.left, self.ranks, dim=1), torch.split(self.right @ V, self.ranks)
+        left, right = (U.T @ self.left).split(self.ranks, dim=1), (self.right @ V).split(self.ranks)
         return torch.stack([L @ R for L, R in zip(left, right, strict=True)])
 
 
