@@ -189,7 +189,7 @@ def small_adapters(root: Path, *, regauged: bool, n: int = 12, width: int = 96, 
     base = {m: (torch.randn(width, 2, generator=shared), torch.randn(2, width, generator=shared)) for m in modules(2)}
     found = {}
     for i in range(n):
-        generator = torch.Generator().manual_seed(i)
+        generator, other = (torch.Generator().manual_seed(seed) for seed in (i, 10_000 + i))
         factors = {}
         for m, (U, V) in base.items():
             B = torch.cat(
@@ -197,7 +197,7 @@ def small_adapters(root: Path, *, regauged: bool, n: int = 12, width: int = 96, 
             )
             A = torch.cat([V, 0.3 * torch.randn(rank - 2, width, generator=generator)])
             if regauged:
-                M = torch.linalg.qr(torch.randn(rank, rank, generator=generator, dtype=torch.float64)).Q
+                M = torch.linalg.qr(torch.randn(rank, rank, generator=other, dtype=torch.float64)).Q
                 M = M * torch.logspace(-1, 1, rank, dtype=torch.float64)
                 B, A = (B.double() @ torch.linalg.inv(M)).float(), (M @ A.double()).float()
             factors[m] = (B.contiguous(), A.contiguous())
