@@ -27,7 +27,7 @@ class Step:
         controls: step length α -> new controls.
         slope: derivative of J along the direction, < 0.
         bend: curvature of the model along it, ≥ 0.
-        squared_length: ‖direction‖², open-loop part.
+        squared_length: ‖direction‖².
     """
 
     controls: Callable[[float], list[Tensor]]
@@ -46,7 +46,7 @@ def riccati(*, ddp: bool = False) -> Direction:
         sweep = riccati_sweep(problem, at.trajectory, damping=damping, ddp=ddp)
         if sweep is None:
             return None
-        length = sum(float(k @ k) for k in sweep.k)
+        length = sum(float(du @ du) for du in sweep.direction)
         return Step(
             lambda alpha: feedback_rollout(problem, at.trajectory, sweep, alpha),
             float(sweep.slope), float(sweep.bend), length,

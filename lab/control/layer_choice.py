@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.func import grad, jvp
 
+from lab.control.minimize import Box
 from lab.control.pontryagin import Adjoint, adjoint
 from lab.control.problem import ControlProblem, Controls, TerminalCost, cost_to_go
+from lab.control.successive import Update
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +69,22 @@ def layer_scores(
     return LayerScores(predicted, measured.detach(), steps, curvature)
 
 
-def best_layer_ascent() -> Callable[[ControlProblem, Adjoint], list[Tensor]]:
+def best_layer_ascent() -> Update:
     """L-MSA: each iteration moves one layer alone, the one whose own best step promises the largest fall of J.
 
     Returns:
         An update for `msa`. One costs what `layer_scores` costs.
+
+    Raises:
+        ValueError: by the update, in a box: what a step promises says nothing of the step cut off at a bound.
     """
 
-    def update(problem: ControlProblem, at: Adjoint) -> list[Tensor]:
+    def update(problem: ControlProblem, at: Adjoint, box: Box | None = None) -> list[Tensor]:
+        if box is not None:
+            raise ValueError(
+                f"best_layer_ascent chooses among free steps; got the box {box}. Use gradient_ascent, sign_ascent or "
+                "full_maximization, which stay in a box, or leave it out."
+            )
         scores = layer_scores(problem, at.trajectory.controls, known=at)
         chosen = int(scores.predicted.argmax())
         moved = list(at.trajectory.controls)

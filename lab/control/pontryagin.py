@@ -1,11 +1,18 @@
 """Pontryagin's maximum principle: costates, Hamiltonian, and how far controls are from satisfying it.
 
-With H_t(h, p, u) = ⟨p, f_t(h, u)⟩ − R_t(h, u) (maximised over u; the sign of Li & Hao 2018), an optimal control
+With H_t(h, p, u) = ⟨p, f_t(h, u)⟩ − R_t(h, u) (to be raised in u; the sign of Li & Hao 2018), an optimal control
 satisfies, along its own trajectory,
 
-    h_{t+1} = ∂H_t/∂p,    p_t = ∂H_t/∂h,    p_T = −∂ℓ/∂h_T,    u_t ∈ argmax_u H_t(h_t, p_{t+1}, u).
+    h_{t+1} = ∂H_t/∂p,    p_t = ∂H_t/∂h,    p_T = −∂ℓ/∂h_T,    ∇_u H_t(h_t, p_{t+1}, u_t) = 0
 
-The costates are p_t = −∂J/∂h_t and the gradients are ∇_u H_t = −∇_{u_t} J: back-propagation computes both.
+where u_t is free; in a convex set U no feasible direction raises H_t to first order. The costates are p_t = −∂J/∂h_t
+and the gradients are ∇_u H_t = −∇_{u_t} J: back-propagation computes both.
+
+Warning:
+    In discrete time an optimal control makes H_t *stationary*; that it maximises H_t needs directional convexity of the
+    reachable sets {(f_t(h, u), −R_t(h, u)) : u ∈ U} (Halkin 1966), as for f_t affine in u and
+    R_t convex. Without it the optimum may even minimise H_t: f(u) = (u, −u²), ℓ(h) = h₂ + 2h₁² has J = u², least at
+    u = 0, and there p = (0, −1), H(u) = u². A block of a PLM is not affine in its delta.
 """
 
 from __future__ import annotations
@@ -158,10 +165,12 @@ def pmp_residual(
 
 
 def _watched(f: Dynamics) -> Dynamics:
-    """f_t whose result requires a gradient even where f_t ignores both state and control."""
+    """f_t whose result requires a gradient of its own: also where f_t ignores state and control, or hands one on."""
 
     def step(h: Tensor, u: Tensor) -> Tensor:
         reached = f(h, u)
+        if reached is h or reached is u:
+            return reached.view_as(reached)  # else ∂J/∂h_{t+1} would be ∂J/∂u_t, running cost included
         return reached if reached.requires_grad else reached.detach().requires_grad_()
 
     return step

@@ -1,9 +1,13 @@
 """The second-order sweep of iLQR and DDP: a linear-quadratic model around a trajectory, solved by dynamic programming.
 
     Q_x = R_x + f_xᵀV'_x,    Q_u = R_u + f_uᵀV'_x,    Q_xx = R_xx + f_xᵀV'_xx f_x [+ V'_x·f_xx],  likewise Q_ux, Q_uu;
-    k = −Q_uu⁻¹Q_u,   K = −Q_uu⁻¹Q_ux,   δu = k + K δx,   V_x = Q_x + KᵀQ_u + …,   V_xx = Q_xx + Q_uxᵀK.
+    k = −(Q_uu + μI)⁻¹Q_u,   K = −(Q_uu + μI)⁻¹Q_ux,   δu = k + K δx,   V_x = Q_x + KᵀQ_u,   V_xx = Q_xx + Q_uxᵀK.
 
 The terms in brackets make it DDP (Mayne 1966); without them it is iLQR, i.e. Gauss–Newton (Li & Todorov 2004).
+
+Levenberg's μ is a cost ½μ‖δu_t‖² of the model. V is the value of that damped model, so the step is −(H + μI)⁻¹∇J for
+every μ, H the Hessian of the model in all controls together. (Tassa, Erez & Todorov 2012, equation 11, evaluate
+the undamped model under the damped gains instead; their step is no damped Newton step.)
 """
 
 from __future__ import annotations
@@ -24,12 +28,14 @@ class Sweep:
     Attributes:
         k: [k_t], feed-forward change of u_t, shape (d_t,).
         K: [K_t], feedback gain, shape (d_t, numel h_t).
-        slope: Σ k_tᵀQ_u,t ≤ 0: the derivative of J along the step.
-        bend: Σ k_tᵀQ_uu,t k_t ≥ 0: the model's cost at step length α is J + α·slope + ½α²·bend.
+        direction: [δu_t] = −(H + μI)⁻¹∇J, shape (d_t,): what k and K do together along the linearised dynamics.
+        slope: ∇Jᵀδu = Σ k_tᵀQ_u,t ≤ 0: dJ/dα at 0 of u + α·δu, and of `feedback_rollout` at step length α.
+        bend: δuᵀH δu = −slope − μ‖δu‖²: the model's cost at step length α is J + α·slope + ½α²·bend.
     """
 
     k: list[Tensor]
     K: list[Tensor]
+    direction: list[Tensor]
     slope: Tensor
     bend: Tensor
 
@@ -49,8 +55,8 @@ def riccati_sweep(problem: ControlProblem, at: Trajectory, *, damping: float = 0
     end = at.states[-1]
     V_x = grad(problem.terminal_cost)(end).reshape(-1)
     V_xx = hessian(problem.terminal_cost)(end).reshape(end.numel(), end.numel())
-    slope, bend = end.new_zeros(()), end.new_zeros(())
-    ks, Ks = [], []
+    slope = end.new_zeros(())
+    ks, Ks, linearised = [], [], []
     for t in reversed(range(problem.T)):
         h, u = at.states[t], at.controls[t]
         n, d = h.numel(), u.numel()
@@ -64,13 +70,15 @@ def riccati_sweep(problem: ControlProblem, at: Trajectory, *, damping: float = 0
             return None
         k = -torch.cholesky_solve(Q_u[:, None], factor)[:, 0] if d else u
         K = -torch.cholesky_solve(Q_ux, factor) if d else u.new_zeros(0, n)
-        slope, bend = slope + k @ Q_u, bend + k @ Q_uu @ k
-        V_x = Q_x + K.mT @ (Q_uu @ k + Q_u) + Q_ux.mT @ k
-        V_xx = Q_xx + K.mT @ Q_uu @ K + K.mT @ Q_ux + Q_ux.mT @ K  # the damped gains are not the optimal ones
+        slope = slope + k @ Q_u
+        V_x, V_xx = Q_x + K.mT @ Q_u, Q_xx + Q_ux.mT @ K
         V_xx = (V_xx + V_xx.mT) / 2
         ks.append(k)
         Ks.append(K)
-    return Sweep(ks[::-1], Ks[::-1], slope, bend)
+        linearised.append((f_x, f_u))
+    direction = _closed_loop(at.states[0], ks[::-1], Ks[::-1], linearised[::-1])
+    squared_length = sum((du.square().sum() for du in direction), end.new_zeros(()))
+    return Sweep(ks[::-1], Ks[::-1], direction, slope, -slope - damping * squared_length)
 
 
 def feedback_rollout(problem: ControlProblem, at: Trajectory, sweep: Sweep, alpha: float) -> list[Tensor]:
@@ -81,6 +89,18 @@ def feedback_rollout(problem: ControlProblem, at: Trajectory, sweep: Sweep, alph
         controls.append(u)
         h = f(h, u)
     return controls
+
+
+def _closed_loop(
+    h0: Tensor, ks: list[Tensor], Ks: list[Tensor], linearised: list[tuple[Tensor, Tensor]]
+) -> list[Tensor]:
+    """δu_t = k_t + K_t δh_t along δh_{t+1} = f_x δh_t + f_u δu_t from δh_0 = 0."""
+    dh, direction = torch.zeros_like(h0).reshape(-1), []
+    for k, K, (f_x, f_u) in zip(ks, Ks, linearised, strict=True):
+        du = k + K @ dh
+        direction.append(du)
+        dh = f_x @ dh + f_u @ du
+    return direction
 
 
 def _jacobians(problem: ControlProblem, t: int, h: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:

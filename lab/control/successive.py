@@ -6,41 +6,54 @@
 (Li, Chen, Tai & E 2017).
 
 How the Hamiltonian is raised is an `Update`: gradient ascent (then MSA *is* gradient descent on J by back-propagation),
-maximisation by L-BFGS, or the maximiser over a box (signs, bang-bang). Any update also steps on a mini-batch:
-`update(problem, adjoint(problem, controls))`.
+maximisation by L-BFGS, or the maximiser over a ball (signs, bang-bang). Each has its form for controls in a box,
+`update(problem, at, box)`; without one it also steps on a mini-batch: `update(problem, adjoint(problem, controls))`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from lab.control.minimize import Box, minimize
 from lab.control.pontryagin import Adjoint, adjoint
 from lab.control.problem import ControlProblem, Controls
 from lab.control.solution import Log, Solution, Status, is_finite, rises
 
-Update = Callable[[ControlProblem, Adjoint], list[Tensor]]
-Box = tuple[float, float]
+
+class Update(Protocol):
+    """One step of `msa`: (problem, adjoint at the controls, box) -> new controls, inside the box if there is one."""
+
+    def __call__(self, problem: ControlProblem, at: Adjoint, box: Box | None = None) -> list[Tensor]: ...
 
 
 def gradient_ascent(step: float) -> Update:
-    """u_t ← u_t + step·∇_u H_t: bit for bit one step of gradient descent on J with back-propagated gradients."""
-    return lambda problem, at: [u + step * g for u, g in zip(at.trajectory.controls, at.ascent, strict=True)]
+    """u_t ← u_t + step·∇_u H_t: bit for bit one step of gradient descent on J with back-propagated gradients.
+
+    In a box, projected: clipped to it. That is the maximiser over the box of ⟨∇_u H_t, v⟩ − ‖v − u_t‖²/(2·step), a sum
+    over coordinates.
+    """
+
+    def update(problem: ControlProblem, at: Adjoint, box: Box | None = None) -> list[Tensor]:
+        return _clipped([u + step * g for u, g in zip(at.trajectory.controls, at.ascent, strict=True)], box)
+
+    return update
 
 
 def sign_ascent(radius: float) -> Update:
     """u_t ← argmax of the linearised H_t over max|v − u_t| ≤ radius, i.e. u_t + radius·sign ∇_u H_t.
 
-    With `box=` in `msa` it is the maximiser over ball and box together (both are products of intervals); with a radius
-    as large as the box it is bang-bang: every coordinate with a gradient at a bound, as binary masks want it. Exact
-    where f_t is affine in u.
+    In a box it is the maximiser over ball and box together (both are products of intervals); with a radius as large as
+    the box it is bang-bang: every coordinate with a gradient at a bound, as binary masks want it. Exact where H_t is
+    affine in u.
     """
 
-    def update(problem: ControlProblem, at: Adjoint) -> list[Tensor]:
-        return [u + radius * g.sign() for u, g in zip(at.trajectory.controls, at.ascent, strict=True)]
+    def update(problem: ControlProblem, at: Adjoint, box: Box | None = None) -> list[Tensor]:
+        return _clipped([u + radius * g.sign() for u, g in zip(at.trajectory.controls, at.ascent, strict=True)], box)
 
     return update
 
@@ -49,27 +62,30 @@ def optimizer_ascent(make: Callable[[list[Tensor]], torch.optim.Optimizer]) -> U
     """u ← one step of a torch optimiser along ∇_u H: AdamW, momentum, … as ways to raise the Hamiltonian.
 
     The optimiser sees φ as one tensor whose gradient is −∇_u H = ∇J, so this is training by back-propagation. It keeps
-    its state between calls: make a new update for every run.
+    its state between calls: make a new update for every run. In a box the optimiser's controls are clipped to it, and
+    it goes on from there.
 
     Args:
         make: list with the one tensor to move -> optimiser, e.g. ``lambda params: torch.optim.AdamW(params, lr=1e-3)``.
     """
     kept: list[tuple[Tensor, torch.optim.Optimizer]] = []
 
-    def update(problem: ControlProblem, at: Adjoint) -> list[Tensor]:
+    def update(problem: ControlProblem, at: Adjoint, box: Box | None = None) -> list[Tensor]:
         if not kept:
             leaf = problem.join(at.trajectory.controls).detach().clone().requires_grad_()
             kept.append((leaf, make([leaf])))
         leaf, optimizer = kept[0]
         leaf.grad = -problem.join(at.ascent)
         optimizer.step()
+        if box is not None:
+            leaf.data.clamp_(*box)
         return problem.split(leaf.detach().clone())
 
     return update
 
 
 def full_maximization(iterations: int = 10) -> Update:
-    """u_t ← argmax_u H_t(h_t, p_{t+1}, u) by L-BFGS, each layer for itself.
+    """u_t ← argmax_u H_t(h_t, p_{t+1}, u) by L-BFGS (over a box: L-BFGS-B), each layer for itself.
 
     Warning:
         H_t is linear in f_t, so without a running cost it may have no maximum, and what is found may raise J: this is
@@ -82,7 +98,7 @@ def full_maximization(iterations: int = 10) -> Update:
 
 
 def augmented_maximization(rho: float, iterations: int = 10) -> Update:
-    """u_t ← argmax of the augmented Hamiltonian by L-BFGS, each layer for itself (one E-MSA step).
+    """One E-MSA step: u_t ← argmax of the augmented Hamiltonian by L-BFGS (over a box, L-BFGS-B), each layer alone.
 
     Args:
         rho: weight ρ ≥ 0 of the two feasibility terms; they keep the new control where the states and costates it was
@@ -95,10 +111,10 @@ def augmented_maximization(rho: float, iterations: int = 10) -> Update:
     if rho < 0:
         raise ValueError(f"rho weighs a penalty and must be >= 0; got {rho}.")
 
-    def update(problem: ControlProblem, at: Adjoint) -> list[Tensor]:
+    def update(problem: ControlProblem, at: Adjoint, box: Box | None = None) -> list[Tensor]:
         us = at.trajectory.controls
         return [
-            _minimize(partial(_minus_augmented, problem, at, t, rho), us[t], iterations) if us[t].numel() else us[t]
+            minimize(partial(_minus_augmented, problem, at, t, rho), us[t], iterations, box) if us[t].numel() else us[t]
             for t in range(problem.T)
         ]
 
@@ -120,10 +136,10 @@ def msa(
         problem: the control problem.
         controls: the start.
         update: how each iteration raises the Hamiltonians: `gradient_ascent`, `sign_ascent`, `full_maximization`, or
-            any function of (problem, adjoint).
+            any function of (problem, adjoint), or with a box of (problem, adjoint, box).
         iterations: at most this many; each costs one forward and one backward pass beside the update.
         tolerance: on ‖∇J‖, absolute.
-        box: (lower, upper) for every coordinate; updates are clipped to it.
+        box: (lower, upper) for every coordinate; handed to the update, which stays inside.
 
     Returns:
         Solution. MSA does not look at J: the cost may rise, and the history shows it.
@@ -135,7 +151,7 @@ def msa(
     for _ in range(iterations):
         if residual <= tolerance:
             return log.solution(point, Status.CONVERGED)
-        proposed = adjoint(problem, _clipped(update(problem, point), box))
+        proposed = adjoint(problem, update(problem, point) if box is None else update(problem, point, box))
         if not is_finite(proposed):
             return log.solution(point, Status.NOT_FINITE)
         point = proposed
@@ -172,7 +188,7 @@ def extended_msa(
         iterations: at most this many, undone steps included; each costs one forward and one backward pass, and
             inner_iterations evaluations of every layer's second derivatives.
         tolerance: on ‖∇J‖, absolute.
-        box: (lower, upper) for every coordinate; updates are clipped to it.
+        box: (lower, upper) for every coordinate; the augmented Hamiltonians are maximised over it.
 
     Returns:
         Solution. Its fixed points are exactly the points that satisfy the maximum principle's first-order conditions:
@@ -195,8 +211,7 @@ def extended_msa(
         if residual <= tolerance:
             return log.solution(point, Status.CONVERGED)
         weight = factor * schedule(k)
-        update = augmented_maximization(weight, inner_iterations)
-        proposed = adjoint(problem, _clipped(update(problem, point), box))
+        proposed = adjoint(problem, augmented_maximization(weight, inner_iterations)(problem, point, box))
         finite = is_finite(proposed)
         accepted = finite and (growth == 1 or not rises(point, proposed))
         if not finite and growth == 1:
@@ -220,24 +235,6 @@ def _minus_augmented(problem: ControlProblem, at: Adjoint, t: int, rho: float, u
         return -H
     (slope,) = torch.autograd.grad(H, h, create_graph=True, allow_unused=True, materialize_grads=True)
     return -H + rho / 2 * ((h_next - reached).square().sum() + (p - slope).square().sum())
-
-
-def _minimize(objective: Callable[[Tensor], Tensor], start: Tensor, iterations: int) -> Tensor:
-    """A local minimiser by L-BFGS with strong Wolfe line search."""
-    u = start.detach().clone().requires_grad_()
-    optimizer = torch.optim.LBFGS(
-        [u], max_iter=iterations, history_size=iterations, tolerance_grad=0.0, tolerance_change=0.0,
-        line_search_fn="strong_wolfe",
-    )  # fmt: skip
-
-    def closure() -> Tensor:
-        with torch.enable_grad():
-            value = objective(u)
-            (u.grad,) = torch.autograd.grad(value, u)
-        return value
-
-    optimizer.step(closure)
-    return u.detach()
 
 
 def _clipped(controls: list[Tensor], box: Box | None) -> list[Tensor]:

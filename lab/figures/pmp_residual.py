@@ -104,7 +104,7 @@ PMP_RESIDUAL = Figure(
     caption=(
         "Norm of the gradient of the Hamiltonian in the controls of each stage along training, on one fixed batch, one "
         "row per method: absolute; times the norm of the controls and over the loss; and the loss of the same batch. "
-        "It vanishes where the controls of the stage satisfy the maximum principle to first order."
+        "It vanishes where H_t is stationary in the controls of the stage, the first-order condition of the principle."
     ),
     reading=(
         "A line that falls is a layer whose controls approach a stationary point of their Hamiltonian. Training on "

@@ -22,7 +22,7 @@ from lab.control import (
     riccati,
     rollout,
 )
-from lab.control.riccati import riccati_sweep
+from lab.control.riccati import feedback_rollout, riccati_sweep
 
 DIRECTIONS = {
     "riccati": riccati(),
@@ -58,6 +58,42 @@ def test_the_model_foretells_the_fall_of_the_cost_on_lqr(make_system):
     sweep = riccati_sweep(problem, trajectory)
     optimum = lqr(make_system()).cost
     torch.testing.assert_close(trajectory.cost + sweep.slope + sweep.bend / 2, optimum, rtol=1e-11, atol=0)
+
+
+@pytest.mark.parametrize("damping", [0.0, 1e-6, 1e-3, 0.1, 1.0, 30.0, 1e6])
+@pytest.mark.parametrize("system", ["lqr", "deep linear", "tanh"])
+def test_the_damped_sweep_is_the_dense_damped_newton_step(make_system, system, damping):
+    """δu = −(H + μI)⁻¹∇J, slope = ∇Jᵀδu, bend = δuᵀHδu, H = JᵀC J of all controls together."""
+    problem, controls = {
+        "lqr": lambda: (make_system().problem(), make_system().problem().zero_controls()),
+        "deep linear": lambda: deep_linear(decay=0.3),
+        "tanh": lambda: residual_toy(n_layers=3, width=2, n_samples=4, regularization=0.3),
+    }[system]()
+    sweep = riccati_sweep(problem, rollout(problem, controls), damping=damping)
+    g = grad(lambda x: rollout(problem, problem.split(x)).cost)(problem.join(controls))
+    H = gauss_newton(problem, controls).to_dense()
+    dense = -torch.linalg.solve(H + damping * torch.eye(len(g), dtype=g.dtype), g)
+    step = problem.join(sweep.direction)
+    # both solve one system: what is left is its condition times rounding
+    tolerance = 1e-14 * max(1.0, float(torch.linalg.cond(H + damping * torch.eye(len(g), dtype=g.dtype))) / 30)
+    assert float((step - dense).norm() / dense.norm()) < tolerance
+    assert float(sweep.slope) == pytest.approx(float(g @ dense), rel=10 * tolerance)
+    assert float(sweep.bend) == pytest.approx(float(dense @ H @ dense), rel=1e-9)
+
+
+@pytest.mark.parametrize("ddp", [False, True])
+@pytest.mark.parametrize("damping", [10.0, 50.0])
+def test_slope_is_the_derivative_of_j_along_the_feedback_rollout(ddp, damping):
+    """(J(ε) − J(−ε))/2ε along the controls that the line search tries."""
+    problem, controls = residual_toy(n_layers=3, width=2, n_samples=4, regularization=0.3)
+    at = rollout(problem, controls)
+    sweep = riccati_sweep(problem, at, damping=damping, ddp=ddp)
+
+    def J(alpha: float) -> float:
+        return float(rollout(problem, feedback_rollout(problem, at, sweep, alpha)).cost)
+
+    eps = 1e-4
+    assert float(sweep.slope) == pytest.approx((J(eps) - J(-eps)) / (2 * eps), rel=1e-6)
 
 
 def test_gauss_newton_is_the_hessian_for_linear_dynamics(make_system):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from lab.control import adjoint, best_layer_ascent, deep_linear, layer_scores, msa, residual_toy, rollout
@@ -65,3 +66,9 @@ def test_the_best_layer_moves_alone_and_j_falls_by_what_was_promised():
     torch.testing.assert_close(before - after, float(scores.predicted.max()), rtol=1e-10, atol=1e-12)
     products = [row["products"] for row in solution.history]
     assert products == [0, (problem.T + 1) / 2]  # one with every tail of the chain
+
+
+def test_a_box_is_refused():
+    problem, controls = deep_linear()
+    with pytest.raises(ValueError, match=r"chooses among free steps; got the box \(-1\.0, 1\.0\)"):
+        msa(problem, controls, update=best_layer_ascent(), iterations=1, box=(-1.0, 1.0))

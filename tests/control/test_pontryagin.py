@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch.func import grad
 
-from lab.control import adjoint, costates, deep_linear, hamiltonian, lqr, pmp_residual, residual_toy, rollout
+from lab.control import (
+    ControlProblem,
+    adjoint,
+    costates,
+    deep_linear,
+    hamiltonian,
+    lqr,
+    pmp_residual,
+    residual_toy,
+    rollout,
+)
 from lab.control.problem import cost_to_go
 
 PROBLEMS = {
@@ -122,3 +132,48 @@ def test_misuse():
     problem, controls = deep_linear()
     with pytest.raises(ValueError, match=r"needs costates p_0 … p_T \(4 of them\); got 3"):
         hamiltonian(problem, rollout(problem, controls), [controls[0]] * 3)
+
+
+def test_a_stage_that_hands_its_state_or_control_on_has_costates_of_its_own():
+    """f_0 = u, f_1 = h, R = ½u² + ½h², ℓ = −3h at h_0 = 5, u_0 = 2: p_2 = 3, p_1 = 3 − h_1 = 1, p_0 = −h_0."""
+    one = torch.ones(1, dtype=torch.float64)
+    problem = ControlProblem(
+        5 * one, (lambda h, u: u, lambda h, u: h), lambda h: -3 * h.sum(), (1, 1),
+        (lambda h, u: (u.square() + h.square()).sum() / 2,) * 2,
+    )  # fmt: skip
+    at = adjoint(problem, [2 * one, 7 * one])
+    assert [float(p) for p in at.costates] == [-5, 1, 3]
+    assert [float(g) for g in at.ascent] == [-1, -7]
+    assert [float(p) for p in costates(problem, at.trajectory, recursion=True)] == [-5, 1, 3]
+
+
+def test_without_directional_convexity_an_optimal_control_may_minimise_the_hamiltonian():
+    """f(u) = (u, −u²), ℓ = h₂ + 2h₁²: J = u² is least at 0, p_1 = (0, −1), and H(u) = u² is least there too."""
+
+    def f(h: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+        return torch.cat([u, -u.square()])
+
+    problem = ControlProblem(torch.zeros(2).double(), (f,), lambda h: h[1] + 2 * h[0].square(), (1,))
+    at = adjoint(problem, problem.zero_controls())
+    assert [float(p) for p in at.costates[1]] == [0, -1]
+    assert float(pmp_residual(problem, problem.zero_controls(), known=at).total) == 0  # stationary
+    for u in (-1.0, -0.1, 0.1, 1.0):
+        moved = rollout(problem, [torch.tensor([u], dtype=torch.float64)])
+        H = hamiltonian(problem, replace(moved, states=[problem.h0, moved.end]), at.costates)
+        assert float(moved.cost) == pytest.approx(u**2) > float(at.trajectory.cost)  # 0 is the optimum
+        assert (
+            float(H) == pytest.approx(u**2) > float(hamiltonian(problem, at.trajectory, at.costates))
+        )  # and not a maximum
+
+
+def test_where_f_is_affine_in_u_and_r_convex_an_optimal_control_maximises_the_hamiltonian(make_system):
+    """Then f_t(h, U) is directionally convex, as Halkin 1966 asks; here at every time of an LQR."""
+    system = make_system()
+    problem = system.problem()
+    at = adjoint(problem, lqr(system).controls)
+    best = hamiltonian(problem, at.trajectory, at.costates)
+    generator = torch.Generator().manual_seed(0)
+    for scale in (0.01, 1.0, 100.0):
+        others = [u + scale * torch.randn(u.shape, generator=generator).double() for u in at.trajectory.controls]
+        H = hamiltonian(problem, replace(at.trajectory, controls=others), at.costates)
+        assert bool((best > H).all())

@@ -9,6 +9,7 @@ import torch
 from torch.func import grad
 
 from lab.control import (
+    ControlProblem,
     Status,
     adjoint,
     augmented_maximization,
@@ -124,6 +125,53 @@ def test_extended_msa_in_a_box_ends_where_the_projected_residual_vanishes():
     assert 0 < int((u.abs() == 0.05).sum()) < len(u)
     assert float(pmp_residual(problem, solution.controls, box=box).total) <= 1e-9
     assert float(pmp_residual(problem, solution.controls).total) > 1e-3
+
+
+M, c = torch.tensor([[2.0, 1.8], [1.8, 2.0]], dtype=torch.float64), torch.tensor([3.0, 1.0], dtype=torch.float64)
+IN_THE_BOX = torch.tensor([1.0, -0.4], dtype=torch.float64)  # ∂H/∂u_2 = 1 − 1.8 − 2u_2 = 0 at u_1 = 1
+
+
+def coupled_problem() -> ControlProblem:
+    """One stage, f = u, −ℓ − R = cᵀu − ½uᵀMu: H is that function up to a constant, and J its negative."""
+    return ControlProblem(
+        torch.zeros(2, dtype=torch.float64), (lambda h, u: u,), lambda h: -c @ h, (2,), (lambda h, u: u @ M @ u / 2,)
+    )
+
+
+@pytest.mark.parametrize("start", [(0.0, 0.0), (1.0, -1.0), (-1.0, 1.0), (7.0, 7.0)])
+def test_a_coupled_hamiltonian_is_maximal_inside_the_box_not_at_the_clipped_maximiser(start):
+    """M = [[2, 1.8], [1.8, 2]], c = (3, 1): free (5.53, −4.47), clipped (1, −1), over [−1, 1]²: (1, (1 − 1.8)/2)."""
+    problem, box = coupled_problem(), (-1.0, 1.0)
+    at = adjoint(problem, [torch.tensor(start, dtype=torch.float64)])
+    (u,) = full_maximization(20)(problem, at, box)
+    torch.testing.assert_close(u, IN_THE_BOX, rtol=0, atol=1e-12)
+    (free,) = full_maximization(20)(problem, at)
+    torch.testing.assert_close(free, torch.linalg.solve(M, c), rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize(
+    "solve",
+    [
+        lambda problem, start, box: msa(problem, start, update=full_maximization(20), box=box, iterations=2),
+        lambda problem, start, box: extended_msa(problem, start, box=box, iterations=200, tolerance=1e-10),
+        lambda problem, start, box: msa(problem, start, update=gradient_ascent(0.3), box=box, iterations=200),
+    ],
+    ids=["msa", "e-msa", "projected gradient"],
+)
+def test_solvers_end_at_the_maximiser_over_the_box(solve):
+    problem, box = coupled_problem(), (-1.0, 1.0)
+    solution = solve(problem, problem.zero_controls(), box)
+    assert solution.converged
+    torch.testing.assert_close(solution.controls[0], IN_THE_BOX, rtol=0, atol=1e-8)
+
+
+def test_an_optimizer_stays_in_the_box_and_goes_on_from_its_border():
+    """SGD, clipped at every step, is projected gradient descent."""
+    problem, controls = deep_linear()
+    sgd = optimizer_ascent(lambda params: torch.optim.SGD(params, lr=0.05))
+    clipped = msa(problem, controls, update=sgd, iterations=5, box=(-0.3, 0.3))
+    projected = msa(problem, controls, update=gradient_ascent(0.05), iterations=5, box=(-0.3, 0.3))
+    assert largest_error(clipped.controls, projected.controls) < 1e-14
 
 
 def test_fixed_points_of_extended_msa_are_the_points_of_the_maximum_principle():
