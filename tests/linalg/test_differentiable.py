@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd import functional, gradcheck, gradgradcheck
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 from lab.linalg import linear_map
@@ -32,10 +32,23 @@ def _x() -> torch.Tensor:
 
 
 def test_gradcheck_in_both_modes(x):
-    """Batches of derivatives are tested by torch.func below: gradcheck's own use a vmap older than Function.vmap."""
+    """Batched as well: by torch.autograd's own vmap, which knows no rule of a Function."""
     X = torch.stack([x, 2 * x], dim=1).requires_grad_()
     run = lambda X: linear_map(product, adjoint, X)  # noqa: E731
-    assert gradcheck(run, (X,), check_forward_ad=True)
+    batched = {"check_batched_grad": True, "check_batched_forward_grad": True}
+    assert gradcheck(run, (X,), check_forward_ad=True, **batched)
+
+
+def test_autograd_batches_gradients_in_gradients(x):
+    """Two levels of that vmap, and a graph through it: ∂/∂x Σ_ij ∂(Ax)_i³/∂x_j = 6 Aᵀ(Ax ⊙ A1)."""
+    x = x.clone().requires_grad_()
+    first = functional.jacobian(lambda x: apply(x) ** 3, x, vectorize=True, create_graph=True)
+    (gradient,) = torch.autograd.grad(first.sum(), x)
+    torch.testing.assert_close(gradient, 6 * DENSE.T @ ((DENSE @ x) * DENSE.sum(1)), rtol=1e-12, atol=1e-12)
+    inner = lambda x: functional.jacobian(lambda x: apply(x) ** 3, x, vectorize=True, create_graph=True)  # noqa: E731
+    third = functional.jacobian(inner, x, vectorize=True)
+    expected = torch.einsum("i,ij,ik->ijk", 6 * DENSE @ x, DENSE, DENSE)
+    torch.testing.assert_close(third, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_second_order(x):

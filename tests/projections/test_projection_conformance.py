@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd.functional import hessian, jacobian
 
 from lab.projections import PROJECTIONS, Fastfood, OneHot, Sparse
 
@@ -122,6 +123,27 @@ def test_function_transforms(make):
     assert torch.equal(pull(y)[0], P.T @ y)
     jacobian = torch.func.jacrev(lambda x: P @ x)(v)
     assert torch.allclose(jacobian, P @ torch.eye(20, dtype=torch.float64), rtol=0, atol=1e-13)
+
+
+@every
+def test_derivatives_batched_by_autograd(make):
+    """`vectorize=True` and gradcheck's batched gradient use a vmap of torch.autograd's own, older than torch.func's."""
+    P, v = make(30, 5), draw(5)
+    dense = P @ torch.eye(5, dtype=torch.float64)
+    for strategy in ("reverse-mode", "forward-mode"):
+        found = jacobian(lambda x: (P @ x) ** 2, v, vectorize=True, strategy=strategy)
+        torch.testing.assert_close(found, 2 * (P @ v)[:, None] * dense, rtol=1e-12, atol=1e-13)
+        adjoint = jacobian(lambda y: P.T @ y, P @ v, vectorize=True, strategy=strategy)
+        torch.testing.assert_close(adjoint, dense.T, rtol=1e-12, atol=1e-13)
+        second = hessian(lambda x: ((P @ x) ** 3).sum(), v, vectorize=True, outer_jacobian_strategy=strategy)
+        torch.testing.assert_close(second, dense.T @ torch.diag(6 * P @ v) @ dense, rtol=1e-11, atol=1e-12)
+    assert gradcheck(
+        lambda x: P @ x,
+        (v.requires_grad_(),),
+        check_batched_grad=True,
+        check_batched_forward_grad=True,
+        check_forward_ad=True,
+    )
 
 
 @every
