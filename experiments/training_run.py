@@ -319,7 +319,7 @@ def solution(job: Job, store: Store) -> Solution:
     c = job.config
     plm = plm_of(c["model"], subset(c["task"], c["n_train"], c["n_validation"]).num_labels, c["seed"], c["weights"])
     delta = method_from_json(c["method"]).on(plm, seed=c["seed"])
-    if delta.size > KEEP_PHI or delta.prunes:
+    if delta.size > KEEP_PHI or delta.training().finish is not None:
         return _large_solution(canonical(job))
     (record,) = Local(store).run([job], measure, label=f"{c['method']['method']} seed={c['seed']}")
     return Solution(delta, torch.as_tensor(record.arrays["phi"]).to(delta.phi0), record.metrics)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import scipy  # its names load their modules on first use
 import torch
-from scipy.optimize import Bounds
-from scipy.optimize import minimize as scipy_minimize
 from torch import Tensor
 
 Box = tuple[float, float]
@@ -60,8 +59,9 @@ def _in_box(objective: Callable[[Tensor], Tensor], start: Tensor, iterations: in
             (gradient,) = torch.autograd.grad(value, u)
         return float(value.detach()), gradient.double().cpu().numpy()
 
-    found = scipy_minimize(
+    found = scipy.optimize.minimize(
         value_and_gradient, start.detach().clamp(*box).double().cpu().numpy(), jac=True, method="L-BFGS-B",
-        bounds=Bounds(*box), options={"maxiter": iterations, "maxcor": max(iterations, 1), "ftol": 0.0, "gtol": 0.0},
+        bounds=scipy.optimize.Bounds(*box),
+        options={"maxiter": iterations, "maxcor": max(iterations, 1), "ftol": 0.0, "gtol": 0.0},
     )  # fmt: skip
     return torch.as_tensor(found.x).to(start).clamp(*box)

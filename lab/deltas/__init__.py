@@ -26,6 +26,7 @@ from lab.deltas.prefix_mass import prefix_mass
 from lab.deltas.prompt import Prompt
 from lab.deltas.selective import LastLayer, SelectiveModule
 from lab.deltas.serving import serve
+from lab.deltas.training_form import TrainingForm
 
 METHODS: tuple[type[DeltaMethod], ...] = (
     FullFineTuning,
@@ -92,6 +93,7 @@ __all__ = [
     "Prompt",
     "Reparameterized",
     "SelectiveModule",
+    "TrainingForm",
     "count_table",
     "from_peft",
     "load_adapter",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from lab.deltas.training_form import TrainingForm, no_penalty
 from lab.linalg import Layout, LinearOperator, LowRank, Part
 from lab.models import PLM, graft
 from lab.models.plm import Batch
@@ -57,7 +58,6 @@ class Delta(ABC):
         head_size: how many coordinates of φ belong to a newly initialised head.
         n_added: parameters this delta adds to the PLM.
         stored_size: numbers to keep after training.
-        n_noise: how many random numbers one training step takes; 0 for all but stochastic methods (diff pruning).
     """
 
     plm: PLM
@@ -66,7 +66,6 @@ class Delta(ABC):
     at_identity: bool
     head_size: int = 0
     n_added: int = 0
-    n_noise: int = 0
 
     @abstractmethod
     def overrides(self, phi: Tensor) -> dict[str, Tensor]:
@@ -85,13 +84,12 @@ class Delta(ABC):
         values = self.layout.unflatten(self.phi0) | dict(parts)
         return self.overrides(self.layout.flatten(values))
 
-    def noise(self, seed: int) -> Tensor:
-        """The random numbers of one training step, shape (n_noise,), a pure function of the seed."""
-        return self.phi0.new_zeros(0)
+    def training(self) -> TrainingForm:
+        """How this map is trained: the one hook for methods that sample, penalise or prune (diff pruning).
 
-    def sampled(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """The overrides under given noise; smooth in φ. `overrides` unless the method is random."""
-        return self.overrides(phi)
+        Of the map as it is; a trainer takes the steps of `self.unmerged.training()`, whose logits are the same.
+        """
+        return TrainingForm(self.plm, lambda phi, _noise: self.overrides(phi), lambda _seed: self.phi0.new_zeros(0))
 
     @property
     def unmerged(self) -> Delta:
@@ -101,19 +99,6 @@ class Delta(ABC):
         form for training and for serving many φ at once. Itself where a method has no such form.
         """
         return self
-
-    def penalty(self, phi: Tensor) -> Tensor | float:
-        """What training adds to the loss: 0 unless the method has a penalty of its own (diff pruning's expected L0)."""
-        return 0.0
-
-    @property
-    def prunes(self) -> bool:
-        """Whether `kept` leaves something out: what training ends with is then not yet what is stored."""
-        return False
-
-    def kept(self, phi: Tensor) -> tuple[Delta, Tensor]:
-        """What stays of φ after training, as a delta and its own φ; all of it unless the method prunes."""
-        return self, phi
 
     @property
     def size(self) -> int:
@@ -215,7 +200,6 @@ class Reparameterized(Delta):
         # a generator that is thrown away after training (prefix MLP) is part of the model while it trains
         self.n_added = inner.n_added if stored_size is None else self.layout.size
         self._stored_size = self.layout.size if stored_size is None else stored_size
-        self.n_noise = inner.n_noise
 
     @cached_property
     def unmerged(self) -> Delta:
@@ -226,21 +210,15 @@ class Reparameterized(Delta):
             inner, self.g, self.phi0, at_identity=self.at_identity, layout=self.layout, stored_size=self._stored_size
         )
 
-    def noise(self, seed: int) -> Tensor:
-        return self.inner.noise(seed)
-
-    def sampled(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        return self.inner.sampled(self.g(phi), noise)
-
-    def penalty(self, phi: Tensor) -> Tensor | float:
-        return self.inner.penalty(self.g(phi))
-
-    @property
-    def prunes(self) -> bool:
-        return self.inner.prunes
-
-    def kept(self, phi: Tensor) -> tuple[Delta, Tensor]:
-        return self.inner.kept(self.g(phi)) if self.prunes else (self, phi)
+    def training(self) -> TrainingForm:
+        form, g = self.inner.training(), self.g
+        finish = form.finish
+        return replace(
+            form,
+            sampled=lambda z, noise: form.sampled(g(z), noise),
+            penalty=no_penalty if form.penalty is no_penalty else lambda z: form.penalty(g(z)),
+            finish=None if finish is None else lambda z: finish(g(z)),
+        )
 
     @property
     def stored_size(self) -> int:
@@ -269,7 +247,6 @@ class Combined(Delta):
         self.at_identity = first.at_identity and second.at_identity
         self.head_size = first.head_size + second.head_size
         self.n_added = first.n_added + second.n_added
-        self.n_noise = first.n_noise + second.n_noise
 
     @cached_property
     def unmerged(self) -> Delta:
@@ -279,27 +256,31 @@ class Combined(Delta):
             return self
         return Combined(first, second)
 
-    def noise(self, seed: int) -> Tensor:
-        return torch.cat([self.first.noise(seed), self.second.noise(~seed)])
+    def training(self) -> TrainingForm:
+        first, second = self.first.training(), self.second.training()
 
-    def sampled(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        (phi1, phi2), (u1, u2) = self._split(phi), torch.split(noise, [self.first.n_noise, self.second.n_noise])
-        return self._merged(self.first.sampled(phi1, u1), self.second.sampled(phi2, u2))
+        def sampled(phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
+            (phi1, phi2), (u1, u2) = self._split(phi), torch.split(noise, [first.n_noise, second.n_noise])
+            return self._merged(first.sampled(phi1, u1), second.sampled(phi2, u2))
 
-    def penalty(self, phi: Tensor) -> Tensor | float:
-        phi1, phi2 = self._split(phi)
-        return self.first.penalty(phi1) + self.second.penalty(phi2)
+        def penalty(phi: Tensor) -> Tensor | float:
+            phi1, phi2 = self._split(phi)
+            return first.penalty(phi1) + second.penalty(phi2)
 
-    @property
-    def prunes(self) -> bool:
-        return self.first.prunes or self.second.prunes
+        def finish(phi: Tensor) -> tuple[Delta, Tensor]:
+            phi1, phi2 = self._split(phi)
+            delta1, phi1 = (self.first, phi1) if first.finish is None else first.finish(phi1)
+            delta2, phi2 = (self.second, phi2) if second.finish is None else second.finish(phi2)
+            return Combined(delta1, delta2), torch.cat([phi1, phi2])
 
-    def kept(self, phi: Tensor) -> tuple[Delta, Tensor]:
-        if not self.prunes:
-            return self, phi
-        phi1, phi2 = self._split(phi)
-        (first, phi1), (second, phi2) = self.first.kept(phi1), self.second.kept(phi2)
-        return Combined(first, second), torch.cat([phi1, phi2])
+        return TrainingForm(
+            self.plm,
+            sampled,
+            lambda seed: torch.cat([first.noise(seed), second.noise(~seed)]),
+            first.n_noise + second.n_noise,
+            penalty,
+            None if first.finish is None and second.finish is None else finish,
+        )
 
     @property
     def stored_size(self) -> int:

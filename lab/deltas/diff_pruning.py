@@ -11,6 +11,7 @@ from torch import Tensor
 from lab.deltas.delta import Delta
 from lab.deltas.method import DeltaMethod, body_names
 from lab.deltas.sparse import SparseUpdate
+from lab.deltas.training_form import TrainingForm
 from lab.linalg import Layout, Part
 from lab.models import PLM
 
@@ -25,9 +26,9 @@ class DiffPruning(DeltaMethod):
 
         s = σ(ln u − ln(1 − u) + α),  z = min(1, max(0, s·(r − l) + l)),  l = −1.5, r = 1.5.
 
-    A training step takes its noise u as an argument (`Delta.sampled`) and adds λ·E‖z ⊙ w‖₀ to the loss
-    (`Delta.penalty`); `Delta.overrides` uses the deterministic gate s = σ(α) (Louizos et al. 2018, eq. 13). After
-    training, `Delta.kept` keeps the largest differences only; `lab.training.fit_and_prune` does both.
+    A training step takes its noise u as an argument and adds λ·E‖z ⊙ w‖₀ to the loss, and what is stored at the end are
+    the largest differences only (`Delta.training`); `lab.training.fit_and_prune` does both stages. `Delta.overrides`
+    uses the deterministic gate s = σ(α) (Louizos et al. 2018, eq. 13).
 
     w is of the order of 1e-3 and α of the order of 1, and AdamW moves every coordinate by about its step size. So φ
     holds α/c with c = `gate_scale`: at a step size of 1e-3 a gate moves by 0.1 a step and can close within a short run.
@@ -75,7 +76,6 @@ class PrunedDifference(Delta):
         self.phi0 = torch.zeros(self.layout.size, dtype=plm.dtype, device=plm.device)
         self.phi0[self.differences.size :] = method.log_alpha / method.gate_scale
         self.at_identity = True
-        self.n_noise = self.gates.size
 
     @property
     def stored_size(self) -> int:
@@ -87,7 +87,7 @@ class PrunedDifference(Delta):
         return w, self.method.gate_scale * scaled
 
     def difference(self, phi: Tensor, noise: Tensor | None = None) -> dict[str, Tensor]:
-        """z ⊙ w by parameter name; with deterministic gates unless `noise` (n_noise,) in (0, 1) is given."""
+        """z ⊙ w by parameter name; with deterministic gates unless `noise` in (0, 1), one number a gate, is given."""
         w, log_alpha = self._split(phi)
         z = self.gates.unflatten(hard_concrete(log_alpha, noise))
         changes = self.differences.unflatten(w)
@@ -100,11 +100,19 @@ class PrunedDifference(Delta):
         return {name: self.plm.parameters[name] + change for name, change in self.difference(phi).items()}
 
     def sampled(self, phi: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        """The overrides of one step, its gates drawn with u = noise."""
         return {name: self.plm.parameters[name] + change for name, change in self.difference(phi, noise).items()}
 
+    def training(self) -> TrainingForm:
+        def penalty(phi: Tensor) -> Tensor:
+            return self.method.l0_penalty * self.expected_l0(phi)
+
+        return TrainingForm(self.plm, self.sampled, self.noise, self.gates.size, penalty, self.projected)
+
     def noise(self, seed: int) -> Tensor:
+        """u of one step, shape (number of gates,), in (0, 1)."""
         generator = torch.Generator().manual_seed(seed)
-        u = torch.rand(self.n_noise, generator=generator, dtype=torch.float64)
+        u = torch.rand(self.gates.size, generator=generator, dtype=torch.float64)
         return u.clamp(1e-6, 1 - 1e-6).to(dtype=self.plm.dtype, device=self.plm.device)
 
     def expected_l0(self, phi: Tensor) -> Tensor:
@@ -116,16 +124,6 @@ class PrunedDifference(Delta):
             for name in self.differences.names
         ]
         return torch.stack(sums).sum()
-
-    def penalty(self, phi: Tensor) -> Tensor | float:
-        return self.method.l0_penalty * self.expected_l0(phi)
-
-    @property
-    def prunes(self) -> bool:
-        return True
-
-    def kept(self, phi: Tensor) -> tuple[Delta, Tensor]:
-        return self.projected(phi)
 
     def projected(self, phi: Tensor, sparsity: float | None = None) -> tuple[SparseUpdate, Tensor]:
         """The k = sparsity·D differences of largest magnitude, as a delta of k coordinates and its φ.

@@ -9,22 +9,21 @@ import sys
 import torch
 from torch import Tensor
 
-from lab.deltas import Delta
+from lab.deltas import Delta, TrainingForm
 from lab.tasks import EncodedTask
 from lab.training.settings import Precision
 
 
 def batch_loss(
-    delta: Delta, encoded: EncodedTask, phi: Tensor, batch: dict[str, Tensor], noise: Tensor, precision: Precision
+    form: TrainingForm, encoded: EncodedTask, phi: Tensor, batch: dict[str, Tensor], noise: Tensor, precision: Precision
 ) -> Tensor:
-    """Mean loss [nats] of φ on one batch, plus the delta's own penalty; the logits return to φ's dtype before the loss.
+    """Mean loss [nats] of φ on one batch, plus the form's penalty; the logits return to φ's dtype before the loss.
 
-    `noise` is what a stochastic method takes per step (`Delta.noise`); empty for the others.
+    `noise` is what the form takes per step (`TrainingForm.noise`); empty for most.
     """
-    unmerged = delta.unmerged
     with autocast(precision, phi.device):
-        logits = unmerged.plm.logits(unmerged.sampled(phi, noise), batch)
-    return encoded.task.loss(logits.to(phi.dtype), batch["labels"]) + delta.penalty(phi)
+        logits = form.plm.logits(form.sampled(phi, noise), batch)
+    return encoded.task.loss(logits.to(phi.dtype), batch["labels"]) + form.penalty(phi)
 
 
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[object]:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lab.deltas import Delta
+from lab.deltas import Delta, TrainingForm
 from lab.tasks import EncodedTask
 from lab.training.checkpoint import load_checkpoint, save_checkpoint
 from lab.training.evaluation import batch_loss, evaluate
@@ -67,16 +68,21 @@ class Problem:
     settings: Settings
 
     def __post_init__(self) -> None:
-        _ = self.delta.unmerged  # built now: its host cannot be made inside a vmap
+        _ = self.form  # built now: its host cannot be made inside a vmap
+
+    @cached_property
+    def form(self) -> TrainingForm:
+        """What the steps run: the change kept beside the layers where the delta allows it."""
+        return self.delta.unmerged.training()
 
     def batch(self, run: Run, step: int) -> dict[str, Tensor]:
         return self.encoded.train.training_batch(step, self.settings.batch_size, run.seed)
 
     def noise(self, run: Run, step: int) -> Tensor:
-        return self.delta.noise((run.seed << 32) + step)
+        return self.form.noise((run.seed << 32) + step)
 
     def loss(self, phi: Tensor, batch: dict[str, Tensor], noise: Tensor) -> Tensor:
-        return batch_loss(self.delta, self.encoded, phi, batch, noise, self.settings.precision)
+        return batch_loss(self.form, self.encoded, phi, batch, noise, self.settings.precision)
 
 
 Gradients = Callable[[Problem, list[Run], int], list[float]]

@@ -1,4 +1,4 @@
-"""Training that ends by leaving coordinates out (diff pruning), in two stages."""
+"""Training in two stages, where what is stored is not what is trained (diff pruning)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lab.training.fit import Fit, fit
 def fit_and_prune(
     delta: Delta, task: Task | EncodedTask, *, steps: int, final_share: float = 0.25, **settings: Any
 ) -> tuple[Delta, Fit]:
-    """Train, keep what the method keeps, and train that (Guo et al. 2021, section 3.3).
+    """Train, keep what the delta stores, and train that (Guo et al. 2021, section 3.3).
 
-    A delta that prunes nothing is fitted once, for all steps.
+    A delta that stores its φ as it is, is fitted once, for all steps.
 
     Args:
-        delta: any; `Delta.prunes` tells which of the two it is.
+        delta: any; `TrainingForm.finish` says which of the two it is.
         task: as for `fit`.
         steps: of both stages together.
         final_share: share of the steps that train what was kept, with the choice held fixed. Default a quarter.
@@ -31,7 +31,8 @@ def fit_and_prune(
     Raises:
         ValueError: final_share outside [0, 1), a checkpoint or a trajectory, or what `fit` refuses.
     """
-    if not delta.prunes:
+    finish = delta.training().finish
+    if finish is None:
         return delta, fit(delta, task, steps=steps, **settings)
     if not 0 <= final_share < 1:
         raise ValueError(f"final_share must lie in [0, 1); got {final_share}.")
@@ -42,7 +43,7 @@ def fit_and_prune(
     search = fit(delta, task, steps=max(1, steps - last), **settings)
     if search.status != "finished":
         return delta, search
-    kept, phi = delta.kept(search.phi)
+    kept, phi = finish(search.phi)
     final = fit(kept, task, steps=last, phi0=phi, **{**settings, "lr": search.lr})
     history = search.history + [row | {"step": row["step"] + search.steps} for row in final.history]
     return kept, replace(

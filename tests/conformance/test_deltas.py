@@ -233,20 +233,23 @@ def test_parts_of_one_block_override_what_they_act_on(case, family):
 def test_unmerged_is_the_same_function(case, family):
     """LoRA's factors or IA3's vectors beside the layers: the logits are those of the overrides, alone and in sums."""
     delta, batch = delta_of(case, family), batch_of(family)
-    half = torch.full((delta.n_noise,), 0.5, dtype=torch.float64)  # where noise leaves the gates at their means
     phi = near_start(delta)
     beside = delta.unmerged
-    assert (beside.layout, beside.n_noise, beside.at_identity) == (delta.layout, delta.n_noise, delta.at_identity)
-    assert close(beside.plm.logits(beside.sampled(phi, half), batch), delta.logits(phi, batch))
+    form = beside.training()
+    half = torch.full((form.n_noise,), 0.5, dtype=torch.float64)  # where noise leaves the gates at their means
+    assert (beside.layout, form.n_noise, beside.at_identity) == (
+        delta.layout, delta.training().n_noise, delta.at_identity,
+    )  # fmt: skip
+    assert close(form.plm.logits(form.sampled(phi, half), batch), delta.logits(phi, batch))
     if delta.at_identity:
-        assert torch.equal(beside.plm.logits(beside.sampled(delta.phi0, half), batch), plm_of(family).logits({}, batch))
+        assert torch.equal(form.plm.logits(form.sampled(delta.phi0, half), batch), plm_of(family).logits({}, batch))
     one, two = (LoRA(rank=1, head="frozen").on(plm_of(family), seed=seed) for seed in (8, 9))
     scaled = IA3(outputs=("key",), head="frozen").on(plm_of(family))
     for last in (two, one, scaled):  # a delta may be added twice
         both = one + (delta + last)
         psi = torch.cat([one.phi0 + 0.1, phi, last.phi0 - 0.2])
-        beside = both.unmerged
-        assert close(beside.plm.logits(beside.sampled(psi, half), batch), both.logits(psi, batch))
+        form = both.unmerged.training()
+        assert close(form.plm.logits(form.sampled(psi, half), batch), both.logits(psi, batch))
 
 
 @pairs

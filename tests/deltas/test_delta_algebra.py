@@ -110,13 +110,14 @@ def test_additive_starts_at_zero_without_storing_it(plm_of):
     assert not delta.phi0.any()
 
 
-def test_deterministic_deltas_take_no_noise_and_add_no_penalty(plm_of, noise):
+def test_deterministic_deltas_take_no_noise_add_no_penalty_and_are_stored_as_they_are(plm_of, noise):
     delta = (BitFit().on(plm_of()) + LoRA(rank=1, head="frozen").on(plm_of())).restrict(
         Gaussian(BitFit().on(plm_of()).size + LoRA(rank=1, head="frozen").on(plm_of()).size, 4, seed=0)
     )
     x = noise(4)
-    assert (delta.n_noise, len(delta.noise(0)), float(delta.penalty(x))) == (0, 0, 0.0)
-    sampled, plain = delta.sampled(x, delta.noise(0)), delta.overrides(x)
+    form = delta.training()
+    assert (form.n_noise, len(form.noise(0)), float(form.penalty(x)), form.finish) == (0, 0, 0.0, None)
+    sampled, plain = form.sampled(x, form.noise(0)), delta.overrides(x)
     assert all(torch.equal(sampled[name], plain[name]) for name in plain)
 
 

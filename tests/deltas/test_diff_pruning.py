@@ -44,9 +44,9 @@ def test_penalty_is_lambda_times_expected_l0_also_beside_other_deltas(plm_of):
     delta = DiffPruning(l0_penalty=0.5, head="frozen").on(plm_of())
     expected = 0.5 * float(delta.expected_l0(delta.phi0))
     both = BitFit(head="frozen").on(plm_of()) + delta
-    assert float(both.penalty(both.phi0)) == pytest.approx(expected)
+    assert float(both.training().penalty(both.phi0)) == pytest.approx(expected)
     restricted = delta.restrict(Gaussian(delta.size, 2, seed=0))
-    assert float(restricted.penalty(restricted.phi0)) == pytest.approx(expected)
+    assert float(restricted.training().penalty(restricted.phi0)) == pytest.approx(expected)
 
 
 def test_the_map_is_theta_plus_gate_times_w(plm_of, noise):
@@ -61,13 +61,14 @@ def test_the_map_is_theta_plus_gate_times_w(plm_of, noise):
 
 def test_noise_is_a_function_of_the_seed_and_samples_differ(plm_of, noise):
     delta = DiffPruning(log_alpha=0.0, head="frozen").on(plm_of())
-    assert delta.n_noise == delta.differences.size
-    u = delta.noise(3)
-    assert torch.equal(u, delta.noise(3))
-    assert not torch.equal(u, delta.noise(4))
+    form = delta.training()
+    u = form.noise(3)
+    assert len(u) == form.n_noise == delta.differences.size
+    assert torch.equal(u, form.noise(3))
+    assert not torch.equal(u, form.noise(4))
     assert bool(((u > 0) & (u < 1)).all())
     phi = delta.phi0 + noise(delta.size)
-    one, other = delta.sampled(phi, u), delta.sampled(phi, delta.noise(4))
+    one, other = form.sampled(phi, u), form.sampled(phi, form.noise(4))
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
@@ -78,10 +79,11 @@ def test_sampled_steps_reach_the_gates_and_run_under_vmap(plm_of, batch_of, nois
     phi[: delta.differences.size] = noise(delta.differences.size)
     both = BitFit(head="frozen").on(plm_of()) + delta
     phis = torch.stack([torch.cat([both.first.phi0, phi])] * 2)
-    noises = torch.stack([both.noise(0), both.noise(1)])
+    form = both.training()
+    noises = torch.stack([form.noise(0), form.noise(1)])
 
     def loss(p, u):
-        return both.plm.logits(both.sampled(p, u), batch).square().sum()
+        return form.plm.logits(form.sampled(p, u), batch).square().sum()
 
     gradients = vmap(grad(loss))(phis, noises)
     torch.testing.assert_close(gradients[1], grad(loss)(phis[1], noises[1]), rtol=0, atol=1e-10)
@@ -114,22 +116,18 @@ def test_projection_keeps_the_largest_differences(plm_of, noise, batch_of):
 def test_what_is_kept_is_the_projection_beside_the_head_and_in_a_subspace(plm_of, noise, batch_of):
     plm = plm_of()
     delta = DiffPruning(sparsity=0.01).on(plm)
-    assert delta.prunes
-    assert not FullFineTuning().on(plm).prunes
+    finish = delta.training().finish
     phi = delta.phi0 + 0.01 * noise(delta.size)
-    kept, psi = delta.kept(phi)
-    assert not kept.prunes
+    kept, psi = finish(phi)
+    assert kept.training().finish is None
     assert kept.size == delta.stored_size
     changed = sum(int((value != plm.parameters[name]).sum()) for name, value in kept.overrides(psi).items())
     assert changed == delta.stored_size
     small = delta.restrict(Gaussian(delta.size, 3, seed=0))
     x = noise(3)
-    again, psi = small.kept(x)
-    torch.testing.assert_close(
-        again.logits(psi, batch_of(plm)), (lambda pair: pair[0].logits(pair[1], batch_of(plm)))(delta.kept(small.g(x)))
-    )
-    lora = BitFit().on(plm)
-    assert lora.kept(lora.phi0) == (lora, lora.phi0)
+    again, psi = small.training().finish(x)
+    whole, chi = finish(small.g(x))
+    torch.testing.assert_close(again.logits(psi, batch_of(plm)), whole.logits(chi, batch_of(plm)))
 
 
 def test_misuse_is_refused(plm_of):

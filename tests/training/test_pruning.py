@@ -38,7 +38,7 @@ def test_the_second_stage_starts_where_the_first_ended_and_moves_only_what_was_k
     encoded = task.encode(plm, max_length=8)
     kept, result = fit_and_prune(delta, encoded, steps=8, **SETTINGS)
     first = fit(delta, encoded, steps=6, **SETTINGS)
-    same, phi = delta.kept(first.phi)
+    same, phi = delta.training().finish(first.phi)
     assert kept.layout == same.layout
     second = fit(same, encoded, steps=2, phi0=phi, **SETTINGS)
     assert torch.equal(second.phi, result.phi)
