@@ -6,8 +6,8 @@
 The terms in brackets make it DDP (Mayne 1966); without them it is iLQR, i.e. Gauss–Newton (Li & Todorov 2004).
 
 Levenberg's μ is a cost ½μ‖δu_t‖² of the model. V is the value of that damped model, so the step is −(H + μI)⁻¹∇J for
-every μ, H the Hessian of the model in all controls together. (Evaluating the undamped model under the damped gains, as is also
-done, gives another step.)
+every μ, H the Hessian of the model in all controls together. (The undamped model under the damped gains gives another
+step.)
 """
 
 from __future__ import annotations
