@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lab.control.problem import ControlProblem, Trajectory, advance
-from lab.linalg import LinearOperator, RecordedJacobian, conjugate_gradients
+from lab.linalg import LinearOperator, RecordedJacobian, Structure, conjugate_gradients
 
 Observed = str | int | Callable[[Tensor], Tensor] | tuple[str | int, Callable[[Tensor], Tensor]]
 
@@ -25,6 +25,8 @@ class Gramian(LinearOperator):
     Attributes:
         jacobian: J (n, d).
     """
+
+    structure = Structure.POSITIVE_SEMIDEFINITE
 
     def __init__(self, jacobian: LinearOperator):
         self.jacobian = jacobian

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from lab.linalg import Hessian, Jacobian, Layout, LinearOperator, RecordedHessian, RecordedJacobian
+from lab.linalg import Hessian, Jacobian, Layout, LinearOperator, RecordedHessian, RecordedJacobian, Structure
 
 Function = Callable[[Tensor], Tensor]
 Loss = Literal["cross_entropy", "squared_error"]
@@ -22,7 +22,10 @@ class OutputHessian(LinearOperator):
     """H = ∂²(Σ_i w_i ℓ(z_i, y_i))/∂z², block diagonal over the rows z_i of the logits, applied row by row.
 
     Softmax cross-entropy: w_i (diag(p_i) − p_i p_iᵀ), whatever the label. Mean over outputs of (z − y)²: 2 w_i/c.
+    Positive semidefinite, as no weight is negative.
     """
+
+    structure = Structure.POSITIVE_SEMIDEFINITE
 
     def __init__(self, logits: Tensor, weights: Tensor, loss: Loss):
         """Args: logits (rows, c); weights (rows,); loss: see the class."""

@@ -5,7 +5,16 @@ from lab.linalg.autodiff import Hessian, Jacobian
 from lab.linalg.differentiable import linear_map
 from lab.linalg.krylov import Lanczos, LinearSolve, conjugate_gradients, lanczos, tridiagonalize
 from lab.linalg.layout import Layout, Part
-from lab.linalg.operator import Diagonal, Identity, LinearOperator, LowRank, Matrix
+from lab.linalg.operator import (
+    Diagonal,
+    Identity,
+    LinearOperator,
+    LowRank,
+    Matrix,
+    is_positive_semidefinite,
+    is_symmetric,
+    tagged,
+)
 from lab.linalg.quadrature import SpectralDensity, spectral_density
 from lab.linalg.random_matrix import (
     MarchenkoPastur,
@@ -22,6 +31,7 @@ from lab.linalg.randomized import RandomizedSVD, TraceEstimate, hutchinson_trace
 from lab.linalg.recorded import RecordedHessian, RecordedJacobian
 from lab.linalg.spectrum import Spectrum, require_finite
 from lab.linalg.spikes import RankOneUpdate, Spike, spike_forward, spike_inverse, spike_threshold
+from lab.linalg.structure import Structure
 from lab.linalg.tails import PowerLawTail, power_law_tail
 
 __all__ = [  # noqa: RUF022 (grouped by subject)
@@ -36,6 +46,11 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "LowRank",
     "Matrix",
     "linear_map",
+    # what is known of them
+    "Structure",
+    "is_positive_semidefinite",
+    "is_symmetric",
+    "tagged",
     # one flat vector and its named parts
     "Layout",
     "Part",

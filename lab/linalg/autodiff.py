@@ -12,6 +12,7 @@ from torch.func import grad, jvp, vjp, vmap
 
 from lab.linalg.differentiable import linear_map
 from lab.linalg.operator import LinearOperator
+from lab.linalg.structure import Structure
 
 Function = Callable[[Tensor], Tensor]
 
@@ -96,6 +97,8 @@ class Hessian(LinearOperator):
     Attributes:
         value: f(x), a scalar.
     """
+
+    structure = Structure.SYMMETRIC
 
     def __init__(self, f: Function, x: Tensor, *, chunk_size: int | None = 32, probe: bool = True):
         """The Hessian of the closed scalar function f at x; arguments and errors as for `Jacobian`.

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lab.linalg.operator import LinearOperator
+from lab.linalg.operator import LinearOperator, is_symmetric
 
 Seed = int | torch.Generator
 Distribution = Literal["gaussian", "rademacher"]
@@ -46,6 +46,17 @@ def require_square(A: LinearOperator, purpose: str) -> int:
     m, n = A.shape
     if m != n:
         raise ValueError(f"{purpose} needs a square operator; got shape {A.shape}. Compose A.T @ A or A @ A.T first.")
+    return n
+
+
+def require_symmetric(A: LinearOperator, purpose: str) -> int:
+    """n of an operator known to be symmetric."""
+    n = require_square(A, purpose)
+    if not is_symmetric(A):
+        raise ValueError(
+            f"{purpose} needs a symmetric operator, and {A!r} is not known to be one. If it is, say so: "
+            "tagged(A, Structure.SYMMETRIC); if not, use A.T @ A, or randomized_svd."
+        )
     return n
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lab.linalg.draws import Seed, draw, generator_of, require_positive, require_square
+from lab.linalg.draws import Seed, draw, generator_of, require_positive, require_symmetric
 from lab.linalg.operator import LinearOperator
 
 Which = Literal["largest", "smallest", "magnitude"]
@@ -103,12 +103,12 @@ class _Recurrence:
         self.next = None if broke else w / beta
 
     def _require_symmetric(self, h: Tensor, j: int) -> None:
-        """For a symmetric A, q_iᵀ A q_j vanishes for i < j − 1: a check that costs nothing."""
+        """For a symmetric A, q_iᵀ A q_j vanishes for i < j − 1: a check of the promise that costs nothing."""
         far = float(h[: max(j - 1, 0)].abs().max()) if j > 1 else 0.0
         if far > torch.finfo(h.dtype).eps ** 0.25 * self.scale:  # eps^¼: above the noise of float32 autodiff
             raise ValueError(
-                f"Lanczos needs a symmetric operator; step {j + 1} found q_iᵀ A q_j = {far:.3g} where symmetry gives 0 "
-                f"(‖A q‖ up to {self.scale:.3g}). Use A.T @ A or randomized_svd."
+                f"{self.A!r} is tagged as symmetric and is not: step {j + 1} found q_iᵀ A q_j = {far:.3g} where "
+                f"symmetry gives 0 (‖A q‖ up to {self.scale:.3g}). Use A.T @ A or randomized_svd."
             )
 
     def _restart(self, j: int) -> Tensor:
@@ -140,9 +140,10 @@ def tridiagonalize(A: LinearOperator, start: Tensor, steps: int, *, generator: S
         generator: unused unless the operator must be restarted.
 
     Raises:
-        ValueError: A is not square, not symmetric, or non-finite; start is zero or of another shape.
+        ValueError: A is not known to be symmetric, or turns out not to be, or is non-finite; start is zero or has
+            another shape.
     """
-    n = require_square(A, "Lanczos")
+    n = require_symmetric(A, "Lanczos")
     require_positive(steps=steps)
     _require_start(start, n)
     run = _Recurrence(A, start, min(steps, n), generator_of(generator))
@@ -186,9 +187,10 @@ def lanczos(
         A status value: look at `converged` and `residuals`.
 
     Raises:
-        ValueError: A is not square, not symmetric (found during the run) or non-finite; k, start or which is invalid.
+        ValueError: A is not known to be symmetric, or turns out not to be, or is non-finite; k, start or which is
+            invalid.
     """
-    n = require_square(A, "Lanczos")
+    n = require_symmetric(A, "Lanczos")
     require_positive(k=k)
     if k > n:
         raise ValueError(f"k must be at most n = {n}; got {k}.")
@@ -311,15 +313,17 @@ def conjugate_gradients(
         A status value: look at `converged`.
 
     Raises:
-        ValueError: shapes disagree, or damping < 0.
+        ValueError: shapes disagree, A or the preconditioner is not known to be symmetric, or damping < 0.
     """
-    n = require_square(A, "conjugate gradients")
+    n = require_symmetric(A, "conjugate gradients")
     if b.shape != (n,):
         raise ValueError(f"b must be a vector ({n},); got shape {tuple(b.shape)}.")
     if damping < 0:
         raise ValueError(f"damping must be >= 0; got {damping}.")
     if preconditioner is not None and preconditioner.shape != A.shape:
         raise ValueError(f"preconditioner must have shape {A.shape}; got {preconditioner.shape}.")
+    if preconditioner is not None:
+        require_symmetric(preconditioner, "preconditioning")
     tol = sqrt(torch.finfo(b.dtype).eps) if tol is None else tol
     limit = 10 * n if max_iterations is None else max_iterations
 

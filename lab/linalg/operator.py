@@ -1,13 +1,15 @@
 """Linear maps R^n -> R^m known by their products, closed under their algebra.
 
 An operator is defined by `_matmat` and `_rmatmat`; everything else (sums, products, transposes, slices, dense and scipy
-views) follows. Algorithms are free functions of operators, never methods.
+views) follows, and so does what is known of its structure: AᵀA is positive semidefinite, the sum of two symmetric
+operators is symmetric. Algorithms are free functions of operators, never methods.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 from numbers import Number
 from typing import Any
 
@@ -17,6 +19,8 @@ from numpy.typing import ArrayLike
 from scipy.sparse.linalg import LinearOperator as ScipyOperator
 from torch import Tensor
 
+from lab.linalg.structure import Structure
+
 
 class LinearOperator(ABC):
     """A linear map R^n -> R^m.
@@ -25,6 +29,7 @@ class LinearOperator(ABC):
         shape: (m, n).
         dtype: the dtype of the vectors an algorithm should feed it.
         device: the device of those vectors.
+        structure: what is known of it; `tagged` adds knowledge.
 
     Example:
         >>> A = Matrix(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
@@ -35,6 +40,7 @@ class LinearOperator(ABC):
     shape: tuple[int, int]
     dtype: torch.dtype = torch.float32
     device: torch.device = torch.device("cpu")
+    structure: Structure = Structure.GENERAL
 
     @abstractmethod
     def _matmat(self, X: Tensor) -> Tensor:
@@ -75,8 +81,8 @@ class LinearOperator(ABC):
 
     @property
     def T(self) -> LinearOperator:
-        """The adjoint, as an operator (n, m)."""
-        return Transposed(self)
+        """The adjoint, as an operator (n, m); a symmetric operator is its own."""
+        return self if is_symmetric(self) else Transposed(self)
 
     def __getitem__(self, key: tuple[slice, slice]) -> LinearOperator:
         """A[rows, columns] with two slices."""
@@ -111,8 +117,51 @@ class LinearOperator(ABC):
         return f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype})"
 
 
+def is_symmetric(A: LinearOperator) -> bool:
+    """Whether A is known to be symmetric."""
+    return A.structure >= Structure.SYMMETRIC
+
+
+def is_positive_semidefinite(A: LinearOperator) -> bool:
+    """Whether A is known to be symmetric and positive semidefinite."""
+    return A.structure >= Structure.POSITIVE_SEMIDEFINITE
+
+
+def tagged(A: LinearOperator, structure: Structure) -> LinearOperator:
+    """A with what its products cannot say: the same map, known to be symmetric or positive semidefinite.
+
+    A promise that nothing checks: a wrong one gives wrong answers.
+
+    Raises:
+        ValueError: A is not square.
+
+    Example:
+        >>> A = Matrix(torch.tensor([[2.0, 1.0], [1.0, 2.0]]))
+        >>> B = tagged(A, Structure.POSITIVE_SEMIDEFINITE)
+        >>> is_positive_semidefinite(A), is_positive_semidefinite(3 * B + B), is_symmetric(-B)
+        (False, True, True)
+    """
+    if A.shape[0] != A.shape[1]:
+        raise ValueError(f"only a square operator is symmetric; got shape {A.shape}. Compose A.T @ A or A @ A.T first.")
+    return A if A.structure >= structure else Tagged(A, structure)
+
+
+class Tagged(LinearOperator):
+    """Another operator with a structure that its parts do not show; made by `tagged`."""
+
+    def __init__(self, operator: LinearOperator, structure: Structure):
+        self.operator, self.structure = operator, structure
+        self.shape, self.dtype, self.device = operator.shape, operator.dtype, operator.device
+
+    def _matmat(self, X: Tensor) -> Tensor:
+        return self.operator._matmat(X)
+
+    def _rmatmat(self, Y: Tensor) -> Tensor:
+        return self.operator._rmatmat(Y)
+
+
 class Matrix(LinearOperator):
-    """A dense matrix (m, n) as an operator."""
+    """A dense matrix (m, n) as an operator; symmetric where its entries are, exactly."""
 
     def __init__(self, matrix: Tensor):
         if matrix.ndim != 2:
@@ -120,6 +169,10 @@ class Matrix(LinearOperator):
         self.matrix = matrix
         self.shape = (matrix.shape[0], matrix.shape[1])
         self.dtype, self.device = matrix.dtype, matrix.device
+
+    @cached_property
+    def structure(self) -> Structure:  # type: ignore[override]
+        return Structure.SYMMETRIC if _equal(self.matrix, self.matrix.mT) else Structure.GENERAL
 
     def _matmat(self, X: Tensor) -> Tensor:
         return self.matrix @ X
@@ -131,7 +184,8 @@ class Matrix(LinearOperator):
 class LowRank(LinearOperator):
     """L R with L (m, r) and R (r, n): a matrix kept as its factors, scale included.
 
-    The factors are one choice among (L G⁻¹, G R); report only what is invariant under G.
+    The factors are one choice among (L G⁻¹, G R); report only what is invariant under G. Positive semidefinite where
+    R = Lᵀ, exactly.
     """
 
     def __init__(self, left: Tensor, right: Tensor):
@@ -143,6 +197,10 @@ class LowRank(LinearOperator):
         self.shape = (left.shape[0], right.shape[1])
         self.dtype, self.device = left.dtype, left.device
 
+    @cached_property
+    def structure(self) -> Structure:  # type: ignore[override]
+        return Structure.POSITIVE_SEMIDEFINITE if _equal(self.left, self.right.mT) else Structure.GENERAL
+
     def _matmat(self, X: Tensor) -> Tensor:
         return self.left @ (self.right @ X)
 
@@ -152,6 +210,8 @@ class LowRank(LinearOperator):
 
 class Identity(LinearOperator):
     """The identity on R^n."""
+
+    structure = Structure.POSITIVE_SEMIDEFINITE
 
     def __init__(self, n: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"):
         self.shape, self.dtype, self.device = (n, n), dtype, torch.device(device)
@@ -173,6 +233,10 @@ class Diagonal(LinearOperator):
         self.shape = (diagonal.shape[0], diagonal.shape[0])
         self.dtype, self.device = diagonal.dtype, diagonal.device
 
+    @cached_property
+    def structure(self) -> Structure:  # type: ignore[override]
+        return Structure.POSITIVE_SEMIDEFINITE if bool((self.diagonal >= 0).all()) else Structure.SYMMETRIC
+
     def _matmat(self, X: Tensor) -> Tensor:
         return self.diagonal[:, None] * X
 
@@ -181,13 +245,18 @@ class Diagonal(LinearOperator):
 
 
 class Sum(LinearOperator):
-    """A + B."""
+    """A + B, of the structure that both have; A + Aᵀ is symmetric."""
 
     def __init__(self, first: LinearOperator, second: LinearOperator):
         if first.shape != second.shape:
             raise ValueError(f"cannot add operators of shapes {first.shape} and {second.shape}.")
         self.first, self.second = first, second
         self.shape, self.dtype, self.device = first.shape, first.dtype, first.device
+
+    @property
+    def structure(self) -> Structure:  # type: ignore[override]
+        common = min(self.first.structure, self.second.structure)
+        return max(common, Structure.SYMMETRIC) if _adjoint(self.first, self.second) else common
 
     def _matmat(self, X: Tensor) -> Tensor:
         return self.first._matmat(X) + self.second._matmat(X)
@@ -197,7 +266,7 @@ class Sum(LinearOperator):
 
 
 class Product(LinearOperator):
-    """A B: first B, then A."""
+    """A B: first B, then A. BᵀMB has the structure of M, and AᵀA, AAᵀ are positive semidefinite."""
 
     def __init__(self, outer: LinearOperator, inner: LinearOperator):
         if outer.shape[1] != inner.shape[0]:
@@ -205,6 +274,15 @@ class Product(LinearOperator):
         self.outer, self.inner = outer, inner
         self.shape = (outer.shape[0], inner.shape[1])
         self.dtype, self.device = inner.dtype, inner.device
+
+    @cached_property
+    def structure(self) -> Structure:  # type: ignore[override]
+        factors = [*_factors(self.outer), *_factors(self.inner)]
+        while len(factors) > 1 and _adjoint(factors[0], factors[-1]):
+            factors = factors[1:-1]
+        if not factors:
+            return Structure.POSITIVE_SEMIDEFINITE
+        return factors[0].structure if len(factors) == 1 else Structure.GENERAL
 
     def _matmat(self, X: Tensor) -> Tensor:
         return self.outer._matmat(self.inner._matmat(X))
@@ -214,11 +292,15 @@ class Product(LinearOperator):
 
 
 class Scaled(LinearOperator):
-    """c A for a number c."""
+    """c A for a number c; of the structure of A, but for the sign."""
 
     def __init__(self, operator: LinearOperator, scalar: float):
         self.operator, self.scalar = operator, scalar
         self.shape, self.dtype, self.device = operator.shape, operator.dtype, operator.device
+
+    @property
+    def structure(self) -> Structure:  # type: ignore[override]
+        return self.operator.structure if self.scalar >= 0 else min(self.operator.structure, Structure.SYMMETRIC)
 
     def _matmat(self, X: Tensor) -> Tensor:
         return self.scalar * self.operator._matmat(X)
@@ -236,6 +318,10 @@ class Transposed(LinearOperator):
         self.dtype, self.device = operator.dtype, operator.device
 
     @property
+    def structure(self) -> Structure:  # type: ignore[override]
+        return self.operator.structure
+
+    @property
     def T(self) -> LinearOperator:
         return self.operator
 
@@ -247,7 +333,7 @@ class Transposed(LinearOperator):
 
 
 class Sliced(LinearOperator):
-    """A[rows, columns]: pad the input with zeros, apply A, keep the rows."""
+    """A[rows, columns]: pad the input with zeros, apply A, keep the rows. A[I, I] has the structure of A."""
 
     def __init__(self, operator: LinearOperator, rows: slice, columns: slice):
         m, n = operator.shape
@@ -256,6 +342,10 @@ class Sliced(LinearOperator):
         self.shape = (len(range(*self.rows)), len(range(*self.columns)))
         self.dtype, self.device = operator.dtype, operator.device
 
+    @property
+    def structure(self) -> Structure:  # type: ignore[override]
+        return self.operator.structure if self.rows == self.columns else Structure.GENERAL
+
     def _matmat(self, X: Tensor) -> Tensor:
         padded = _scatter(X, self.columns, self.operator.shape[1])
         return self.operator._matmat(padded)[_index(self.rows, X.device)]
@@ -263,6 +353,19 @@ class Sliced(LinearOperator):
     def _rmatmat(self, Y: Tensor) -> Tensor:
         padded = _scatter(Y, self.rows, self.operator.shape[0])
         return self.operator._rmatmat(padded)[_index(self.columns, Y.device)]
+
+
+def _factors(A: LinearOperator) -> list[LinearOperator]:
+    return [*_factors(A.outer), *_factors(A.inner)] if isinstance(A, Product) else [A]
+
+
+def _adjoint(A: LinearOperator, B: LinearOperator) -> bool:
+    """Whether A and B are one operator and its transpose."""
+    return A.T is B or B.T is A
+
+
+def _equal(A: Tensor, B: Tensor) -> bool:
+    return A.shape == B.shape and A.device.type != "meta" and torch.equal(A, B)
 
 
 def _index(indices: tuple[int, int, int], device: torch.device) -> Tensor:

@@ -9,7 +9,7 @@ from math import log, pi, sqrt
 import torch
 from torch import Tensor
 
-from lab.linalg.draws import Seed, draw, generator_of, require_positive, require_square
+from lab.linalg.draws import Seed, draw, generator_of, require_positive, require_symmetric
 from lab.linalg.krylov import tridiagonalize
 from lab.linalg.operator import LinearOperator
 
@@ -72,9 +72,9 @@ def spectral_density(
         generator: int or CPU torch.Generator.
 
     Raises:
-        ValueError: A is not square or not symmetric; a count is below 1; width is not positive.
+        ValueError: A is not known to be symmetric; a count is below 1; width is not positive.
     """
-    n = require_square(A, "a spectral density")
+    n = require_symmetric(A, "a spectral density")
     require_positive(n_probes=n_probes, n_steps=n_steps, n_points=n_points)
     if width is not None and not width > 0:
         raise ValueError(f"width must be > 0, in units of the eigenvalues; got {width}.")

@@ -10,6 +10,7 @@ from torch import Tensor
 from lab.linalg.autodiff import Function
 from lab.linalg.differentiable import linear_map
 from lab.linalg.operator import LinearOperator
+from lab.linalg.structure import Structure
 
 
 class RecordedJacobian(LinearOperator):
@@ -111,6 +112,8 @@ class RecordedHessian(LinearOperator):
         value: f(x), a scalar.
         gradient: ∂f/∂x, (n,).
     """
+
+    structure = Structure.SYMMETRIC
 
     def __init__(self, f: Function, x: Tensor, *, chunk_size: int = 8):
         """Record f and its gradient at x; arguments as for `RecordedJacobian`.

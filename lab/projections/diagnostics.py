@@ -11,6 +11,7 @@ from torch import Tensor
 from lab.linalg.krylov import lanczos
 from lab.linalg.layout import Layout
 from lab.linalg.operator import LinearOperator
+from lab.linalg.structure import Structure
 
 BATCH = 8  # columns of P at a time: as many as its kernels share one drawing for
 PROBES = 4
@@ -101,6 +102,8 @@ def coverage(P: LinearOperator, layout: Layout | None = None, *, seed: int = 0) 
 
 class _Gram(LinearOperator):
     """PᵀP in float64."""
+
+    structure = Structure.POSITIVE_SEMIDEFINITE
 
     def __init__(self, P: LinearOperator):
         self.P = P
