@@ -10,7 +10,7 @@ from lab.deltas.additive import Additive
 from lab.deltas.bitfit import BitFit
 from lab.deltas.combination import Combination
 from lab.deltas.counts import CountRow, count_table, percentage
-from lab.deltas.delta import Combined, Counts, Delta, Reparameterized
+from lab.deltas.delta import Combined, Counts, Delta, Reparameterized, TrainingForm
 from lab.deltas.diff_pruning import DiffPruning
 from lab.deltas.full_fine_tuning import FullFineTuning
 from lab.deltas.ia3 import IA3
@@ -26,7 +26,6 @@ from lab.deltas.prefix_mass import prefix_mass
 from lab.deltas.prompt import Prompt
 from lab.deltas.selective import LastLayer, SelectiveModule
 from lab.deltas.serving import serve
-from lab.deltas.training_form import TrainingForm
 
 METHODS: tuple[type[DeltaMethod], ...] = (
     FullFineTuning,

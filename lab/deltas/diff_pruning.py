@@ -8,10 +8,9 @@ from math import ceil, log
 import torch
 from torch import Tensor
 
-from lab.deltas.delta import Delta
+from lab.deltas.delta import Delta, TrainingForm
 from lab.deltas.method import DeltaMethod, body_names
 from lab.deltas.sparse import SparseUpdate
-from lab.deltas.training_form import TrainingForm
 from lab.linalg import Layout, Part
 from lab.models import PLM
 

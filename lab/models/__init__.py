@@ -9,10 +9,11 @@ from lab.models.configurations import MODELS, meta_plm, untrained_plm
 from lab.models.families import ARCHITECTURES, architecture_of
 
 # extra submodules on a copy
-from lab.models.graft import Graft, graft
+from lab.models.graft import Graft
 
 # what leaves each block
 from lab.models.hidden_states import head_position, hidden_states, pooled, read_by_head
+from lab.models.host import graft
 from lab.models.loading import load_plm
 from lab.models.packaged import PACKAGED
 

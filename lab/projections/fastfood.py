@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 from typing import ClassVar, Literal
@@ -18,7 +17,9 @@ from lab.projections.fastfood_plan import Plan
 from lab.projections.fastfood_rows import FastfoodRows
 from lab.projections.projection import Projection
 
-fastfood_triton = import_module("lab.projections.fastfood_triton") if find_spec("triton") else None
+fastfood_triton: ModuleType | None = None
+if find_spec("triton"):
+    from lab.projections import fastfood_triton  # type: ignore[no-redef]
 
 Form = Literal["stacked", "published"]
 Backward = Literal["exact", "published"]
