@@ -16,7 +16,7 @@ from lab.control.successive import msa, optimizer_ascent, sign_ascent
 from lab.control.layer_choice import LayerScores, best_layer_ascent, layer_scores
 
 # of second order
-from lab.control.ilqr import Step, gauss_newton, gauss_newton_cg, ilqr, riccati
+from lab.control.ilqr import Step, control_gauss_newton, gauss_newton_cg, ilqr, riccati
 
 # controllability
 from lab.control.gramian import Gramian, MinimumEnergy, control_jacobian, gramian, layer_jacobians, minimum_energy
@@ -79,6 +79,7 @@ __all__ = [
     "allocate",
     "augmented_maximization",
     "best_layer_ascent",
+    "control_gauss_newton",
     "control_jacobian",
     "control_summary",
     "controllable_share",
@@ -92,7 +93,6 @@ __all__ = [
     "force_token",
     "full_maximization",
     "furthest_reach",
-    "gauss_newton",
     "gauss_newton_cg",
     "gauss_newton_falls",
     "gradient_ascent",

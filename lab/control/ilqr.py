@@ -68,7 +68,7 @@ def gauss_newton_cg(*, iterations: int = 20, tolerance: float = 1e-2) -> Directi
     def direction(problem: ControlProblem, at: Adjoint, damping: float) -> Step | None:
         us = at.trajectory.controls
         phi, ascent = problem.join(us), problem.join(at.ascent)
-        curvature = gauss_newton(problem, us)
+        curvature = control_gauss_newton(problem, us)
         solve = conjugate_gradients(curvature, ascent, damping=damping, tol=tolerance, max_iterations=iterations)
         problem.tell("products", solve.iterations)
         if solve.status in ("indefinite", "non_finite") and solve.iterations <= 1:
@@ -82,10 +82,11 @@ def gauss_newton_cg(*, iterations: int = 20, tolerance: float = 1e-2) -> Directi
     return direction
 
 
-def gauss_newton(problem: ControlProblem, controls: Controls) -> LinearOperator:
+def control_gauss_newton(problem: ControlProblem, controls: Controls) -> LinearOperator:
     """JᵀC J in R^{d×d}: J = ∂(h_1, …, h_T, φ)/∂φ, C the Hessian of all costs as functions of free states and controls.
 
-    The curvature of the dynamics is left out: for linear dynamics this is the Hessian of J. Positive semi-definite
+    The Gauss–Newton matrix of a control problem; `lab.geometry.gauss_newton` is that of a loss in a delta's vector. The
+    curvature of the dynamics is left out: for linear dynamics this is the Hessian of J. Positive semi-definite
     where all costs are convex in (h, u).
 
     Args:

@@ -15,7 +15,7 @@ import torch
 
 from lab.deltas.delta import Delta
 from lab.deltas.method import DeltaMethod
-from lab.deltas.peft_layers import Injection, attachment, inject, trained_names
+from lab.deltas.peft_layers import PeftLayers, attachment, inject, trained_names
 from lab.deltas.peft_prompts import PREFIXES, PROMPTS, prompt_learning
 from lab.deltas.peft_refused import require_map
 from lab.deltas.values import Values
@@ -77,7 +77,7 @@ def from_peft(config: Any) -> DeltaMethod:
     return PeftMethod(json.dumps(config.to_dict(), default=_plain, sort_keys=True))
 
 
-def injected(plm: PLM, injection: Injection, label: str) -> Values:
+def injected(plm: PLM, injection: PeftLayers, label: str) -> Values:
     """The delta of peft's layers on a host that carries them; φ holds the values of what peft trains, head excepted."""
     host = graft(plm, Graft(label, attachment(plm, injection, label))) if injection.layers else plm
     trained = [name for name in trained_names(injection, host, label).values() if name not in plm.new_names]

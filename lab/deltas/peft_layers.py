@@ -21,7 +21,7 @@ from lab.models.assemble import seeded
 
 
 @dataclass(frozen=True, eq=False)
-class Injection:
+class PeftLayers:
     """What peft made of a PLM, on a copy with weights of its own.
 
     Attributes:
@@ -54,7 +54,7 @@ def peft_model(plm: PLM, config: Any, peft: Any, seed: int) -> Any:
     return _wrapped(copy.deepcopy(plm.model), plm, config, peft, seed)
 
 
-def inject(plm: PLM, config: Any, peft: Any, seed: int) -> Injection:
+def inject(plm: PLM, config: Any, peft: Any, seed: int) -> PeftLayers:
     """Let peft build its adapter on a copy of the PLM, and sort what it made.
 
     Raises:
@@ -85,7 +85,7 @@ def inject(plm: PLM, config: Any, peft: Any, seed: int) -> Injection:
         )
     stored = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
     base = {path: modules[path] for path in layers}
-    return Injection(model, layers, base, replaced, native, stored)
+    return PeftLayers(model, layers, base, replaced, native, stored)
 
 
 def _wrapped(model: nn.Module, plm: PLM, config: Any, peft: Any, seed: int) -> Any:
@@ -102,7 +102,7 @@ def _wrapped(model: nn.Module, plm: PLM, config: Any, peft: Any, seed: int) -> A
             raise ValueError(f"peft cannot put {_kind(config)} on {plm.name!r} in {dtype}: {error}") from error
 
 
-def attachment(plm: PLM, injection: Injection, label: str) -> Callable[[nn.Module], None]:
+def attachment(plm: PLM, injection: PeftLayers, label: str) -> Callable[[nn.Module], None]:
     """The `attach` of a graft that puts copies of peft's layers on a structural copy of the PLM."""
     shared = {id(p): plm.parameters[name] for name, p in injection.native.items()}
 
@@ -154,7 +154,7 @@ def _kind(config: Any) -> str:
     return str(getattr(config.peft_type, "value", config.peft_type))
 
 
-def trained_names(injection: Injection, host: PLM, label: str) -> dict[int, str]:
+def trained_names(injection: PeftLayers, host: PLM, label: str) -> dict[int, str]:
     """id of each trainable parameter of peft's copy -> its name on the host; one shared by layers has one name."""
     names = {id(p): name for name, p in injection.native.items() if injection.trains(p)}
     names |= {id(p): name for name, p in injection.replaced.items()}

@@ -14,7 +14,7 @@ from lab.tasks.packaged import MissingPackage
 
 # perturbed inputs
 from lab.tasks.perturbations import PERTURBATIONS, first_words, noisy_embedding, perturbed
-from lab.tasks.source import Source
+from lab.tasks.source import TaskSource
 from lab.tasks.task import EncodedTask, Task
 
 # prompts
@@ -32,8 +32,8 @@ __all__ = [
     "ManualTemplate",
     "Metric",
     "MissingPackage",
-    "Source",
     "Task",
+    "TaskSource",
     "first_words",
     "load_task",
     "manual_template",

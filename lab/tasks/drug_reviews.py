@@ -9,7 +9,7 @@ import zipfile
 
 from lab.tasks.examples import Examples
 from lab.tasks.packaged import packaged_path
-from lab.tasks.source import Source, assemble
+from lab.tasks.source import TaskSource, assemble
 from lab.tasks.tables import allow_long_fields
 from lab.tasks.task import Task
 
@@ -36,4 +36,4 @@ def _reviews(archive: zipfile.ZipFile, member: str) -> Examples:
     return Examples(texts, tuple(LABELS.index(row["rating"]) for row in rows))
 
 
-DRUG_REVIEWS = Source("drug-reviews", "sentiment of a drug review, 3 classes", REQUIREMENT, load)
+DRUG_REVIEWS = TaskSource("drug-reviews", "sentiment of a drug review, 3 classes", REQUIREMENT, load)

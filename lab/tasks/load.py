@@ -12,13 +12,13 @@ from lab.tasks.files import load_file, load_folder
 from lab.tasks.glue import load_glue
 from lab.tasks.movie_reviews import IMDB, ROTTEN_TOMATOES
 from lab.tasks.probing import BIGRAM_SHIFT, NEXT_SENTENCE, SAME_TOPIC, SENTENCE_LENGTH
-from lab.tasks.source import Source
+from lab.tasks.source import TaskSource
 from lab.tasks.task import Task
 
 TASK_FOLDER = "DELTALAB_TASKS"
 """Environment variable: a folder of task folders, each known by its name."""
 
-TASKS: tuple[Source, ...] = (
+TASKS: tuple[TaskSource, ...] = (
     BBC_NEWS,
     ROTTEN_TOMATOES,
     IMDB,

@@ -9,7 +9,7 @@ from lab.tasks.examples import Examples
 from lab.tasks.known import SENTIMENT
 from lab.tasks.order import split
 from lab.tasks.packaged import packaged_path
-from lab.tasks.source import VALIDATION_FRACTION, Source, assemble
+from lab.tasks.source import VALIDATION_FRACTION, TaskSource, assemble
 from lab.tasks.tables import allow_long_fields
 from lab.tasks.task import Task
 
@@ -34,7 +34,7 @@ def load(name: str, seed: int) -> Task:
     return assemble(name, train, validation, labels=SENTIMENT)
 
 
-ROTTEN_TOMATOES = Source(
+ROTTEN_TOMATOES = TaskSource(
     "rotten-tomatoes", "sentiment of a sentence, 2 classes", REQUIREMENT, partial(load, "rotten-tomatoes")
 )
-IMDB = Source("imdb", "sentiment of a film review, 2 classes", REQUIREMENT, partial(load, "imdb"))
+IMDB = TaskSource("imdb", "sentiment of a film review, 2 classes", REQUIREMENT, partial(load, "imdb"))

@@ -13,7 +13,7 @@ from functools import partial
 from lab.tasks.bbc_news import REQUIREMENT, articles
 from lab.tasks.examples import Examples
 from lab.tasks.order import draws, shuffled, split
-from lab.tasks.source import VALIDATION_FRACTION, Source, assemble
+from lab.tasks.source import VALIDATION_FRACTION, TaskSource, assemble
 from lab.tasks.task import Task
 
 Builder = Callable[[Examples, int, int], Examples]
@@ -127,25 +127,25 @@ def load(name: str, build: Builder, labels: tuple[str, ...], seed: int) -> Task:
     return assemble(name, train, validation, labels=labels)
 
 
-BIGRAM_SHIFT = Source(
+BIGRAM_SHIFT = TaskSource(
     "bigram-shift",
     "are two adjacent words swapped, 2 classes",
     REQUIREMENT,
     partial(load, "bigram-shift", bigram_shift, ("intact", "swapped")),
 )
-SENTENCE_LENGTH = Source(
+SENTENCE_LENGTH = TaskSource(
     "sentence-length",
     "number of words in six bins",
     REQUIREMENT,
     partial(load, "sentence-length", sentence_length, tuple(f"{low}–{high} words" for low, high in LENGTH_BINS)),
 )
-NEXT_SENTENCE = Source(
+NEXT_SENTENCE = TaskSource(
     "next-sentence",
     "does the second sentence follow the first, 2 classes",
     REQUIREMENT,
     partial(load, "next-sentence", next_sentence, ("apart", "consecutive")),
 )
-SAME_TOPIC = Source(
+SAME_TOPIC = TaskSource(
     "same-topic",
     "are two articles of the same topic, 2 classes",
     REQUIREMENT,

@@ -1,4 +1,4 @@
-"""`Source`: a named origin of a task, one row of `TASKS`; `assemble` makes a `Task` of labelled examples."""
+"""`TaskSource`: a named origin of a task, one row of `TASKS`; `assemble` makes a `Task` of labelled examples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOLERATED_OVERLAP = 0.01
 
 
 @dataclass(frozen=True)
-class Source:
+class TaskSource:
     """A task that can be loaded by name.
 
     Attributes:

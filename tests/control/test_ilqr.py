@@ -12,8 +12,8 @@ from torch.func import grad, hessian
 from lab.control import (
     ControlProblem,
     Status,
+    control_gauss_newton,
     deep_linear,
-    gauss_newton,
     gauss_newton_cg,
     ilqr,
     lqr,
@@ -71,7 +71,7 @@ def test_the_damped_sweep_is_the_dense_damped_newton_step(make_system, system, d
     }[system]()
     sweep = riccati_sweep(problem, rollout(problem, controls), damping=damping)
     g = grad(lambda x: rollout(problem, problem.split(x)).cost)(problem.join(controls))
-    H = gauss_newton(problem, controls).to_dense()
+    H = control_gauss_newton(problem, controls).to_dense()
     dense = -torch.linalg.solve(H + damping * torch.eye(len(g), dtype=g.dtype), g)
     step = problem.join(sweep.direction)
     # both solve one system: what is left is its condition times rounding
@@ -100,7 +100,9 @@ def test_gauss_newton_is_the_hessian_for_linear_dynamics(make_system):
     problem = make_system().problem()
     phi = problem.join(problem.zero_controls())
     exact = hessian(lambda x: rollout(problem, problem.split(x)).cost)(phi)
-    torch.testing.assert_close(gauss_newton(problem, problem.zero_controls()).to_dense(), exact, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        control_gauss_newton(problem, problem.zero_controls()).to_dense(), exact, rtol=1e-10, atol=1e-10
+    )
 
 
 def test_gauss_newton_leaves_out_the_curvature_of_the_dynamics_only():
@@ -111,9 +113,9 @@ def test_gauss_newton_leaves_out_the_curvature_of_the_dynamics_only():
         problem.h0, problem.dynamics, lambda h: (h - reached).square().sum() / 2, problem.sizes, problem.running_costs
     )
     exact = hessian(lambda x: rollout(solved, solved.split(x)).cost)(solved.join(controls))
-    torch.testing.assert_close(gauss_newton(solved, controls).to_dense(), exact, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(control_gauss_newton(solved, controls).to_dense(), exact, rtol=1e-9, atol=1e-9)
     unsolved = hessian(lambda x: rollout(problem, problem.split(x)).cost)(problem.join(controls))
-    assert not torch.allclose(gauss_newton(problem, controls).to_dense(), unsolved, rtol=1e-3)
+    assert not torch.allclose(control_gauss_newton(problem, controls).to_dense(), unsolved, rtol=1e-3)
 
 
 def test_ddp_knows_the_curvature_of_the_dynamics():
