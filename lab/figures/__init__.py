@@ -11,7 +11,7 @@ from lab.figures.controllability_ranking import CONTROLLABILITY_RANKING
 from lab.figures.convergence import CONVERGENCE
 from lab.figures.costates import COSTATES
 from lab.figures.curvature_spectrum import CURVATURE_SPECTRUM
-from lab.figures.d90 import Answer, answers
+from lab.figures.d90 import D90, answers
 from lab.figures.d90_curves import D90_CURVES
 from lab.figures.delta_as_control import DELTA_AS_CONTROL
 from lab.figures.delta_storage import DELTA_STORAGE
@@ -169,6 +169,7 @@ __all__ = [
     "CONVERGENCE",
     "COSTATES",
     "CURVATURE_SPECTRUM",
+    "D90",
     "D90_CURVES",
     "DARK",
     "DELTA_AS_CONTROL",
@@ -223,7 +224,6 @@ __all__ = [
     "TRANSFER_SIMILARITY",
     "WEIGHT_DIFFERENCES",
     "WEIGHT_DIFFERENCE_SPECTRA",
-    "Answer",
     "Column",
     "Exported",
     "Figure",

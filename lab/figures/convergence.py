@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme, counted, fade, log_ticks, plain, score_title
+from lab.figures.style import Theme, counted, score_title
+from lab.statistics import Answer
 from lab.statistics.convergence import reaching
 
 _COLUMNS = {
@@ -35,97 +35,70 @@ def _means(table: pd.DataFrame) -> pd.DataFrame:
     return found.reset_index().sort_values("step", kind="stable")
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    tasks, labels = list(dict.fromkeys(table.task)), list(dict.fromkeys(table.label))
-    figure = make_subplots(
-        len(tasks), 2, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.3 / len(tasks),
-        subplot_titles=[plain(task) for task in tasks for _ in range(2)],
-    )  # fmt: skip
-    figure.update_annotations(font=None)
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=2, height=330, labels=table.label)
     means = _means(table)
-    for row, task in enumerate(tasks, start=1):
-        part = means[means.task == task]
-        for i, label in enumerate(labels):
-            line = part[part.label == label]
-            for column, x in enumerate(("step", "seconds"), start=1):
-                _line(figure, line, x, theme, i, {"row": row, "col": column})
-        metric = table.metric[table.task == task] if "metric" in table else []
-        figure.update_yaxes(title_text=score_title(metric), row=row, col=1)
-        figure.update_xaxes(title_text="step [count]", rangemode="tozero", row=row, col=1)
-        seconds = part.seconds[part.seconds > 0]
-        ticks = log_ticks(float(seconds.min()), float(seconds.max())) if len(seconds) else None
-        figure.update_xaxes(title_text="training time [s]", type="log", tickvals=ticks, row=row, col=2)
-    kinds = table.drop_duplicates("label").set_index("label")["kind"]
-    for i, label in enumerate(labels):
-        figure.add_scatter(
-            x=[None], y=[None], name=plain(label), legendgroup=plain(label), mode="lines+markers",
-            line={"color": theme.colour(i), "dash": _DASHES.get(kinds[label], "solid"), "width": 2},
-            marker={"symbol": theme.symbol(i), "size": 6}, row=1, col=1,
-        )  # fmt: skip
-    figure.update_layout(height=330 * len(tasks))
-    return figure
+    hover = "step %{customdata[0]}, %{customdata[1]:.1f} s<br>%{y:.3f} [%{customdata[2]:.3f}, %{customdata[3]:.3f}], "
+    for task, part in split(table, "task"):
+        title = score_title(part.metric if "metric" in part else [])
+        steps, times = (grid.panel(task).y(title) for _ in range(2))
+        steps.x("step [count]", zero=True)
+        times.x("training time [s]", log=True)
+        for label, line in split(means[means.task == part.task.iloc[0]], "label"):
+            look = grid.look(label)
+            style = {"colour": look.colour, "symbol": look.symbol, "dash": _DASHES.get(line.kind.iloc[0], "solid")}
+            style |= {"data": [line.step, line.seconds, line.low, line.high, line.seeds], "size": 5}
+            if (line.seeds > 1).any():
+                steps.band(line.step, line.low, line.high, label, colour=look.colour, alpha=0.07)
+            for panel, x in ((steps, line.step), (times, line.seconds)):
+                panel.line(x, line["mean"], label, hover=hover + "%{customdata[4]:.0f} seeds", **style)
+    return grid
 
 
-def _line(figure: go.Figure, line: pd.DataFrame, x: str, theme: Theme, i: int, place: dict[str, int]) -> None:
-    """One method on one task: the mean over seeds, and the range of the seeds as a faint band."""
-    if line.empty:
-        return
-    colour, name = theme.colour(i), plain(line.label.iloc[0])
-    if (line.seeds > 1).any() and x == "step":
-        figure.add_scatter(
-            x=[*line[x], *line[x][::-1]], y=[*line.high, *line.low[::-1]], fill="toself", mode="lines",
-            fillcolor=fade(colour, 0.07), line={"width": 0}, hoverinfo="skip", showlegend=False, legendgroup=name,
-            **place,
-        )  # fmt: skip
-    figure.add_scatter(
-        x=line[x], y=line["mean"], name=name, showlegend=False, legendgroup=name, mode="lines+markers",
-        line={"color": colour, "dash": _DASHES.get(line.kind.iloc[0], "solid"), "width": 1.8},
-        marker={"symbol": theme.symbol(i), "size": 5},
-        customdata=np.stack([line.step, line.seconds, line.low, line.high, line.seeds], axis=1),
-        hovertemplate="step %{customdata[0]}, %{customdata[1]:.1f} s<br>%{y:.3f} [%{customdata[2]:.3f}, "
-        "%{customdata[3]:.3f}], %{customdata[4]:.0f} seeds<extra>" + name + "</extra>", **place,
-    )  # fmt: skip
-
-
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     found = reaching(table)
     if found.empty:
-        return pd.DataFrame(columns=["method", "runs [count]"])
+        return Answer("No run has a score.", pd.DataFrame(columns=["method", "runs [count]"]))
     rows = []
-    for label, part in found.groupby("label", sort=False):
+    for label, part in split(found, "label"):
         row = {"method": label, "runs [count]": len(part), "last score": part.final.mean()}
         row |= {"steps to 95 % [count]": part.steps.mean(), "fewest": part.steps.min(), "most": part.steps.max()}
         rows.append(row | {"time to 95 % [s]": part.time.mean()})
-    return pd.DataFrame(rows).sort_values("steps to 95 % [count]", kind="stable", ignore_index=True)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    found = _summary(table)
-    parts = [
+    summary = pd.DataFrame(rows).sort_values("steps to 95 % [count]", kind="stable", ignore_index=True)
+    told = [
         f"{row['method']} {row['steps to 95 % [count]']:.0f} steps ({row['time to 95 % [s]']:.1f} s)"
-        for row in found.head(6).to_dict("records")
+        for row in summary.to_dict("records")
     ]
-    more = f"; and {len(found) - 6} more" if len(found) > 6 else ""
     tasks = counted(table.task.nunique(), "task")
-    return f"Mean steps to 95 % of a run's own last validation score over {tasks}: {'; '.join(parts)}{more}."
+    return Answer(listed(f"Mean steps to 95 % of a run's own last validation score over {tasks}", told), summary)
 
 
 def _example() -> pd.DataFrame:
     """Made-up exponential approaches of four methods on two tasks, three seeds each."""
     rows = []
     methods = (
-        ("full fine-tuning", "full", 0.08, 0.93, 0.4), ("LoRA", "delta", 0.05, 0.91, 0.2),
-        ("prefix", "delta", 0.02, 0.85, 0.2), ("linear probe", "null", 0.04, 0.70, 0.1),
-    )  # fmt: skip
+        ("full fine-tuning", "full", 0.08, 0.93, 0.4),
+        ("LoRA", "delta", 0.05, 0.91, 0.2),
+        ("prefix", "delta", 0.02, 0.85, 0.2),
+        ("linear probe", "null", 0.04, 0.70, 0.1),
+    )
     for t, task in enumerate(("topic", "sentiment")):
         for label, kind, rate, best, cost in methods:
             for seed in range(3):
                 for step in range(10, 61, 10):
                     score = 0.2 + (best - 0.1 * t - 0.2) * (1 - np.exp(-rate * step)) + 0.01 * np.cos(4 * seed + step)
                     rows.append(
-                        {"label": label, "kind": kind, "task": task, "seed": seed, "step": step,
-                         "seconds": cost * step, "score": score, "metric": "accuracy"}
-                    )  # fmt: skip
+                        {
+                            "label": label,
+                            "kind": kind,
+                            "task": task,
+                            "seed": seed,
+                            "step": step,
+                            "seconds": cost * step,
+                            "score": score,
+                            "metric": "accuracy",
+                        }
+                    )
     return pd.DataFrame(rows)
 
 
@@ -135,8 +108,10 @@ CONVERGENCE = Figure(
     columns=_COLUMNS,
     optional=_OPTIONAL,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="methods",
+    order=2,
+    averages=("seed",),
     caption=(
         "Validation score of each method against optimiser steps (left; bands: range over seeds) and against seconds "
         "of training, evaluations excluded (right, logarithmic), one row per task. Lines are means over seeds; dashed, "

@@ -15,7 +15,7 @@ KINDS = ("subspace", "fit", "full", "linear_probe", "random_weights", "d90", "d9
 
 
 @dataclass(frozen=True)
-class Answer:
+class D90:
     """What one curve says.
 
     Attributes:
@@ -67,7 +67,7 @@ class Answer:
         return f"d<sub>90</sub> {'' if self.text[0] in '>≤n' else '= '}{self.text}"
 
 
-def answers(table: pd.DataFrame) -> tuple[Answer, ...]:
+def answers(table: pd.DataFrame) -> tuple[D90, ...]:
     """One answer per curve (label, model, task), in the order of the table.
 
     Args:
@@ -87,7 +87,7 @@ def answers(table: pd.DataFrame) -> tuple[Answer, ...]:
         full, probe, null = (float(of[kind].score.mean()) for kind in ("full", "linear_probe", "random_weights"))
         runs = of["subspace"]
         found.append(
-            Answer(
+            D90(
                 str(label), str(model), str(task), d90, low, high, _first(of["d90"].score), full, probe, null,
                 runs=len(runs), diverged=int(runs.score.isna().sum()),
             )

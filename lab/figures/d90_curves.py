@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed
 from lab.figures.sources import DEREZINSKI_2020, LI_2018
-from lab.figures.style import Theme, log_ticks, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     "label": Column("the problem: a quadratic, or PLM, task and method", TEXT),
@@ -24,87 +24,37 @@ _OPTIONAL = {
 }
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    labels = list(dict.fromkeys(table.label))
-    columns = min(3, len(labels))
-    rows = -(-len(labels) // columns)
-    figure = make_subplots(
-        rows, columns, subplot_titles=[_wrapped(label) for label in labels], shared_yaxes="all",
-        horizontal_spacing=0.03, vertical_spacing=0.42 / rows,
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    curves = list(dict.fromkeys(table[table.kind == "predicted"].variant))
-    colours = {variant: theme.colour(i) for i, variant in enumerate(curves)}
-    named: set[str] = set()
-    for i, label in enumerate(labels):
-        place = {"row": i // columns + 1, "col": i % columns + 1}
-        part = table[table.label == label]
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=3, height=340, share_y=True)
+    for panel, part in grid.by(table, "label"):
         for (kind, variant), points in part.groupby(["kind", "variant"], sort=False):
             points = points.sort_values("d")
-            shared = {
-                "name": plain(variant),
-                "legendgroup": plain(variant),
-                "showlegend": variant not in named,
-                **place,
-            }
-            named.add(str(variant))
             if kind == "predicted":
-                line = {"color": colours[variant], "width": 2}
-                figure.add_scatter(x=points.d, y=points.share, mode="lines", line=line, **shared)
-            else:
-                figure.add_scatter(
-                    x=points.d, y=points.share, mode="markers", marker={"color": theme.ink, "size": 6},
-                    error_y=_bars(points, theme), hovertemplate="d = %{x}: %{y:.3f}", **shared,
-                )  # fmt: skip
-        figure.add_hline(y=0.9, line={"color": theme.muted, "width": 1, "dash": "dot"}, **place)
-        last = max(2.0, float(part.d.max()))
-        figure.update_xaxes(
-            type="log", tickvals=log_ticks(1, last), range=[-0.05, np.log10(last) + 0.05],
-            title_text="dimension d [count]", **place,
-        )  # fmt: skip
-    for row in range(1, rows + 1):
-        figure.update_yaxes(title_text="recovered share [1]", row=row, col=1)
-    for i in range(len(labels), rows * columns):
-        figure.update_xaxes(visible=False, row=i // columns + 1, col=i % columns + 1)
-        figure.update_yaxes(visible=False, row=i // columns + 1, col=i % columns + 1)
-    figure.update_yaxes(range=[min(-0.05, max(-0.6, float(table.share.min()) - 0.05)), 1.15])
-    return figure.update_layout(height=340 if rows == 1 else 290 * rows)
+                panel.line(points.d, points.share, variant, width=2)
+                continue
+            known = "low" in points and points.low.notna().any()
+            bars = {"error": points.high - points.share, "error_down": points.share - points.low} if known else {}
+            look = {"colour": theme.ink, "size": 6, "symbol": grid.symbol(variant)}
+            panel.points(points.d, points.share, variant, hover="d = %{x}: %{y:.3f}", **look, **bars)
+        panel.rule(y=0.9, name="90 %").x("dimension d [count]", log=True)
+    low = min(-0.05, max(-0.6, float(table.share.min()) - 0.05))
+    return grid.y("recovered share [1]", range=(low, 1.15))
 
 
-def _wrapped(label: str) -> str:
-    """PLM and task above the method."""
-    head, _, tail = plain(label).rpartition(" · ")
-    return f"{head}<br>{tail}" if head else tail
-
-
-def _bars(points: pd.DataFrame, theme: Theme) -> dict[str, object] | None:
-    if "low" not in points or points.low.isna().all():
-        return None
-    reach = {"array": points.high - points.share, "arrayminus": points.share - points.low}
-    return {"type": "data", "symmetric": False, "thickness": 1, "width": 0, "color": theme.ink, **reach}
-
-
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per problem and curve: the smallest tabulated dimension whose mean share reaches 0.9."""
     rows = []
     for (label, kind, variant), part in table.groupby(["label", "kind", "variant"], sort=False):
         means = part.groupby("d").share.mean()
         reached = means.index[means >= 0.9 - 1e-9]
-        rows.append(
-            {"label": label, "kind": kind, "variant": variant, "points [count]": len(part),
-             "first d at 90 %": float(reached.min()) if len(reached) else np.nan}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    found = _summary(table)
+        rows.append((label, kind, variant, len(part), float(reached.min()) if len(reached) else np.nan))
+    found = pd.DataFrame(rows, columns=["label", "kind", "variant", "points [count]", "first d at 90 %"])
+    order = found.sort_values("kind", key=lambda kinds: kinds != "measured", kind="stable")
     told = [
-        f"{row['label']}, {row['variant']}: "
-        + ("never" if row["first d at 90 %"] != row["first d at 90 %"] else f"at d = {row['first d at 90 %']:.0f}")
-        for _, row in found.iterrows()
+        f"{row['label']}, {row['variant']} " + (f"{d:.0f}" if (d := row["first d at 90 %"]) == d else "never")
+        for row in order.to_dict("records")
     ]
-    return "Where a random subspace recovers 90 % of the loss. " + "; ".join(told) + "."
+    return Answer(listed("Dimension at which a random subspace recovers 90 % of the loss", told), found)
 
 
 def _example() -> pd.DataFrame:
@@ -129,8 +79,9 @@ D90_CURVES = Figure(
     columns=_COLUMNS,
     optional=_OPTIONAL,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="loss",
+    order=4,
     caption=(
         "Share of the loss's fall that a random subspace of dimension d recovers: lines are predictions from a "
         "curvature spectrum, points are training runs, or simulations with the interval of their mean; the dotted line "

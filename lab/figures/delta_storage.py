@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, first_seen, listed, split
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme, log_ticks, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 PLM = "the PLM"
 _COLUMNS = {
@@ -20,50 +20,34 @@ _COLUMNS = {
 }
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    models, labels = list(dict.fromkeys(table.model)), list(dict.fromkeys(table.label))
-    figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04)
-    for i, model in enumerate(models):
-        part = table[table.model == model]
-        for column, (values, unit) in enumerate(((part.bytes / 1e6, "MB"), (1e3 * part.load_seconds, "ms")), start=1):
-            figure.add_scatter(
-                y=[plain(label) for label in part.label], x=values, mode="markers", name=plain(model),
-                legendgroup=str(i), showlegend=column == 1, customdata=part.fraction,
-                marker={"color": theme.colour(i), "symbol": ("circle", "diamond", "square")[i % 3], "size": 10},
-                hovertemplate=f"%{{y}}: %{{x:.4g}} {unit}, %{{customdata:.3%}} of the PLM<extra>{plain(model)}</extra>",
-                row=1, col=column,
-            )  # fmt: skip
-    for column, values in enumerate((table.bytes / 1e6, 1e3 * table.load_seconds), start=1):
-        ticks = log_ticks(float(values.min()), float(values.max()))
-        figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], row=1, col=column)
-    figure.update_xaxes(title_text="size on disk [MB]", row=1, col=1)
-    figure.update_xaxes(title_text="time to load [ms]", row=1, col=2)
-    figure.update_yaxes(categoryorder="array", categoryarray=[plain(label) for label in reversed(labels)])
-    figure.update_layout(height=max(260, 38 * len(labels)))
-    return figure
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    labels = first_seen(table.label)
+    grid = Grid(theme, wrap=2, height=38 * len(labels), share_y=True)
+    size, load = grid.panel().x("size on disk [MB]", log=True), grid.panel().x("time to load [ms]", log=True)
+    for model, part in split(table, "model"):
+        marked = {"symbol": grid.symbol(model), "size": 10, "data": [part.fraction]}
+        for panel, values, unit in ((size, part.bytes / 1e6, "MB"), (load, 1e3 * part.load_seconds, "ms")):
+            hover = f"%{{y}}: %{{x:.4g}} {unit}, %{{customdata[0]:.3%}} of the PLM"
+            panel.points(values, part.label, model, hover=hover, **marked)
+    return grid.y(categories=labels)
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per model and method: size, share of the PLM, time to load."""
-    columns = {"size [MB]": table.bytes / 1e6, "of the PLM [fraction]": table.fraction,
-               "load [ms]": 1e3 * table.load_seconds}  # fmt: skip
-    return pd.DataFrame({"model": table.model, "label": table.label, **columns})
-
-
-def _describe(table: pd.DataFrame) -> str:
-    sentences = []
-    for model, part in table.groupby("model", sort=False):
+    columns = {"size [MB]": table.bytes / 1e6, "of the PLM [fraction]": table.fraction}
+    columns |= {"load [ms]": 1e3 * table.load_seconds}
+    found, told = pd.DataFrame({"model": table.model, "label": table.label, **columns}), []
+    for model, part in split(table, "model"):
         deltas = part[~part.label.isin([PLM, "full fine-tuning"])]
         if deltas.empty:
-            sentences.append(f"{model}: {part.bytes.iloc[0] / 1e6:.3g} MB for {part.label.iloc[0]}, nothing beside it.")
+            told.append(f"{model} {part.bytes.iloc[0] / 1e6:.3g} MB for {part.label.iloc[0]}, nothing beside it")
             continue
-        ordered = deltas.sort_values("bytes")
-        least, most = ordered.iloc[0], ordered.iloc[-1]
-        sentences.append(
-            f"{model}: a delta takes from {least.bytes / 1e6:.3g} MB ({least.label}, {least.fraction:.2%} of the PLM) "
-            f"to {most.bytes / 1e6:.3g} MB ({most.label}, {most.fraction:.2%})."
+        least, most = deltas.loc[deltas.bytes.idxmin()], deltas.loc[deltas.bytes.idxmax()]
+        told.append(
+            f"{model} {least.bytes / 1e6:.3g} MB ({least.label}, {least.fraction:.2%} of the PLM) "
+            f"to {most.bytes / 1e6:.3g} MB ({most.label}, {most.fraction:.2%})"
         )
-    return " ".join(sentences)
+    return Answer(listed("Size of a delta on disk", told), found)
 
 
 def _example() -> pd.DataFrame:
@@ -82,8 +66,10 @@ DELTA_STORAGE = Figure(
     title="Deltas on disk",
     columns=_COLUMNS,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="methods",
+    order=13,
+    averages=("seed",),
     caption=(
         "Size on disk (safetensors, float32) and time to load of each method's delta, its classification head "
         "included, beside the PLM itself; both axes are logarithmic."

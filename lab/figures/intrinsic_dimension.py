@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import isfinite, log10
-from typing import Any, Literal
+from math import isfinite
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from lab.figures.d90 import KINDS, Answer, answers
+from lab.figures.d90 import D90, KINDS, answers
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, Panel, listed, split
 from lab.figures.sources import AGHAJANYAN_2020, LI_2018
-from lab.figures.style import Theme, counted, fade, log_ticks, plain, score_title
+from lab.figures.style import Theme, counted, plain, score_title
+from lab.statistics import Answer
 
 _COLUMNS = {
     "label": Column("method and projection, as the legend shall say it", TEXT),
@@ -29,69 +27,38 @@ _COLUMNS = {
 
 
 _REFERENCES = (("full fine-tuning", "solid"), ("90 % of it", "dash"), ("linear probe", "dot"))
-"""Name and dash of each of `Answer.references`."""
+"""Name and dash of each of `D90.references`."""
 
 
-@dataclass(frozen=True)
-class _Panel:
-    """Where to draw: one subplot, and the range of its d axis."""
-
-    figure: go.Figure
-    theme: Theme
-    row: int
-    column: int
-    span: tuple[float, float]
-
-    def add(self, **trace: Any) -> None:
-        self.figure.add_scatter(row=self.row, col=self.column, **trace)
-
-    def band(self, direction: Literal["h", "v"], low: float, high: float, colour: str) -> None:
-        add = self.figure.add_hrect if direction == "h" else self.figure.add_vrect
-        place: dict[str, Any] = {"row": self.row, "col": self.column, "exclude_empty_subplots": False}
-        add(low, high, fillcolor=fade(colour, 0.15), line_width=0, layer="below", **place)
+_REFERENCES = (("full fine-tuning", "solid"), ("90 % of it", "dash"), ("linear probe", "dot"))
+"""Name and dash of each of `D90.references`."""
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     """One panel per task; in it a colour per method and PLM."""
     found = answers(table)
-    tasks = list(dict.fromkeys(answer.task for answer in found))
-    models = list(dict.fromkeys(answer.model for answer in found))
-    columns = min(len(tasks), 3)
-    rows = -(-len(tasks) // columns)
-    titles = [plain(f"{models[0]} · {task}" if len(models) == 1 else task) for task in tasks]
-    figure = make_subplots(
-        rows, columns, subplot_titles=titles, shared_xaxes="all", horizontal_spacing=0.07, vertical_spacing=0.16 / rows
-    )
-    figure.update_annotations(font=None)
-    span = _span(table)
-    names = list(dict.fromkeys(_name(answer, models) for answer in found))
-    for i, task in enumerate(tasks):
-        panel = _Panel(figure, theme, i // columns + 1, i % columns + 1, span)
-        here = [answer for answer in found if answer.task == task]
-        references: dict[tuple[float, float, float], Answer] = {}
+    models = {answer.model for answer in found}
+    grid, span = Grid(theme, wrap=3, height=380, share_x=True), _span(table)
+    for task, part in split(table, "task"):
+        here = [answer for answer in found if answer.task == part.task.iloc[0]]
+        panel = grid.panel(f"{here[0].model} · {task}" if len(models) == 1 else task)
+        shared = {answer.references for answer in here}
+        for answer in {answer.references: answer for answer in reversed(here)}.values():  # once for all that share it
+            colour = theme.ink if len(shared) == 1 else grid.colour(_name(answer, models))
+            _references(panel, _rows(part, answer), answer, colour)
         for answer in here:
-            references.setdefault(answer.references, answer)
-        for answer in references.values():  # once, however many curves share them
-            colour = theme.ink if len(references) == 1 else theme.colour(names.index(_name(answer, models)))
-            _references(panel, _rows(table, answer), answer, colour)
-        for answer in here:
-            name = _name(answer, models)
-            _curve(panel, _rows(table, answer), answer, name, names.index(name), label=len(here) == 1)
-    _legend(figure, table, found, models, theme)
-    figure.update_xaxes(type="log", range=[log10(v) for v in span], tickvals=log_ticks(*span), tickformat=",")
-    for column in range(1, columns + 1):
-        figure.update_xaxes(title_text="dimension d of the random subspace [count]", row=rows, col=column)
-    for row in range(1, rows + 1):
-        figure.update_yaxes(title_text=f"validation {score_title(table.metric)}", row=row, col=1)
-    figure.update_layout(height=380 if rows == 1 else 300 * rows)
-    return figure
+            _curve(panel, _rows(part, answer), answer, _name(answer, models), span)
+        if len(here) == 1 and isfinite(answer.line):
+            _label(panel, answer, span, grid.colour(_name(answer, models)))
+    grid.x("dimension d of the random subspace [count]", log=True, range=span)
+    return grid.y(f"validation {score_title(table.metric)}")
 
 
-def _name(answer: Answer, models: list[str]) -> str:
-    return plain(answer.label if len(models) == 1 else f"{answer.label} · {answer.model}")
+def _name(answer: D90, models: set[str]) -> str:
+    return answer.label if len(models) == 1 else f"{answer.label} · {answer.model}"
 
 
-def _rows(table: pd.DataFrame, answer: Answer) -> pd.DataFrame:
+def _rows(table: pd.DataFrame, answer: D90) -> pd.DataFrame:
     return table[(table.label == answer.label) & (table.model == answer.model) & (table.task == answer.task)]
 
 
@@ -102,114 +69,72 @@ def _span(table: pd.DataFrame) -> tuple[float, float]:
     return (float(drawn.min()) / 1.6, float(drawn.max()) * 1.6) if len(drawn) else (1.0, 1e4)
 
 
-def _references(panel: _Panel, rows: pd.DataFrame, answer: Answer, colour: str) -> None:
+def _references(panel: Panel, rows: pd.DataFrame, answer: D90, colour: str) -> None:
     """What a curve is read against: full fine-tuning with the range of its seeds, the line, the linear probe."""
     full = rows[rows.kind == "full"].score.dropna()
     if len(full) > 1:
-        panel.band("h", full.min(), full.max(), colour)
+        panel.zone(y=(full.min(), full.max()), colour=colour)
     for height, (name, dash) in zip(answer.references, _REFERENCES, strict=True):
         if isfinite(height):
-            panel.add(
-                x=list(panel.span), y=[height, height], mode="lines", showlegend=False, name=name,
-                line={"color": colour, "dash": dash, "width": 1.3}, hovertemplate=f"{name}: %{{y:.3f}}<extra></extra>",
-            )  # fmt: skip
+            panel.rule(y=height, name=name, colour=colour, dash=dash, width=1.3)
 
 
-def _curve(panel: _Panel, rows: pd.DataFrame, answer: Answer, name: str, number: int, *, label: bool) -> None:
+def _curve(panel: Panel, rows: pd.DataFrame, answer: D90, name: str, span: tuple[float, float]) -> None:
     """Interval, fit, a point per seed, the null, and the diamond at (d90, line)."""
-    theme, colour = panel.theme, panel.theme.colour(number)
-    shared = {"legendgroup": name, "showlegend": False, "name": name}
+    grid = panel.grid
+    look = {"colour": grid.colour(name), "listed": False}
     if isfinite(answer.low) or isfinite(answer.high):
-        low = answer.low if isfinite(answer.low) and answer.low > 0 else panel.span[0]
-        panel.band("v", low, answer.high if isfinite(answer.high) else panel.span[1], colour)
+        low = answer.low if isfinite(answer.low) and answer.low > 0 else span[0]
+        panel.zone(x=(low, answer.high if isfinite(answer.high) else span[1]), colour=look["colour"])
     null, fit, runs = (rows[rows.kind == kind] for kind in ("random_weights", "fit", "subspace"))
-    hover = f"d = %{{x:,}}, seed %{{customdata}}<br>score %{{y:.3f}}<extra>{name}</extra>"
-    panel.add(x=null.d, y=null.score, customdata=null.seed, hovertemplate=hover, **_null_mark(theme), **shared)
+    hover = f"d = %{{x:,}}, seed %{{customdata[0]}}<br>score %{{y:.3f}}<extra>{plain(name)}</extra>"
+    points = {"hover": hover, "edge": grid.theme.background}
+    if len(null):
+        cross = {"symbol": "x-thin", "size": 8, "colour": grid.theme.muted, "edge": grid.theme.muted, "edge_width": 2}
+        panel.points(null.d, null.score, "random weights", data=[null.seed], **points | cross)
     fit = fit.sort_values("d")
-    panel.add(x=fit.d, y=fit.score, mode="lines", line={"color": colour, "width": 2}, hoverinfo="skip", **shared)
-    panel.add(x=runs.d, y=runs.score, customdata=runs.seed, hovertemplate=hover, **_point(theme, number), **shared)
+    panel.line(fit.d, fit.score, name, width=2, **look)
+    marked = {"symbol": grid.symbol(name), "alpha": 0.8, "size": 7, "colour": look["colour"]}
+    panel.points(runs.d, runs.score, name, data=[runs.seed], **points | marked)
     if isfinite(answer.d90):
-        edge = {"color": theme.background, "width": 1.5}
-        panel.add(
-            x=[answer.d90], y=[answer.line], mode="markers", hovertemplate=f"{answer.equation}<extra>{name}</extra>",
-            marker={"symbol": "diamond", "size": 12, "color": colour, "line": edge}, **shared,
-        )  # fmt: skip
-    if label and isfinite(answer.line):
-        _label(panel, answer, colour)
+        said = f"{answer.equation}<extra>{plain(name)}</extra>"
+        diamond = {"symbol": "diamond", "size": 12, "edge": grid.theme.background, "edge_width": 1.5, "hover": said}
+        panel.points([answer.d90], [answer.line], name, **diamond, **look)
 
 
-def _label(panel: _Panel, answer: Answer, colour: str) -> None:
+def _label(panel: Panel, answer: D90, span: tuple[float, float], colour: str) -> None:
     """d90 in words where the rising curve leaves room: above the line on the left, else below it on the right."""
-    low, high = (log10(end) for end in panel.span)
-    at = min(max(log10(answer.d90), low), high) if isfinite(answer.d90) else high
+    low, high = np.log10(span)
+    at = min(max(np.log10(answer.d90), low), high) if isfinite(answer.d90) else high
     left = at - low > 0.36 * (high - low)  # the label's width in a single column
-    panel.figure.add_annotation(
-        x=at, y=answer.line, text=f"<b>{answer.equation}</b>", font={"color": colour}, showarrow=False,
-        xanchor="right" if left else "left", xshift=-8 if left else 8,
-        yanchor="bottom" if left else "top", yshift=3 if left else -3,
-        bgcolor=fade(panel.theme.background, 0.8), borderpad=1, row=panel.row, col=panel.column,
-    )  # fmt: skip
+    panel.note(float(at), answer.line, f"<b>{answer.equation}</b>", colour=colour, right=not left, below=not left)
 
 
-def _point(theme: Theme, number: int) -> dict[str, Any]:
-    edge = {"color": theme.background, "width": 1}
-    marker = {"color": theme.colour(number), "opacity": 0.8, "symbol": theme.symbol(number), "size": 7, "line": edge}
-    return {"mode": "markers", "marker": marker}
-
-
-def _null_mark(theme: Theme) -> dict[str, Any]:
-    marker = {"symbol": "x-thin", "size": 8, "color": theme.muted, "line": {"width": 2, "color": theme.muted}}
-    return {"mode": "markers", "marker": marker}
-
-
-def _legend(figure: go.Figure, table: pd.DataFrame, found: tuple[Answer, ...], models: list[str], theme: Theme) -> None:
-    """Entries on points without data: a curve each, with its answer where it has only one, then the references."""
-    one_task = len({answer.task for answer in found}) == 1
-    entries: dict[str, dict[str, Any]] = {}
-    for answer in found:
-        name = _name(answer, models)
-        text = f"{name}: {answer.equation}" if one_task and len(found) > 1 else name
-        entries.setdefault(name, {"name": text, "legendgroup": name, **_point(theme, len(entries))})
-    for i, (name, dash) in enumerate(_REFERENCES):
-        if any(isfinite(answer.references[i]) for answer in found):
-            entries[name] = {"name": name, "mode": "lines", "line": {"color": theme.ink, "dash": dash, "width": 1.3}}
-    if (table.kind == "random_weights").any():
-        entries["null"] = {"name": "random weights", **_null_mark(theme)}
-    for entry in entries.values():
-        figure.add_scatter(x=[None], y=[None], row=1, col=1, **entry)
-
-
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
-    rows = [
-        {"model": a.model, "task": a.task, "method": a.label, "d90 [count]": a.d90, "low [count]": a.low,
-         "high [count]": a.high, "line": a.line, "full fine-tuning": a.full, "linear probe": a.linear_probe,
-         "random weights": a.random_weights, "runs [count]": a.runs}
-        for a in answers(table)
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-_TOLD = 4
-"""Curves that the alternative text goes through; the table has them all."""
-
-
-def _describe(table: pd.DataFrame) -> str:
-    sentences = []
+def _answer(table: pd.DataFrame) -> Answer:
     found = answers(table)
-    for answer in found[:_TOLD]:
-        sentence = f"{answer.label}, {answer.model} on {answer.task}: d90 {answer.text}"
-        sentence += f", {counted(answer.runs, 'subspace run')}"
-        for name in ("line", "full", "linear_probe", "random_weights"):
-            if isfinite(getattr(answer, name)):
-                sentence += f", {name.replace('_', ' ')} {getattr(answer, name):.3f}"
+    columns = {
+        "model": "model",
+        "task": "task",
+        "label": "method",
+        "d90": "d90 [count]",
+        "low": "low [count]",
+        "high": "high [count]",
+        "line": "line",
+        "full": "full fine-tuning",
+        "linear_probe": "linear probe",
+        "random_weights": "random weights",
+        "runs": "runs [count]",
+    }
+    rows = [{name: getattr(answer, field) for field, name in columns.items()} for answer in found]
+    told, warnings = [], []
+    for answer in found:
+        told.append(f"{answer.label}, {answer.model} on {answer.task} {answer.text}")
         if answer.probe_passes:
-            sentence += ". The linear probe alone reaches the line, so a freely trained head would hide d90"
+            warnings.append("where the linear probe alone reaches the line, a freely trained head would hide d90")
         if answer.diverged:
-            sentence += f". {counted(answer.diverged, 'run')} diverged and cannot be drawn"
-        sentences.append(sentence + ".")
-    if len(found) > _TOLD:
-        sentences.append(f"And {counted(len(found) - _TOLD, 'more curve')}.")
-    return " ".join(sentences)
+            warnings.append(f"{counted(answer.diverged, 'run')} diverged and cannot be drawn")
+    end = f". But {'; '.join(dict.fromkeys(warnings))}."[:160] if warnings else "."
+    return Answer(listed("d90, the dimension that reaches 90 % of full fine-tuning", told, end=end), pd.DataFrame(rows))
 
 
 def _example() -> pd.DataFrame:
@@ -235,8 +160,9 @@ INTRINSIC_DIMENSION = Figure(
     title="Intrinsic dimension",
     columns=_COLUMNS,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="dimension",
+    order=1,
     caption=(
         "Validation score of fine-tuning in a random subspace of dimension d: one point per seed, a monotone "
         "(isotonic) fit of the means, and d90, the smallest dimension that reaches 90 % of full fine-tuning "

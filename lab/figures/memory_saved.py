@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme, counted, fade, plain
+from lab.figures.style import Theme, counted
+from lab.statistics import Answer
 
 FULL = "full fine-tuning"
-_CLAIMED = {"3/4": 3 / 4, "1/3": 1 / 3}
 _COLUMNS = {
     "model": Column("the PLM", TEXT),
     "label": Column(f"the method; {FULL!r} is what the others are measured against", TEXT),
@@ -40,95 +39,51 @@ def full_first(table: pd.DataFrame, quantity: str) -> list[str]:
     return [FULL, *others] if (table.label == FULL).any() else list(others)
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     rows = saved(table)
-    models, labels = by_size(table, "peak"), full_first(rows.assign(peak=-rows.saved), "peak")
-    columns = min(len(models), 4)
-    lines = -(-len(models) // columns)
-    figure = make_subplots(
-        lines, columns, shared_xaxes="all", shared_yaxes="all", horizontal_spacing=0.02, vertical_spacing=0.16 / lines,
-        subplot_titles=[plain(model) for model in models],
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    sizes = sorted(table.batch_size.unique())
-    for i, model in enumerate(models):
-        panel = {"row": i // columns + 1, "col": i % columns + 1}
-        _claims(figure, sizes, theme, panel, shown=i == 0)
-        for label in [label for label in labels if label != FULL]:
-            part = rows[(rows.model == model) & (rows.label == label)].sort_values("batch_size")
-            _line(figure, part, theme, labels.index(label), plain(label), panel, shown=i == 0)
-        if i // columns == lines - 1 or i + columns >= len(models):
-            figure.update_xaxes(title_text="batch size [count]", showticklabels=True, **panel)
-    figure.update_xaxes(type="category", categoryorder="array", categoryarray=[f"{size:g}" for size in sizes])
-    low = float(rows.saved.min()) if len(rows) else 0.0
-    high = max(3 / 4, float(rows.saved.max()) if len(rows) else 0.0)
-    figure.update_yaxes(range=[max(-1.0, min(-0.05, low - 0.05)), high + 0.07], tickformat=".0%")
-    for line in range(1, lines + 1):
-        figure.update_yaxes(title_text="memory saved [fraction]", row=line, col=1)
-    figure.update_layout(height=360 if lines == 1 else 250 * lines)
-    return figure
+    labels = [label for label in full_first(rows.assign(peak=-rows.saved), "peak") if label != FULL]
+    grid = Grid(theme, wrap=4, height=340, share_x=True, share_y=True, labels=[*labels, *table.label])
+    for model in by_size(table, "peak"):
+        panel, own = grid.panel(model), rows[rows.model == model].sort_values("batch_size")
+        panel.rule(y=3 / 4, name="claimed: up to 3/4", dash="dash").rule(y=1 / 3, name="claimed: at least 1/3")
+        for label in labels:
+            for how, part in own[own.label == label].groupby("how", sort=False):
+                look, x = grid.look(label), [f"{size:g}" for size in part.batch_size]
+                style = {"colour": look.colour, "hover": "batch %{x}: %{y:.1%} saved", "key": how}
+                if how == "measured":
+                    panel.points(x, part.saved, label, symbol="circle-open", size=11, **style)
+                else:
+                    panel.line(x, part.saved, label, symbol=look.symbol, **style)
+    low, high = (float(f(rows.saved)) if len(rows) else 0.0 for f in (min, max))
+    sizes = [f"{size:g}" for size in sorted(table.batch_size.unique())]
+    grid.x("batch size [count]", categories=sizes)
+    ends = (max(-1.0, min(-0.05, low - 0.05)), max(3 / 4, high) + 0.07)
+    return grid.y("memory saved [fraction]", range=ends, percent=True)
 
 
-def _claims(figure: go.Figure, sizes: list[float], theme: Theme, panel: dict[str, int], *, shown: bool) -> None:
-    """Grey lines at what the source claims: up to 3/4 at small batches, at least 1/3 at large ones."""
-    for name, level in _CLAIMED.items():
-        figure.add_scatter(
-            x=[f"{size:g}" for size in sizes], y=[level] * len(sizes), mode="lines", hoverinfo="skip",
-            line={"color": theme.muted, "width": 1, "dash": "dash" if name == "3/4" else "dot"},
-            name=f"claimed: {'up to' if name == '3/4' else 'at least'} {name}", showlegend=shown, **panel,
-        )  # fmt: skip
-
-
-def _line(
-    figure: go.Figure, part: pd.DataFrame, theme: Theme, i: int, name: str, panel: dict[str, int], *, shown: bool
-) -> None:
-    for how, own in part.groupby("how", sort=False):
-        measured = how == "measured"
-        figure.add_scatter(
-            x=[f"{size:g}" for size in own.batch_size], y=own.saved, name=name, legendgroup=name,
-            mode="markers" if measured else "lines+markers", showlegend=shown and not measured,
-            line={"color": theme.colour(i), "width": 1.8},
-            marker={"color": theme.colour(i), "size": 11 if measured else 6,
-                    "symbol": "circle-open" if measured else theme.symbol(i)},
-            hovertemplate=f"batch %{{x}}: %{{y:.1%}} saved<extra>{name}, {plain(how)}</extra>", **panel,
-        )  # fmt: skip
-    if part.empty and shown:  # the method runs on other models only
-        figure.add_scatter(
-            x=[None], y=[None], name=name, legendgroup=name, mode="lines+markers", line={"color": theme.colour(i)},
-            marker={"color": fade(theme.colour(i), 1)}, **panel,
-        )  # fmt: skip
-
-
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per model and batch size, the methods that save most and least."""
-    rows = []
-    for (model, how, size), part in saved(table).groupby(["model", "how", "batch_size"], sort=False):
+    found, rows = saved(table), []
+    for (model, how, size), part in found.groupby(["model", "how", "batch_size"], sort=False):
         ordered = part.sort_values("saved")
         best, worst = ordered.iloc[-1], ordered.iloc[0]
-        rows.append(
-            {"model": model, "how": how, "batch size [count]": size, "saves most": best.label,
-             "saved most [fraction]": best.saved, "saves least": worst.label, "saved least [fraction]": worst.saved}
-        )  # fmt: skip
+        rows.append((model, how, size, best.label, best.saved, worst.label, worst.saved))
     if not rows:
         full = table.drop_duplicates("model")
-        return pd.DataFrame({"model": full.model, "saves most": "nothing to compare: give full fine-tuning beside it"})
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    rows = saved(table)
-    if rows.empty:
-        return "No method has full fine-tuning beside it, so no fraction of its memory can be given."
-    sentences = []
-    for size, part in rows.groupby("batch_size"):
-        ordered = part.sort_values("saved")
-        best, worst = ordered.iloc[-1], ordered.iloc[0]
-        sentences.append(
-            f"Batch size {size:g}: from {worst.saved:.0%} ({worst.label}, {worst.model}) to {best.saved:.0%} "
-            f"({best.label}, {best.model}) of full fine-tuning's memory saved, over "
-            f"{counted(part.model.nunique(), 'model')}."
+        nothing = pd.DataFrame(
+            {"model": full.model, "saves most": "nothing to compare: give full fine-tuning beside it"}
         )
-    return " ".join(sentences)
+        return Answer("No method has full fine-tuning beside it, so no fraction of its memory can be given.", nothing)
+    names = ["model", "how", "batch size [count]", "saves most", "saved most [fraction]", "saves least"]
+    told = []
+    for size, part in found.groupby("batch_size"):
+        best, worst = part.loc[part.saved.idxmax()], part.loc[part.saved.idxmin()]
+        told.append(
+            f"at batch size {size:g} from {worst.saved:.0%} ({worst.label}, {worst.model}) "
+            f"to {best.saved:.0%} ({best.label}, {best.model})"
+        )
+    lead = f"Full fine-tuning's memory saved, over {counted(found.model.nunique(), 'model')}"
+    return Answer(listed(lead, told), pd.DataFrame(rows, columns=[*names, "saved least [fraction]"]))
 
 
 def _example() -> pd.DataFrame:
@@ -149,8 +104,10 @@ MEMORY_SAVED = Figure(
     title="Memory saved against full fine-tuning",
     columns=_COLUMNS,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="methods",
+    order=10,
+    averages=("seed",),
     caption=(
         "Peak memory of one training step (AdamW, float32) that each method saves against full fine-tuning of the same "
         "PLM, by batch size: counted storage by storage (lines) and measured (rings), with random weights throughout. "

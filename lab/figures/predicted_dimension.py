@@ -6,13 +6,12 @@ from math import ceil, floor, log10
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DEREZINSKI_2020, LI_2018
-from lab.figures.style import Theme, plain
-from lab.statistics import Interval, rank_correlation_interval
+from lab.figures.style import Theme
+from lab.statistics import Answer, Interval, rank_correlation_interval
 
 _COLUMNS = {
     "label": Column("PLM, task and method of the search", TEXT),
@@ -26,63 +25,31 @@ _COLUMNS = {
 }
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    variants = list(dict.fromkeys(table.variant))
-    columns = min(4, len(variants))
-    rows = -(-len(variants) // columns)
-    titles = [_title(variant, table[table.variant == variant]) for variant in variants]
-    figure = make_subplots(
-        rows, columns, subplot_titles=titles, shared_xaxes="all", shared_yaxes="all", horizontal_spacing=0.03,
-        vertical_spacing=0.3 / rows,
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    labels = list(dict.fromkeys(table.label))
-    measures = list(dict.fromkeys(table.measure))
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     found = table[table.measured.notna()]
-    values = pd.concat([found.predicted, found.measured]) if len(found) else table.predicted
-    low, high = floor(log10(max(1, values.min()))), ceil(log10(max(10, values.max())))
-    for i, variant in enumerate(variants):
-        place = {"row": i // columns + 1, "col": i % columns + 1}
-        figure.add_scatter(
-            x=[10**low, 10**high], y=[10**low, 10**high], mode="lines", showlegend=False, hoverinfo="skip",
-            line={"color": theme.muted, "width": 1, "dash": "dot"}, **place,
-        )  # fmt: skip
-        for j, measure in enumerate(measures):
-            part = found[(found.variant == variant) & (found.measure == measure)]
-            names = [plain(label) for label in part.label]
-            figure.add_scatter(
-                x=part.predicted, y=part.measured, mode="markers", name=plain(measure), legendgroup=plain(measure),
-                showlegend=i == 0, text=names, hovertemplate="%{text}<br>predicted %{x}, measured %{y}",
-                marker={"color": theme.colour(j), "symbol": ("circle", "diamond-open")[j % 2], "size": 8},
-                error_y={
-                    "type": "data", "symmetric": False, "array": (part.high - part.measured).fillna(0),
-                    "arrayminus": (part.measured - part.low).fillna(0), "thickness": 1, "width": 0,
-                }, **place,
-            )  # fmt: skip
     if not len(found):
-        figure.add_annotation(
-            text=f"no search of {plain(labels[0])} found its dimension", x=0.5, y=0.5, xref="paper", yref="paper"
-        )
-    for row in range(1, rows + 1):
-        figure.update_yaxes(title_text="measured d₉₀ [count]", row=row, col=1)
-    for i in range(len(variants)):
-        if i + columns >= len(variants):
-            place = {"row": i // columns + 1, "col": i % columns + 1}
-            figure.update_xaxes(title_text="predicted d₉₀ [count]", showticklabels=True, **place)
-    for i in range(len(variants), rows * columns):
-        figure.update_xaxes(visible=False, row=i // columns + 1, col=i % columns + 1)
-        figure.update_yaxes(visible=False, row=i // columns + 1, col=i % columns + 1)
-    figure.update_xaxes(type="log", range=[low - 0.1, high + 0.1], dtick=1)
-    figure.update_yaxes(type="log", range=[low - 0.1, high + 0.1], dtick=1)
-    return figure.update_layout(height=330 if rows == 1 else 270 * rows)
+        grid = Grid(theme, height=330)
+        grid.panel(f"no search of {table.label.iloc[0]} found its dimension").rule(y=0)
+        return grid.x("predicted d₉₀ [count]").y("measured d₉₀ [count]")
+    grid = Grid(theme, wrap=4, height=330, share_x=True, share_y=True)
+    values = pd.concat([found.predicted, found.measured])
+    ends = (10.0 ** (floor(log10(max(1, values.min()))) - 0.1), 10.0 ** (ceil(log10(max(10, values.max()))) + 0.1))
+    for variant, own in split(table, "variant"):
+        panel = grid.panel(_title(variant, own))
+        panel.line(ends, ends, "equality", colour=theme.muted, dash="dot", width=1)
+        for measure, part in split(own[own.measured.notna()], "measure"):
+            bars = {"error": (part.high - part.measured).fillna(0), "error_down": (part.measured - part.low).fillna(0)}
+            look = {"colour": grid.colour(measure), "symbol": "diamond-open" if measure == "score" else "circle"}
+            hover = "%{customdata[0]}<br>predicted %{x}, measured %{y}"
+            panel.points(part.predicted, part.measured, measure, hover=hover, data=[part.label], **bars, **look)
+    axis = {"log": True, "range": ends}
+    return grid.x("predicted d₉₀ [count]", **axis).y("measured d₉₀ [count]", **axis)
 
 
 def _title(variant: str, rows: pd.DataFrame) -> str:
-    """The variant in two lines, with its rank correlation on the training loss."""
-    name, _, rest = plain(variant).partition(" at ")
+    """The variant, with its rank correlation on the training loss."""
     found = _correlation(rows, str(rows.measure.iloc[0]))
-    rho = "" if found is None else f"<br>ρ = {found.estimate:.2f} [{found.low:.2f}, {found.high:.2f}]"
-    return f"{name}<br>at {rest}{rho}" if rest else f"{name}{rho}"
+    return variant if found is None else f"{variant}\nρ = {found.estimate:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def _correlation(rows: pd.DataFrame, measure: str) -> Interval | None:
@@ -93,28 +60,23 @@ def _correlation(rows: pd.DataFrame, measure: str) -> Interval | None:
     return rank_correlation_interval(part.predicted.tolist(), part.measured.tolist())
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per variant and measure: searches, Spearman's ρ and interval, median of predicted over measured."""
-    rows = []
+    rows, estimates = [], {}
     for (variant, measure), part in table.groupby(["variant", "measure"], sort=False):
         found, known = _correlation(part, str(measure)), part[part.measured.notna()]
         ends = (np.nan,) * 3 if found is None else (found.estimate, found.low, found.high)
-        rows.append(
-            {"variant": variant, "90 % of": measure, "searches [count]": len(known), "ρ": ends[0], "ρ low": ends[1],
-             "ρ high": ends[2], "predicted / measured, median": (known.predicted / known.measured).median()}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    found = _summary(table)
-    first = found[found["90 % of"] == found["90 % of"].iloc[0]]
+        estimates |= {} if found is None else {f"ρ, {variant}, {measure}": found}
+        rows.append((variant, measure, len(known), *ends, (known.predicted / known.measured).median()))
+    names = ["variant", "90 % of", "searches [count]", "ρ", "ρ low", "ρ high", "predicted / measured, median"]
+    summary = pd.DataFrame(rows, columns=names)
+    first = summary[summary["90 % of"] == summary["90 % of"].iloc[0]].sort_values("ρ", ascending=False)
     told = [
-        f"{row['variant']}: "
-        + ("too few searches to correlate" if row["ρ"] != row["ρ"] else f"rank correlation {row['ρ']:.2f}")
-        for _, row in first.iterrows()
+        f"{row['variant']} " + ("unknown" if row["ρ"] != row["ρ"] else f"{row['ρ']:.2f}")
+        for row in first.to_dict("records")
     ]
-    return f"Predicted against measured dimension of the {first['90 % of'].iloc[0]}. " + "; ".join(told) + "."
+    lead = f"Rank correlation of predicted with measured dimension ({first['90 % of'].iloc[0]})"
+    return Answer(listed(lead, told), summary, estimates)
 
 
 def _example() -> pd.DataFrame:
@@ -125,10 +87,17 @@ def _example() -> pd.DataFrame:
         for variant, predicted in (("Gauss-Newton at the start", 4 * 1.5**i), ("kernel at the start", 60 - 7 * i)):
             for measure, factor in (("training loss", 1.0), ("score", 0.6)):
                 rows.append(
-                    {"label": f"minilm · task {i % 3} · method {i // 3}", "variant": variant, "measure": measure,
-                     "predicted": round(predicted), "measured": round(factor * measured), "size": 10_000,
-                     "low": 0.7 * factor * measured, "high": 1.5 * factor * measured if i else np.nan}
-                )  # fmt: skip
+                    {
+                        "label": f"minilm · task {i % 3} · method {i // 3}",
+                        "variant": variant,
+                        "measure": measure,
+                        "predicted": round(predicted),
+                        "measured": round(factor * measured),
+                        "size": 10_000,
+                        "low": 0.7 * factor * measured,
+                        "high": 1.5 * factor * measured if i else np.nan,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -137,8 +106,9 @@ PREDICTED_DIMENSION = Figure(
     title="Predicted and measured intrinsic dimension",
     columns=_COLUMNS,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="loss",
+    order=3,
     caption=(
         "Dimension at which a random subspace recovers 90 %, measured by training in subspaces, against the one "
         "predicted from a curvature spectrum and a displacement, one panel per variant; intervals are those of the "

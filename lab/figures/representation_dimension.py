@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import AGHAJANYAN_2020, ANSUINI_2019
-from lab.figures.style import Theme, count, fade, log_ticks, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     "label": Column("under which weights: pre-trained, after a method, random weights", TEXT),
@@ -22,62 +22,31 @@ _COLUMNS = {
 _OPTIONAL = {"objective": Column("d90 of the objective in all weights, where measured", "count")}
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    estimators, labels = list(dict.fromkeys(table.estimator)), list(dict.fromkeys(table.label))
-    columns = min(4, len(estimators))
-    rows = -(-len(estimators) // columns)
-    figure = make_subplots(
-        rows, columns, subplot_titles=[plain(name) for name in estimators], shared_yaxes="all",
-        horizontal_spacing=0.025, vertical_spacing=0.3 / rows,
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    for i, estimator in enumerate(estimators):
-        place = {"row": i // columns + 1, "col": i % columns + 1}
-        for j, label in enumerate(labels):
-            part = table[(table.estimator == estimator) & (table.label == label)].sort_values("layer")
-            null = label == "random weights"
-            colour = theme.muted if null else theme.colour(j)
-            figure.add_scatter(
-                x=part.layer, y=part.dimension, mode="lines+markers", name=plain(label), legendgroup=plain(label),
-                showlegend=i == 0, line={"color": colour, "width": 2, "dash": "dot" if null else "solid"},
-                marker={"size": 5}, hovertemplate="layer %{x}: %{y:.1f}",
-                error_y={
-                    "type": "data", "symmetric": False, "array": part.high - part.dimension, "width": 0,
-                    "arrayminus": part.dimension - part.low.clip(lower=0.5), "thickness": 1, "color": fade(colour, 0.6),
-                }, **place,
-            )  # fmt: skip
-        figure.update_xaxes(title_text="layer [count]", **place)
-    for row in range(1, rows + 1):
-        figure.update_yaxes(title_text="dimension [count]", row=row, col=1)
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=4, height=340, share_y=True, labels=table.label)
+    for panel, own in grid.by(table, "estimator"):
+        for label, part in split(own, "label"):
+            part, look = part.sort_values("layer"), grid.look(label)
+            ends = {"error": part.high - part.dimension, "error_down": part.dimension - part.low.clip(lower=0.5)}
+            dash = "dot" if label.startswith("random weights") else "solid"
+            marked = {"colour": look.colour, "symbol": look.symbol, "dash": dash, "size": 5}
+            panel.line(part.layer, part.dimension, label, hover="layer %{x}: %{y:.1f}", **marked, **ends)
     low, high = max(1.0, float(table.dimension.min())), max(2.0, float(table.dimension.max()))
-    ticks = log_ticks(0.7 * low, 1.5 * high)
-    limits = [np.log10(0.7 * low), np.log10(1.5 * high)]
-    figure.update_yaxes(type="log", range=limits, tickvals=ticks, ticktext=[count(tick) for tick in ticks])
-    return figure.update_layout(height=340 if rows == 1 else 260 * rows)
+    return grid.x("layer [count]", whole=True).y("dimension [count]", log=True, range=(0.7 * low, 1.5 * high))
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per weights and estimator: the dimension of the first, the highest and the last layer; d90 of the objective."""
     rows = []
     for (label, estimator), part in table.groupby(["label", "estimator"], sort=False):
         part = part.sort_values("layer")
-        objective = part.objective.iloc[0] if "objective" in part else float("nan")
-        rows.append(
-            {"weights": label, "estimator": estimator, "first layer": part.dimension.iloc[0],
-             "highest": part.dimension.max(), "last layer": part.dimension.iloc[-1], "objective's d90": objective}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    found = _summary(table)
-    told = " ".join(
-        f"{row['weights']}, {row['estimator']}: {row['first layer']:.1f} at the first layer, "
-        f"{row['last layer']:.1f} at the last."
-        for _, row in found.iterrows()
-    )
-    d90 = found["objective's d90"].dropna()
-    return f"{told} The objective's own d90 is {count(float(d90.iloc[0]))}." if len(d90) else told
+        objective = part.objective.iloc[0] if "objective" in part else np.nan
+        ends = (part.dimension.iloc[0], part.dimension.max(), part.dimension.iloc[-1])
+        rows.append((label, estimator, *ends, objective))
+    names = ["weights", "estimator", "first layer", "highest", "last layer", "objective's d90"]
+    told = [f"{label}, {by} {first:.1f}, {most:.1f} and {last:.1f}" for label, by, first, most, last, _ in rows]
+    lead = "Dimension of the representations at the first layer, at the highest and at the last"
+    return Answer(listed(lead, told), pd.DataFrame(rows, columns=names))
 
 
 def _example() -> pd.DataFrame:
@@ -98,8 +67,9 @@ REPRESENTATION_DIMENSION = Figure(
     columns=_COLUMNS,
     optional=_OPTIONAL,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="loss",
+    order=7,
     caption=(
         "Intrinsic dimension of the sentences' hidden states (mean over tokens) at every layer, one panel per "
         "estimator: pre-trained, tuned, and with random weights (dotted grey); intervals are grouped jackknives. The "

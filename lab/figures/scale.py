@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
-from lab.figures.grammar import around
+from lab.figures.grammar import Grid, Panel, around, first_seen, listed, split
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme, count, counted, plain, score_title
-from lab.statistics import mean_interval
+from lab.figures.style import Theme, count, counted, score_title
+from lab.statistics import Answer, mean_interval
 from lab.statistics.scale import finals, series_of, steps_to_level
 
 _COLUMNS = {
@@ -32,93 +28,58 @@ def _sizes(table: pd.DataFrame) -> list[str]:
     return list(table.groupby("plm", sort=False).parameters.max().sort_values(kind="stable").index)
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    sizes, labels = _sizes(table), list(dict.fromkeys(table.label))
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    sizes, labels = _sizes(table), first_seen(table.label)
+    grid = Grid(theme, wrap=1, height=340, labels=labels)
+    top, foot = grid.panel(), grid.panel()
+    last, steps = finals(table), steps_to_level(table)
+    for panel, values, name in ((top, last, "score"), (foot, steps, "steps")):
+        for i, (label, part) in enumerate(split(values, "label")):
+            _line(panel, part.rename(columns={name: "value"}), sizes, label, 0.3 * ((i + 0.5) / len(labels) - 0.5))
     parameters = table.groupby("plm").parameters.max()
-    figure = make_subplots(2, 1, vertical_spacing=0.2)
-    quantities = {"score": finals(table), "steps": steps_to_level(table)}
-    for row, (name, values) in enumerate(quantities.items(), start=1):
-        for i, label in enumerate(labels):
-            _line(figure, values[values.label == label], name, sizes, theme, i, len(labels), row)
-        ticks = [f"{plain(plm)}<br>{count(float(parameters[plm]))}" for plm in sizes]
-        figure.update_xaxes(
-            tickvals=list(range(len(sizes))), ticktext=ticks, range=[-0.4, len(sizes) - 0.6], tickangle=0,
-            title_text="PLM and its parameters [count]", row=row, col=1,
-        )  # fmt: skip
-    scores, most = quantities["score"].score.astype(float), float(quantities["steps"].steps.max())
-    metric = score_title(table.metric if "metric" in table else ())
-    figure.update_yaxes(title_text=metric, range=around(scores), row=1, col=1)
-    figure.update_yaxes(title_text="steps to a level that all reach [count]", range=[0, 1.1 * most], row=2, col=1)
-    figure.update_layout(height=680)
-    return figure
+    ticks = {i: f"{plm}\n{count(float(parameters[plm]))}" for i, plm in enumerate(sizes)}
+    grid.x("PLM and its parameters [count]", ticks=ticks, range=(-0.4, len(sizes) - 0.6), options={"tickangle": 0})
+    top.y(score_title(table.metric if "metric" in table else ()), range=around(last.score.astype(float)))
+    foot.y("steps to a level that all reach [count]", range=(0, 1.1 * float(steps.steps.max())))
+    return grid
 
 
-def _line(
-    figure: go.Figure,
-    part: pd.DataFrame,
-    name: str,
-    sizes: list[str],
-    theme: Theme,
-    i: int,
-    n: int,
-    row: int,
-) -> None:
-    """Means of one method over the sizes with their intervals, a little sideways of those of the others.
-
-    The line ends where a series does.
-    """
-    rows: list[dict[str, Any]] = []
+def _line(panel: Panel, part: pd.DataFrame, sizes: list[str], label: str, aside: float) -> None:
+    """Means of one method over the sizes with their intervals, a little aside of others; ends where a series does."""
+    rows: list[tuple[object, ...]] = []
     series = list(series_of(pd.Series(sizes)))
     for place, plm in enumerate(sizes):
         if place and series[place] != series[place - 1]:
-            rows.append({"x": None, "y": None})
-        values = part[part.plm == plm][name].dropna().astype(float)
+            rows.append((None,) * 6)
+        values = part.value[part.plm == plm].dropna().astype(float)
         if len(values):
             found = mean_interval(list(values))
-            bounded = np.isfinite(found.low)
-            up, down = (found.high - found.estimate, found.estimate - found.low) if bounded else (None, None)
-            x = place + 0.3 * ((i + 0.5) / n - 0.5)
-            rows.append({"x": x, "y": found.estimate, "up": up, "down": down, "n": found.n, "plm": plain(plm)})
-    line = pd.DataFrame(rows, columns=["x", "y", "up", "down", "n", "plm"])
-    label = plain(part.label.iloc[0]) if len(part) else ""
-    figure.add_scatter(
-        x=line.x, y=line.y, name=label, legendgroup=label, showlegend=row == 1, mode="lines+markers",
-        line={"color": theme.colour(i), "width": 2}, marker={"symbol": theme.symbol(8 * i), "size": 8},
-        error_y={"symmetric": False, "array": list(line.up), "arrayminus": list(line.down), "thickness": 1.2,
-                 "width": 4, "color": theme.colour(i)},
-        customdata=np.stack([line.n, line.plm], axis=1),
-        hovertemplate="%{customdata[1]}: %{y:.4g}, %{customdata[0]} seeds<extra>" + label + "</extra>",
-        row=row, col=1,
-    )  # fmt: skip
+            ends = (found.high - found.estimate, found.estimate - found.low) if np.isfinite(found.low) else (None, None)
+            rows.append((place + aside, found.estimate, *ends, found.n, plm))
+    line = pd.DataFrame(rows, columns=["x", "y", "up", "down", "n", "plm"], dtype=object)
+    look = panel.grid.look(label)
+    marked = {"colour": look.colour, "symbol": look.symbol, "size": 8, "width": 2, "data": [line.n, line.plm]}
+    hover = "%{customdata[1]}: %{y:.4g}, %{customdata[0]} seeds"
+    panel.line(line.x, line.y, label, error=line.up, error_down=line.down, hover=hover, **marked)
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     last, steps = finals(table), steps_to_level(table)
-    sizes = _sizes(table)
-    rows: list[dict[str, Any]] = []
-    for label in dict.fromkeys(table.label):
+    rows, told = [], []
+    for label in first_seen(table.label):
         row: dict[str, object] = {"label": label}
-        for plm in sizes:
+        for plm in _sizes(table):
             row[f"score, {plm}"] = float(last[(last.label == label) & (last.plm == plm)].score.mean())
-        for plm in sizes:
+        for plm in _sizes(table):
             row[f"steps, {plm} [count]"] = float(steps[(steps.label == label) & (steps.plm == plm)].steps.mean())
         rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
+    for _, part in table.groupby(series_of(table.plm), sort=False):
+        sizes = _sizes(part)
+        for row in rows:
+            first, final = row[f"score, {sizes[0]}"], row[f"score, {sizes[-1]}"]
+            told.append(f"{row['label']} {first:.3f} ({sizes[0]}) to {final:.3f} ({sizes[-1]})")
     n = counted(int(table.groupby(["label", "plm"]).seed.nunique().max()), "seed")
-    told = [_described_series(part) for _, part in table.groupby(series_of(table.plm), sort=False)]
-    return f"Last score, mean over {n}. {' '.join(told)}"
-
-
-def _described_series(table: pd.DataFrame) -> str:
-    sizes = _sizes(table)
-    told = [
-        f"{row['label']} {row[f'score, {sizes[0]}']:.3f} to {row[f'score, {sizes[-1]}']:.3f}"
-        for row in _summary(table).to_dict("records")
-    ]
-    return f"From {sizes[0]} to {sizes[-1]}: {'; '.join(told)}."
+    return Answer(listed(f"Last score from the smallest to the largest PLM, mean over {n}", told), pd.DataFrame(rows))
 
 
 def _example() -> pd.DataFrame:
@@ -134,14 +95,22 @@ def _example() -> pd.DataFrame:
     }
     return pd.DataFrame(
         [
-            {"label": label, "plm": plm, "parameters": size, "seed": seed, "step": step,
-             "score": 0.5 + (best - 0.58 + 0.04 * k) * (1 - np.exp(-step * (k + 1) / 12)) + 0.01 * np.cos(5 * seed + i)}
+            {
+                "label": label,
+                "plm": plm,
+                "parameters": size,
+                "seed": seed,
+                "step": step,
+                "score": 0.5
+                + (best - 0.58 + 0.04 * k) * (1 - np.exp(-step * (k + 1) / 12))
+                + 0.01 * np.cos(5 * seed + i),
+            }
             for i, (label, best) in enumerate(methods.items())
             for k, (plm, size) in enumerate(sizes.items())
             for seed in range(3)
             for step in range(6, 31, 6)
         ]
-    )  # fmt: skip
+    )
 
 
 SCALE = Figure(
@@ -149,8 +118,11 @@ SCALE = Figure(
     title="Growing PLMs",
     columns=_COLUMNS,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="methods",
+    order=9,
+    averages=("seed",),
+    apart=("model",),
     caption=(
         "Validation score after the last step (top) and steps until the score first reaches 95 % of the lowest last "
         "score that the method has on any PLM of the series (bottom), against the size of the PLM. Means over seeds "

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme, counted, fade, plain, score_title
-from lab.statistics import mean_interval
+from lab.figures.style import Theme, counted, score_title
+from lab.statistics import Answer, mean_interval
 
 _COLUMNS = {
     "label": Column("PLM, task and data", TEXT),
@@ -30,9 +30,16 @@ def _means(table: pd.DataFrame) -> pd.DataFrame:
             continue
         found = mean_interval(list(scores))
         rows.append(
-            {"label": label, "order": order, "stage": stage, "estimate": found.estimate, "low": found.low,
-             "high": found.high, "n": found.n}
-        )  # fmt: skip
+            {
+                "label": label,
+                "order": order,
+                "stage": stage,
+                "estimate": found.estimate,
+                "low": found.low,
+                "high": found.high,
+                "n": found.n,
+            }
+        )
     return pd.DataFrame(rows, columns=["label", "order", "stage", "estimate", "low", "high", "n"])
 
 
@@ -42,70 +49,47 @@ def _rows(table: pd.DataFrame) -> dict[tuple[str, str], str]:
     last = found.sort_values("stage", kind="stable").groupby(["label", "order"], sort=False).tail(1)
     several = table.label.nunique() > 1
     ordered = last.sort_values(["label", "estimate"], ascending=[True, False], kind="stable")
-    return {
-        (row["label"], row["order"]): plain(f"{row['label']}: {row['order']}" if several else row["order"])
-        for row in ordered.to_dict("records")
-    }
+    pairs = zip(ordered.label, ordered.order, strict=True)
+    return {(label, order): f"{label}: {order}" if several else order for label, order in pairs}
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     names, found = _rows(table), _means(table)
-    figure = go.Figure()
-    stages = sorted(int(stage) for stage in found.stage.unique())
-    colours = dict(zip(stages, theme.depths(len(stages)), strict=True))
+    grid = Grid(theme, height=60 + 44 * len(names))
+    panel, stages = grid.panel(), sorted(int(stage) for stage in found.stage.unique())
     for (label, order), name in names.items():
         line = found[(found.label == label) & (found.order == order)].sort_values("stage")
-        figure.add_scatter(
-            x=line.estimate, y=[name] * len(line), mode="lines", showlegend=False, hoverinfo="skip",
-            line={"color": fade(theme.muted, 0.5), "width": 2},
-        )  # fmt: skip
+        panel.line(line.estimate, [name] * len(line), colour=theme.muted, opacity=0.5, width=2)
+    named = [names.get(pair, "") for pair in zip(found.label, found.order, strict=True)]
     last = table[table.stage == max(stages, default=0)]
-    figure.add_scatter(
-        x=last.score, y=[names.get(pair) for pair in zip(last.label, last.order, strict=True)], mode="markers",
-        name="one run, last stage", marker={"color": fade(theme.colour(0), 0.5), "size": 6}, customdata=last.seed,
-        hovertemplate="%{x:.4f}, seed %{customdata}<extra>%{y}</extra>",
-    )  # fmt: skip
-    for stage in stages:
-        part = found[found.stage == stage]
-        final = stage == stages[-1]
-        whiskers = {
-            "array": (part.high - part.estimate).where(np.isfinite(part.high)),
-            "arrayminus": (part.estimate - part.low).where(np.isfinite(part.low)),
-        }
-        figure.add_scatter(
-            x=part.estimate, y=[names[pair] for pair in zip(part.label, part.order, strict=True)], mode="markers",
-            name=f"mean after stage {stage}" + (", 95 % interval" if final else ""),
-            marker={"color": colours[stage], "symbol": theme.symbol(8 * stage), "size": 9,
-                    "line": {"color": theme.background, "width": 1}},
-            error_x={"symmetric": False, "color": colours[stage], "width": 5, **whiskers} if final else None,
-            hovertemplate=f"stage {stage}: %{{x:.4f}}<extra>%{{y}}</extra>",
-        )  # fmt: skip
-    figure.update_xaxes(title_text=score_title(table.metric if "metric" in table else ()))
-    figure.update_yaxes(categoryorder="array", categoryarray=list(names.values())[::-1])
-    figure.update_layout(height=60 + 44 * len(names))
-    return figure
+    y = [names.get(pair) for pair in zip(last.label, last.order, strict=True)]
+    one = {"alpha": 0.5, "size": 6, "data": [last.seed], "hover": "%{x:.4f}, seed %{customdata[0]}<extra>%{y}</extra>"}
+    panel.points(last.score, y, "one run, last stage", colour=theme.colour(0), **one)
+    for stage, colour in zip(stages, theme.depths(len(stages)), strict=True):
+        part, final = found.assign(name=named)[found.stage == stage], stage == stages[-1]
+        up, down = (part.high - part.estimate), (part.estimate - part.low)
+        bars = {"across": up.where(np.isfinite(up)), "across_left": down.where(np.isfinite(down))} if final else {}
+        look = {"colour": colour, "symbol": grid.symbol(str(stage)), "size": 9, "edge": theme.background}
+        name = f"mean after stage {stage}" + (", 95 % interval" if final else "")
+        look["hover"] = f"stage {stage}: %{{x:.4f}}<extra>%{{y}}</extra>"
+        panel.points(part.estimate, part["name"], name, **look, **bars)
+    return grid.x(score_title(table.metric if "metric" in table else ())).y(categories=list(names.values()))
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     found = _means(table)
     wide = found.pivot_table(index=["label", "order"], columns="stage", values="estimate", sort=False)
     wide.columns = [f"after stage {stage}" for stage in wide.columns]
-    last = found.sort_values("stage", kind="stable").groupby(["label", "order"], sort=False).tail(1)
-    ends = last.set_index(["label", "order"])[["low", "high", "n"]]
-    ends = ends.rename(columns={"n": "seeds [count]"})
-    return wide.join(ends).reset_index()
-
-
-def _describe(table: pd.DataFrame) -> str:
-    found = _means(table)
+    ends = found.sort_values("stage", kind="stable").groupby(["label", "order"], sort=False).tail(1)
+    ends = ends.set_index(["label", "order"])[["low", "high", "n"]].rename(columns={"n": "seeds [count]"})
+    summary = wide.join(ends).reset_index()
     last = found[found.stage == found.stage.max()].sort_values("estimate", ascending=False)
     if not len(last):
-        return f"{counted(len(table), 'run')}, none with a score that is finite after its last stage."
-    told = [
-        f"{row['order']} {row['estimate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for row in last.to_dict("records")
-    ]
+        sentence = f"{counted(len(table), 'run')}, none with a score that is finite after its last stage."
+        return Answer(sentence, summary)
+    told = [f"{row.order} {row.estimate:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in last.itertuples()]
     n = counted(int(last.n.max()), "seed")
-    return f"Score after the last stage, mean and 95 % interval over {n}, best first: {'; '.join(told)}."
+    return Answer(listed(f"Score after the last stage, mean and 95 % interval over {n}, best first", told), summary)
 
 
 def _example() -> pd.DataFrame:
@@ -120,13 +104,18 @@ def _example() -> pd.DataFrame:
     }
     return pd.DataFrame(
         [
-            {"label": "example", "order": order, "seed": seed, "stage": stage,
-             "score": score + 0.012 * np.cos(5 * seed + 3 * stage + 2 * i)}
+            {
+                "label": "example",
+                "order": order,
+                "seed": seed,
+                "stage": stage,
+                "score": score + 0.012 * np.cos(5 * seed + 3 * stage + 2 * i),
+            }
             for i, (order, scores) in enumerate(orders.items())
             for seed in range(3)
             for stage, score in enumerate(scores, start=1)
         ]
-    )  # fmt: skip
+    )
 
 
 SEQUENTIAL_COMBINATION = Figure(
@@ -134,8 +123,10 @@ SEQUENTIAL_COMBINATION = Figure(
     title="Sequential combinations",
     columns=_COLUMNS,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="methods",
+    order=5,
+    averages=("seed",),
     caption=(
         "Validation score after each of three stages, for every order of prompt, BitFit and adapter. In a stage one "
         "delta is trained on what the earlier ones have made of the PLM; these no longer move. Marks are means over "

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     "model": Column("the PLM", TEXT),
@@ -24,45 +25,34 @@ def _medians(table: pd.DataFrame) -> pd.DataFrame:
     return groups.agg(["median", "min", "max"]).reset_index()
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    figure = go.Figure()
-    found = _medians(table)
-    several = found.model.nunique() > 1
-    for i, ((model, label), part) in enumerate(found.groupby(["model", "label"], sort=False)):
-        part = part.sort_values("users")
-        name, colour = plain(f"{label}, {model}" if several else label), theme.colour(i)
-        dash = "dot" if "peft" in str(label) else "solid"
-        figure.add_scatter(
-            x=part.users, y=part["median"], name=name, mode="lines+markers",
-            error_y={"array": part["max"] - part["median"], "arrayminus": part["median"] - part["min"], "width": 3,
-                     "thickness": 1},
-            line={"color": colour, "width": 2, "dash": dash},
-            marker={"color": colour, "symbol": theme.symbol(i), "size": 8},
-            hovertemplate=f"%{{x}} users: %{{y:.4g}} rows/s<extra>{name}</extra>",
-        )  # fmt: skip
-    figure.update_xaxes(title_text="users in the batch [count]", type="log", tickvals=sorted(found.users.unique()))
-    figure.update_yaxes(title_text="rows served [1/s]", rangemode="tozero")
-    figure.update_layout(height=400)
-    return figure
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid, found = Grid(theme, height=400), _medians(table)
+    panel = grid.panel()
+    for name, part in split(found, "label", "model"):
+        part, y = part.sort_values("users"), part.sort_values("users")["median"]
+        look = {"symbol": grid.symbol(name), "size": 8, "dash": "dot" if "peft" in name else "solid", "width": 2}
+        bars = {"error": part["max"] - y, "error_down": y - part["min"]}
+        panel.line(part.users, y, name, hover="%{x} users: %{y:.4g} rows/s", **look, **bars)
+    grid.x("users in the batch [count]", log=True, ticks=sorted(found.users.unique()))
+    return grid.y("rows served [1/s]", zero=True)
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per number of users and strategy: median throughput and its range over the rounds."""
-    names = {"users": "users [count]", "rows": "rows [count]", "median": "rows per second [1/s]",
-             "min": "slowest [1/s]", "max": "fastest [1/s]"}  # fmt: skip
-    return _medians(table).rename(columns=names)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    sentences = []
-    for (model, users), part in _medians(table).groupby(["model", "users"], sort=False):
-        ordered = part.sort_values("median")
-        best, worst = ordered.iloc[-1], ordered.iloc[0]
-        sentences.append(
-            f"{model}, {users:g} users: fastest is {best.label} with {best['median']:.4g} rows per second, slowest "
-            f"{worst.label} with {worst['median']:.4g}."
+    names = {
+        "users": "users [count]",
+        "rows": "rows [count]",
+        "median": "rows per second [1/s]",
+        "min": "slowest [1/s]",
+        "max": "fastest [1/s]",
+    }
+    found, told = _medians(table), []
+    for (model, users), part in found.groupby(["model", "users"], sort=False):
+        best, worst = part.loc[part["median"].idxmax()], part.loc[part["median"].idxmin()]
+        told.append(
+            f"{model}, {users:g} users: {best.label} {best['median']:.4g}, slowest {worst.label} {worst['median']:.4g}"
         )
-    return " ".join(sentences)
+    return Answer(listed("Rows served per second, the fastest first", told), found.rename(columns=names))
 
 
 def _example() -> pd.DataFrame:
@@ -79,8 +69,10 @@ SERVING_THROUGHPUT = Figure(
     title="One batch for many users",
     columns=_COLUMNS,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="methods",
+    order=14,
+    averages=("seed",),
     caption=(
         "Rows served per second by one PLM when the rows of a batch belong to several users, each with a LoRA of their "
         "own: median (line) and range (bars) over rounds in which all strategies take turns."

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from lab.figures.curvature_spectrum import ordered_scopes
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, Panel, listed, split
 from lab.figures.sources import GHORBANI_2019
-from lab.figures.style import Theme, block_bar, fade, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     "label": Column('method, with ", random weights" for the null of pre-training', TEXT),
@@ -24,81 +25,55 @@ _WHOLE = "all"
 _FLOOR = 1e-7  # of the highest density: one eigenvalue of a million still shows, the smoothing kernel's tail does not
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     """A panel per method, and one per method and state whose blocks are known."""
-    if "scope" not in table:
-        table = table.assign(scope=_WHOLE)
-    whole, blocks = table[table.scope == _WHOLE], table[table.scope != _WHOLE]
-    panels = [(plain(label), part) for label, part in whole.groupby("label", sort=False)]
-    panels += [
-        (plain(f"{label}, {state}: each block"), part)
-        for (label, state), part in blocks.groupby(["label", "state"], sort=False)
-    ]
-    columns = min(2, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = make_subplots(
-        rows, columns, subplot_titles=[title for title, _ in panels], horizontal_spacing=0.12,
-        vertical_spacing=0.3 / rows,
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    depths = ordered_scopes(blocks.scope)
-    inner = [scope for scope in depths if scope.startswith("block ")]
-    colours = dict(zip(inner, theme.depths(len(inner)), strict=True))
-    named: set[str] = set()
-    for i, (_, part) in enumerate(panels):
-        place = {"row": i // columns + 1, "col": i % columns + 1}
-        floor = float(part.density.max()) * _FLOOR or 1e-12
-        for j, ((scope, state), curve) in enumerate(part.groupby(["scope", "state"], sort=False)):
-            curve = curve.sort_values("eigenvalue")
-            x, y, e = curve.eigenvalue, curve.density.clip(lower=floor), curve.standard_error.fillna(0)
-            entire = scope == _WHOLE
-            colour = theme.colour(j) if entire else colours.get(str(scope), theme.muted)
-            name = plain(state) if entire else plain(scope)
-            if entire:
-                figure.add_scatter(
-                    x=[*x, *x[::-1]], y=[*(y + e), *(y - e).clip(lower=floor)[::-1]], fill="toself", hoverinfo="skip",
-                    fillcolor=fade(colour, 0.2), line={"width": 0}, mode="lines", showlegend=False, **place,
-                )  # fmt: skip
-            figure.add_scatter(
-                x=x, y=y, mode="lines", name=name, legendgroup=name,
-                showlegend=name not in named and scope not in inner,
-                line={"color": colour, "width": 2 if entire else 1.3, "dash": "dot" if state == "start" else "solid"},
-                hovertemplate=f"{name}, λ = %{{x:.3g}}: %{{y:.3g}}", **place,
-            )  # fmt: skip
-            named.add(name)
-        figure.add_vline(x=0, line={"color": theme.muted, "width": 1}, **place)
-        top = float(np.log10(part.density.max())) if part.density.max() > 0 else 0.0
-        figure.update_yaxes(
-            type="log", range=[top + np.log10(_FLOOR), top + 0.3], exponentformat="power", dtick=1,
-            title_text="density [1/λ]", **place,
-        )  # fmt: skip
-        figure.update_xaxes(title_text="eigenvalue λ [nats per unit of φ²]", **place)
-    block_bar(figure, [int(scope.split()[-1]) for scope in inner], theme)
-    return figure.update_layout(height=360 if rows == 1 else 250 * rows)
+    table = table if "scope" in table else table.assign(scope=_WHOLE)
+    block = table.scope.str.extract(r"^block (\d+)$")[0].astype(float)
+    grid = Grid(theme, wrap=2, height=360).depths(block.dropna())
+    whole, blocks = table[table.scope == _WHOLE], table.assign(block=block)[table.scope != _WHOLE]
+    for label, part in split(whole, "label"):
+        panel = grid.panel(label).rule(x=0, dash="solid")
+        for state, curve in split(part, "state"):
+            _curve(panel, curve, _floor(panel, part), state, {"colour": grid.colour(state), "width": 2}, band=True)
+    for (label, state), part in blocks.groupby(["label", "state"], sort=False):
+        panel = grid.panel(f"{label}, {state}: each block").rule(x=0, dash="solid")
+        for scope, curve in split(part, "scope"):
+            at = curve.block.iloc[0]
+            look = {"depth": at, "width": 1.3} if at == at else {"colour": theme.muted, "width": 1.3}
+            _curve(panel, curve, _floor(panel, part), scope, look, band=False)
+    return grid.x("eigenvalue λ [nats per unit of φ²]")
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _floor(panel: Panel, part: pd.DataFrame) -> float:
+    """The lowest density that is drawn; gives the panel its axis."""
+    top = float(part.density.max())
+    panel.y("density [1/λ]", log=True, range=(_FLOOR * top, 2 * top) if top > 0 else None)
+    return top * _FLOOR or 1e-12
+
+
+def _curve(panel: Panel, curve: pd.DataFrame, floor: float, name: str, look: dict[str, Any], *, band: bool) -> None:
+    curve = curve.sort_values("eigenvalue")
+    x, y, e = curve.eigenvalue, curve.density.clip(lower=floor), curve.standard_error.fillna(0)
+    if band:
+        panel.band(x, (y - e).clip(lower=floor), y + e, name, colour=look["colour"], alpha=0.2)
+    dash = "dot" if curve.state.iloc[0] == "start" else "solid"
+    panel.line(x, y, name, dash=dash, hover="λ = %{x:.3g}: %{y:.3g}", **look)
+
+
+def _answer(table: pd.DataFrame) -> Answer:
     """Per method and state: range of the density above its floor, and the share of it below zero."""
     rows = []
     whole = table[table.scope == _WHOLE] if "scope" in table and (table.scope == _WHOLE).any() else table
     for (label, state), part in whole.groupby(["label", "state"], sort=False):
         part = part.sort_values("eigenvalue")
-        seen = part[part.density > part.density.max() * _FLOOR]
+        seen = part[part.density > part.density.max() * _FLOOR].eigenvalue
         x, p = part.eigenvalue.to_numpy(float), part.density.to_numpy(float)
         total = float(np.trapezoid(p, x)) if len(x) > 1 else 0.0
         below = float(np.trapezoid(np.where(x < 0, p, 0), x)) if len(x) > 1 else 0.0
-        rows.append(
-            {"label": label, "state": state, "smallest": seen.eigenvalue.min(), "largest": seen.eigenvalue.max(),
-             "below zero [share]": below / total if total else 0.0}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    return " ".join(
-        f"{row['label']}, {row['state']}: Hessian eigenvalues from {row['smallest']:.3g} to {row['largest']:.3g}."
-        for _, row in _summary(table).iterrows()
-    )
+        rows.append((label, state, seen.min(), seen.max(), below / total if total else 0.0))
+    found = pd.DataFrame(rows, columns=["label", "state", "smallest", "largest", "below zero [share]"])
+    told = [f"{label}, {state} {low:.3g} to {high:.3g}" for label, state, low, high, _ in rows]
+    return Answer(listed("The Hessian's eigenvalues lie between", told), found)
 
 
 def _example() -> pd.DataFrame:
@@ -111,18 +86,30 @@ def _example() -> pd.DataFrame:
             p = 0.4 * (bump(0, 0.05) + negative * bump(-0.25, 0.04) + 0.01 * bump(at * scale, 0.05))
             rows.append(
                 pd.DataFrame(
-                    {"label": label, "state": state, "scope": "all", "eigenvalue": x, "density": p,
-                     "standard_error": 0.2 * p}
+                    {
+                        "label": label,
+                        "state": state,
+                        "scope": "all",
+                        "eigenvalue": x,
+                        "density": p,
+                        "standard_error": 0.2 * p,
+                    }
                 )
-            )  # fmt: skip
+            )
     for block in range(4):
         p = np.exp(-0.5 * (x / 0.05) ** 2) + 1e-3 * np.exp(-0.5 * ((x - 0.3 * block) / 0.05) ** 2)
         rows.append(
             pd.DataFrame(
-                {"label": "LoRA r = 8", "state": "trained", "scope": f"block {block}", "eigenvalue": x,
-                 "density": p / p.sum() / (x[1] - x[0]), "standard_error": 0.1 * p}
+                {
+                    "label": "LoRA r = 8",
+                    "state": "trained",
+                    "scope": f"block {block}",
+                    "eigenvalue": x,
+                    "density": p / p.sum() / (x[1] - x[0]),
+                    "standard_error": 0.1 * p,
+                }
             )
-        )  # fmt: skip
+        )
     return pd.concat(rows, ignore_index=True)
 
 
@@ -132,8 +119,9 @@ SPECTRAL_DENSITY = Figure(
     columns=_COLUMNS,
     optional=_OPTIONAL,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="loss",
+    order=2,
     caption=(
         "Density of the eigenvalues of the loss's Hessian in each delta's vector by stochastic Lanczos quadrature, "
         "before training (dotted) and after (solid); the band is one standard error over random probes, the height "

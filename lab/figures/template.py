@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, Panel, first_seen, listed
 from lab.figures.sources import DING_2022, DING_2023, GAO_2021
-from lab.figures.style import Theme, counted, fade, plain, score_title
-from lab.statistics import mean_interval
+from lab.figures.style import Theme, score_title
+from lab.statistics import Answer, mean_interval
 from lab.statistics.template import READINGS, gains
 
 _COLUMNS = {
@@ -23,69 +22,34 @@ _COLUMNS = {
 _OPTIONAL = {"metric": Column("name of the metric that score is in", TEXT)}
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    labels, amounts = list(dict.fromkeys(table.label)), list(dict.fromkeys(table.amount))
-    readings = list(dict.fromkeys(table.reading))
-    columns = min(2, len(labels))
-    rows = -(-len(labels) // columns)
-    figure = make_subplots(
-        rows, columns, shared_yaxes=True, subplot_titles=[plain(label) for label in labels], horizontal_spacing=0.06,
-        vertical_spacing=0.3 / rows,
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    for place, label in enumerate(labels):
-        panel = {"row": place // columns + 1, "col": place % columns + 1}
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=2, height=340, share_y=True)
+    amounts, readings = first_seen(table.amount), first_seen(table.reading)
+    for panel, part in grid.by(table, "label"):
         for i, reading in enumerate(readings):
-            part = table[(table.label == label) & (table.reading == reading)]
-            shift = 0.16 * (i - (len(readings) - 1) / 2)
-            _series(figure, part, amounts, shift, theme, i, panel)
-        figure.update_xaxes(
-            tickvals=list(range(len(amounts))), ticktext=[plain(amount) for amount in amounts],
-            range=[-0.5, len(amounts) - 0.5], title_text="training data [amount]", **panel,
-        )  # fmt: skip
-        if place % columns == 0:
-            figure.update_yaxes(title_text=score_title(table.metric if "metric" in table else ()), **panel)
-    for i, reading in enumerate(readings):
-        figure.add_scatter(
-            x=[None], y=[None], name=plain(reading), mode="lines+markers", row=1, col=1,
-            line={"color": theme.colour(i), "width": 2}, marker={"symbol": theme.symbol(8 * i), "size": 9},
-        )  # fmt: skip
-    figure.update_layout(height=340 * rows)
-    return figure
+            at = {amount: n + 0.16 * (i - (len(readings) - 1) / 2) for n, amount in enumerate(amounts)}
+            _series(panel, part[part.reading == reading], at, reading)
+    ends = (-0.5, len(amounts) - 0.5)
+    grid.x("training data [amount]", ticks=dict(enumerate(amounts)), range=ends)
+    return grid.y(score_title(table.metric if "metric" in table else ()))
 
 
-def _series(
-    figure: go.Figure,
-    part: pd.DataFrame,
-    amounts: list[str],
-    shift: float,
-    theme: Theme,
-    i: int,
-    panel: dict[str, int],
-) -> None:
+def _series(panel: Panel, part: pd.DataFrame, at: dict[str, float], reading: str) -> None:
     """One reading: every run as a point, means with their interval joined by a line."""
-    colour = theme.colour(i)
-    finite = part[np.isfinite(part.score.astype(float))]
-    figure.add_scatter(
-        x=[amounts.index(amount) + shift for amount in finite.amount], y=finite.score, mode="markers",
-        showlegend=False, marker={"color": fade(colour, 0.45), "size": 6}, customdata=finite.seed,
-        hovertemplate="%{y:.4f}, seed %{customdata}<extra></extra>", **panel,
-    )  # fmt: skip
-    found = {amount: mean_interval(list(group.score)) for amount, group in finite.groupby("amount", sort=False)}
-    x = [amounts.index(str(amount)) + shift for amount in found]
-    ends = [(q.high - q.estimate, q.estimate - q.low) if np.isfinite(q.low) else (None, None) for q in found.values()]
-    figure.add_scatter(
-        x=x, y=[q.estimate for q in found.values()], mode="lines+markers", showlegend=False,
-        line={"color": colour, "width": 2}, marker={"symbol": theme.symbol(8 * i), "size": 9},
-        error_y={"symmetric": False, "array": [up for up, _ in ends], "arrayminus": [down for _, down in ends],
-                 "color": colour, "thickness": 1.5, "width": 5},
-        hovertemplate="mean %{y:.4f}<extra></extra>", **panel,
-    )  # fmt: skip
+    colour, finite = panel.grid.colour(reading), part[np.isfinite(part.score.astype(float))]
+    look = {"colour": colour, "alpha": 0.45, "size": 6, "listed": False, "data": [finite.seed]}
+    panel.points(finite.amount.map(at), finite.score, reading, hover="%{y:.4f}, seed %{customdata[0]}", **look)
+    found = {str(amount): mean_interval(list(group.score)) for amount, group in finite.groupby("amount", sort=False)}
+    bounded = [np.isfinite(q.low) for q in found.values()]
+    up = [q.high - q.estimate if known else None for q, known in zip(found.values(), bounded, strict=True)]
+    down = [q.estimate - q.low if known else None for q, known in zip(found.values(), bounded, strict=True)]
+    x, y = [at[amount] for amount in found], [q.estimate for q in found.values()]
+    bars = {"error": up, "error_down": down, "symbol": panel.grid.symbol(reading), "size": 9, "width": 2}
+    panel.line(x, y, reading, colour=colour, hover="mean %{y:.4f}", **bars)
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    differences = gains(table)
+def _answer(table: pd.DataFrame) -> Answer:
+    rows, told, differences = [], [], gains(table)
     for (label, amount), part in table.groupby(["label", "amount"], sort=False):
         means = part.groupby("reading", sort=False).score.mean()
         row = {"label": label, "amount": amount, "seeds [count]": part.seed.nunique()}
@@ -93,19 +57,12 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
         if values := differences.get((str(label), str(amount))):
             gain = mean_interval(values)
             row |= {"gain": gain.estimate, "low": gain.low, "high": gain.high}
+            told.append(f"{label}, {amount} {gain.estimate:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
         rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    parts = []
-    for row in _summary(table).to_dict("records"):
-        scores = ", ".join(f"{plain(r)} {row[r]:.3f}" for r in dict.fromkeys(table.reading) if row.get(r) == row.get(r))
-        gain = (
-            f", gain {row['gain']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]" if row.get("gain") is not None else ""
-        )
-        parts.append(f"{row['label']}, {row['amount']}: {scores}{gain} ({counted(row['seeds [count]'], 'seed')})")
-    return f"Mean score: {'; '.join(parts)}."
+    means = table.groupby(["label", "reading"], sort=False).score.mean()
+    scores = [f"{label}, {reading} {score:.3f}" for (label, reading), score in means.items()]
+    lead = f"What the template adds to the score ({READINGS[0]} − {READINGS[1]})" if told else "Mean score"
+    return Answer(listed(lead, told or scores), pd.DataFrame(rows))
 
 
 def _example() -> pd.DataFrame:
@@ -113,13 +70,19 @@ def _example() -> pd.DataFrame:
     means = {"zero-shot": (0.72, 0.5), "16 per class": (0.78, 0.6), "480 examples": (0.84, 0.83)}
     return pd.DataFrame(
         [
-            {"label": "example", "amount": amount, "reading": reading, "seed": seed,
-             "score": score + (0 if amount == "zero-shot" and reading == READINGS[0] else 0.02 * np.cos(5 * seed + i))}
+            {
+                "label": "example",
+                "amount": amount,
+                "reading": reading,
+                "seed": seed,
+                "score": score
+                + (0 if amount == "zero-shot" and reading == READINGS[0] else 0.02 * np.cos(5 * seed + i)),
+            }
             for amount, scores in means.items()
             for i, (reading, score) in enumerate(zip(READINGS, scores, strict=True))
             for seed in range(3)
         ]
-    )  # fmt: skip
+    )
 
 
 TEMPLATE = Figure(
@@ -127,8 +90,10 @@ TEMPLATE = Figure(
     title="Manual templates",
     columns=_COLUMNS,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="methods",
+    order=8,
+    averages=("seed",),
     caption=(
         "Validation score with a manual template, whose label words the pre-trained language-model head predicts, and "
         "without, under a new classification head, on growing amounts of training data. Every run is a point; marks "

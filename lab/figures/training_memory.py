@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed
 from lab.figures.memory_saved import by_size, full_first
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _GIB = 2**30
 _PARTS = {
@@ -31,68 +31,41 @@ _COLUMNS = {
 }
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     models, sizes = by_size(table, "peak"), sorted(table.batch_size.unique())
-    labels = full_first(table, "peak")
-    figure = make_subplots(
-        len(models), len(sizes), shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.28 / (len(models) + 1),
-        subplot_titles=[f"{plain(model)}, batch {size:g}" for model in models for size in sizes],
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    shown: set[str] = set()
-    for row, model in enumerate(models, start=1):
-        for column, size in enumerate(sizes, start=1):
+    grid = Grid(theme, wrap=len(sizes), height=60 + 28 * table.label.nunique(), share_y=True)
+    for model in models:
+        for i, size in enumerate(sizes):
             part = table[(table.model == model) & (table.batch_size == size)]
-            _bars(figure, part, theme, {"row": row, "col": column}, shown)
-            figure.update_xaxes(rangemode="tozero", nticks=5, row=row, col=column)
-    for column in range(1, len(sizes) + 1):
-        figure.update_xaxes(title_text="peak memory [GiB]", row=len(models), col=column)
-    figure.update_yaxes(categoryorder="array", categoryarray=[plain(label) for label in reversed(labels)])
-    figure.update_layout(barmode="stack", bargap=0.3, height=max(300, (28 * len(labels) + 60) * len(models)))
-    return figure
+            panel, whole = grid.panel(f"{model}, batch {size:g}", new_row=i == 0), part[part.parameters.notna()]
+            for column, name in _PARTS.items():
+                hover = "%{y}: %{x:.3g} GiB"
+                if len(whole):
+                    panel.bars(whole[column] / _GIB, whole.label, name, horizontal=True, stacked=True, hover=hover)
+            measured = part[part.how == "measured"]
+            if len(measured):
+                bar = {"symbol": "line-ns-open", "size": 14, "colour": theme.ink, "hover": "%{y}: %{x:.3g} GiB"}
+                panel.points(measured.peak / _GIB, measured.label, "measured", **bar)
+    grid.x("peak memory [GiB]", zero=True, options={"nticks": 5})
+    return grid.y(categories=full_first(table, "peak"))
 
 
-def _bars(figure: go.Figure, part: pd.DataFrame, theme: Theme, panel: dict[str, int], shown: set[str]) -> None:
-    whole = part[part.parameters.notna()]
-    for i, (column, name) in enumerate(_PARTS.items()):
-        if len(whole):
-            figure.add_bar(
-                y=[plain(label) for label in whole.label], x=whole[column] / _GIB, orientation="h", name=name,
-                legendgroup=name, showlegend=name not in shown, marker={"color": theme.colour(i), "line": {"width": 0}},
-                hovertemplate=f"%{{y}}: %{{x:.3g}} GiB<extra>{name}</extra>", **panel,
-            )  # fmt: skip
-            shown.add(name)
-    measured = part[part.how == "measured"]
-    if len(measured):
-        name = "measured"
-        figure.add_scatter(
-            y=[plain(label) for label in measured.label], x=measured.peak / _GIB, mode="markers", name=name,
-            legendgroup=name, showlegend=name not in shown,
-            marker={"symbol": "line-ns-open", "size": 14, "color": theme.ink, "line": {"width": 2}},
-            hovertemplate="%{y}: %{x:.3g} GiB<extra>measured</extra>", **panel,
-        )  # fmt: skip
-        shown.add(name)
-
-
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per model, method and batch size: the peak and its parts."""
-    rows = table.assign(
-        **{f"{name} [GiB]": table[column] / _GIB for column, name in {"peak": "peak", **_PARTS}.items()}
-    )
-    kept = ["model", "label", "how", "batch_size", "peak [GiB]", *(f"{name} [GiB]" for name in _PARTS.values())]
-    return rows[kept].rename(columns={"batch_size": "batch size [count]"}).reset_index(drop=True)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    sentences = []
+    parts = {"peak": "peak", **_PARTS}
+    rows = table.assign(**{f"{name} [GiB]": table[column] / _GIB for column, name in parts.items()})
+    kept = ["model", "label", "how", "batch_size", *(f"{name} [GiB]" for name in parts.values())]
+    found = rows[kept].rename(columns={"batch_size": "batch size [count]"}).reset_index(drop=True)
+    told = []
     for (model, size), part in table[table.how == "counted"].groupby(["model", "batch_size"], sort=False):
-        ordered = part.sort_values("peak")
-        least, most = ordered.iloc[0], ordered.iloc[-1]
-        sentences.append(
-            f"{model}, batch {size:g}: from {least.peak / _GIB:.3g} GiB ({least.label}) to {most.peak / _GIB:.3g} GiB "
-            f"({most.label})."
+        least, most = part.loc[part.peak.idxmin()], part.loc[part.peak.idxmax()]
+        told.append(
+            f"{model}, batch {size:g} from {least.peak / _GIB:.3g} ({least.label}) "
+            f"to {most.peak / _GIB:.3g} ({most.label})"
         )
-    return " ".join(sentences) or "Measured peaks of training steps, without their parts."
+    if not told:
+        return Answer("Measured peaks of training steps, without their parts.", found)
+    return Answer(listed("Peak memory of a training step [GiB]", told), found)
 
 
 def _example() -> pd.DataFrame:
@@ -112,8 +85,10 @@ TRAINING_MEMORY = Figure(
     title="Where a training step's memory goes",
     columns=_COLUMNS,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="methods",
+    order=11,
+    averages=("seed",),
     caption=(
         "Memory in use when a training step (AdamW, float32) uses most, by method: weights, the optimiser's moments, "
         "gradients and activations, counted storage by storage; strokes: resident memory measured in a process. "

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 from lab.statistics.transfer import with_ratio
 
 _COLUMNS = {
@@ -33,62 +32,28 @@ def _tasks(table: pd.DataFrame) -> tuple[list[str], list[str]]:
     return list(both.task), list(both.type)
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    labels = list(dict.fromkeys(table.label))
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    """One panel per method: colour and number are relative transfer, the cursor says the scores; seeds are averaged."""
     tasks, types = _tasks(table)
-    columns = min(2, len(labels))
-    rows = -(-len(labels) // columns)
-    height = rows * (130 + 46 * len(tasks))
-    figure = make_subplots(
-        rows, columns, shared_xaxes="all", shared_yaxes="all", horizontal_spacing=0.04, vertical_spacing=40 / height,
-        subplot_titles=[plain(label) for label in labels],
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    scale = [[i / 10, colour] for i, colour in enumerate(theme.depths(11))]
-    bar = {"title": {"text": "relative<br>transfer [1]"}, "tickvals": [0, 0.5, 1], "ticktext": ["≤ 0", "0.5", "≥ 1"]}
-    for i, label in enumerate(labels):
-        place = {"row": i // columns + 1, "col": i % columns + 1}
-        _panel(figure, table[table.label == label], tasks, {"colorscale": scale, "colorbar": bar}, i == 0, place)
+    grid = Grid(theme, wrap=2, height=40 + 46 * len(tasks), share_x=True, share_y=True)
+    hover = (
+        "trained on %{y}, evaluated on %{x}<br>score %{customdata[0]:.3f}, trained there %{customdata[1]:.3f}<br>"
+        "relative %{z:.2f}, score/own %{customdata[2]:.2f}"
+    )
+    for panel, part in grid.by(table, "label"):
+        means = with_ratio(part).groupby(["source", "target"])[["relative", "score", "own", "ratio"]].mean()
+        cells = [means[name].unstack().reindex(tasks, columns=tasks) for name in means]
+        cells = [frame.set_axis(range(len(tasks))).set_axis(range(len(tasks)), axis=1) for frame in cells]
+        words = [["" if value != value else f"{value:.2f}" for value in row] for row in cells[0].to_numpy()]
+        panel.heat(cells[0], "relative transfer [1]", low=0, high=1, text=words, data=cells[1:], hover=hover, gap=1)
         for k in range(1, len(tasks)):
             if types[k] != types[k - 1]:
-                line = {"color": theme.background, "width": 4}
-                figure.add_vline(x=k - 0.5, line=line, **place)
-                figure.add_hline(y=k - 0.5, line=line, **place)
-    names = [plain(task) for task in tasks]
-    figure.update_xaxes(tickvals=list(range(len(names))), ticktext=names, showgrid=False, tickangle=-90)
-    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, showgrid=False, autorange="reversed")
-    for column in range(1, columns + 1):
-        last = max(i // columns + 1 for i in range(len(labels)) if i % columns + 1 == column)
-        figure.update_xaxes(title_text="evaluated on [task]", showticklabels=True, row=last, col=column)
-    figure.update_yaxes(title_text="trained on [task]", col=1)
-    if len(labels) % columns:
-        figure.update_xaxes(visible=False, row=rows, col=columns)
-        figure.update_yaxes(visible=False, row=rows, col=columns)
-    figure.update_layout(height=height)
-    return figure
-
-
-def _panel(
-    figure: go.Figure,
-    part: pd.DataFrame,
-    tasks: list[str],
-    colours: dict[str, object],
-    bar: bool,
-    place: dict[str, int],
-) -> None:
-    """One method: colour and number are relative transfer, the cursor tells the scores; several seeds are averaged."""
-    means = with_ratio(part).groupby(["source", "target"])[["relative", "score", "own", "ratio"]].mean()
-    grid = means.reindex(pd.MultiIndex.from_product([tasks, tasks], names=["source", "target"]))
-    n = len(tasks)
-    names = ("relative", "score", "own", "ratio")
-    relative, score, own, ratio = (grid[name].to_numpy(float).reshape(n, n) for name in names)
-    words = [["" if np.isnan(value) else f"{value:.2f}" for value in row] for row in relative]
-    figure.add_heatmap(
-        x=list(range(n)), y=list(range(n)), z=relative, zmin=0, zmax=1, text=words, texttemplate="%{text}",
-        xgap=1, ygap=1, showscale=bar, customdata=np.stack([score, own, ratio], axis=-1), hoverongaps=False,
-        hovertemplate="trained on %{y}, evaluated on %{x}<br>score %{customdata[0]:.3f}, trained there "
-        "%{customdata[1]:.3f}<br>relative %{z:.2f}, score/own %{customdata[2]:.2f}<extra></extra>", **colours, **place,
-    )  # fmt: skip
+                gap = {"colour": theme.background, "dash": "solid", "width": 4, "above": True}
+                panel.rule(x=k - 0.5, **gap).rule(y=k - 0.5, **gap)
+    ticks = dict(enumerate(tasks))
+    bare = {"showgrid": False}
+    grid.x("evaluated on [task]", ticks=ticks, options=bare | {"tickangle": -90})
+    return grid.y("trained on [task]", ticks=ticks, reverse=True, options=bare)
 
 
 def _means(part: pd.DataFrame, column: str = "relative") -> tuple[float, float]:
@@ -98,26 +63,18 @@ def _means(part: pd.DataFrame, column: str = "relative") -> tuple[float, float]:
     return float(off[column][inside].mean()), float(off[column][~inside].mean())
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    for label, part in table.groupby("label", sort=False):
+def _answer(table: pd.DataFrame) -> Answer:
+    rows, told = [], []
+    for label, part in split(table, "label"):
         inside, across = _means(part)
         row = {"method": label, "inside types [1]": inside, "across types [1]": across}
         ratios = _means(with_ratio(part), "ratio")
         row |= dict(zip(("score/own inside [1]", "score/own across [1]"), ratios, strict=True))
         rows.append(row | {"own score": part.score[part.source == part.target].mean()})
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    def told(value: float) -> str:
-        return "unknown" if np.isnan(value) else f"{value:.2f}"
-
-    parts = [
-        f"{row['method']} {told(row['inside types [1]'])} inside types and {told(row['across types [1]'])} across"
-        for row in _summary(table).to_dict("records")
-    ]
-    return f"Mean transfer to other tasks, 1 being training on the target and 0 chance: {'; '.join(parts)}."
+        words = ["unknown" if value != value else f"{value:.2f}" for value in (inside, across)]
+        told.append(f"{label} {words[0]} inside types and {words[1]} across")
+    lead = "Mean transfer to other tasks, 1 being training on the target and 0 chance"
+    return Answer(listed(lead, told), pd.DataFrame(rows))
 
 
 def _example() -> pd.DataFrame:
@@ -130,10 +87,17 @@ def _example() -> pd.DataFrame:
                 relative = 1.0 if i == j else level - 0.1 * abs(i - j) if source_type == target_type else 0.1 * (i - j)
                 own = 0.8 - 0.05 * j
                 rows.append(
-                    {"label": label, "source": source, "target": target, "source_type": source_type,
-                     "target_type": target_type, "own": own, "score": 0.5 + relative * (own - 0.5),
-                     "relative": relative}
-                )  # fmt: skip
+                    {
+                        "label": label,
+                        "source": source,
+                        "target": target,
+                        "source_type": source_type,
+                        "target_type": target_type,
+                        "own": own,
+                        "score": 0.5 + relative * (own - 0.5),
+                        "relative": relative,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -142,8 +106,10 @@ TRANSFER = Figure(
     title="Transfer between tasks",
     columns=_COLUMNS,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="methods",
+    order=6,
+    averages=("seed",),
     caption=(
         "Zero-shot transfer of each method: a delta trained on the task of the row, evaluated on the task of the "
         "column without further training, relative to the same method trained there (1) and to chance (0). Gaps "

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.grammar import Grid, first_seen, listed, split
 from lab.figures.sources import DING_2022, HU_2021
-from lab.figures.style import Theme, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 from lab.statistics.transfer import correlations
 
 _COLUMNS = {
@@ -24,63 +24,47 @@ _COLUMNS = {
 _PANELS = {"cosine": "cosine of the updates [1]", "subspace": "subspace similarity of the updates [1]"}
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04)
-    labels = list(dict.fromkeys(table.label))
-    for column, (quantity, title) in enumerate(_PANELS.items(), start=1):
-        place = {"row": 1, "col": column}
+def _pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per method and pair of tasks: the mean over its seeds, which are no new pairs for a correlation."""
+    return table.groupby(["label", "pair", "types"], sort=False, as_index=False).mean(numeric_only=True)
+
+
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    table = _pairs(table)
+    grid = Grid(theme, wrap=2, height=400, share_y=True, labels=table.label)
+    for quantity, title in _PANELS.items():
+        panel = grid.panel().x(title)
         null = 0.0 if quantity == "cosine" else float(table.random.mean())
         if np.isfinite(null):
-            figure.add_vline(x=null, line={"color": theme.muted, "dash": "dash", "width": 1}, **place)
-        for i, label in enumerate(labels):
-            for types, hollow in (("across", "-open"), ("inside", "")):
-                part = table[(table.label == label) & (table.types == types)]
-                if len(part):
-                    marker = {"color": theme.colour(i), "symbol": theme.symbol(i) + hollow, "size": 9}
-                    figure.add_scatter(
-                        x=part[quantity], y=part.transfer, mode="markers", showlegend=False, marker=marker,
-                        customdata=[plain(pair) for pair in part.pair],
-                        hovertemplate="%{customdata}<br>%{x:.3f}, transfer %{y:.2f}<extra>" + plain(label) + "</extra>",
-                        **place,
-                    )  # fmt: skip
-        figure.update_xaxes(title_text=title, **place)
-    figure.update_yaxes(title_text="relative transfer [1]", row=1, col=1)
-    for i, label in enumerate(labels):
-        marker = {"color": theme.colour(i), "symbol": theme.symbol(i), "size": 9}
-        figure.add_scatter(x=[None], y=[None], mode="markers", name=plain(label), marker=marker, row=1, col=1)
-    for name, hollow in (("of one type", ""), ("of two types", "-open")):
-        marker = {"color": theme.muted, "symbol": f"circle{hollow}", "size": 9}
-        figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker, row=1, col=1)
-    line = {"color": theme.muted, "dash": "dash", "width": 1}
-    figure.add_scatter(x=[None], y=[None], mode="lines", name="unrelated updates", line=line, row=1, col=1)
-    figure.update_layout(height=400)
-    return figure
+            panel.rule(x=null, dash="dash", name="unrelated updates")
+        for label, own in split(table, "label"):
+            look = grid.look(label)
+            for _, part in sorted(split(own, "types"), key=lambda pair: pair[0]):
+                inside = part.types.iloc[0] == "inside"
+                marked = {"colour": look.colour, "symbol": look.symbol + ("" if inside else "-open"), "size": 9}
+                marked["key"] = "both tasks of one type" if inside else "of two types"
+                hover = "%{customdata[0]}<br>%{x:.3f}, transfer %{y:.2f}"
+                panel.points(part[quantity], part.transfer, label, data=[part.pair], hover=hover, **marked)
+    return grid.y("relative transfer [1]")
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
-    rows = []
+def _answer(table: pd.DataFrame) -> Answer:
+    table = _pairs(table)
     found = {quantity: correlations(table, quantity) for quantity in _PANELS}
-    for label in dict.fromkeys(table.label):
+    rows, told, estimates = [], [], {}
+    for label in first_seen(table.label):
         row: dict[str, object] = {"method": label}
         for quantity, by_label in found.items():
-            rho = by_label.get(str(label))
-            row |= {f"ρ with {quantity} [1]": np.nan if rho is None else rho.estimate}
-            row |= {f"{quantity} low": np.nan if rho is None else max(rho.low, -1.0)}
-            row |= {f"{quantity} high": np.nan if rho is None else min(rho.high, 1.0)}
+            rho = by_label.get(label)
+            ends = (np.nan,) * 3 if rho is None else (rho.estimate, max(rho.low, -1.0), min(rho.high, 1.0))
+            names = (f"ρ with {quantity} [1]", f"{quantity} low", f"{quantity} high")
+            row |= dict(zip(names, ends, strict=True))
+            if rho is not None and rho.estimate == rho.estimate:
+                told.append(f"{label} {rho.estimate:+.2f} [{ends[1]:+.2f}, {ends[2]:+.2f}] with {quantity}")
+                estimates[f"ρ with {quantity}, {label}"] = rho
         rows.append(row | {"pairs [count]": int((table.label == label).sum())})
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    parts = []
-    for quantity in _PANELS:
-        told = [
-            f"{label} {rho.estimate:+.2f} [{max(rho.low, -1):+.2f}, {min(rho.high, 1):+.2f}]"
-            for label, rho in correlations(table, quantity).items()
-            if rho.estimate == rho.estimate
-        ]
-        parts.append(f"{quantity}: {'; '.join(told) or 'not enough pairs'}")
-    return f"Rank correlation over pairs of tasks between transfer and the updates' {', and '.join(parts)}."
+    lead = "Rank correlation over pairs of tasks between transfer and the likeness of updates"
+    return Answer(listed(lead, told or ["not enough pairs"]), pd.DataFrame(rows), estimates)
 
 
 def _example() -> pd.DataFrame:
@@ -90,10 +74,16 @@ def _example() -> pd.DataFrame:
         for i in range(10):
             cosine = 0.05 * i - 0.1 + (0.05 if label == "LoRA" else 0.0)
             rows.append(
-                {"label": label, "pair": f"task {i % 5} · task {i % 4}", "types": "inside" if i > 7 else "across",
-                 "cosine": cosine, "subspace": 0.1 + 0.03 * i, "random": 0.02,
-                 "transfer": 1.5 * cosine + 0.1 * np.cos(4 * i)}
-            )  # fmt: skip
+                {
+                    "label": label,
+                    "pair": f"task {i % 5} · task {i % 4}",
+                    "types": "inside" if i > 7 else "across",
+                    "cosine": cosine,
+                    "subspace": 0.1 + 0.03 * i,
+                    "random": 0.02,
+                    "transfer": 1.5 * cosine + 0.1 * np.cos(4 * i),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -102,8 +92,10 @@ TRANSFER_SIMILARITY = Figure(
     title="Transfer and the likeness of updates",
     columns=_COLUMNS,
     build=_build,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    group="methods",
+    order=7,
+    averages=("seed",),
     caption=(
         "Relative transfer between two tasks (mean of both directions) against the cosine of the two updates (left) "
         "and the similarity of their leading input directions (right), one point per pair of tasks and method; filled: "

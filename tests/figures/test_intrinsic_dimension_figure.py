@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lab.figures import INTRINSIC_DIMENSION, Answer, TableError, answers
+from lab.figures import D90, INTRINSIC_DIMENSION, TableError, answers
 
-ANSWER = Answer("DID", "minilm", "bbc-news", 812, 600, 1100, 0.83, 0.92, 0.61, 0.31, runs=12, diverged=0)
+ANSWER = D90("DID", "minilm", "bbc-news", 812, 600, 1100, 0.83, 0.92, 0.61, 0.31, runs=12, diverged=0)
 
 
 def with_d90(d90: float, low: float, high: float) -> pd.DataFrame:

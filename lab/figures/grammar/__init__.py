@@ -18,6 +18,7 @@ width is worked out when the size is known:
   which is made from what is drawn: one entry for each name, in the order of drawing; a band has none where a line or
   points of the same name are drawn. `key` names what a dash or symbol means, whatever the colour: "validation".
 * **Rules and zones** (`rule`, `zone`) are part of the layout: they stand in a panel without any mark, too.
+* **Seeds**: `spread(panel, values, category, colour=…)` draws all values of one line, their mean and its interval.
 * **Looks**: `grid.look(label)` is the colour and marker of a method, the same in every figure; `grid.colour(name)`,
   `grid.symbol(name)`, `grid.dash(name)` count through what has no fixed look; `depth=` colours by the number of a
   block or step, with one colour bar.
@@ -31,6 +32,20 @@ from lab.figures.grammar.grid import Grid
 from lab.figures.grammar.looks import Look, look
 from lab.figures.grammar.panel import Panel
 from lab.figures.grammar.split import first_seen, split
+from lab.figures.grammar.spread import half_width, spread
 from lab.figures.grammar.words import LONGEST, cut, listed
 
-__all__ = ["LONGEST", "Grid", "Look", "Panel", "around", "cut", "first_seen", "listed", "look", "split"]
+__all__ = [
+    "LONGEST",
+    "Grid",
+    "Look",
+    "Panel",
+    "around",
+    "cut",
+    "first_seen",
+    "half_width",
+    "listed",
+    "look",
+    "split",
+    "spread",
+]

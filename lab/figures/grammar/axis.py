@@ -47,6 +47,12 @@ class Axis:
         """The categories, safe for plotly."""
         return list(dict.fromkeys(plain(name) for name in self.categories or ()))
 
+    @property
+    def texts(self) -> list[str]:
+        """What the ticks say where they are words: categories or named places."""
+        named = self.ticks.values() if isinstance(self.ticks, Mapping) else ()
+        return self.names or [plain(text).replace("\n", "<br>") for text in named]
+
     def layout(self, drawn: np.ndarray, *, upright: bool, room: float) -> dict[str, Any]:
         """The plotly axis.
 
@@ -70,7 +76,7 @@ class Axis:
         if self.whole and len(drawn) and not self.log:
             axis |= {"tickvals": integer_ticks(float(drawn.min()), float(drawn.max()))}
         if isinstance(self.ticks, Mapping):
-            axis |= {"tickvals": list(self.ticks), "ticktext": [plain(text) for text in self.ticks.values()]}
+            axis |= {"tickvals": list(self.ticks), "ticktext": self.texts}
         elif self.ticks is not None:
             axis |= {"tickvals": list(self.ticks), "ticktext": [short(tick) for tick in self.ticks]}
         if self.percent:

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from lab.figures.grammar.axis import Axis
 from lab.figures.grammar.legend import colour_bars, entries, keys
 from lab.figures.grammar.looks import Look, looks
-from lab.figures.grammar.mark import Mark, Note, Rule, Scale
+from lab.figures.grammar.mark import Mark, Note, Rule, Scale, identity
 from lab.figures.grammar.page import Page
 from lab.figures.grammar.panel import Panel
 from lab.figures.grammar.split import first_seen, split
@@ -48,9 +48,9 @@ class Grid:
         self._looks = looks(theme, first_seen(labels))
         self._counted: dict[str, list[str]] = {}
 
-    def panel(self, title: str = "", *, new_row: bool = False) -> Panel:
-        """One more panel; with `new_row` at the left of a row of its own."""
-        self.panels.append(Panel(self, len(self.panels), title, new_row))
+    def panel(self, title: str = "", *, new_row: bool = False, solid: bool = False) -> Panel:
+        """One more panel; with `new_row` at the left of a row of its own, `solid` for a `surface`."""
+        self.panels.append(Panel(self, len(self.panels), title, new_row, solid))
         return self.panels[-1]
 
     def row(self, title: str, n: int) -> list[Panel]:
@@ -121,7 +121,7 @@ class Grid:
         bars = colour_bars(self, size)
         shown, shapes = entries(self.marks, self.rules)
         page = Page(self, size, bars=len(bars), legend=[str(name) for name in shown], key=keys(self.marks))
-        data = [self._trace(mark, listed) for mark, listed in shapes.marks]
+        data = [self._trace(mark, listed, bars) for mark, listed in shapes.marks]
         layout = page.layout() | bars | {"template": template(self.theme, size.font), "showlegend": bool(shown)}
         layout["shapes"] = [self._shape(rule, listed) for rule, listed in shapes.rules]
         layout["annotations"] += [self._note(note) for note in self.notes]
@@ -140,9 +140,13 @@ class Grid:
             names.append(name)
         return names.index(name)
 
-    def _trace(self, mark: Mark, listed: bool) -> dict[str, Any]:
-        trace = mark.trace | {axis: identity(axis[0], mark.panel) for axis in ("xaxis", "yaxis")}
-        if "coloraxis" in trace:
+    def _trace(self, mark: Mark, listed: bool, bars: dict[str, Any]) -> dict[str, Any]:
+        axes = ("scene",) if self.panels[mark.panel].solid else ("xaxis", "yaxis")
+        trace = mark.trace | {axis: identity(axis.removesuffix("axis"), mark.panel) for axis in axes}
+        if trace["type"] == "contour":  # plotly lets contours share no colour axis with other traces
+            axis = bars[_bar(list(self.scales).index(trace.pop("coloraxis")))]
+            trace |= {"zmin": axis["cmin"], "zmax": axis["cmax"], "colorscale": axis["colorscale"], "showscale": False}
+        elif "coloraxis" in trace:
             trace["coloraxis"] = _bar(list(self.scales).index(trace["coloraxis"]))
         else:
             trace |= {"name": mark.name, "legendgroup": mark.name, "showlegend": listed}
@@ -167,11 +171,6 @@ class Grid:
     def _note(self, note: Note) -> dict[str, Any]:
         place = {f"{axis}ref": identity(axis, note.panel) for axis in ("x", "y")}
         return note.annotation | place
-
-
-def identity(axis: str, panel: int) -> str:
-    """plotly's name of a panel's axis: x, x2, …"""
-    return axis if panel == 0 else f"{axis}{panel + 1}"
 
 
 def _bar(place: int) -> str:

@@ -27,7 +27,7 @@ def entries(marks: Sequence[Mark], rules: Sequence[Rule]) -> tuple[list[str], En
     """The names in the legend, in the order of drawing, and who stands for each."""
     owner: dict[str, Mark | Rule] = {}
     for mark in marks:
-        if mark.listed and mark.name and mark.kind != "heat" and _drawn(mark):
+        if mark.listed and mark.name and mark.kind not in ("heat", "surface") and _drawn(mark):
             before = owner.get(mark.name)
             if not isinstance(before, Mark) or _rank(mark) < _rank(before):
                 owner[mark.name] = mark

@@ -84,3 +84,8 @@ def values_of(marks: Sequence[Mark], axis: str) -> list[object]:
             found += [v + e for v, e in zip(along, up, strict=True) if v is not None and e is not None]
             found += [v - e for v, e in zip(along, down, strict=True) if v is not None and e is not None]
     return found
+
+
+def identity(axis: str, panel: int) -> str:
+    """plotly's name of a panel's axis or scene: x, x2, …"""
+    return axis if panel == 0 else f"{axis}{panel + 1}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lab.figures.grammar.axis import Axis, numbers
-from lab.figures.grammar.mark import values_of
+from lab.figures.grammar.axis import numbers
+from lab.figures.grammar.mark import identity, values_of
 from lab.figures.style import SCREEN, Size, legend_height, legend_rows, plain, text_width
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ class Page:
                 left = self._left(c) / self.width
                 x = [left, min(1.0, left + self.panel_width / self.width)]
                 y = [max(0.0, 1 - (top + height) / area), 1 - top / area]
-                layout |= self._axes(panel, r, c, x, y)
+                if panel.solid:
+                    layout[identity("scene", panel.number)] = {"domain": {"x": x, "y": y}, **self._solid()}
+                else:
+                    layout |= self._axes(panel, r, c, x, y)
                 if panel.title:
                     annotations.append(self._title(panel, x, y[1]))
         key = self._wrapped("    ".join(self.key), self.size.width - 5 * self.em) if self.key else ""
@@ -115,11 +118,13 @@ class Page:
 
     def _labels(self, panel: Panel, *, first: bool) -> float:
         """Room that tick labels and title of a y axis need [px]."""
+        if panel.solid:
+            return 1.4 * self.em
         axis = self.grid.axis(panel.number, "y")
         if not first and self._hides(panel, "y"):
             return 1.4 * self.em
         titled = first or axis.title != self._left_of(panel)
-        widest = max((self._tick_width(name) for name in self._tick_texts(axis)), default=3.4)
+        widest = max((self._tick_width(name) for name in axis.texts), default=3.4)
         return self.em * (widest + 1.1 + (1.9 if titled and axis.title else 0))
 
     def _tick_width(self, name: str) -> float:
@@ -127,11 +132,6 @@ class Page:
 
     def _tick_text(self, name: str) -> str:
         return self._wrapped(name, 0.3 * self.size.width)
-
-    def _tick_texts(self, axis: Axis) -> list[str]:
-        if axis.categories is not None:
-            return axis.names
-        return [plain(text) for text in axis.ticks.values()] if isinstance(axis.ticks, dict) else []
 
     def _left_of(self, panel: Panel) -> str:
         row = next(row for row in self.rows if panel in row)
@@ -180,9 +180,11 @@ class Page:
         """Room that tick labels and titles of x axes need below a row [px]."""
         most = 0.4
         for panel in self.rows[row]:
+            if panel.solid:
+                continue
             axis = self.grid.axis(panel.number, "x")
             ticks = 0.0 if self._hides(panel, "x") else 1.9
-            names = self._tick_texts(axis)
+            names = axis.texts
             wide = [max(text_width(part) for part in name.split("<br>")) for name in names]
             lines = max((name.count("<br>") for name in names), default=0)
             if ticks and wide and (max(wide) + 0.6) * len(wide) * self.em > self.panel_width:
@@ -223,9 +225,20 @@ class Page:
             made[f"{which}axis{'' if panel.number == 0 else panel.number + 1}"] = own
         return made
 
+    def _solid(self) -> dict[str, Any]:
+        """The axes of a surface: few ticks, the height without any, seen from above the front corner."""
+        theme = self.grid.theme
+        axis = {"backgroundcolor": theme.background, "gridcolor": theme.grid, "color": theme.ink, "nticks": 4}
+        axis |= {"showspikes": False}
+        names = {which: {**axis, "title": {"text": self.grid.axes[which].title.split(" ")[0]}} for which in ("x", "y")}
+        made = {f"{which}axis": own for which, own in names.items()}
+        made["zaxis"] = {**axis, "title": {"text": ""}, "showticklabels": False}
+        eye = {"x": 1.6, "y": -1.7, "z": 1.1}
+        return made | {"aspectmode": "manual", "aspectratio": {"x": 1, "y": 1, "z": 0.7}, "camera": {"eye": eye}}
+
     def _wrapped(self, text: str, width: float) -> str:
         """The text in lines of at most a width [px], broken at spaces; `text` is plotly's HTML already."""
-        words, lines = text.split(" "), [""]
+        words, lines = text.replace(" = ", "\u00a0=\u00a0").split(" "), [""]
         for word in words:
             longer = f"{lines[-1]} {word}" if lines[-1] else word
             if lines[-1] and text_width(longer) * self.em > width:

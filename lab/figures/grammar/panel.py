@@ -27,8 +27,8 @@ class Panel:
     means), and `listed=False` where the name is for the cursor only.
     """
 
-    def __init__(self, grid: Grid, number: int, title: str, new_row: bool) -> None:
-        self.grid, self.number, self.title, self.new_row = grid, number, title, new_row
+    def __init__(self, grid: Grid, number: int, title: str, new_row: bool, solid: bool) -> None:
+        self.grid, self.number, self.title, self.new_row, self.solid = grid, number, title, new_row, solid
         self.axes: dict[str, Axis] = {}
 
     def line(
@@ -56,16 +56,14 @@ class Panel:
         if opacity < 1:
             trace["opacity"] = opacity
         trace |= _errors("y", error, error_down, colour)
-        return self._add(
-            "line", trace, name, hover, data, key, dash, listed and depth is None, self.grid.known_depth(depth)
-        )
+        return self._add("line", trace, name, hover, data, key, dash, listed and depth is None, depth)
 
     def points(
         self, x: Values, y: Values, name: str = "", *, colour: str = "", symbol: str = "circle", size: float = 8,
         alpha: float = 1.0, edge: str = "", edge_width: float = 1.0, error: Values | None = None,
         error_down: Values | None = None, across: Values | None = None, across_left: Values | None = None,
         key: str = "", hover: str = "", data: Sequence[Values] = (), text: Values | None = None, listed: bool = True,
-        depth: float | None = None,
+        depth: float | None = None, more: Mapping[str, Any] | None = None,
     ) -> Self:  # fmt: skip
         """Points, with bars where `error` (upwards, downwards) or `across` (to the right, to the left) is given.
 
@@ -74,6 +72,7 @@ class Panel:
             alpha: opacity of the markers.
             edge: colour around each marker; default none, but the marker's own where the symbol is a thin one.
             text: written above each point.
+            more: further settings of the plotly trace.
         """
         colour = self.grid.depth_colour(depth) if depth is not None else colour or self.grid.colour(name)
         marker: dict[str, Any] = {"color": fade(colour, alpha) if alpha < 1 else colour, "symbol": symbol, "size": size}
@@ -84,9 +83,8 @@ class Panel:
         trace |= _errors("x", across, across_left, colour)
         if text is not None:
             trace |= {"mode": "markers+text", "text": [plain(word) for word in text], "textposition": "top center"}
-        return self._add(
-            "points", trace, name, hover, data, key, symbol, listed and depth is None, self.grid.known_depth(depth)
-        )
+        trace |= dict(more or {})
+        return self._add("points", trace, name, hover, data, key, symbol, listed and depth is None, depth)
 
     def band(
         self, x: Values, low: Values, high: Values, name: str = "", *, colour: str = "", alpha: float = 0.15,
@@ -151,14 +149,39 @@ class Panel:
         self.grid.marks.append(Mark("heat", self.number, trace))
         return self
 
+    def surface(
+        self, cells: pd.DataFrame, scale: str, *, path: tuple[Values, Values, Values] | None = None, hover: str = ""
+    ) -> Self:
+        """A surface whose height and colour are the logarithm of positive values, on the colours of `heat(log=True)`.
+
+        Args:
+            cells: values, y by x.
+            scale: title of the colour bar, "quantity [unit]".
+            path: x, y and values of points that a line joins, a little above the surface.
+            hover: plotly's template; the value is ``%{customdata[0]}``.
+        """
+        self.heat(cells, scale, log=True, hover=hover, data=[cells])
+        mark = self.grid.marks[-1]
+        mark.kind = "surface"
+        flat = ("type", "hoverongaps", "xgap", "ygap")
+        mark.trace = {"type": "surface"} | {name: own for name, own in mark.trace.items() if name not in flat}
+        if path is not None:
+            x, y, z = (_values(along) for along in path)
+            height = [float(np.log10(max(value, 1e-12))) + 0.02 for value in z]
+            trace = {"type": "scatter3d", "mode": "lines", "x": x, "y": y, "z": height, "hoverinfo": "skip"}
+            trace["line"] = {"color": self.grid.theme.palette[1], "width": 5}
+            self.grid.marks.append(Mark("line", self.number, trace, listed=False))
+        return self
+
     def rule(
         self, *, x: float | None = None, y: float | None = None, name: str = "", colour: str = "", dash: str = "dot",
-        width: float = 1,
+        width: float = 1, above: bool = False,
     ) -> Self:  # fmt: skip
-        """A line across the panel at an x or a y, behind the marks, whatever else is drawn."""
+        """A line across the panel at an x or a y, behind the marks unless `above`, whatever else is drawn."""
         line = {"color": colour or self.grid.theme.muted, "dash": dash, "width": width}
         at_x, at_y = (None if at is None else (at, at) for at in (x, y))
-        return self._shape("line", at_x, at_y, name, line=line)
+        layer = "above" if above else "below"
+        return self._shape("line", at_x, at_y, name, line=line, layer=layer)
 
     def zone(
         self, *, x: tuple[float, float] | None = None, y: tuple[float, float] | None = None, name: str = "",

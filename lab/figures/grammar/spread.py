@@ -1,0 +1,42 @@
+"""Values of several seeds on one line of a panel: small points, their mean, and its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+
+from lab.figures.grammar.panel import Panel
+from lab.figures.style import counted
+from lab.statistics import Interval, mean_interval
+
+
+def half_width(found: Interval) -> float:
+    """Half the interval, 0 where one value alone bounds nothing."""
+    half = found.high - found.estimate
+    return half if isfinite(half) else 0.0
+
+
+def spread(
+    panel: Panel, values: Sequence[float], category: str, *, colour: str, name: str = "", about: str = ""
+) -> Interval:
+    """Draws one line: every value, the mean as a bar, and Student's interval (95 %) from two values on.
+
+    Args:
+        panel: where; its y axis holds the categories.
+        values: one per seed.
+        category: the line.
+        colour: of the line.
+        name: of the mean in the legend; none by default, the axis says it.
+        about: what the cursor says besides, plotly's HTML.
+
+    Returns:
+        The mean and its interval.
+    """
+    found = mean_interval(list(values))
+    half = half_width(found)
+    said = f"%{{x:.4f}} ± {half:.4f}, {counted(found.n, 'seed')}{about}<extra>%{{y}}</extra>"
+    one = {"alpha": 0.45, "size": 6, "listed": False, "hover": "%{x:.4f}"}
+    panel.points(values, [category] * len(values), name, colour=colour, **one)
+    bar = {"symbol": "line-ns", "size": 10, "across": [half], "listed": bool(name)}
+    panel.points([found.estimate], [category], name, colour=colour, hover=said, **bar)
+    return found
