@@ -43,7 +43,7 @@ def _effects(panel: Panel, found: pd.DataFrame) -> None:
     """Estimate and interval of each term, in hundredths, beside the line of no effect."""
     panel.rule(x=0).x("difference of the score [points of 0.01]").y(categories=first_seen(found.term))
     for kind, symbol in zip(KINDS, ("circle", "diamond", "square-open"), strict=True):
-        part = found[found.kind == kind]
+        part = found[found.kind == kind].astype({"estimate": float, "low": float, "high": float})
         low, high = (100 * (part[end] - part.estimate).abs().where(np.isfinite(part[end])) for end in ("low", "high"))
         hover = "%{x:+.2f} [%{customdata[0]:+.2f}, %{customdata[1]:+.2f}], %{customdata[2]} seeds<extra>%{y}</extra>"
         look = {"symbol": symbol, "hover": hover, "data": [100 * part.low, 100 * part.high, part.n]}

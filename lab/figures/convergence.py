@@ -111,7 +111,7 @@ CONVERGENCE = Figure(
     conclude=_answer,
     group="methods",
     order=2,
-    averages=("seed",),
+    averages=("seed", "task"),
     caption=(
         "Validation score of each method against optimiser steps (left; bands: range over seeds) and against seconds "
         "of training, evaluations excluded (right, logarithmic), one row per task. Lines are means over seeds; dashed, "

@@ -62,6 +62,11 @@ class D90:
         return f"{count(self.d90)} [{low}, {high}]"
 
     @property
+    def words(self) -> str:
+        """`text` for a legend: "d₉₀ = 812 [600, 1,100]"."""
+        return self.equation.replace("<sub>90</sub>", "₉₀")
+
+    @property
     def equation(self) -> str:
         """`text` for a drawing: "d₉₀ = 812 [600, 1,100]", "d₉₀ > 10,000"."""
         return f"d<sub>90</sub> {'' if self.text[0] in '>≤n' else '= '}{self.text}"

@@ -69,7 +69,7 @@ DELTA_STORAGE = Figure(
     conclude=_answer,
     group="methods",
     order=13,
-    averages=("seed",),
+    averages=("task", "seed"),
     caption=(
         "Size on disk (safetensors, float32) and time to load of each method's delta, its classification head "
         "included, beside the PLM itself; both axes are logarithmic."

@@ -57,7 +57,7 @@ class Figure:
         order: its place in the group.
         table: name of the table of a record that holds these columns; default: the figure's name.
         optional: columns that are used where they are there.
-        averages: columns of `IDENTITY` that numbers of the figure are means over.
+        averages: columns of `IDENTITY` that numbers of the figure are means or correlations over, or do not depend on.
         apart: columns of `IDENTITY` that the figure tells apart itself, beside those it declares.
         label: the column that names a series.
     """

@@ -25,7 +25,7 @@ _OPTIONAL = {"metric": Column("name of the metric that gap is in", TEXT)}
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     grid = Grid(theme, wrap=2, height=400, share_y=True, labels=table.label)
-    for panel, part in grid.by(table, "task"):
+    for panel, part in grid.by(table, "model", "task"):
         panel.rule(y=0, dash="solid")
         _shape(panel, part, theme)
         for label, own in split(part, "label"):
@@ -53,13 +53,18 @@ def _shape(panel: Panel, part: pd.DataFrame, theme: Theme) -> None:
 
 def _answer(table: pd.DataFrame) -> Answer:
     rows = []
-    for label, part in split(table, "label"):
-        row = {"method": label, "tunable [count]": part.tunable.mean(), "gap": part.gap.mean()}
+    for label, part in split(table, "model", "label"):
+        row = {
+            "method": label,
+            "kind": part.kind.iloc[0],
+            "tunable [count]": part.tunable.mean(),
+            "gap": part.gap.mean(),
+        }
         row |= {"smallest gap": part.gap.min(), "largest gap": part.gap.max(), "bound": part.bound.mean()}
         rows.append(row | {"runs [count]": len(part)})
     found = pd.DataFrame(rows).sort_values("gap", ascending=False, kind="stable", ignore_index=True)
     end = f". The smallest bound is {table.bound.min():.3g}"
-    trained = found[found.method.isin(table.label[table.kind != "null"])]
+    trained = found[found.kind != "null"]
     estimates = {}
     if len(trained) > 3:
         rho = rank_correlation_interval(list(trained["tunable [count]"]), list(trained.gap))
@@ -97,7 +102,8 @@ GENERALIZATION_GAP = Figure(
     conclude=_answer,
     group="methods",
     order=3,
-    averages=("seed",),
+    averages=("seed", "task"),
+    apart=("model",),
     caption=(
         "Score on training examples minus score on validation examples after the last step, against the number of "
         "tunable parameters: every seed (faint), mean and 95 % interval over seeds (that of two may leave the "

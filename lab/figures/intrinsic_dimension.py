@@ -47,9 +47,11 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
             colour = theme.ink if len(shared) == 1 else grid.colour(_name(answer, models))
             _references(panel, _rows(part, answer), answer, colour)
         for answer in here:
-            _curve(panel, _rows(part, answer), answer, _name(answer, models), span)
+            name = _name(answer, models)
+            said = f"{name}: {answer.words}" if len(found) > 1 and table.task.nunique() == 1 else name
+            _curve(panel, _rows(part, answer), answer, said, {"colour": grid.colour(name)}, span)
         if len(here) == 1 and isfinite(answer.line):
-            _label(panel, answer, span, grid.colour(_name(answer, models)))
+            _label(panel, answer, span, grid.colour(name))
     grid.x("dimension d of the random subspace [count]", log=True, range=span)
     return grid.y(f"validation {score_title(table.metric)}")
 
@@ -79,10 +81,11 @@ def _references(panel: Panel, rows: pd.DataFrame, answer: D90, colour: str) -> N
             panel.rule(y=height, name=name, colour=colour, dash=dash, width=1.3)
 
 
-def _curve(panel: Panel, rows: pd.DataFrame, answer: D90, name: str, span: tuple[float, float]) -> None:
+def _curve(
+    panel: Panel, rows: pd.DataFrame, answer: D90, name: str, look: dict[str, str], span: tuple[float, float]
+) -> None:
     """Interval, fit, a point per seed, the null, and the diamond at (d90, line)."""
     grid = panel.grid
-    look = {"colour": grid.colour(name), "listed": False}
     if isfinite(answer.low) or isfinite(answer.high):
         low = answer.low if isfinite(answer.low) and answer.low > 0 else span[0]
         panel.zone(x=(low, answer.high if isfinite(answer.high) else span[1]), colour=look["colour"])
@@ -94,7 +97,7 @@ def _curve(panel: Panel, rows: pd.DataFrame, answer: D90, name: str, span: tuple
         panel.points(null.d, null.score, "random weights", data=[null.seed], **points | cross)
     fit = fit.sort_values("d")
     panel.line(fit.d, fit.score, name, width=2, **look)
-    marked = {"symbol": grid.symbol(name), "alpha": 0.8, "size": 7, "colour": look["colour"]}
+    marked = {"symbol": grid.symbol(look["colour"]), "alpha": 0.8, "size": 7, "colour": look["colour"]}
     panel.points(runs.d, runs.score, name, data=[runs.seed], **points | marked)
     if isfinite(answer.d90):
         said = f"{answer.equation}<extra>{plain(name)}</extra>"
@@ -163,6 +166,7 @@ INTRINSIC_DIMENSION = Figure(
     conclude=_answer,
     group="dimension",
     order=1,
+    averages=("seed",),
     caption=(
         "Validation score of fine-tuning in a random subspace of dimension d: one point per seed, a monotone "
         "(isotonic) fit of the means, and d90, the smallest dimension that reaches 90 % of full fine-tuning "

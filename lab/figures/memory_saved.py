@@ -107,7 +107,7 @@ MEMORY_SAVED = Figure(
     conclude=_answer,
     group="methods",
     order=10,
-    averages=("seed",),
+    averages=("task", "seed"),
     caption=(
         "Peak memory of one training step (AdamW, float32) that each method saves against full fine-tuning of the same "
         "PLM, by batch size: counted storage by storage (lines) and measured (rings), with random weights throughout. "

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from lab.figures.figure import TEXT, Column, Figure
-from lab.figures.grammar import Grid, Panel, around, cut, half_width, split, spread
+from lab.figures.grammar import Grid, Panel, around, first_seen, half_width, split, spread
 from lab.figures.sources import DEMSAR_2006, DING_2022
 from lab.figures.style import Theme, count, score_title
-from lab.statistics import Answer, mean_interval
+from lab.statistics import Answer, Ranking, mean_interval
 from lab.statistics.ranking import ordered, ranked
 
 _COLUMNS = {
@@ -27,22 +27,30 @@ _OPTIONAL = {"metric": Column("name of the metric that score is in", TEXT)}
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     grid = Grid(theme, wrap=2, height=320, share_y=True, labels=table.label)
-    for panel, part in grid.by(table, "task"):
-        for label, own in split(part, "label"):
-            about = f"<br>{count(own.tunable.mean())} tunable"
-            spread(panel, own.score.tolist(), label, colour=grid.look(label).colour, about=about)
-        null = part.score[part.kind == "null"].mean()
-        if np.isfinite(null):
-            panel.rule(x=null, dash="dash", name="the head alone")
-        panel.x(score_title(part.metric if "metric" in part else []), range=around(part.score))
-    _ranks(grid.panel("all tasks"), table, theme)
-    return grid.y(categories=ordered(table))
+    plms = _plms(table)
+    for plm, own in plms:
+        before = f"{plm} · " if len(plms) > 1 else ""
+        for task, part in split(own, "task"):
+            panel = grid.panel(before + task)
+            for label, runs in split(part, "label"):
+                about = f"<br>{count(runs.tunable.mean())} tunable"
+                spread(panel, runs.score.tolist(), label, colour=grid.look(label).colour, about=about)
+            null = part.score[part.kind == "null"].mean()
+            if np.isfinite(null):
+                panel.rule(x=null, dash="dash", name="the head alone")
+            panel.x(score_title(part.metric if "metric" in part else []), range=around(part.score))
+        _ranks(grid.panel(f"{before}all tasks"), own, theme)
+    return grid.y(categories=first_seen([label for _, own in plms for label in ordered(own)]))
+
+
+def _plms(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """One part per PLM: methods are ranked among those of the same PLM."""
+    return split(table, "model") if "model" in table else [("", table)]
 
 
 def _ranks(panel: Panel, table: pd.DataFrame, theme: Theme) -> None:
     """Mean ranks; bars of half a critical difference to either side: methods differ where their bars do not overlap."""
-    complete = table.pivot_table(index="task", columns="label", values="score").notna().all()
-    ranking = ranked(table) if complete.any() else None
+    ranking = _ranking(table)
     ranks = {} if ranking is None else ranking.mean_ranks
     half = ranking.critical_difference / 2 if ranking is not None and ranking.critical_difference < inf else 0.0
     for label, rank in ranks.items():
@@ -55,26 +63,32 @@ def _ranks(panel: Panel, table: pd.DataFrame, theme: Theme) -> None:
 
 
 def _answer(table: pd.DataFrame) -> Answer:
+    rows, told, plms = [], [], _plms(table)
+    for plm, own in plms:
+        ranking, before = _ranking(own), {"model": plm} if len(plms) > 1 else {}
+        ranks = {} if ranking is None else ranking.mean_ranks
+        for label in ordered(own):
+            part = own[own.label == label]
+            row = {**before, "method": label, "mean rank": ranks.get(str(label), np.nan)}
+            row |= {"tunable [count]": part.tunable.mean()}
+            for task, runs in split(own, "task"):
+                scores = runs.score[runs.label == label].tolist()
+                found = mean_interval(scores) if scores else None
+                row[task] = np.nan if found is None else found.estimate
+                row[f"{task} ±"] = np.nan if found is None or found.n < 2 else half_width(found)
+            rows.append(row | {"seeds [count]": int(part.seed.nunique())})
+        means, null = own.groupby("label").score.mean(), own.score[own.kind == "null"].mean()
+        best = ", ".join(f"{label} {means[label]:.3f}" for label in ordered(own)[:3])
+        probe = f", the linear probe {null:.3f}" if np.isfinite(null) else ""
+        told.append(f"{plm}: {best}{probe}" if before else best + probe)
+    said = f". {ranking.told}" if len(plms) == 1 and ranking is not None else "."
+    return Answer(listed("Best mean ranks, with mean validation score", told, end=said), pd.DataFrame(rows))
+
+
+def _ranking(table: pd.DataFrame) -> Ranking | None:
+    """The methods ranked over tasks; None where no method has all of them."""
     complete = table.pivot_table(index="task", columns="label", values="score").notna().all()
-    ranking = ranked(table) if complete.any() else None
-    ranks = {} if ranking is None else ranking.mean_ranks
-    rows = []
-    for label in ordered(table):
-        part = table[table.label == label]
-        row = {"method": label, "mean rank": ranks.get(str(label), np.nan), "tunable [count]": part.tunable.mean()}
-        for task, own in split(table, "task"):
-            scores = own.score[own.label == label].tolist()
-            found = mean_interval(scores) if scores else None
-            row[task] = np.nan if found is None else found.estimate
-            row[f"{task} ±"] = np.nan if found is None or found.n < 2 else half_width(found)
-        rows.append(row | {"seeds [count]": int(part.seed.nunique())})
-    means = table.groupby("label", sort=False).score.mean()
-    best = ", ".join(f"{label} {means[label]:.3f}" for label in ordered(table)[:3])
-    null = table.score[table.kind == "null"].mean()
-    beside = f"; the linear probe reaches {null:.3f}" if np.isfinite(null) else ""
-    told = f" {ranking.told}" if ranking is not None else ""
-    sentence = f"Best mean ranks, with mean validation score: {best}{beside}.{told}"
-    return Answer(cut(sentence), pd.DataFrame(rows))
+    return ranked(table) if complete.any() else None
 
 
 def _example() -> pd.DataFrame:
@@ -115,7 +129,8 @@ PERFORMANCE = Figure(
     conclude=_answer,
     group="methods",
     order=1,
-    averages=("seed",),
+    averages=("seed", "task"),
+    apart=("model",),
     caption=(
         "Validation score of each method after the same number of steps, one panel per task: every seed (points), "
         "mean and 95 % interval over seeds (bar; that of two seeds may leave the panel); dashed, the linear "

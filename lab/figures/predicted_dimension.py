@@ -109,6 +109,7 @@ PREDICTED_DIMENSION = Figure(
     conclude=_answer,
     group="loss",
     order=3,
+    averages=("model", "task", "seed"),
     caption=(
         "Dimension at which a random subspace recovers 90 %, measured by training in subspaces, against the one "
         "predicted from a curvature spectrum and a displacement, one panel per variant; intervals are those of the "

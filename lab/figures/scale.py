@@ -122,7 +122,6 @@ SCALE = Figure(
     group="methods",
     order=9,
     averages=("seed",),
-    apart=("model",),
     caption=(
         "Validation score after the last step (top) and steps until the score first reaches 95 % of the lowest last "
         "score that the method has on any PLM of the series (bottom), against the size of the PLM. Means over seeds "

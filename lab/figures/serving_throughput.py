@@ -72,7 +72,7 @@ SERVING_THROUGHPUT = Figure(
     conclude=_answer,
     group="methods",
     order=14,
-    averages=("seed",),
+    averages=("task", "seed"),
     caption=(
         "Rows served per second by one PLM when the rows of a batch belong to several users, each with a LoRA of their "
         "own: median (line) and range (bars) over rounds in which all strategies take turns."

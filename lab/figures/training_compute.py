@@ -106,7 +106,7 @@ TRAINING_COMPUTE = Figure(
     conclude=_answer,
     group="methods",
     order=12,
-    averages=("seed",),
+    averages=("task", "seed"),
     caption=(
         "Floating-point operations of one training step's matrix products, by pass, as shares of full fine-tuning's "
         "(largest batch counted), and the measured time of the step against full fine-tuning's (open marks)."

@@ -88,7 +88,7 @@ TRAINING_MEMORY = Figure(
     conclude=_answer,
     group="methods",
     order=11,
-    averages=("seed",),
+    averages=("task", "seed"),
     caption=(
         "Memory in use when a training step (AdamW, float32) uses most, by method: weights, the optimiser's moments, "
         "gradients and activations, counted storage by storage; strokes: resident memory measured in a process. "

@@ -40,6 +40,6 @@ def test_the_answer_says_how_sure_the_ranking_is():
 
 def test_every_seed_is_a_point_and_the_null_a_line():
     drawing = PERFORMANCE.draw(PERFORMANCE.example())
-    seeds = [len(t.x) for t in drawing.data if t.customdata is not None]
+    seeds = [len(t.x) for t in drawing.data if t.marker.size == 6]
     assert seeds == [3] * 18
     assert len([shape for shape in drawing.layout.shapes if shape.line.dash == "dash"]) == 3
