@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from lab.figures import Figure
-from lab.runs import DamagedRecord, Manifest, Overlay, Store, StoreError, everything, tabulate
+from lab.runs import Damaged, Manifest, Overlay, Store, everything, tabulate
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,11 @@ def table_of(manifests: Sequence[Manifest], name: str) -> tuple[pd.DataFrame, tu
 def _contents(stores: tuple[tuple[str, tuple[str, ...]], ...]) -> Contents:
     """What is in these stores, (path, keys) each; shared by all sessions and never changed."""
     runs = Overlay(*(Store(path) for path, _ in stores))
-    manifests, damage = [], []
-    for key in sorted({key for _, keys in stores for key in keys}):
-        try:
-            manifests.append(runs.manifest(key))
-        except (DamagedRecord, StoreError) as error:
-            damage.append(str(error))
+    damaged: Damaged = {}
+    manifests = list(runs.manifests(damaged=damaged))
     manifests.sort(key=_age, reverse=True)
-    return Contents(tuple(manifests), frozenset(stores[0][1]), tuple(damage), tuple(path for path, _ in stores))
+    mine, places = frozenset(stores[0][1]), tuple(path for path, _ in stores)
+    return Contents(tuple(manifests), mine, tuple(map(str, damaged.values())), places)
 
 
 def _age(manifest: Manifest) -> tuple[str, float]:
@@ -82,15 +79,8 @@ def _table(
     identity: tuple[tuple[str, str], ...], name: str, _manifests: Sequence[Manifest]
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """`identity` is what the cache compares; records never change, so folder and key say all."""
-    tables, damage = [], []
-    for experiment in dict.fromkeys(manifest.job.experiment for manifest in _manifests):
-        group = [manifest for manifest in _manifests if manifest.job.experiment == experiment]
-        try:
-            tables.append(tabulate(group, name))
-        except DamagedRecord:  # read one by one, so that a bad record does not hide the good ones
-            for manifest in group:
-                try:
-                    tables.append(tabulate([manifest], name))
-                except DamagedRecord as error:
-                    damage.append(str(error))
-    return (pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()), tuple(damage)
+    damaged: Damaged = {}
+    experiments = dict.fromkeys(manifest.job.experiment for manifest in _manifests)
+    groups = [[m for m in _manifests if m.job.experiment == experiment] for experiment in experiments]
+    tables = [table for group in groups if not (table := tabulate(group, name, damaged=damaged)).empty]
+    return (pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()), tuple(map(str, damaged.values()))

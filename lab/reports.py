@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from lab.runs import SHOWN_KEY, DamagedRecord, Manifest, Record, Records, flattened, key
+from lab.runs import SHOWN_KEY, Damaged, Manifest, Record, Records, flattened, key
 from lab.source_claims import NOT_TESTED, SOURCE_CLAIMS
 from lab.statistics import Judgement, Verdict
 
@@ -190,22 +190,16 @@ def runs_table(runs: Records, experiment: str) -> Group:
             "" if seconds is None else f"{seconds:.1f}",
             Text(_settings({name: config[name] for name in varied if name in config})),
         )
-    for name, damage in damaged:
+    for name, damage in damaged.items():
         table.add_row(name[:SHOWN_KEY], "damaged", "", Text(str(damage), style="red"))
     counted = f"{experiment}: {len(whole)} runs" + (f", {len(damaged)} damaged" if damaged else "")
     return Group(Text(counted), Text(_settings(shared)), table)
 
 
-def _manifests(runs: Records, experiment: str) -> tuple[list[Manifest], list[tuple[str, DamagedRecord]]]:
+def _manifests(runs: Records, experiment: str) -> tuple[list[Manifest], Damaged]:
     """Those that can be read, and key and damage of the others."""
-    whole: list[Manifest] = []
-    damaged: list[tuple[str, DamagedRecord]] = []
-    for name in runs.keys(experiment):
-        try:
-            whole.append(runs.manifest(name))
-        except DamagedRecord as error:
-            damaged.append((name, error))
-    return whole, damaged
+    damaged: Damaged = {}
+    return list(runs.manifests(experiment, damaged=damaged)), damaged
 
 
 def _started(manifest: Manifest) -> str:

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from lab.commands.terminal import output, refusals
+from lab.commands.terminal import name_damaged, output, refusals
 from lab.execution.experiment import all_verdicts
 from lab.reports import claims_page, claims_table
-from lab.runs import everything
+from lab.runs import Damaged, everything
 
 
 def claims(
@@ -21,7 +21,9 @@ def claims(
 ) -> None:
     """Judge the claims of the literature by the records in the store and the gallery."""
     with refusals():
-        verdicts = all_verdicts(everything(store))
+        damaged: Damaged = {}
+        verdicts = all_verdicts(everything(store), damaged)
+        name_damaged(damaged)
         if not verdicts:
             raise ValueError("no record tests a claim yet; run an experiment first: deltalab list shows them")
         if out is None:

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
 import typer
 from rich.console import Console
 
+from lab.deferred import pandas as pd
 from lab.figures import FORMATS, Figure, export
-from lab.runs import StoreError, UnknownRecord
+from lab.runs import Damaged, StoreError, UnknownRecord
 
 MISUSE = 2
 
@@ -53,6 +53,12 @@ def refusals() -> Iterator[None]:
     except OSError as error:
         complain(str(error))
         raise typer.Exit(1) from None
+
+
+def name_damaged(damaged: Damaged) -> None:
+    """Says on stderr which records cannot be read, and so are left out."""
+    for error in damaged.values():
+        complain(f"left out: {error}")
 
 
 def output() -> Console:

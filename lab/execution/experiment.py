@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from lab.execution.commands import commands_of
-from lab.runs import Job, Record, Records, Store, canonical
+from lab.runs import Damaged, Job, Record, Records, Store, canonical
 from lab.statistics import Verdict
 
 SCALES = ("smoke", "demo", "paper")
@@ -121,14 +121,17 @@ def settings_of(records: Sequence[Record], replicates: Sequence[str]) -> list[li
     return list(groups.values())
 
 
-def all_verdicts(runs: Records) -> list[Verdict]:
+def all_verdicts(runs: Records, damaged: Damaged | None = None) -> list[Verdict]:
     """The verdicts of all experiments on the records of these stores, in the order of `EXPERIMENTS`.
 
+    Args:
+        runs: the stores.
+        damaged: takes what is wrong with records that cannot be read, by key, while the others are judged.
+
     Raises:
-        DamagedRecord: a record that is judged cannot be read.
+        DamagedRecord: a record that is judged cannot be read, without `damaged`.
     """
     found = []
     for name in experiment_names():
-        records = [runs.get(manifest.key) for manifest in runs.manifests(name)]
-        found += verdicts_of(load_experiment(name), records)
+        found += verdicts_of(load_experiment(name), list(runs.records(name, damaged=damaged)))
     return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lab.runs.errors import DamagedRecord, StoreError, StoreFull, UnknownRecord
-from lab.runs.folder import Manifest
+from lab.runs.errors import Damaged, DamagedRecord, StoreError, StoreFull, UnknownRecord
 from lab.runs.job import SHOWN_KEY, Job, canonical, described, flattened, key, settings
+from lab.runs.manifest import Manifest
 from lab.runs.places import everything, user_store
 from lab.runs.provenance import environment, observe
 from lab.runs.record import Record
@@ -14,6 +14,7 @@ from lab.runs.table import tabulate
 
 __all__ = [
     "SHOWN_KEY",
+    "Damaged",
     "DamagedRecord",
     "Job",
     "Manifest",

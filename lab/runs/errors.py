@@ -11,6 +11,10 @@ class DamagedRecord(StoreError):
     """A stored file is not what was written: missing, truncated, altered, or of an unknown format."""
 
 
+Damaged = dict[str, DamagedRecord]
+"""What is wrong with records that cannot be read, by key."""
+
+
 class StoreFull(StoreError):
     """The disk (or quota) of the store is full; nothing half-written is left."""
 

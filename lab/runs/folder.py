@@ -1,19 +1,14 @@
 """The folder of one record: `manifest.json`, one parquet file per table, `arrays.safetensors`.
 
-The manifest carries the job, the provenance and sha256 and length of every other file, and a sha256 of itself. So a
-flipped byte anywhere in the folder is found, and named, when the record is read.
+The manifest (`lab.runs.manifest`) carries sha256 and length of every other file, and a sha256 of itself. So a flipped
+byte anywhere in the folder is found, and named, when the record is read.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lab.deferred import numpy as np
 from lab.deferred import numpy_files, safetensors
@@ -21,32 +16,11 @@ from lab.deferred import pandas as pd
 from lab.deferred import parquet as pq
 from lab.deferred import pyarrow as pa
 from lab.runs.errors import DamagedRecord
-from lab.runs.job import Job, key
+from lab.runs.job import key
+from lab.runs.manifest import MANIFEST, manifest_text, read_file, read_manifest, remedy
 from lab.runs.record import KEY, METRICS, Record
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 ARRAYS = "arrays.safetensors"
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The head of a record: everything but its numbers. `files` maps a file name to its ``sha256`` and ``bytes``."""
-
-    folder: Path
-    job: Job
-    files: Mapping[str, Mapping[str, Any]]
-    provenance: Mapping[str, Any]
-
-    @property
-    def key(self) -> str:
-        return key(self.job)
-
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """Names of the tables, `metrics` first."""
-        names = sorted(Path(file).stem for file in self.files if file.endswith(".parquet"))
-        return tuple(sorted(names, key=lambda name: (name != METRICS, name)))
 
 
 def write_folder(record: Record, folder: Path) -> None:
@@ -62,54 +36,19 @@ def write_folder(record: Record, folder: Path) -> None:
     if record.arrays:
         native = {name: np.array(a, dtype=a.dtype.newbyteorder("="), order="C") for name, a in record.arrays.items()}
         files[ARRAYS] = numpy_files.save(native)
-    body = {
-        "format": FORMAT,
-        "experiment": record.job.experiment,
-        "config": record.job.config,
-        "files": {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in files.items()},
-        "provenance": dict(record.provenance),
-    }
-    try:
-        manifest = {**body, "sha256": _body_sha256(body)}
-        text = json.dumps(manifest, indent=1, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"the provenance is no JSON ({error}); use str, bool, int, finite float, list, dict"
-        ) from error
+    text = manifest_text(record.job, files, record.provenance)
     for name, data in files.items():
         _write_file(folder / name, data)
     _write_file(folder / MANIFEST, text.encode())
     sync_folder(folder)
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The verified head of the record in `folder`.
-
-    Raises:
-        DamagedRecord: the manifest is missing, unreadable, altered, of another format, or belongs to another key.
-    """
-    path = folder / MANIFEST
-    try:
-        body = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        raise DamagedRecord(f"{path} cannot be read ({error}); {_remedy(folder)}") from error
-    if not isinstance(body, dict) or body.pop("sha256", None) != _body_sha256(body):
-        raise DamagedRecord(f"{path} was altered after it was written: its sha256 does not fit; {_remedy(folder)}")
-    if body.get("format") != FORMAT:
-        raise DamagedRecord(
-            f"{path} has format {body.get('format')!r}, this version reads {FORMAT}; install the deltalab that wrote it"
-        )
-    manifest = Manifest(folder, Job(body["experiment"], body["config"]), body["files"], body["provenance"])
-    if manifest.key != folder.name:
-        raise DamagedRecord(f"{path} holds the job with key {manifest.key}, not {folder.name}: was the folder renamed?")
-    return manifest
-
-
 def read_folder(folder: Path, *, verify: bool = True) -> Record:
     """The record in `folder`.
 
     Raises:
-        DamagedRecord: a file is missing, truncated or altered (without `verify`: only if it cannot be parsed).
+        DamagedRecord: a file is missing, truncated or altered (without `verify`: only if it cannot be parsed), or what
+            they hold is no record.
     """
     manifest = read_manifest(folder)
     tables: dict[str, pa.Table] = {}
@@ -126,32 +65,13 @@ def read_folder(folder: Path, *, verify: bool = True) -> Record:
             arrays = numpy_files.load(read_file(manifest, ARRAYS, verify=verify))
         except (safetensors.SafetensorError, KeyError, ValueError) as error:
             raise unparsable(folder / ARRAYS, error) from error
-    metrics = tables.pop(METRICS).to_pylist()[0]
-    del metrics[KEY]
-    frames = {name: table.to_pandas(use_threads=False) for name, table in tables.items()}
-    return Record(manifest.job, metrics, frames, arrays, manifest.provenance)
-
-
-def read_file(manifest: Manifest, name: str, *, verify: bool = True) -> bytes:
-    """The bytes of one file of a record, checked against the manifest.
-
-    Raises:
-        DamagedRecord: the file is missing, truncated or altered.
-    """
-    path, expected = manifest.folder / name, manifest.files[name]
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DamagedRecord(f"{path} cannot be read ({error}); {_remedy(manifest.folder)}") from error
-    if len(data) != expected["bytes"]:
-        raise DamagedRecord(
-            f"{path} has {len(data)} bytes, its manifest says {expected['bytes']}; {_remedy(manifest.folder)}"
-        )
-    if verify and _sha256(data) != expected["sha256"]:
-        raise DamagedRecord(
-            f"{path} was altered after it was written: its sha256 does not fit; {_remedy(manifest.folder)}"
-        )
-    return data
+        (metrics,) = tables.pop(METRICS).to_pylist()
+        del metrics[KEY]
+        frames = {name: table.to_pandas(use_threads=False) for name, table in tables.items()}
+        return Record(manifest.job, metrics, frames, arrays, manifest.provenance)
+    except (KeyError, TypeError, ValueError) as error:  # whole files that hold no record
+        raise DamagedRecord(f"{folder} holds no record ({error}); {remedy(folder)}") from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -196,18 +116,6 @@ def _write_file(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _body_sha256(body: Mapping[str, Any]) -> str:
-    return _sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
-
-
-def _remedy(folder: Path) -> str:
-    return f"delete the folder {folder} and run the job again, or restore it from a copy"
-
-
 def unparsable(path: Path, error: Exception) -> DamagedRecord:
     """What to raise when a file is whole, as far as one can see, but its format is broken."""
-    return DamagedRecord(f"{path} cannot be parsed ({error}); {_remedy(path.parent)}")
+    return DamagedRecord(f"{path} cannot be parsed ({error}); {remedy(path.parent)}")

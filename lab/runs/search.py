@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from lab.deferred import pandas as pd
-from lab.runs.errors import StoreError
+from lab.runs.errors import Damaged, StoreError
 from lab.runs.store import Records
 
 
 def table_with(
-    runs: Records, columns: Collection[str], *, name: str, experiment: str | None = None
+    runs: Records,
+    columns: Collection[str],
+    *,
+    name: str,
+    experiment: str | None = None,
+    damaged: Damaged | None = None,
 ) -> tuple[str, pd.DataFrame]:
     """The table of one experiment that has certain columns.
 
@@ -19,20 +24,21 @@ def table_with(
         columns: what the table must have, its own or joined ones.
         name: of the table that is preferred; others are looked at if no experiment has it.
         experiment: the only one to look at; by default there must be one that fits.
+        damaged: takes what is wrong with records that cannot be read, by key, while the others are.
 
     Returns:
         The name of the experiment, and the table.
 
     Raises:
         StoreError: no experiment fits, or several do.
-        DamagedRecord: a file is missing, truncated or altered.
+        DamagedRecord: a file is missing, truncated or altered, without `damaged`.
     """
     fitting: dict[str, pd.DataFrame] = {}
     others: dict[str, pd.DataFrame] = {}
     for candidate in [experiment] if experiment is not None else runs.experiments():
-        tables = {table for manifest in runs.manifests(candidate) for table in manifest.tables}
+        tables = {table for manifest in runs.manifests(candidate, damaged=damaged) for table in manifest.tables}
         for table in sorted(tables, key=lambda table: (table != name, table)):
-            found = runs.table(candidate, table)
+            found = runs.table(candidate, table, damaged=damaged)
             if set(columns) <= set(found.columns):
                 (fitting if table == name else others).setdefault(candidate, found)
                 break

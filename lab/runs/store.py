@@ -9,22 +9,28 @@ from __future__ import annotations
 
 import errno
 import shutil
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from lab.deferred import pandas as pd
-from lab.runs.errors import StoreError, StoreFull, UnknownRecord
-from lab.runs.folder import MANIFEST, Manifest, read_folder, read_manifest, sync_folder, write_folder
-from lab.runs.job import Job, key
+from lab.runs.errors import Damaged, DamagedRecord, StoreError, StoreFull, UnknownRecord
+from lab.runs.folder import read_folder, sync_folder, write_folder
+from lab.runs.job import Job, described, key
 from lab.runs.lease import leased
+from lab.runs.manifest import MANIFEST, Manifest, read_manifest, refuse_links
 from lab.runs.record import METRICS, Record
 from lab.runs.staging import lease_file, new_staging, remove_abandoned
 from lab.runs.table import tabulate
 
 _KEY_LENGTH = 64
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_Read = TypeVar("_Read")
 
 
 class Records(ABC):
@@ -71,32 +77,54 @@ class Records(ABC):
         """Keys of all records, or of those of one experiment, sorted."""
         return sorted(self._folders(experiment))
 
-    def manifests(self, experiment: str | None = None) -> Iterator[Manifest]:
+    def manifests(self, experiment: str | None = None, *, damaged: Damaged | None = None) -> Iterator[Manifest]:
         """Heads of all records, in the order of their keys.
 
-        Raises:
-            DamagedRecord: at the first that cannot be read.
-        """
-        for _, folder in sorted(self._folders(experiment).items()):
-            yield read_manifest(folder)
+        Args:
+            experiment: only its records.
+            damaged: takes what is wrong with those that cannot be read, by key, while the others are read.
 
-    def records(self, experiment: str | None = None, *, verify: bool = True) -> Iterator[Record]:
+        Raises:
+            DamagedRecord: at the first that cannot be read, without `damaged`.
+        """
+        return _those_whole(self._folders(experiment), read_manifest, damaged)
+
+    def records(
+        self, experiment: str | None = None, *, verify: bool = True, damaged: Damaged | None = None
+    ) -> Iterator[Record]:
         """All records, in the order of their keys, read one at a time.
 
-        Raises:
-            DamagedRecord: at the first that cannot be read.
-        """
-        for _, folder in sorted(self._folders(experiment).items()):
-            yield read_folder(folder, verify=verify)
+        Args:
+            experiment: only its records.
+            verify: check the sha256 of every file.
+            damaged: as in `manifests`.
 
-    def table(self, experiment: str | None = None, name: str = METRICS, *, verify: bool = True) -> pd.DataFrame:
+        Raises:
+            DamagedRecord: at the first that cannot be read, without `damaged`.
+        """
+        return _those_whole(self._folders(experiment), partial(read_folder, verify=verify), damaged)
+
+    def table(
+        self,
+        experiment: str | None = None,
+        name: str = METRICS,
+        *,
+        verify: bool = True,
+        damaged: Damaged | None = None,
+    ) -> pd.DataFrame:
         """One tidy table of all records of an experiment (of the store, if None): see `lab.runs.table.tabulate`.
+
+        Args:
+            experiment: only its records.
+            name: which table.
+            verify: check the sha256 of every file.
+            damaged: as in `manifests`.
 
         Raises:
             StoreError: there are records, but none with a table of this name.
-            DamagedRecord: a file is missing, truncated or altered.
+            DamagedRecord: a file is missing, truncated or altered, without `damaged`.
         """
-        return tabulate(list(self.manifests(experiment)), name, verify=verify)
+        return tabulate(list(self.manifests(experiment, damaged=damaged)), name, verify=verify, damaged=damaged)
 
     def find(self, prefix: str) -> str:
         """The one key that begins with `prefix`.
@@ -158,6 +186,7 @@ class Store(Records):
             ValueError: a table or the provenance cannot be stored.
         """
         target = self._place(record.job.experiment, key(record.job))
+        refuse_links(target)
         if (target / MANIFEST).is_file():
             return False
         try:
@@ -177,10 +206,14 @@ class Store(Records):
             shutil.rmtree(staging, ignore_errors=True)
 
     @contextmanager
-    def lease(self, job: Job) -> Iterator[bool]:
+    def lease(self, job: Job, waiting: Callable[[], None] | None = None) -> Iterator[bool]:
         """Gives a job to one process at a time; who comes later waits until the first has ended, or was killed.
 
         A measurement may lease its children: each waits for a part of itself only, so no two wait for each other.
+
+        Args:
+            job: what to work on.
+            waiting: called once when the other process takes longer than a moment; by default a line on stderr says so.
 
         Yields:
             Whether there is still no record of the job, now that nobody else works on it.
@@ -188,11 +221,9 @@ class Store(Records):
         Raises:
             StoreError: the store cannot be written.
         """
-        place = lease_file(self.path, key(job))
         with ExitStack() as held:
             try:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                held.enter_context(leased(place))
+                held.enter_context(leased(lease_file(self.path, key(job)), waiting or partial(_say_waiting, job)))
             except OSError as error:
                 raise self._unwritable(error) from error
             yield not self.has(job)
@@ -281,6 +312,22 @@ class Overlay(Records):
     def experiments(self) -> list[str]:
         """Names of the experiments that have a folder in any of the stores, sorted."""
         return sorted({name for store in self.stores for name in store.experiments()})
+
+
+def _those_whole(
+    folders: Mapping[str, Path], read: Callable[[Path], _Read], damaged: Damaged | None
+) -> Iterator[_Read]:
+    for name, folder in sorted(folders.items()):
+        try:
+            yield read(folder)
+        except DamagedRecord as error:
+            if damaged is None:
+                raise
+            damaged[name] = error
+
+
+def _say_waiting(job: Job) -> None:
+    print(f"another process works on {described(job)}; waiting until it ends ...", file=sys.stderr, flush=True)
 
 
 def _is_key(text: str) -> bool:

@@ -9,9 +9,10 @@ from lab.deferred import duckdb
 from lab.deferred import pandas as pd
 from lab.deferred import parquet as pq
 from lab.deferred import pyarrow as pa
-from lab.runs.errors import DamagedRecord, StoreError
-from lab.runs.folder import Manifest, parquet_file, read_file, unparsable
+from lab.runs.errors import Damaged, DamagedRecord, StoreError
+from lab.runs.folder import parquet_file, unparsable
 from lab.runs.job import flattened
+from lab.runs.manifest import Manifest, read_file
 from lab.runs.record import KEY, METRICS
 
 STANDARD = ("seed", "tunable", "stored", "seconds", "device")  # columns that every table has, null where unknown
@@ -20,7 +21,9 @@ _MEASURED = ("seconds", "device")
 _RECORD = "__record__"
 
 
-def tabulate(manifests: Sequence[Manifest], name: str = METRICS, *, verify: bool = True) -> pd.DataFrame:
+def tabulate(
+    manifests: Sequence[Manifest], name: str = METRICS, *, verify: bool = True, damaged: Damaged | None = None
+) -> pd.DataFrame:
     """One table of many records, each row with the job that made it.
 
     Columns, in this order: those of the table; the job's config, flattened (nested names joined by dots); `tunable`
@@ -31,16 +34,27 @@ def tabulate(manifests: Sequence[Manifest], name: str = METRICS, *, verify: bool
         manifests: the records; those without a table of this name are left out.
         name: which table.
         verify: check the sha256 of each file first.
+        damaged: takes what is wrong with those that cannot be read, by key; the table is that of the others.
 
     Raises:
         StoreError: there are records, but none of them has a table of this name.
-        DamagedRecord: a file is missing, truncated, altered or no parquet.
+        DamagedRecord: a file is missing, truncated, altered or no parquet, without `damaged`.
     """
     chosen = [manifest for manifest in manifests if name in manifest.tables]
+    if manifests and not chosen:
+        names = sorted({table for manifest in manifests for table in manifest.tables})
+        raise StoreError(f"no record has a table {name!r}; these have: {', '.join(names)}")
+    try:
+        return _tabulated(chosen, name, verify=verify)
+    except DamagedRecord:
+        if damaged is None:
+            raise
+    whole = [manifest for manifest in chosen if _readable(manifest, name, verify, damaged)]  # slow, but rare
+    return _tabulated(whole, name, verify=verify)
+
+
+def _tabulated(chosen: Sequence[Manifest], name: str, *, verify: bool) -> pd.DataFrame:
     if not chosen:
-        if manifests:
-            names = sorted({table for manifest in manifests for table in manifest.tables})
-            raise StoreError(f"no record has a table {name!r}; these have: {', '.join(names)}")
         return pd.DataFrame(columns=[*STANDARD, "experiment", KEY])
     rows = _read(chosen, name, verify=verify)
     origin = rows.pop(_RECORD).to_numpy()
@@ -60,6 +74,17 @@ def tabulate(manifests: Sequence[Manifest], name: str = METRICS, *, verify: bool
         free = columns.rename(columns={name: f"{owner}.{name}" for name in columns if name in table})
         table = pd.concat([table, free.iloc[origin].reset_index(drop=True)], axis=1)
     return table
+
+
+def _readable(manifest: Manifest, name: str, verify: bool, damaged: Damaged) -> bool:
+    """Whether the two tables of a record that are needed can be read; if not, what is wrong is noted."""
+    try:
+        for table in {name, METRICS}:
+            _read([manifest], table, verify=verify)
+    except DamagedRecord as error:
+        damaged[manifest.key] = error
+        return False
+    return True
 
 
 def _read(manifests: Sequence[Manifest], name: str, *, verify: bool) -> pd.DataFrame:

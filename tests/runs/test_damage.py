@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lab.runs import DamagedRecord, Job, Record, Store, key
+from lab.runs import Damaged, DamagedRecord, Job, Record, Store, key, table_with
 
 JOB = Job("toy", {"d": 3, "text": "abc"})
 FILES = ("manifest.json", "metrics.parquet", "curve.parquet", "arrays.safetensors")
@@ -111,9 +112,105 @@ def test_a_manifest_that_is_something_else_is_refused(store, text):
 
 
 def test_a_newer_format_is_named(store, monkeypatch):
-    monkeypatch.setattr("lab.runs.folder.FORMAT", 0)
+    monkeypatch.setattr("lab.runs.manifest.FORMAT", 0)
     with pytest.raises(DamagedRecord, match=r"manifest.json has format 1, this version reads 0; install the deltalab"):
         store.get(JOB)
+
+
+def rewritten(store: Store, text: str) -> None:
+    """Another text in the place of the manifest."""
+    (folder(store) / "manifest.json").write_text(text)
+
+
+def manifest_with(store: Store, **entries: object) -> str:
+    """The manifest with other entries, its sha256 as it should be; an entry that is ... is left out."""
+    body = json.loads((folder(store) / "manifest.json").read_text()) | entries
+    del body["sha256"]
+    body = {name: value for name, value in body.items() if value is not ...}
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return json.dumps({**body, "sha256": hashlib.sha256(text.encode()).hexdigest()})
+
+
+GOOD_FILE = {"sha256": "0" * 64, "bytes": 3}
+NONSENSE: list[dict[str, object]] = [
+    *({name: ...} for name in ("format", "experiment", "config", "files", "provenance")),
+    *({name: value} for name in ("format", "experiment", "config", "files", "provenance") for value in (None, 3, [1])),
+    {"experiment": "../elsewhere"},
+    {"config": {"lr": float("nan")}},
+    {"config": {"a.b": 1, "a": {"b": 2}}},
+    {"files": {}},
+    {"files": {"curve.parquet": GOOD_FILE}},
+    {"files": {"metrics.parquet": None}},
+    {"files": {"metrics.parquet": {"sha256": "0" * 64}}},
+    {"files": {"metrics.parquet": {"sha256": 5, "bytes": 3}}},
+    {"files": {"metrics.parquet": {"sha256": "0" * 64, "bytes": "3"}}},
+    {"files": {"metrics.parquet": {"sha256": "0" * 64, "bytes": True}}},
+    {"files": {"metrics.parquet": GOOD_FILE, "../curve.parquet": GOOD_FILE}},
+    *({"provenance": {"seconds": value}} for value in ("abc", True, [1.0], float("inf"))),
+    *({"provenance": {name: 5}} for name in ("started", "ended", "device", "command")),
+]
+
+
+@pytest.mark.parametrize("entries", NONSENSE, ids=lambda entries: json.dumps(entries, default=lambda _: "absent")[:60])
+def test_a_manifest_with_nonsense_in_it_is_damage_whatever_its_sha256_says(store, entries):
+    rewritten(store, manifest_with(store, **entries))
+    with pytest.raises(DamagedRecord, match=r"manifest\.json"):
+        store.get(JOB)
+
+
+@pytest.mark.parametrize("opened", ["[", '{"a":'])
+@pytest.mark.parametrize("depth", [900, 100_000])
+def test_a_deeply_nested_manifest_is_damage(store, opened, depth):
+    rewritten(store, opened * depth + "0" + {"[": "]", '{"a":': "}"}[opened] * depth)
+    with pytest.raises(DamagedRecord, match=r"manifest\.json"):
+        store.get(JOB)
+
+
+def test_a_deeply_nested_config_is_damage(store):
+    config: dict[str, object] = {}
+    for _ in range(400):
+        config = {"a": config}
+    rewritten(store, manifest_with(store, config=config))
+    with pytest.raises(DamagedRecord, match=r"manifest\.json"):
+        store.get(JOB)
+
+
+def test_whole_files_that_hold_no_record_are_damage(store):
+    data = (folder(store) / "curve.parquet").read_bytes()  # 50 rows without a key
+    (folder(store) / "metrics.parquet").write_bytes(data)
+    entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    rewritten(store, manifest_with(store, files={"metrics.parquet": entry}))
+    with pytest.raises(DamagedRecord, match="holds no record"):
+        store.get(JOB)
+
+
+@pytest.mark.parametrize("broken", ["manifest", "metrics", "curve"])
+def test_the_others_are_read_and_what_is_damaged_is_collected(store, broken):
+    other = Job("toy", {"d": 4, "text": "abc"})
+    curve = pd.DataFrame({"step": [0, 1], "loss": [2.0, 1.0]})
+    store.put(Record(other, {"loss": 1.0}, {"curve": curve}, provenance={"seconds": 2.0}))
+    if broken == "manifest":
+        rewritten(store, manifest_with(store, files=None))
+    else:
+        (folder(store) / f"{broken}.parquet").write_bytes(b"PAR1")
+    readers = {
+        "manifests": lambda damaged: [m.job for m in store.manifests(damaged=damaged)],
+        "records": lambda damaged: [record.job for record in store.records("toy", damaged=damaged)],
+        "table": lambda damaged: store.table("toy", "curve", damaged=damaged).loss.to_list(),
+        "search": lambda damaged: table_with(store, ["step"], name="curve", damaged=damaged)[1].loss.to_list(),
+    }
+    for name, read in readers.items():
+        damaged: Damaged = {}
+        found = read(damaged)
+        if name == "manifests" and broken != "manifest":
+            assert len(found) == 2
+            assert not damaged
+            continue
+        assert found == ([2.0, 1.0] if name in ("table", "search") else [other])
+        assert list(damaged) == [key(JOB)]
+        assert f"{broken}." in str(damaged[key(JOB)])
+    with pytest.raises(DamagedRecord):
+        list(store.records())
 
 
 def test_one_damaged_record_does_not_hide_its_neighbours(store):

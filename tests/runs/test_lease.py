@@ -88,8 +88,7 @@ def test_one_holder_at_a_time_though_the_file_comes_and_goes(tmp_path):
 
 def test_the_next_writer_removes_leases_that_nobody_holds(tmp_path):
     store = Store(tmp_path)
-    held, left = (lease_file(tmp_path, name) for name in ("held", "left"))
-    held.parent.mkdir()
+    held, left = (lease_file(tmp_path, name) for name in ("a" * 64, "b" * 64))
     left.touch()
     with leased(held):
         store.put(Record(Job("child", {"i": 1}), {}))
