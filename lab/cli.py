@@ -14,15 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
 from rich.table import Table
 from typer.core import TyperCommand
 
 from lab.commands.claims import claims
 from lab.commands.collection import collection
+from lab.commands.explorer import explorer
 from lab.commands.spectra import spectra
-from lab.commands.terminal import DEFAULT_FORMATS, Formats, complain, output, refusals, write_figure
+from lab.commands.terminal import DEFAULT_FORMATS, Formats, complain, name_damaged, output, refusals, write_figure
+from lab.deferred import pandas as pd
 from lab.execution import Engine, Interrupted, Local, RunsFailed
 from lab.execution.experiment import (
     SCALES,
@@ -35,7 +36,8 @@ from lab.execution.options import help_text, options_for
 from lab.execution.ray import Ray
 from lab.figures import figure
 from lab.reports import experiments_table, metrics_text, record_text, runs_table
-from lab.runs import Store, StoreError, everything, table_with, tabulate, user_store
+from lab.runs import Damaged, Store, StoreError, everything, table_with, tabulate, user_store
+from lab.siblings import come_first
 
 INTERRUPTED = 130  # exit code of a program that was stopped by Ctrl-C: 128 + SIGINT
 
@@ -177,7 +179,11 @@ def export_figure(
     """Write a figure of the runs in the store and the gallery: HTML, PDF, SVG, CSV, LaTeX."""
     with refusals():
         chosen = figure(name)
-        _, table = table_with(everything(store), tuple(chosen.columns), name=chosen.table, experiment=experiment)
+        damaged: Damaged = {}
+        _, table = table_with(
+            everything(store), tuple(chosen.columns), name=chosen.table, experiment=experiment, damaged=damaged
+        )
+        name_damaged(damaged)
         for condition in where or []:
             table = rows_where(table, condition)
         options = [f"--experiment={experiment}"] if experiment else []
@@ -188,32 +194,7 @@ def export_figure(
 app.command("spectra")(spectra)
 app.command("collection")(collection)
 app.command("claims")(claims)
-
-
-@app.command("app")
-def open_app(
-    store: StorePath = None,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8501,
-    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
-) -> None:
-    """Open the explorer on the store and the gallery; it listens on this machine only."""
-    with refusals():
-        main_page = importlib.util.find_spec("app.main")
-        if importlib.util.find_spec("streamlit") is None or main_page is None or main_page.origin is None:
-            raise ValueError("the explorer is not installed; pip install 'deltalab[app]'")
-        environment = {**os.environ, "DELTALAB_STORE": str(user_store(store).path)}
-        flags = [
-            f"--server.port={port}",
-            "--server.address=127.0.0.1",
-            f"--server.headless={str(not browser).lower()}",
-            "--browser.gatherUsageStats=false",
-        ]
-    command = [sys.executable, "-m", "streamlit", "run", main_page.origin, *flags]
-    try:  # in the project's folder, where Streamlit finds .streamlit/config.toml
-        done = subprocess.run(command, env=environment, cwd=Path(main_page.origin).parents[1], check=False)
-    except KeyboardInterrupt:  # how one closes the explorer
-        raise typer.Exit(0) from None
-    raise typer.Exit(done.returncode)
+app.command("app")(explorer)
 
 
 @app.command()
@@ -268,6 +249,8 @@ def bench(
     with refusals():
         folder = Path(__file__).resolve().parents[1] / "benchmarks"
         names = sorted(path.stem for path in folder.glob("[!_]*.py"))
+        if not names:
+            raise ValueError("benchmarks come with a clone of the project, not with an installed package")
         if benchmark not in names:
             raise ValueError(f"unknown benchmark {benchmark!r}; choose one of: {', '.join(names) or '(none)'}")
     command = [sys.executable, str(folder / f"{benchmark}.py"), *context.args]
@@ -331,6 +314,7 @@ def extra_options(arguments: list[str]) -> dict[str, str]:
 
 def main() -> None:
     """Entry point of the ``deltalab`` command."""
+    come_first()
     # read by torch when it allocates: blocks as long as all weights come in huge pages, a fifth of a step saved
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     app()

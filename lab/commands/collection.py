@@ -10,13 +10,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from lab.commands.terminal import output, refusals
+from lab.deferred import numpy as np
+from lab.deferred import pandas as pd
 
 IN_MEMORY = 1 << 27
 """Numbers (1 GiB in float64) up to which members are read once and kept, as nulls read them again."""

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from lab.commands.terminal import DEFAULT_FORMATS, Formats, output, refusals, write_figure
+from lab.deferred import pandas as pd
 from lab.figures import figure
 from lab.figures.latex import booktabs
 
@@ -127,6 +127,8 @@ def measured(geometry: Any, changes: Any, label: str, device: str | None) -> Any
     """The spectra of one update, with a progress bar where somebody watches."""
     torch: Any = importlib.import_module("torch")
     chosen = device or ("cuda" if torch.cuda.is_available() else None)
+    if chosen is not None:
+        importlib.import_module("lab.models.device").device_of(chosen)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
     with bar:

@@ -8,7 +8,9 @@ from pathlib import Path
 from lab.runs.store import Overlay, Store
 
 STORE_VARIABLE = "DELTALAB_STORE"
-GALLERY = Path(__file__).resolve().parents[2] / "gallery"
+_LAB = Path(__file__).resolve().parents[1]
+GALLERY = next((place for place in (_LAB / "gallery", _LAB.parent / "gallery") if place.is_dir()), _LAB / "gallery")
+"""Installed, it lies inside the package; in a clone of the project, beside it."""
 
 
 def user_store(path: str | Path | None = None) -> Store:

@@ -321,23 +321,6 @@ def launched(fake, monkeypatch) -> Launched:
     return launched
 
 
-def test_app_opens_the_explorer_on_this_machine_only(launched, monkeypatch, tmp_path):
-    main_page = tmp_path / "project" / "app" / "main.py"
-    spec = types.SimpleNamespace(origin=str(main_page))
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: spec)
-    done = invoke("app", "--port", "8600", "--no-browser", "--store", "mine")
-    assert done.exit_code == 3
-    command = launched.command
-    assert command[:5] == [sys.executable, "-m", "streamlit", "run", str(main_page)]
-    assert {"--server.address=127.0.0.1", "--server.port=8600", "--server.headless=true"} < set(command)
-    assert launched.options["cwd"] == tmp_path / "project"
-    assert launched.options["env"]["DELTALAB_STORE"] == str(Store("mine").path)  # type: ignore[index]
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    done = invoke("app")
-    assert done.exit_code == 2
-    assert "pip install 'deltalab[app]'" in done.stderr
-
-
 def test_bench_runs_the_script_and_passes_options_on(launched, monkeypatch, tmp_path):
     script = tmp_path / "benchmarks" / "projections.py"
     script.parent.mkdir()
@@ -346,6 +329,8 @@ def test_bench_runs_the_script_and_passes_options_on(launched, monkeypatch, tmp_
     assert invoke("bench", "projections", "--repeats", "3").exit_code == 3
     assert launched.command == [sys.executable, str(script), "--repeats", "3"]
     assert "choose one of: projections" in invoke("bench", "nothing").stderr
+    script.unlink()
+    assert "benchmarks come with a clone of the project" in invoke("bench", "projections").stderr
 
 
 @pytest.mark.parametrize(("rights", "code"), [((True, True), 0), ((True, False), 1)])

@@ -1,0 +1,9 @@
+"""What pyproject.toml cannot say: the records of gallery/ are packaged as lab/gallery."""
+
+from setuptools import find_packages, setup
+
+setup(
+    packages=[*find_packages(include=["lab", "lab.*", "experiments", "app", "app.*"]), "app.views", "lab.gallery"],
+    package_dir={"lab.gallery": "gallery"},
+    package_data={"app": ["*.svg", "*.toml"], "lab.gallery": ["**/*"]},
+)
