@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, Panel, first_seen, listed, split
 from lab.figures.sources import DING_2022, DING_2023
 from lab.figures.style import Theme, counted, score_title

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.seed_dots import half_width, seed_dots, zero_line
 from lab.figures.sources import YANG_2022
 from lab.figures.style import Theme, plain
@@ -108,6 +108,8 @@ CONTROL_AT_TEST_TIME = Figure(
     title="Control at test time",
     columns=_COLUMNS,
     build=_build,
+    group="control",
+    order=14,
     summary=_summary,
     describe=_describe,
     caption=(

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lab.figures.costates import by_task, log_axis, places
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.gramian_spectra import SEED
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, fade, plain
@@ -122,6 +122,8 @@ CONTROL_ENERGY = Figure(
     title="Least energy against achieved change",
     columns=_COLUMNS,
     build=_build,
+    group="control",
+    order=9,
     summary=_summary,
     describe=_describe,
     caption=(

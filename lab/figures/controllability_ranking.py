@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lab.figures.costates import by_task
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.sources import DING_2022
 from lab.figures.style import SYMBOLS, Theme, plain, score_title
 from lab.statistics import rank_correlation_interval
@@ -121,6 +121,8 @@ CONTROLLABILITY_RANKING = Figure(
     title="Does controllability rank the methods?",
     columns=_COLUMNS,
     build=_build,
+    group="control",
+    order=10,
     summary=_summary,
     describe=_describe,
     caption=(

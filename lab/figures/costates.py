@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.figure import TEXT, Column, Figure, with_model
+from lab.figures.definition import TEXT, Column, Figure, with_model
 from lab.figures.sources import LI_2017, LI_HAO_2018
 from lab.figures.style import Theme, log_ticks, plain
 
@@ -165,6 +165,8 @@ COSTATES = Figure(
     title="Costates and Hamiltonian",
     columns=_COLUMNS,
     build=_build,
+    group="control",
+    order=1,
     summary=_summary,
     describe=_describe,
     caption=(

@@ -7,7 +7,7 @@ from math import isfinite, nan
 
 import pandas as pd
 
-from lab.figures.figure import TableError
+from lab.figures.definition import TableError
 from lab.figures.style import count
 
 KINDS = ("subspace", "fit", "full", "linear_probe", "random_weights", "d90", "d90_low", "d90_high")

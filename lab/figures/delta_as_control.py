@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from lab.figures.costates import runs_of
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, count, plain
 
@@ -123,6 +123,8 @@ DELTA_AS_CONTROL = Figure(
     title="Delta as control",
     columns=_COLUMNS,
     build=_build,
+    group="control",
+    order=4,
     summary=_summary,
     describe=_describe,
     caption=(

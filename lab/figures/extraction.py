@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, around, listed, split
 from lab.figures.sources import GAVISH_2014, HU_2021
 from lab.figures.style import Theme, score_title

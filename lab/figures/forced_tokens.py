@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.sources import BHARGAVA_2023, ZOU_2023
 from lab.figures.style import Theme, plain
 from lab.statistics import proportion_interval
@@ -97,6 +97,8 @@ FORCED_TOKENS = Figure(
     title="Next tokens that short prompts force",
     columns=_COLUMNS,
     build=_build,
+    group="control",
+    order=18,
     summary=_summary,
     describe=_describe,
     caption=(

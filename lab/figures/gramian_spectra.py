@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lab.figures.costates import by_task, log_axis, places
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, plain
 
@@ -154,6 +154,8 @@ GRAMIAN_SPECTRA = Figure(
     title="Spectra of the controllability Gramian",
     columns=_COLUMNS,
     build=_build,
+    group="control",
+    order=7,
     summary=_summary,
     describe=_describe,
     caption=(

@@ -7,9 +7,7 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import kaleido
 import plotly.graph_objects as go
-from choreographer.browsers.chromium import Chromium
 
 IMAGE_FORMATS = ("pdf", "svg", "png")
 
@@ -28,6 +26,8 @@ class ImageError(RuntimeError):
 
 def find_browser() -> str | None:
     """Path of the Chrome or Chromium that would be used, None if there is none."""
+    from choreographer.browsers.chromium import Chromium  # half a second, for those who ask for images
+
     path = Chromium.find_browser(skip_local=False)
     return str(path) if path else None
 
@@ -57,6 +57,8 @@ def images(drawings: Sequence[tuple[go.Figure, str]], scale: float = 1.0) -> lis
 
 
 async def _render(drawings: Sequence[tuple[go.Figure, str]], scale: float) -> list[bytes]:
+    import kaleido
+
     logging.getLogger("choreographer").setLevel(logging.ERROR)
     found = []
     async with kaleido.Kaleido(n=1, timeout=TIMEOUT, mathjax=False) as browser:  # MathJax would come from a CDN

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lab.figures.d90 import D90, KINDS, answers
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, Panel, listed, split
 from lab.figures.sources import AGHAJANYAN_2020, LI_2018
 from lab.figures.style import Theme, counted, plain, score_title

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, listed
 from lab.figures.sources import BENAYCH_GEORGES_2012, SHUTTLEWORTH_2024
 from lab.figures.style import Theme

@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.sources import LI_2017
 from lab.figures.style import Theme, plain
 
@@ -79,6 +79,8 @@ LAYER_SCORES = Figure(
     title="Which layer is worth moving",
     columns=_COLUMNS,
     build=_build,
+    group="control",
+    order=6,
     summary=_summary,
     describe=_describe,
     caption=(

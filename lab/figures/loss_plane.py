@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, Panel, listed
 from lab.figures.sources import GARIPOV_2018, LI_2018_VISUALIZING
 from lab.figures.style import Theme

@@ -7,7 +7,7 @@ from math import inf
 import numpy as np
 import pandas as pd
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, Panel, around, first_seen, half_width, listed, split, spread
 from lab.figures.sources import DEMSAR_2006, DING_2022
 from lab.figures.style import Theme, count, score_title

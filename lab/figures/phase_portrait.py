@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lab.figures.costates import runs_of
-from lab.figures.figure import TEXT, Column, Figure, TableError
+from lab.figures.definition import TEXT, Column, Figure, TableError
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, fade, plain
 
@@ -172,6 +172,8 @@ PHASE_PORTRAIT = Figure(
     title="Phase portrait of the hidden states",
     columns=_COLUMNS,
     build=_build,
+    group="control",
+    order=3,
     summary=_summary,
     describe=_describe,
     caption=(

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.figure import TEXT, Column, Figure, with_task
+from lab.figures.definition import TEXT, Column, Figure, with_task
 from lab.figures.seed_dots import half_width, seed_dots, zero_line
 from lab.figures.sources import HU_2021, LI_2017
 from lab.figures.style import Theme, plain
@@ -134,6 +134,8 @@ PLANNER = Figure(
     title="Planned ranks against equal ranks",
     columns=_COLUMNS,
     build=_build,
+    group="control",
+    order=11,
     summary=_summary,
     describe=_describe,
     caption=(

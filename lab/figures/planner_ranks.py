@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.figure import TEXT, Column, Figure, with_task
+from lab.figures.definition import TEXT, Column, Figure, with_task
 from lab.figures.sources import HU_2021, LI_2017
 from lab.figures.style import Theme, plain
 
@@ -91,6 +91,8 @@ PLANNER_RANKS = Figure(
     title="Where each rule puts the ranks",
     columns=_COLUMNS,
     build=_build,
+    group="control",
+    order=12,
     summary=_summary,
     describe=_describe,
     caption=(

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lab.figures.costates import ALONG_TRAINING, example, log_axis, runs_of, stages_of
-from lab.figures.figure import Column, Figure
+from lab.figures.definition import Column, Figure
 from lab.figures.sources import LI_2017
 from lab.figures.style import Theme, plain
 
@@ -99,6 +99,8 @@ PMP_RESIDUAL = Figure(
     title="Residual of the maximum principle",
     columns=_COLUMNS,
     build=_build,
+    group="control",
+    order=2,
     summary=_summary,
     describe=_describe,
     caption=(

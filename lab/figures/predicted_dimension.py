@@ -7,7 +7,7 @@ from math import ceil, floor, log10
 import numpy as np
 import pandas as pd
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DEREZINSKI_2020, LI_2018
 from lab.figures.style import Theme

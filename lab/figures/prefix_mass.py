@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.sources import HE_2022
 from lab.figures.style import Theme, plain
 
@@ -108,6 +108,8 @@ PREFIX_MASS = Figure(
     title="Where a prefix or prompt acts",
     columns=_COLUMNS,
     build=_build,
+    group="control",
+    order=15,
     summary=_summary,
     describe=_describe,
     caption=(

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.sources import BHARGAVA_2023
 from lab.figures.style import Theme, fade, plain
 
@@ -101,6 +101,8 @@ REACH_BOUND = Figure(
     title="What a prompt can reach in a head",
     columns=_COLUMNS,
     build=_build,
+    group="control",
+    order=16,
     summary=_summary,
     describe=_describe,
     caption=(

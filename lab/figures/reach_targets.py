@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.sources import BHARGAVA_2023
 from lab.figures.style import Theme, fade, plain
 
@@ -99,6 +99,8 @@ REACH_TARGETS = Figure(
     title="Wanted outputs of a head, and what no prompt reaches",
     columns=_COLUMNS,
     build=_build,
+    group="control",
+    order=17,
     summary=_summary,
     describe=_describe,
     caption=(

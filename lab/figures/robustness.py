@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.seed_dots import half_width
 from lab.figures.sources import DING_2022, YANG_2022
 from lab.figures.style import Theme, plain
@@ -111,6 +111,8 @@ ROBUSTNESS = Figure(
     title="Accuracy under perturbed inputs",
     columns=_COLUMNS,
     build=_build,
+    group="control",
+    order=13,
     summary=_summary,
     describe=_describe,
     caption=(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, Panel, around, first_seen, listed, split
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, count, counted, score_title

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lab.figures.costates import log_axis
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.sources import LI_2017, LI_HAO_2018
 from lab.figures.style import Theme, plain
 
@@ -101,6 +101,8 @@ SOLVER_CONVERGENCE = Figure(
     title="Convergence of the solvers",
     columns=_COLUMNS,
     build=_build,
+    group="control",
+    order=5,
     summary=_summary,
     describe=_describe,
     caption=(

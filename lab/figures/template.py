@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, Panel, first_seen, listed
 from lab.figures.sources import DING_2022, DING_2023, GAO_2021
 from lab.figures.style import Theme, score_title

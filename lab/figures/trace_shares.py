@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lab.figures.costates import by_task, places, short
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, plain
 
@@ -109,6 +109,8 @@ TRACE_SHARES = Figure(
     title="Which layers control the end state",
     columns=_COLUMNS,
     build=_build,
+    group="control",
+    order=8,
     summary=_summary,
     describe=_describe,
     caption=(

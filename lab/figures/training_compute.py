@@ -6,7 +6,7 @@ from math import inf
 
 import pandas as pd
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, listed
 from lab.figures.memory_saved import FULL, by_size, full_first
 from lab.figures.sources import DING_2022

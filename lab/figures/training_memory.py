@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lab.figures.figure import TEXT, Column, Figure
+from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, listed
 from lab.figures.memory_saved import by_size, full_first
 from lab.figures.sources import DING_2022

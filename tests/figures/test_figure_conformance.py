@@ -11,7 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from lab.figures import DARK, FIGURES, LIGHT, SIZES, TEXT, Figure, TableError, figure
+import lab.figures
+from lab.figures import DARK, FIGURES, GROUPS, LIGHT, SIZES, TEXT, Figure, TableError, figure
 
 every_figure = pytest.mark.parametrize("drawn", FIGURES, ids=lambda f: f.name)
 
@@ -129,6 +130,30 @@ def test_a_single_row_can_be_drawn(drawn: Figure):
     drawing = drawn.draw(table)
     assert drawing.data or drawing.layout.shapes
     assert drawn.alt(table)
+
+
+def test_a_figure_is_one_file_and_nothing_is_imported_before_it_is_asked_for():
+    code = (
+        "import sys, lab.figures; from lab.figures import figure\n"
+        "print(sorted({'pandas', 'plotly', 'kaleido'} & set(sys.modules)))\n"
+        "figure('cka')\n"
+        "print([f for f in ('cka', 'costates', 'exporting') if f'lab.figures.{f}' in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout.splitlines(), done.stderr) == (["[]", "['cka']"], "")
+
+
+def test_an_attribute_that_is_no_figure_is_refused():
+    with pytest.raises(AttributeError, match="module 'lab.figures' has no attribute 'PIE'"):
+        lab.figures.PIE  # noqa: B018
+
+
+def test_groups_hold_all_figures_in_their_order():
+    assert {drawn.group for drawn in FIGURES} == set(GROUPS)
+    for group in GROUPS:
+        orders = [drawn.order for drawn in FIGURES if drawn.group == group]
+        assert orders == sorted(set(orders))
+    assert all(getattr(lab.figures, drawn.name.upper()) is drawn for drawn in FIGURES)
 
 
 def test_figures_and_runs_import_neither_torch_nor_transformers():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
-from lab.figures.figure import Figure
+from lab.figures.definition import Figure
 from lab.figures.images import IMAGE_FORMATS, ImageError, images
 from lab.figures.latex import booktabs, escaped
 from lab.figures.page import page

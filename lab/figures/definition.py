@@ -73,7 +73,7 @@ class Figure:
     conclude: Callable[[pd.DataFrame], Answer] | None = field(repr=False, default=None)
     summary: Callable[[pd.DataFrame], pd.DataFrame] | None = field(repr=False, default=None)
     describe: Callable[[pd.DataFrame], str] | None = field(repr=False, default=None)
-    group: str = ""
+    group: str = "training"
     order: int = 0
     table: str = ""
     optional: Mapping[str, Column] = field(default_factory=dict)

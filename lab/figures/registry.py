@@ -1,0 +1,52 @@
+"""Which figures there are: every file of this folder that holds a `Figure` of its own name, read when first asked."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from functools import cache
+from typing import TYPE_CHECKING
+
+import lab.figures
+
+if TYPE_CHECKING:
+    from lab.figures.definition import Figure
+
+GROUPS = ("training", "dimension", "weights", "loss", "methods", "control")
+"""The themes of figures, in the order of `FIGURES`."""
+
+
+@cache
+def every() -> tuple[Figure, ...]:
+    """All figures, by group and by their order in it."""
+    names = [module.name for module in pkgutil.iter_modules(lab.figures.__path__) if not module.ispkg]
+    found = [drawn for name in names if (drawn := defined(name)) is not None]
+    return tuple(sorted(found, key=lambda drawn: (GROUPS.index(drawn.group), drawn.order, drawn.name)))
+
+
+def of(group: str) -> tuple[Figure, ...]:
+    """The figures of a group, in their order."""
+    return tuple(drawn for drawn in every() if drawn.group == group)
+
+
+def figure(name: str) -> Figure:
+    """The figure of this name.
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
+    found = defined(name) if name.isidentifier() else None
+    if found is None:
+        raise ValueError(f"no figure is called {name!r}; there are {', '.join(drawn.name for drawn in every())}")
+    return found
+
+
+def defined(name: str) -> Figure | None:
+    """The figure that the file of this name holds; None where it holds none, or where there is no such file."""
+    from lab.figures.definition import Figure  # pandas and plotly, for those who draw
+
+    if importlib.util.find_spec(f"lab.figures.{name}") is None:
+        return None
+    found = getattr(importlib.import_module(f"lab.figures.{name}"), name.upper(), None)
+    return found if isinstance(found, Figure) else None
