@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, exp, floor, inf, log, sqrt
 from typing import Literal
 
 import numpy as np
-import scipy  # its names load their modules on first use
 
-SearchStatus = Literal["converged", "budget", "above_range", "below_range"]
+from lab.statistics.crossing import WIDEST_SEGMENT, bracket, crossing_interval
+from lab.statistics.learned import learned
+from lab.statistics.monotone import monotone_fit, reached_at
+
+SearchStatus = Literal["converged", "budget", "above_range", "below_range", "one_seed", "nothing_learned"]
 Scores = dict[int, list[float]]
 Score = Callable[[int, Sequence[int]], Sequence[float]]
-
-OWN_RESIDUALS = 4
-"""From this many seeds on, a dimension's error is resampled from its own residuals; below, from those of all."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,15 @@ class IntrinsicDimension:
 
     Attributes:
         d: d_int, the smallest integer dimension whose fitted score reaches the line; None when no tried one does.
-        low, high: bootstrap interval of d; `high` is inf when the line may lie above the largest dimension tried.
+        low, high: confidence interval of d. low is 0 where even the smallest dimension tried may reach the line, high
+            is inf where even the largest may not: the interval is open at that end.
         line: the score to reach, floor + fraction·(baseline − floor).
         scores: dimension -> score of each seed, all that was measured.
         curve: (dimension, fitted score) of the monotone fit, ascending in d.
         status: "converged" (bracket and interval met the tolerance), "budget" (evaluations ran out first),
-            "above_range" (even the largest dimension stays below the line), "below_range" (the smallest reaches it).
+            "above_range" (even the largest dimension stays below the line), "below_range" (the smallest reaches it),
+            "one_seed" (no dimension was measured twice: no interval), "nothing_learned" (the baseline is not above the
+            reference: no d_int).
         message: one sentence saying what the status means here.
         evaluations: calls of one seed.
     """
@@ -54,14 +58,14 @@ def intrinsic_dimension(
     start: int | None = None,
     fraction: float = 0.9,
     floor_score: float = 0.0,
+    reference: float | None = None,
+    n_examples: int | None = None,
     seeds: Sequence[int] = (0, 1),
     extra_seeds: Sequence[int] = (),
     factor: float = 4.0,
     tolerance: float = 1.5,
     max_evaluations: int = 40,
     confidence: float = 0.95,
-    n_bootstrap: int = 2000,
-    bootstrap_seed: int = 0,
 ) -> IntrinsicDimension:
     """Find d_int = min{d : score(d) ≥ floor + fraction·(baseline − floor)} (Li et al. 2018, section 2: d_int90).
 
@@ -69,10 +73,11 @@ def intrinsic_dimension(
     2. *Bisect* in log d until the two sides differ by at most `tolerance`.
     3. *Fit*: isotonic regression of the mean score on log d (more dimensions cannot hurt in expectation), joined by
        straight lines in log d; d_int is where the fit meets the line.
-    4. *Interval*: bootstrap over the seeds of every dimension (residuals pooled over dimensions while a dimension has
-       fewer than four) and of the baseline; every replicate is fitted again. While its upper end is open, the next
-       larger dimension is measured; while it is wider than `tolerance` on either side of d, the two dimensions next to
-       the crossing are measured with one more of `extra_seeds` each.
+    4. *Interval* (`lab.statistics.crossing_interval`): the dimensions that no test rejects, the baseline's noise
+       included. While its upper end is open, the next larger dimension is measured; while its lower end is open, the
+       next smaller one; then the middle of the segment with the lower end, where that is wider than a factor of two;
+       then, while it is wider than `tolerance` on either side of d, the two dimensions next to the crossing with one
+       more of `extra_seeds` each.
 
     The search is a deterministic function of the scores, so with scores kept in a store it resumes where it stopped.
 
@@ -85,12 +90,16 @@ def intrinsic_dimension(
         fraction: share of the baseline to reach. Default 0.9 (Li et al. 2018).
         floor_score: score of a model that knows nothing. Default 0, the convention of the literature; the chance level
             makes metrics with different chance levels comparable.
-        seeds: measured at every dimension.
+        reference: score that is had without training: the largest of chance, the majority share and, where the head is
+            trained as well, the linear probe. A baseline that is not `learned` beside it has no d_int, and nothing is
+            measured. Default None: the baseline is taken as given.
+        n_examples: examples the scores are shares of, for the error of a baseline of one seed.
+        seeds: measured at every dimension; two or more for an interval.
         extra_seeds: drawn from in step 4.
         factor: step of the bracketing.
         tolerance: largest ratio of neighbouring dimensions at the crossing, and of d to either end of its interval.
         max_evaluations: budget of single evaluations.
-        confidence, n_bootstrap, bootstrap_seed: of the interval.
+        confidence: of the interval.
 
     Raises:
         ValueError: empty baseline or seeds, a range that is none, or a score that is not finite.
@@ -104,7 +113,11 @@ def intrinsic_dimension(
     if factor <= 1 or tolerance < 1:
         raise ValueError(f"need factor > 1 and tolerance >= 1; got {factor} and {tolerance}.")
 
-    search = _Search(score, np.asarray(baseline, float), fraction, floor_score, max_evaluations)
+    search = _Search(score, np.asarray(baseline, float), fraction, floor_score, max_evaluations, confidence)
+    if reference is not None and not learned(baseline, reference, n_examples):
+        mean = float(np.mean(baseline))
+        text = f"the baseline scores {mean:.3g}, not two standard errors above {reference:.3g}, had without training."
+        return search.result("nothing_learned", text)
     d = round(exp((log(min_dimension) + log(max_dimension)) / 2)) if start is None else start
     d = min(max(d, min_dimension), max_dimension)
 
@@ -117,59 +130,62 @@ def intrinsic_dimension(
         else:
             break
         reached = search.measure(d, seeds)
-    if not search.above and not search.can_afford(len(seeds)) and d < max_dimension:
-        return search.result(None, inf, inf, "budget", "the budget ended before any dimension reached the line.")
-    if not search.above:
+
+    if not search.above and d == max_dimension:
         text = f"even d = {max_dimension} stays below the line; raise max_dimension or train longer."
-        return search.result(None, float(max_dimension), inf, "above_range", text)
+        return search.result("above_range", text)
+    if not search.above:
+        return search.result("budget", "the budget ended before any dimension reached the line.")
     if not search.below and d == min_dimension:
         text = f"already d = {min_dimension} reaches the line; lower min_dimension, or the task is solved at the start."
-        return search.result(min_dimension, 0.0, float(min_dimension), "below_range", text)
+        return search.result("below_range", text)
 
     while search.below and search.can_afford(len(seeds)):  # 2. bisect
-        left, right = search.bracket()
-        middle = round(sqrt(left * right))
-        if right / left <= tolerance or middle in (left, right):
+        left, right = search.bracket
+        middle = round(sqrt(left * right)) if left > 0 and right < inf else 0
+        if not left < middle < right or right / left <= tolerance:
             break
         search.measure(middle, seeds)
 
     remaining = list(extra_seeds)
-    while True:  # 3. fit, 4. interval
-        d_int = search.crossing()
-        low, high = search.interval(confidence, n_bootstrap, bootstrap_seed)
-        left, right = search.bracket()
-        bracketed = right / left <= tolerance or right - left <= 1
-        if bracketed and d_int is not None and d_int / tolerance <= low + 1 and high - 1 <= d_int * tolerance:
-            text = f"the neighbours {left} and {right} bracket the line; the interval met the tolerance."
-            return search.result(d_int, low, high, "converged", text)
-        largest = max(search.scores)
-        if high == inf and largest < max_dimension and search.can_afford(len(seeds)):
-            search.measure(min(max_dimension, ceil(largest * factor)), seeds)
-        elif remaining and search.can_afford(2):
+    while not search.settled(tolerance):  # 3. fit, 4. interval
+        wanted = search.next_dimension(factor, min_dimension, max_dimension)
+        if wanted is not None and search.can_afford(len(seeds)):
+            search.measure(wanted, seeds)
+        elif remaining and search.can_afford(2) and search.below:
             seed = remaining.pop(0)
-            for neighbour in (left, right):
+            for neighbour in search.neighbours:
                 search.measure(neighbour, [seed])
+        elif not search.replicated:
+            text = "no dimension has two seeds, and one value bounds nothing: give two seeds or more."
+            return search.result("one_seed", text)
         else:
-            why = "evaluations" if remaining or high == inf else "seeds"
+            why = "evaluations" if remaining or wanted is not None else "seeds"
             text = f"no {why} left with the interval still wider than a factor of {tolerance:g} from d."
-            return search.result(d_int, low, high, "budget", text)
+            return search.result("budget", text)
+    left, right = search.neighbours
+    text = f"the neighbours {left} and {right} bracket the line; the interval met the tolerance."
+    return search.result("converged", text)
 
 
 class _Search:
     """The scores so far and what follows from them."""
 
-    def __init__(self, score: Score, baseline: np.ndarray, fraction: float, floor_score: float, max_evaluations: int):
+    def __init__(
+        self,
+        score: Score,
+        baseline: np.ndarray,
+        fraction: float,
+        floor_score: float,
+        max_evaluations: int,
+        confidence: float,
+    ):
         self.score, self.baseline = score, baseline
-        self.fraction, self.floor_score, self.max_evaluations = fraction, floor_score, max_evaluations
+        self.fraction, self.floor_score = fraction, floor_score
+        self.max_evaluations, self.confidence = max_evaluations, confidence
         self.scores: Scores = {}
         self.evaluations = 0
-
-    def line(self, baseline: float) -> float:
-        return self.floor_score + self.fraction * (baseline - self.floor_score)
-
-    @property
-    def target(self) -> float:
-        return self.line(float(self.baseline.mean()))
+        self.line = floor_score + fraction * (float(baseline.mean()) - floor_score)
 
     def can_afford(self, n: int) -> bool:
         return self.evaluations + n <= self.max_evaluations
@@ -181,85 +197,85 @@ class _Search:
             raise ValueError(f"score(d={d}, seeds={list(seeds)}) must return one finite score per seed; got {new}.")
         self.evaluations += len(new)
         self.scores.setdefault(d, []).extend(new)
-        return float(np.mean(self.scores[d])) >= self.target
+        return float(np.mean(self.scores[d])) >= self.line
 
     @property
     def above(self) -> list[int]:
-        return [d for d, values in self.scores.items() if np.mean(values) >= self.target]
+        return [d for d, values in self.scores.items() if np.mean(values) >= self.line]
 
     @property
     def below(self) -> list[int]:
-        return [d for d, values in self.scores.items() if np.mean(values) < self.target]
+        return [d for d, values in self.scores.items() if np.mean(values) < self.line]
 
-    def bracket(self) -> tuple[int, int]:
-        """Neighbouring measured dimensions between which the monotone fit meets the line."""
-        dimensions, fitted = self.fit(self.means())
-        reaching = np.flatnonzero(fitted >= self.target)
-        index = int(reaching[0]) if len(reaching) else len(dimensions) - 1
-        return int(dimensions[max(index - 1, 0)]), int(dimensions[index])
+    @property
+    def replicated(self) -> bool:
+        """Whether any dimension has two scores, without which there is no interval."""
+        return any(len(values) > 1 for values in self.scores.values())
 
-    def means(self) -> np.ndarray:
-        return np.array([np.mean(self.scores[d]) for d in sorted(self.scores)])
+    @property
+    def fit(self) -> tuple[np.ndarray, np.ndarray]:
+        """Measured dimensions, ascending, and the monotone fit there."""
+        dimensions = sorted(self.scores)
+        means, counts = ([f(self.scores[d]) for d in dimensions] for f in (np.mean, len))
+        return np.array(dimensions, float), monotone_fit(means, counts)
 
-    def fit(self, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        dimensions = np.array(sorted(self.scores))
-        weights = np.array([len(self.scores[d]) for d in dimensions], float)
-        return dimensions, scipy.optimize.isotonic_regression(means, weights=weights).x
+    @property
+    def bracket(self) -> tuple[float, float]:
+        """Neighbouring dimensions between which the fit meets the line; 0 and inf where one was not measured."""
+        return bracket(*self.fit, self.line)
 
-    def crossing(self, means: np.ndarray | None = None, target: float | None = None) -> int | None:
+    @property
+    def neighbours(self) -> tuple[int, int]:
+        """The same, of measured dimensions only."""
+        left, right = self.bracket
+        return int(left) or min(self.scores), int(right) if right < inf else max(self.scores)
+
+    @property
+    def crossing(self) -> int | None:
         """Smallest integer d at which the fit, linear in log d between measured dimensions, reaches the line."""
-        target = self.target if target is None else target
-        dimensions, fitted = self.fit(self.means() if means is None else means)
-        reaching = np.flatnonzero(fitted >= target)
-        if not len(reaching):
+        found = reached_at(*self.fit, self.line)
+        if found is None:
             return None
-        i = int(reaching[0])
-        if i == 0:
-            return int(dimensions[0])
-        share = (target - fitted[i - 1]) / (fitted[i] - fitted[i - 1])
-        d = exp(log(dimensions[i - 1]) + share * (log(dimensions[i]) - log(dimensions[i - 1])))
-        return min(int(dimensions[i]), max(int(dimensions[i - 1]) + 1, ceil(d - 1e-9)))
+        left, right = self.neighbours
+        return min(right, max(left + 1, ceil(found - 1e-9))) if left < right else right
 
-    def interval(self, confidence: float, n_bootstrap: int, seed: int) -> tuple[float, float]:
-        """Bootstrap interval of the crossing, over the seeds of every dimension and of the baseline."""
-        rng = np.random.default_rng(seed)
-        means = self.means()
-        noise = np.stack([self._noise(d, n_bootstrap, rng) for d in sorted(self.scores)], axis=1)
-        baseline = self.baseline.mean() + _resampled_means(
-            self._baseline_residuals(), len(self.baseline), n_bootstrap, rng
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The integers that `crossing_interval` leaves; 0 and inf where it is open."""
+        low, high = crossing_interval(
+            self.scores,
+            self.baseline.tolist(),
+            fraction=self.fraction,
+            floor=self.floor_score,
+            level=self.confidence,
         )
-        found = [self.crossing(means + e, self.line(b)) for e, b in zip(noise, baseline, strict=True)]
-        replicates = [inf if d is None else d for d in found]
-        tail = (1 - confidence) / 2
-        low, high = np.quantile(replicates, [tail, 1 - tail], method="closest_observation")
-        return float(low), float(high)
+        return floor(low + 1e-9) + 1.0 if low > 0 else 0.0, ceil(high - 1e-9) if high < inf else inf
 
-    def _noise(self, d: int, n_bootstrap: int, rng: np.random.Generator) -> np.ndarray:
-        """Replicates of the error of the mean at d: its own residuals where there are enough, pooled ones elsewhere."""
-        own = len(self.scores[d]) >= OWN_RESIDUALS
-        residuals = _residuals(self.scores[d]) if own else self._pooled_residuals()
-        return _resampled_means(residuals, len(self.scores[d]), n_bootstrap, rng)
+    def settled(self, tolerance: float) -> bool:
+        """Whether bracket and interval meet the tolerance."""
+        (left, right), (low, high), d = self.bracket, self.interval, self.crossing
+        bracketed = left > 0 and (right / left <= tolerance or right - left <= 1)
+        return bracketed and d is not None and low > 0 and d / tolerance <= low and high - 1 <= d * tolerance
 
-    def _pooled_residuals(self) -> np.ndarray:
-        repeated = [_residuals(values) for values in self.scores.values() if len(values) > 1]
-        return np.concatenate(repeated) if repeated else np.zeros(1)
+    def next_dimension(self, factor: float, smallest: int, largest: int) -> int | None:
+        """What an interval that is open, or whose low end lies in a wide segment, wants measured."""
+        if not self.replicated:
+            return None
+        (low, high), tried = self.interval, sorted(self.scores)
+        if high == inf and tried[-1] < largest:
+            return min(largest, ceil(tried[-1] * factor))
+        if low == 0 and tried[0] > smallest:
+            return max(smallest, floor(tried[0] / factor))
+        for left, right in pairwise(tried):
+            if left < low <= right and right / left > WIDEST_SEGMENT:
+                return round(sqrt(left * right))
+        return None
 
-    def _baseline_residuals(self) -> np.ndarray:
-        return _residuals(self.baseline) if len(self.baseline) > 1 else self._pooled_residuals()
-
-    def result(self, d: int | None, low: float, high: float, status: SearchStatus, text: str) -> IntrinsicDimension:
-        dimensions, fitted = self.fit(self.means())
-        curve = tuple((int(k), float(v)) for k, v in zip(dimensions, fitted, strict=True))
+    def result(self, status: SearchStatus, text: str) -> IntrinsicDimension:
         scores = {k: list(self.scores[k]) for k in sorted(self.scores)}
-        return IntrinsicDimension(d, low, high, self.target, scores, curve, status, text, self.evaluations)
-
-
-def _residuals(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Deviations from the mean, scaled so that their mean square is the unbiased variance."""
-    scores = np.asarray(values, float)
-    return (scores - scores.mean()) * sqrt(len(scores) / (len(scores) - 1))
-
-
-def _resampled_means(residuals: np.ndarray, n: int, n_bootstrap: int, rng: np.random.Generator) -> np.ndarray:
-    """n_bootstrap means of n residuals drawn with replacement."""
-    return rng.choice(residuals, size=(n_bootstrap, n)).mean(axis=1)
+        if not scores:
+            return IntrinsicDimension(None, 0.0, inf, self.line, scores, (), status, text, 0)
+        curve = tuple((int(k), float(v)) for k, v in zip(*self.fit, strict=True))
+        return IntrinsicDimension(
+            self.crossing, *self.interval, self.line, scores, curve, status, text, self.evaluations
+        )

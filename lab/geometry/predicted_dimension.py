@@ -23,14 +23,14 @@ class PredictedDimension:
         fraction: the share asked for.
         curve: (dimension, recovered share of the loss), ascending in d; 0 at d = 0, 1 at d = D.
         start: loss above the minimum at θ₀, ½ Σ λ_i e_i².
-        effective_rank: (Σλ)²/Σλ² of the spectrum, for comparison.
+        participation_ratio: (Σλ)²/Σλ² of the spectrum, for comparison.
     """
 
     d: int
     fraction: float
     curve: tuple[tuple[int, float], ...]
     start: float
-    effective_rank: float
+    participation_ratio: float
 
 
 def predicted_intrinsic_dimension(

@@ -26,7 +26,7 @@ def test_identity_loses_one_minus_d_over_D():
     found = predicted_intrinsic_dimension(np.ones(60), dimensions=[0, 6, 15, 45, 60])
     np.testing.assert_allclose([share for _, share in found.curve], [0, 0.1, 0.25, 0.75, 1], atol=1e-9)
     assert (found.d, found.start) == (54, 30.0)
-    assert found.effective_rank == pytest.approx(60)
+    assert found.participation_ratio == pytest.approx(60)
 
 
 @pytest.mark.parametrize("d", [8, 20, 60])
