@@ -322,7 +322,7 @@ def _scatter(
         for variant, found in predictions.items():
             rows.append(
                 {"label": label, "variant": variant, "measure": name, "predicted": found.d, "measured": d,
-                 "low": ends[0], "high": ends[1], "size": size, "effective_rank": found.effective_rank}
+                 "low": ends[0], "high": ends[1], "size": size, "effective_rank": found.participation_ratio}
             )  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -20,7 +20,7 @@ class D90:
 
     Attributes:
         label, model, task: of the curve.
-        d90, low, high: dimension and ends of its interval; NaN: not found, open.
+        d90, low, high: dimension and ends of its interval; NaN: not found, open. A low end of 0 is open as well.
         line: score to reach.
         full, linear_probe, random_weights: mean scores, NaN where not measured.
         runs: subspace runs; diverged: those of them without a score.
@@ -51,14 +51,14 @@ class D90:
 
     @property
     def text(self) -> str:
-        """d90 and its interval: "812 [600, 1,100]", "> 10,000", "≤ 2", "not found"."""
+        """d90 and its interval: "812 [600, 1,100]", "812 [open, 1,100]", "> 10,000", "≤ 2", "not found"."""
         if not isfinite(self.d90):
             return f"> {count(self.low)}" if isfinite(self.low) and self.low > 0 else "not found"
-        if self.low == 0:
+        if self.low == 0 and self.high <= self.d90:
             return f"≤ {count(self.d90)}"
         if not isfinite(self.low) and not isfinite(self.high):
             return count(self.d90)
-        low, high = (count(end) if isfinite(end) else "open" for end in (self.low, self.high))
+        low, high = (count(end) if isfinite(end) and end > 0 else "open" for end in (self.low, self.high))
         return f"{count(self.d90)} [{low}, {high}]"
 
     @property

@@ -216,8 +216,8 @@ class _Search:
     def fit(self) -> tuple[np.ndarray, np.ndarray]:
         """Measured dimensions, ascending, and the monotone fit there."""
         dimensions = sorted(self.scores)
-        means, counts = ([f(self.scores[d]) for d in dimensions] for f in (np.mean, len))
-        return np.array(dimensions, float), monotone_fit(means, counts)
+        means = [float(np.mean(self.scores[d])) for d in dimensions]
+        return np.array(dimensions, float), monotone_fit(means, [len(self.scores[d]) for d in dimensions])
 
     @property
     def bracket(self) -> tuple[float, float]:

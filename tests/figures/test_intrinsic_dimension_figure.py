@@ -37,6 +37,7 @@ def several(*names: tuple[str, str, str]) -> pd.DataFrame:
         (812, nan, nan, "812", "d<sub>90</sub> = 812"),
         (nan, 10_000, nan, "> 10,000", "d<sub>90</sub> > 10,000"),  # above_range: all that was tried stays below
         (2, 0, 2, "≤ 2", "d<sub>90</sub> ≤ 2"),  # below_range: the smallest tried already reaches the line
+        (812, 0, 1100, "812 [open, 1,100]", "d<sub>90</sub> = 812 [open, 1,100]"),  # the smallest tried may reach it
         (nan, nan, nan, "not found", "d<sub>90</sub> not found"),
         (nan, np.inf, np.inf, "not found", "d<sub>90</sub> not found"),
     ],
