@@ -5,15 +5,24 @@ from __future__ import annotations
 # what is said of them
 from lab.statistics.answer import Answer
 
+# intervals
+from lab.statistics.crossing import crossing_interval
+
 # designs
 from lab.statistics.factorial import effects_beside, factorial_effects
-
-# intervals
-from lab.statistics.interval import LEVEL, Interval, absolute
-from lab.statistics.means import mean_interval, stratified_interval
+from lab.statistics.interval import LEVEL, Interval, absolute, at_resolution, worst_case
+from lab.statistics.learned import learned
+from lab.statistics.means import cluster_interval, mean_interval, stratified_interval
+from lab.statistics.multiplicity import expected_false, holm
 from lab.statistics.proportion import proportion_interval
-from lab.statistics.rank_correlation import rank_correlation, rank_correlation_interval, ranks
+from lab.statistics.rank_correlation import (
+    rank_correlation,
+    rank_correlation_interval,
+    ranks,
+    stratified_rank_correlation,
+)
 from lab.statistics.ranking import Ranking, critical_difference
+from lab.statistics.relabelling import Relabelling, mantel, relabelled, sign_flips
 from lab.statistics.verdict import Judgement, Verdict
 
 __all__ = [
@@ -22,15 +31,27 @@ __all__ = [
     "Interval",
     "Judgement",
     "Ranking",
+    "Relabelling",
     "Verdict",
     "absolute",
+    "at_resolution",
+    "cluster_interval",
     "critical_difference",
+    "crossing_interval",
     "effects_beside",
+    "expected_false",
     "factorial_effects",
+    "holm",
+    "learned",
+    "mantel",
     "mean_interval",
     "proportion_interval",
     "rank_correlation",
     "rank_correlation_interval",
     "ranks",
+    "relabelled",
+    "sign_flips",
     "stratified_interval",
+    "stratified_rank_correlation",
+    "worst_case",
 ]

@@ -28,6 +28,28 @@ def absolute(x: Interval) -> Interval:
     return Interval(abs(x.estimate), low, max(abs(x.low), abs(x.high)), x.n)
 
 
+def worst_case(values: Sequence[float]) -> Interval:
+    """The largest of values that a bound is to hold for, without sampling error: one violation breaks the bound.
+
+    Raises:
+        ValueError: no value, or one that is not finite.
+    """
+    x = finite(values)
+    largest = float(x.max())
+    return Interval(largest, largest, largest, len(x))
+
+
+def at_resolution(x: Interval, resolution: float) -> Interval:
+    """An interval no narrower than the metric can tell: half a step of it on either side of the estimate, at least.
+
+    Args:
+        x: the interval.
+        resolution: the metric's step, such as 1/n of an accuracy over n examples.
+    """
+    half = resolution / 2
+    return Interval(x.estimate, min(x.low, x.estimate - half), max(x.high, x.estimate + half), x.n)
+
+
 def finite(values: Sequence[float]) -> np.ndarray:
     """Numbers as a vector.
 

@@ -1,4 +1,4 @@
-"""Intervals of means: of independent values, and of values in fixed groups."""
+"""Intervals of means: of independent values, of values in random groups, and of values in fixed groups."""
 
 from __future__ import annotations
 
@@ -11,8 +11,15 @@ from lab.statistics.interval import LEVEL, Interval, finite
 from lab.statistics.quantiles import student_t
 
 
-def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+def mean_interval(values: Sequence[float], level: float = LEVEL, *, resolution: float = 0.0) -> Interval:
     """Student's t interval of a mean, for independent values such as seeds; one value alone bounds nothing.
+
+    Args:
+        values: independent: what shares a seed, a run or a task is averaged beforehand (`cluster_interval`).
+        level: confidence.
+        resolution: step of the metric, 1/n of an accuracy over n examples. The variance is at least resolution²/n, that
+            of n values of which one lies a step off: scores that agree by rounding do not agree for sure. Two seeds of
+            an accuracy over 64 examples are equal one time in nine.
 
     Raises:
         ValueError: no value, or one that is not finite.
@@ -20,9 +27,26 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     x = finite(values)
     if len(x) == 1:
         return Interval(float(x[0]), -inf, inf, 1)
-    half = student_t((1 + level) / 2, len(x) - 1) * float(x.std(ddof=1)) / sqrt(len(x))
+    variance = max(float(x.var(ddof=1)), resolution**2 / len(x))
+    half = student_t((1 + level) / 2, len(x) - 1) * sqrt(variance / len(x))
     mean = float(x.mean())
     return Interval(mean, mean - half, mean + half, len(x))
+
+
+def cluster_interval(groups: Mapping[object, Sequence[float]], level: float = LEVEL) -> Interval:
+    """Student's t interval of the mean of group means, the groups being what was drawn at random.
+
+    Such as methods that share a seed, or cells that share a method: n is the number of groups. Beside
+    `stratified_interval`, whose groups are fixed, it says what other groups would give.
+
+    Args:
+        groups: what was random, such as the seed -> the values that share it.
+        level: confidence.
+
+    Raises:
+        ValueError: no group, one without values, or a value that is not finite.
+    """
+    return mean_interval([float(finite(values).mean()) for values in groups.values()], level)
 
 
 def stratified_interval(groups: Mapping[str, Sequence[float]], level: float = LEVEL) -> Interval:

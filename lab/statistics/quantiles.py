@@ -5,6 +5,8 @@ scipy.special is imported where it is first used: importing it costs more than r
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 
@@ -29,6 +31,7 @@ def beta(p: float, a: float, b: float) -> float:
     return float(betaincinv(a, b, p))
 
 
+@cache
 def studentized_range(p: float, k: int) -> float:
     """Of the range of k ≥ 2 standard normals: P(range ≤ q) = k ∫ φ(z) (Φ(z) − Φ(z − q))^{k−1} dz.
 

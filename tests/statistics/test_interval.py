@@ -10,10 +10,13 @@ from scipy import stats
 
 from lab.statistics import (
     Interval,
+    at_resolution,
+    cluster_interval,
     mean_interval,
     proportion_interval,
     rank_correlation_interval,
     stratified_interval,
+    worst_case,
 )
 
 
@@ -104,3 +107,30 @@ def test_a_perfect_order_lies_in_its_own_interval(sign):
     assert found.estimate == pytest.approx(sign)
     assert found.low <= found.estimate <= found.high
     assert found.high - found.low > 0.5
+
+
+def test_equal_scores_do_not_agree_for_sure():
+    """Two seeds that agree on 64 examples: as if one lay a step off, s² = (1/64)²/2, half-width t₁·s/√2."""
+    found = mean_interval([0.75, 0.75], resolution=1 / 64)
+    assert found.high - found.estimate == pytest.approx(stats.t.ppf(0.975, 1) / 64 / 2)
+    apart = [0.5, 0.75]
+    assert mean_interval(apart, resolution=1 / 64) == mean_interval(apart)
+
+
+def test_no_interval_is_narrower_than_the_metric_can_tell():
+    assert at_resolution(Interval(0.5, 0.5, 0.5, 9), 0.1) == Interval(0.5, 0.45, 0.55, 9)
+    wide = Interval(0.5, 0.2, 0.9, 9)
+    assert at_resolution(wide, 0.1) == wide
+
+
+def test_one_violation_breaks_a_bound():
+    ratios = [0.3] * 119 + [1.2]
+    assert mean_interval(ratios).high < 1  # the mean of 120 says that it holds
+    assert worst_case(ratios) == Interval(1.2, 1.2, 1.2, 120)
+    with pytest.raises(ValueError, match="one finite number or more"):
+        worst_case([])
+
+
+def test_what_shares_a_seed_counts_once():
+    found, by_hand = cluster_interval({0: [0.1, 0.3], 1: [0.2, 0.4], 2: [0.5]}), mean_interval([0.2, 0.3, 0.5])
+    assert (found.low, found.high, found.n) == (pytest.approx(by_hand.low), pytest.approx(by_hand.high), 3)
