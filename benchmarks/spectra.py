@@ -32,7 +32,7 @@ import torch
 from _report import alternately, write
 from torch import Tensor
 
-from lab.deltas.checkpoint_folder import BASE, write_checkpoint
+from lab.checkpoints import BASE, write_adapter
 from lab.geometry import WeightChange, adapter_changes, change_spectra
 from lab.linalg import LowRank, Spectrum
 from lab.models import load_plm
@@ -55,7 +55,7 @@ def adapter(folder: Path) -> Path:
             tensors[f"{BASE}{module}.lora_A.weight"] = gaussian(RANK, WIDTH, seed=4 * layer + 2 * n) / 64
             tensors[f"{BASE}{module}.lora_B.weight"] = gaussian(WIDTH, RANK, seed=4 * layer + 2 * n + 1) / 64
     config = {"peft_type": "LORA", "r": RANK, "lora_alpha": 32, "target_modules": ["q_proj", "v_proj"]}
-    return write_checkpoint(folder / "adapter", config, tensors)
+    return write_adapter(folder / "adapter", config, tensors)
 
 
 def by_qr(B: Tensor, A: Tensor) -> Tensor:

@@ -4,96 +4,65 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from lab.deltas.checkpoint_folder import BASE, CONFIG, Checkpoint
+from lab.checkpoints.adapter_folder import BASE, CONFIG, AdapterFolder
+from lab.checkpoints.error import CheckpointError
+from lab.checkpoints.lora_factors import Factors, LoRATensors, lora_tensors
+from lab.checkpoints.lora_options import LoRAOptions, lora_options
+from lab.checkpoints.lora_starts import subtracted_start
 from lab.deltas.delta import Delta
 from lab.deltas.lora import LowRankUpdate
+from lab.deltas.stored_values import stored_values
 from lab.deltas.values import Values
 from lab.models import PLM
 from lab.models.architecture import WeightMatrix
 
-# options of peft's LoraConfig that change the formula W + s·B·A, or the PLM's own weights; "plain" is what leaves it
-_PLAIN = {
-    "use_dora": (False, None),
-    "bias": ("none", None),
-    "lora_bias": (False, None),
-    "use_qalora": (False, None),
-    "use_bdlora": (None, False),
-    "trainable_token_indices": (None,),
-    "layer_replication": (None,),
-    "alora_invocation_tokens": (None,),
-    "target_parameters": (None, []),
-    "arrow_config": (None,),
-    "kasa_config": (None,),
-    "velora_config": (None,),
-    "monteclora_config": (None,),
-    "megatron_config": (None,),
-}
-# how A and B were first drawn does not matter once they are stored, unless it changed W too (PiSSA, OLoRA, LoftQ, …)
-_PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
 
+def read_lora(plm: PLM, adapter: AdapterFolder) -> tuple[Delta, Tensor] | None:
+    """A LoRA checkpoint as a `LowRankUpdate` (plus the head it stores) and its φ.
 
-@dataclass(frozen=True)
-class _Target:
-    matrix: WeightMatrix
-    rank: int
-    scale: float
-
-
-def is_plain_lora(config: Mapping[str, Any]) -> bool:
-    """Whether a peft configuration means W + s·B·A and nothing else."""
-    plain_start = any(config.get("init_lora_weights") is start for start in (None, True, False))
-    plain_start = plain_start or config.get("init_lora_weights") in _PLAIN_STARTS
-    return (
-        config.get("peft_type") == "LORA"
-        and plain_start
-        and all(config.get(option) in plain for option, plain in _PLAIN.items())
-    )
-
-
-def read_lora(plm: PLM, checkpoint: Checkpoint) -> tuple[Delta, Tensor] | None:
-    """A plain LoRA checkpoint as a `LowRankUpdate` (plus the head it stores) and its φ.
+    PiSSA and OLoRA took s·B₀A₀ out of W₀ before training; W₀ − s·B₀A₀ + s·BA is a low-rank update of rank 2r, with
+    the factors [B, −B₀] and [A; A₀].
 
     Returns:
         None when it is more than W + s·B·A on attention and feed-forward matrices; peft must read it then.
 
     Raises:
-        ValueError: no module is meant, or tensors are missing, unexpected or of another shape.
+        CheckpointError: no module is meant, tensors are missing, unexpected or of another shape, or the start changed
+            W₀ in a way that the files do not hold. A ValueError.
     """
-    config = checkpoint.config
-    modules = _targeted(plm, config) if is_plain_lora(config) else None
-    matrices = _whole_matrices(plm)
-    if modules is not None and not modules:
-        raise ValueError(
-            f"{checkpoint.source / CONFIG}: target_modules {config['target_modules']!r} match no module of "
-            f"{plm.name!r}; the adapter belongs to another model."
-        )
-    if modules is None or not set(modules) <= set(matrices):
+    options = lora_options(adapter.options, adapter.config)
+    if options.further:
         return None
-    targets = {module: _Target(matrices[module], *_rank_and_scale(config, module)) for module in modules}
-    stored = [name for name in plm.layout.names if BASE + name in checkpoint.tensors]  # the head, other modules_to_save
-    checkpoint.require(
-        {f"{BASE}{module}.lora_A.weight": (t.rank, t.matrix.shape[1]) for module, t in targets.items()}
-        | {f"{BASE}{module}.lora_B.weight": (t.matrix.shape[0], t.rank) for module, t in targets.items()}
-        | {BASE + name: plm.parameters[name].shape for name in stored}
-    )
-    ranks = {t.matrix.label: t.rank for t in targets.values()}
-    scales = {t.matrix.label: t.scale for t in targets.values()}
+    if options.reason:
+        raise CheckpointError(f"{adapter.options}: {plm.name!r} cannot be changed by it: {options.reason}.")
+    found = lora_tensors(adapter, options)
+    matrices = _whole_matrices(plm)
+    modules = _targeted(plm, adapter, options, found)
+    if not _is_plain(adapter, options, found) or not set(modules) <= set(matrices):
+        if options.start:
+            raise CheckpointError(
+                f"{adapter.options}: init_lora_weights={options.start!r} beside biases, DoRA, tokens, or modules other "
+                "than attention and feed-forward matrices is not read; save it as plain LoRA with peft: "
+                "save_pretrained(…, path_initial_model_for_weight_conversion=…)."
+            )
+        return None
+    _require_modules(adapter, found, modules)
+    factors = {matrices[m].label: _on(plm, adapter, options, found.factors[m], matrices[m]) for m in modules}
+    ranks = {label: A.shape[0] for label, (B, A) in factors.items()}
+    scales = {matrices[module].label: found.factors[module].scale for module in modules}
+    saved = stored_values(plm, adapter, found.saved)
     body = LowRankUpdate(
-        plm, tuple(t.matrix for t in targets.values()), ranks, scales, seed=0, rslora=bool(config.get("use_rslora"))
+        plm, tuple(matrices[module] for module in modules), ranks, scales, seed=0, rslora=options.rslora
     )
-    delta = body + Values(plm, stored) if stored else body
-    values = {
-        f"{t.matrix.label}.lora_{x}": checkpoint.tensors[f"{BASE}{module}.lora_{x}.weight"]
-        for module, t in targets.items()
-        for x in "AB"
-    }
-    values |= {name: checkpoint.tensors[BASE + name] for name in stored}
+    delta = body + Values(plm, saved) if saved else body
+    values = {f"{label}.lora_A": A for label, (B, A) in factors.items()}
+    values |= {f"{label}.lora_B": B for label, (B, A) in factors.items()} | saved
     return delta, delta.layout.flatten({n: v.to(dtype=plm.dtype, device=plm.device) for n, v in values.items()})
 
 
@@ -171,27 +140,50 @@ def _whole_matrices(plm: PLM) -> dict[str, WeightMatrix]:
     return {matrix.name.removesuffix(".weight"): matrix for matrix in found if matrix.rows is None}
 
 
-def _targeted(plm: PLM, config: Mapping[str, Any]) -> list[str] | None:
-    """Paths of the modules that `target_modules` means, by peft's rules; None for the options left to peft."""
-    targets = config.get("target_modules")
-    left_to_peft = (config.get("layers_to_transform"), config.get("layers_pattern"), config.get("exclude_modules"))
-    if targets is None or targets == "all-linear" or any(option not in (None, []) for option in left_to_peft):
-        return None
-    paths = [path for path, _ in plm.model.named_modules() if path]
-    if isinstance(targets, str):
-        return [path for path in paths if re.fullmatch(targets, path)]
-    return [path for path in paths if path in targets or any(path.endswith(f".{t}") for t in targets)]
+def _targeted(plm: PLM, adapter: AdapterFolder, options: LoRAOptions, found: LoRATensors) -> list[str]:
+    """Paths of the modules that the options mean; those of the tensors where peft chooses."""
+    if options.targets.modules is None:
+        return list(found.factors)
+    paths = [path for path, _ in plm.model.named_modules() if path and options.targets.names(path)]
+    if not paths:
+        raise CheckpointError(
+            f"{adapter.options}: target_modules {adapter.config['target_modules']!r:.200} match no module of "
+            f"{plm.name!r}; the adapter belongs to another model."
+        )
+    return paths
 
 
-def _rank_and_scale(config: Mapping[str, Any], module: str) -> tuple[int, float]:
-    rank = _patterned(config.get("rank_pattern"), module, config.get("r", 8))
-    alpha = _patterned(config.get("alpha_pattern"), module, config.get("lora_alpha", 8))
-    return int(rank), alpha / (sqrt(rank) if config.get("use_rslora") else rank)
+def _is_plain(adapter: AdapterFolder, options: LoRAOptions, found: LoRATensors) -> bool:
+    """Whether it is W + s·B·A on linear layers, with parameters stored whole, and nothing else."""
+    biases = adapter.config.get("bias") not in ("none", None) or adapter.config.get("lora_bias")
+    linear = not any(own.embedding for own in found.factors.values())
+    tokens = adapter.config.get("trainable_token_indices") or found.tokens
+    return linear and not (options.dora or biases or tokens or found.bases or found.excluded)
 
 
-def _patterned(patterns: Mapping[str, float] | None, module: str, default: float) -> float:
-    """The value of the first pattern that matches the end of a module's path, as in peft."""
-    for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return value
-    return default
+def _require_modules(adapter: AdapterFolder, found: LoRATensors, modules: list[str]) -> None:
+    missing, extra = sorted(set(modules) - set(found.factors)), sorted(set(found.factors) - set(modules))
+    if missing or extra:
+        raise CheckpointError(
+            f"{adapter.weights} does not fit this PLM and its {CONFIG}: factors of {len(missing)} modules missing "
+            f"(e.g. {missing[:3]}), of {len(extra)} unexpected (e.g. {extra[:3]})."
+        )
+
+
+def _on(
+    plm: PLM, adapter: AdapterFolder, options: LoRAOptions, own: Factors, matrix: WeightMatrix
+) -> tuple[Tensor, Tensor]:
+    """B and A of W ↦ W + s·B·A on a matrix of the PLM."""
+    if own.shape != tuple(matrix.shape):
+        raise CheckpointError(
+            f"{adapter.weights}: the factors of module {own.module!r} change a matrix of shape {own.shape}; that of "
+            f"{plm.name!r} has shape {tuple(matrix.shape)}."
+        )
+    B, A = own.B.double(), own.A.double()
+    if options.start:
+        B0, A0 = subtracted_start(matrix.of(plm.parameters[matrix.name]).cpu(), options.start, own.rank, own.scale)
+        B, A = torch.cat([B, -B0.double()], dim=1), torch.cat([A, A0.double()])
+    if A.shape[0] > min(own.shape):  # the same product with as many columns as a matrix of this shape needs
+        left, values, right = torch.linalg.svd(B @ A, full_matrices=False)
+        B, A = left * values, right
+    return B, A

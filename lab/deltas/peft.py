@@ -9,10 +9,12 @@ import importlib
 import json
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from lab.checkpoints.adapter_options import check_options
 from lab.deltas.delta import Delta
 from lab.deltas.method import DeltaMethod
 from lab.deltas.peft_layers import PeftLayers, attachment, inject, trained_names
@@ -21,6 +23,9 @@ from lab.deltas.peft_refused import require_map
 from lab.deltas.values import Values
 from lab.models import PLM, Graft, graft
 from lab.models.heads import VerbalizerHead
+
+_OPTIONS = Path("peft's configuration")
+"""What messages name where there is no file."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,9 @@ class PeftMethod(DeltaMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_map(json.loads(self.options))
+        options = json.loads(self.options)
+        check_options(_OPTIONS, options)
+        require_map(options)
 
     def body(self, plm: PLM, seed: int) -> Delta:
         peft, config = peft_library(), self.config()

@@ -8,14 +8,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lab.checkpoints.adapter_folder import BASE, AdapterFolder, read_adapter, write_adapter
+from lab.checkpoints.error import CheckpointError
+from lab.checkpoints.lora_factors import lora_tensors
+from lab.checkpoints.lora_options import lora_options
 from lab.deltas.additive import Additive
-from lab.deltas.checkpoint_folder import BASE, CONFIG, Checkpoint, read_checkpoint, write_checkpoint
 from lab.deltas.delta import Combined, Delta
 from lab.deltas.lora import LowRankUpdate
 from lab.deltas.lora_checkpoint import lora_checkpoint, read_lora
 from lab.deltas.peft import PeftMethod, injected, peft_library
-from lab.deltas.peft_layers import inject, trained_names
+from lab.deltas.peft_layers import Injection, inject, trained_names
 from lab.deltas.peft_prompts import PREFIXES, PROMPTS, stored_prompt
+from lab.deltas.stored_values import stored_values
 from lab.deltas.values import Values
 from lab.models import PLM
 
@@ -35,15 +39,14 @@ def load_adapter(plm: PLM, path_or_hub_id: str | Path) -> tuple[Delta, Tensor]:
 
     Raises:
         FileNotFoundError: there is no such adapter.
-        ValueError: broken file, missing or unexpected tensor, wrong shape, NaN or infinity; the message names file and
-            tensor.
+        CheckpointError: broken file, missing or unexpected tensor, wrong shape, NaN or infinity, an option that means
+            nothing; the message names file and tensor or option. A ValueError.
         ImportError: the adapter needs peft's own layers, and peft is not installed.
     """
-    checkpoint = read_checkpoint(path_or_hub_id)
-    kind = checkpoint.config["peft_type"]
-    if kind in (*PROMPTS, *PREFIXES):
-        return _read_prompt(plm, checkpoint)
-    return read_lora(plm, checkpoint) or _read_injected(plm, checkpoint)
+    adapter = read_adapter(path_or_hub_id)
+    if adapter.kind in (*PROMPTS, *PREFIXES):
+        return _read_prompt(plm, adapter)
+    return (read_lora(plm, adapter) if adapter.kind == "LORA" else None) or _read_injected(plm, adapter)
 
 
 def save_adapter(delta: Delta, phi: Tensor, folder: str | Path) -> Path:
@@ -68,7 +71,7 @@ def save_adapter(delta: Delta, phi: Tensor, folder: str | Path) -> Path:
         values = head.overrides(phi[body.size :])
         tensors |= {BASE + name: value for name, value in values.items()}
         config["modules_to_save"] = list(dict.fromkeys(_saved_module(name, delta.plm) for name in values))
-    return write_checkpoint(folder, config, tensors)
+    return write_adapter(folder, config, tensors)
 
 
 def _saved_module(name: str, plm: PLM) -> str:
@@ -76,32 +79,34 @@ def _saved_module(name: str, plm: PLM) -> str:
     return name.split(".", 1)[0] if name in plm.new_names else name.rpartition(".")[0]
 
 
-def _read_injected(plm: PLM, checkpoint: Checkpoint) -> tuple[Delta, Tensor]:
+def _read_injected(plm: PLM, adapter: AdapterFolder) -> tuple[Delta, Tensor]:
     """A checkpoint of a type that needs peft's own layers."""
-    peft = peft_library()
-    left_out = ("modules_to_save", "base_model_name_or_path")  # stored parameters of the PLM are told by their names
-    options = {name: value for name, value in checkpoint.config.items() if name not in left_out}
-    try:
-        method = PeftMethod(json.dumps(options, sort_keys=True), label=_LABEL)
-        injection = inject(plm, method.config(), peft, seed=0)
-        body = injected(plm, injection, _LABEL)
-    except (TypeError, ValueError, KeyError, NotImplementedError) as error:
-        raise ValueError(f"{checkpoint.source / CONFIG} does not fit {plm.name!r}: {error}") from error
-    expected = injection.stored
-    further = [n for n in plm.layout.names if BASE + n in checkpoint.tensors and BASE + n not in expected]
-    checkpoint.require(
-        {key: tensor.shape for key, tensor in expected.items()} | {BASE + n: plm.parameters[n].shape for n in further}
+    injection, body = _injected(plm, adapter)
+    expected, below = injection.stored, _below(plm, adapter)
+    further = {
+        key.removeprefix(BASE): value for key, value in adapter.tensors.items() if key not in (*expected, *below)
+    }
+    values = stored_values(plm, adapter, further)
+    adapter.require(
+        {key: tensor.shape for key, tensor in expected.items()}
+        | {key: adapter.tensors[key].shape for key in below}
+        | {BASE + name: value.shape for name, value in further.items()}
     )
+    values |= {name: adapter.tensors[key] for key, name in below.items() if not _holds(plm, name, adapter.tensors[key])}
     names = trained_names(injection, body.plm, _LABEL)
     name_at = {p.data_ptr(): names[id(p)] for p in injection.model.parameters() if id(p) in names}
-    values = {n: checkpoint.tensors[BASE + n] for n in further}
     for key, initial in expected.items():
-        value = checkpoint.tensors[key].to(initial.dtype)
+        if adapter.tensors[key].is_floating_point() != initial.is_floating_point():
+            raise CheckpointError(
+                f"{adapter.weights}: tensor {key!r} is stored as {adapter.tensors[key].dtype}, but peft keeps it as "
+                f"{initial.dtype}."
+            )
+        value = adapter.tensors[key].to(initial.dtype)
         if initial.data_ptr() in name_at:
             values[name_at[initial.data_ptr()]] = value
         elif not torch.equal(value, initial.cpu()):
-            raise ValueError(
-                f"{checkpoint.weights}: tensor {key!r} is not trained, and differs from what this version of peft "
+            raise CheckpointError(
+                f"{adapter.weights}: tensor {key!r} is not trained, and differs from what this version of peft "
                 "draws for it; the adapter was made by another version."
             )
     rest = [name for name in plm.layout.names if name in values and name not in body.layout.names]  # the head, mostly
@@ -110,18 +115,58 @@ def _read_injected(plm: PLM, checkpoint: Checkpoint) -> tuple[Delta, Tensor]:
     return delta, delta.layout.flatten(moved)
 
 
-def _read_prompt(plm: PLM, checkpoint: Checkpoint) -> tuple[Delta, Tensor]:
+def _injected(plm: PLM, adapter: AdapterFolder) -> tuple[Injection, Values]:
+    """peft's layers for an adapter, with their initial values, and the delta that carries them."""
+    if adapter.kind == "LORA":
+        options = lora_options(adapter.options, adapter.config)
+        if not options.further:
+            lora_tensors(adapter, options)  # ranks agree with the tensors before peft builds anything
+    left_out = ("modules_to_save", "base_model_name_or_path")  # stored parameters of the PLM are told by their names
+    options_of = {name: value for name, value in adapter.config.items() if name not in left_out}
+    peft = peft_library()
+    try:
+        method = PeftMethod(json.dumps(options_of, sort_keys=True), label=_LABEL)
+        injection = inject(plm, method.config(), peft, seed=0)
+        return injection, injected(plm, injection, _LABEL)
+    except (TypeError, ValueError, KeyError, NotImplementedError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(f"{adapter.options} does not fit {plm.name!r}: {error}") from error
+
+
+def _below(plm: PLM, adapter: AdapterFolder) -> dict[str, str]:
+    """Keys of what peft stored below its layers (the table of an adapted embedding) -> the PLM's parameter."""
+    named = {
+        key: key.removeprefix(BASE).replace(".base_layer.", ".") for key in adapter.tensors if ".base_layer." in key
+    }
+    known = {key: name for key, name in named.items() if name in plm.parameters and key not in plm.parameters}
+    for key, name in known.items():
+        got, own = tuple(adapter.tensors[key].shape), tuple(plm.parameters[name].shape)
+        if got != own:
+            raise CheckpointError(
+                f"{adapter.weights}: tensor {key!r} has shape {got}; {name!r} of {plm.name!r} has {own}: the "
+                "vocabulary was resized."
+            )
+    return known
+
+
+def _holds(plm: PLM, name: str, value: Tensor) -> bool:
+    return torch.equal(plm.parameters[name], value.to(dtype=plm.dtype, device=plm.device))
+
+
+def _read_prompt(plm: PLM, adapter: AdapterFolder) -> tuple[Delta, Tensor]:
     """A stored prompt or prefix; peft is not needed for it."""
     key, base = "prompt_embeddings", BASE.removesuffix("model.")  # peft wraps the PLM once less for prompts
-    further = [n for n in plm.layout.names if base + n in checkpoint.tensors]
-    shape = checkpoint.tensors[key].shape if key in checkpoint.tensors else (0, 0)
-    checkpoint.require({key: shape} | {base + n: plm.parameters[n].shape for n in further})
+    further = {k.removeprefix(base): value for k, value in adapter.tensors.items() if k != key}
+    saved = stored_values(plm, adapter, further)
+    stored = adapter.tensors.get(key)
+    if stored is None or stored.ndim != 2 or not stored.is_floating_point():
+        got = "nothing" if stored is None else f"{stored.dtype} of shape {tuple(stored.shape)}"
+        raise CheckpointError(f"{adapter.weights}: expected {key!r}, floats of shape (tokens, width); got {got}.")
     try:
-        body, phi = stored_prompt(plm, checkpoint.config["peft_type"], checkpoint.tensors[key], "prompt")
+        body, phi = stored_prompt(plm, adapter.kind, stored, "prompt")
     except ValueError as error:
-        raise ValueError(f"{checkpoint.weights}: tensor {key!r}: {error}") from error
-    if not further:
+        raise CheckpointError(f"{adapter.weights}: tensor {key!r}: {error}") from error
+    if not saved:
         return body, phi
-    head = Values(plm, further)
-    values = {n: checkpoint.tensors[base + n].to(dtype=plm.dtype, device=plm.device) for n in further}
+    head = Values(plm, saved)
+    values = {n: value.to(dtype=plm.dtype, device=plm.device) for n, value in saved.items()}
     return body + head, torch.cat([phi, head.layout.flatten(values)])

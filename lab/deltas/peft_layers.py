@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lab.deltas.peft_targets import spelled_out
 from lab.models import PLM
 from lab.models.assemble import seeded
 
@@ -93,6 +94,7 @@ def _wrapped(model: nn.Module, plm: PLM, config: Any, peft: Any, seed: int) -> A
 
     peft's warnings are dropped: what they warn of (missing keys, transposed layers) is an error or no fault here.
     """
+    config = spelled_out(config, [path for path, _ in model.named_modules() if path])
     with seeded(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

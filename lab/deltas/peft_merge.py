@@ -7,7 +7,8 @@ import json
 import torch
 from torch import Tensor
 
-from lab.deltas.checkpoint_folder import BASE, CONFIG, Checkpoint
+from lab.checkpoints.adapter_folder import BASE, AdapterFolder
+from lab.checkpoints.error import CheckpointError
 from lab.deltas.peft import PeftMethod, peft_library
 from lab.deltas.peft_layers import inject
 from lab.deltas.peft_prompts import PREFIXES, PROMPTS
@@ -15,7 +16,7 @@ from lab.models import PLM
 
 
 @torch.no_grad()
-def merged_differences(plm: PLM, checkpoint: Checkpoint) -> tuple[dict[str, Tensor], list[tuple[str, str]]]:
+def merged_differences(plm: PLM, checkpoint: AdapterFolder) -> tuple[dict[str, Tensor], list[tuple[str, str]]]:
     """What a checkpoint's layers add to the weights they wrap: W_merged − W₀ by peft's own `merge`.
 
     Args:
@@ -30,32 +31,37 @@ def merged_differences(plm: PLM, checkpoint: Checkpoint) -> tuple[dict[str, Tens
             another shape; a merged weight that is not finite.
         ImportError: peft is not installed.
     """
-    kind = checkpoint.config["peft_type"]
+    kind = checkpoint.kind
     if kind in (*PROMPTS, *PREFIXES):
-        raise ValueError(f"{checkpoint.source} is a {kind} adapter: it adds tokens and changes no weight.")
+        raise CheckpointError(f"{checkpoint.source} is a {kind} adapter: it adds tokens and changes no weight.")
     left_out = ("modules_to_save", "base_model_name_or_path")
     options = {name: value for name, value in checkpoint.config.items() if name not in left_out}
     try:
         injection = inject(plm, PeftMethod(json.dumps(options, sort_keys=True)).config(), peft_library(), seed=0)
-    except (TypeError, ValueError, KeyError, NotImplementedError) as error:
-        raise ValueError(f"{checkpoint.source / CONFIG} does not fit {plm.name!r}: {error}") from error
+    except (TypeError, ValueError, KeyError, NotImplementedError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint.options} does not fit {plm.name!r}: {error}") from error
     excluded = []
     for key in checkpoint.tensors:
         if key not in injection.stored:
             if key.removeprefix(BASE) not in plm.parameters:
-                raise ValueError(f"{checkpoint.weights} does not fit this PLM: tensor {key!r} is unexpected.")
+                raise CheckpointError(f"{checkpoint.weights} does not fit this PLM: tensor {key!r} is unexpected.")
             excluded.append((key, "a saved module or trained bias"))
     for key, place in injection.stored.items():
         if key not in checkpoint.tensors or checkpoint.tensors[key].shape != place.shape:
             got = tuple(checkpoint.tensors[key].shape) if key in checkpoint.tensors else "nothing"
-            raise ValueError(f"{checkpoint.weights}: expected {key!r} of shape {tuple(place.shape)}; got {got}.")
+            raise CheckpointError(f"{checkpoint.weights}: expected {key!r} of shape {tuple(place.shape)}; got {got}.")
+        if checkpoint.tensors[key].is_floating_point() != place.is_floating_point():
+            raise CheckpointError(
+                f"{checkpoint.weights}: tensor {key!r} is stored as {checkpoint.tensors[key].dtype}, but peft keeps it "
+                f"as {place.dtype}: quantised weights. Give the unquantised adapter."
+            )
         place.copy_(checkpoint.tensors[key])  # shares the layers' memory
     merged = dict(injection.native)  # biases that the adapter trains directly have their values already
     for path, layer in injection.layers.items():
         try:
             layer.merge(safe_merge=True)
         except (AttributeError, NotImplementedError, TypeError) as error:
-            raise ValueError(f"peft cannot merge the {kind} layer {path!r}, so it has no ΔW: {error}") from error
+            raise CheckpointError(f"peft cannot merge the {kind} layer {path!r}, so it has no ΔW: {error}") from error
         merged |= {f"{path}.{name}": value for name, value in injection.base[path].named_parameters()}
     differences = {}
     for name, value in merged.items():

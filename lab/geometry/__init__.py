@@ -2,7 +2,6 @@
 
 from lab.geometry.adapters import adapter_changes
 from lab.geometry.amplification import amplification
-from lab.geometry.checkpoints import folder_changes, open_weights
 from lab.geometry.collections import (
     Collection,
     Member,
@@ -26,6 +25,7 @@ from lab.geometry.curvature_factor import (
 )
 from lab.geometry.extracted_lora import ExtractedLoRA, extract_lora
 from lab.geometry.extraction import Extraction, extract
+from lab.geometry.folders import folder_changes
 from lab.geometry.generalization import compression_bound
 from lab.geometry.intrinsic_dimension import IntrinsicDimension, intrinsic_dimension
 from lab.geometry.intruder_forecast import IntruderForecast, forecast_intruder
@@ -62,6 +62,7 @@ from lab.geometry.weight_differences import (
     joined_spectra,
     weight_difference_spectra,
 )
+from lab.models.folders import open_weights
 
 __all__ = [  # noqa: RUF022 (grouped by subject)
     # how many dimensions

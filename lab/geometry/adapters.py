@@ -2,65 +2,36 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lab.deltas.checkpoint_folder import BASE, CONFIG, Checkpoint, read_checkpoint
-from lab.deltas.lora_checkpoint import is_plain_lora
+from lab.checkpoints.adapter_folder import AdapterFolder, read_adapter
+from lab.checkpoints.error import CheckpointError
+from lab.checkpoints.folder import WeightFolder
+from lab.checkpoints.lora_factors import Factors, LoRATensors, lora_tensors
+from lab.checkpoints.lora_options import SUBTRACTED, LoRAOptions, lora_options
+from lab.checkpoints.lora_starts import subtracted_start
+from lab.checkpoints.names import HEADS, aligned
 from lab.deltas.peft_merge import merged_differences
-from lab.geometry.adapter_options import LoRAOptions, lora_options
-from lab.geometry.checkpoints import FLOATS, WeightFolder, coarser, open_weights
-from lab.geometry.parameter_names import HEADS, Position, aligned, positions
+from lab.geometry.folders import coarser
 from lab.geometry.weight_changes import WeightChange, WeightChanges
 from lab.linalg import LowRank
 from lab.models import load_plm
-from lab.models.checkpoint import CheckpointError
-
-# key endings in the file -> what they are; A (r, n) and B (m, r) of a linear layer, those of an embedding, DoRA's ‖row‖
-_KINDS = {
-    "lora_A.weight": "A",
-    "lora_B.weight": "B",
-    "lora_embedding_A": "A of an embedding",
-    "lora_embedding_B": "B of an embedding",
-    "lora_magnitude_vector": "magnitude",
-    "lora_magnitude_vector.weight": "magnitude",
-}
-_VECTOR = "lora_B.bias"
-
-
-@dataclass(frozen=True)
-class Factors:
-    """What a LoRA holds for one module.
-
-    Attributes:
-        module: its path.
-        tensors: what it is ("A", "B", …) -> tensor.
-        scale: s.
-    """
-
-    module: str
-    tensors: Mapping[str, Tensor]
-    scale: float
-
-    @property
-    def product(self) -> LowRank:
-        """s·B·A; for an embedding the table (vocabulary, width) changes by its transpose."""
-        if "A" in self.tensors:
-            return LowRank(self.scale * self.tensors["B"].double(), self.tensors["A"].double())
-        A, B = self.tensors["A of an embedding"].double(), self.tensors["B of an embedding"].double()
-        return LowRank(self.scale * A.T, B.T)
+from lab.models.folders import open_weights
+from lab.models.positions import Position, positions
 
 
 def adapter_changes(adapter: str | Path, base: str | Path | None = None) -> WeightChanges:
     """ΔW of every matrix that a peft adapter changes; for LoRA as factors: s·B·A with s = α/r, or α/√r for rsLoRA.
 
     `rank_pattern` and `alpha_pattern` are respected, by peft's rule (the first pattern that matches the end of the
-    module's path). DoRA is not low-rank: its ΔW = m ⊙ (W₀ + sBA)/‖W₀ + sBA‖_row − W₀ needs W₀ and is dense. Any other
+    module's path). These need W₀: DoRA, ΔW = m ⊙ (W₀ + sBA)/‖W₀ + sBA‖ − W₀, which is dense; PiSSA and OLoRA, which
+    took s·B₀A₀ out of W₀ before training, so that ΔW = s·(BA − B₀A₀); embeddings stored whole, or by rows. Any other
     type with a weight difference (LoHa, LoKr, (IA)³, OFT, …) is merged by peft's own layers into the PLM, which needs
     `base` and the peft library.
 
@@ -71,51 +42,208 @@ def adapter_changes(adapter: str | Path, base: str | Path | None = None) -> Weig
 
     Raises:
         FileNotFoundError: no such adapter, or a file of it is missing.
-        ValueError: it has no weight difference, or changes W₀ itself (PiSSA, OLoRA, LoftQ, …); an option means nothing;
-            a factor is missing, has an unknown name, or its shape disagrees with its rank; a module is not among
-            `target_modules`, or lacks factors; a tensor holds no floating-point numbers or is not finite; the base
-            lacks a matrix or has another shape.
+        CheckpointError: it has no weight difference, or changed W₀ in a way that its files do not hold (LoftQ, …); an
+            option means nothing; a factor is missing, has an unknown name, or its shape disagrees with its rank; a
+            module is not among `target_modules`, or lacks factors; a tensor holds no floating-point numbers or is not
+            finite; the base lacks a matrix or has another shape. A ValueError.
         ImportError: a type that needs peft's own layers, and peft is not installed.
     """
-    checkpoint = read_checkpoint(adapter)
-    config = checkpoint.config
-    _require_floats(checkpoint)
-    options = lora_options(checkpoint) if config["peft_type"] == "LORA" else None
-    # trained biases and saved modules do not touch the matrices: they are excluded below, not refused
-    ignored = {"use_dora": False, "bias": "none", "lora_bias": False}
-    if options is None or not is_plain_lora({**config, **ignored}):
-        if base is None:
-            raise ValueError(
-                f"{checkpoint.source} is not W + s·B·A (peft_type {config.get('peft_type')!r}, init_lora_weights "
-                f"{config.get('init_lora_weights')!r}); its tensors alone do not give ΔW. Give base=, the PLM: "
-                "peft's own layers are then merged into it."
-            )
+    checkpoint = read_adapter(adapter)
+    options = lora_options(checkpoint.options, checkpoint.config) if checkpoint.kind == "LORA" else None
+    needs_base = options is None or options.further or options.start in SUBTRACTED
+    if base is None and needs_base:
+        raise CheckpointError(
+            f"{checkpoint.source} is not W + s·B·A (peft_type {checkpoint.kind!r}, init_lora_weights "
+            f"{checkpoint.config.get('init_lora_weights')!r}); its tensors alone do not give ΔW. Give base=, the PLM."
+        )
+    if base is not None and (options is None or options.further):
         return _merged_changes(checkpoint, base)
-    factors, excluded = sorted_factors(checkpoint, options)
+    assert options is not None
+    if options.reason:
+        raise CheckpointError(f"{checkpoint.options}: no ΔW can be read: {options.reason}.")
+    found = lora_tensors(checkpoint, options)
     weights = None if base is None else open_weights(base)
     note = "; ".join(part for part in (_note(weights), _other_name(base, weights, options)) if part)
     if weights and weights.quantised:
         weights = None  # its numbers are not W₀
-    if options.dora and weights is None:
-        raise ValueError(
-            f"{checkpoint.source} is a DoRA adapter: its ΔW depends on W₀. Give base=, the unquantised PLM."
+    if weights is None and (options.dora or options.start):
+        name = "DoRA" if options.dora else str(checkpoint.config.get("init_lora_weights"))
+        raise CheckpointError(
+            f"{checkpoint.source} is a {name} adapter: its ΔW depends on W₀. Give base=, the unquantised PLM."
         )
-    names = {f"{module}.weight": module for module in factors}
-    pairs = _base_names(weights, list(names), checkpoint, options) if weights else {}
-    places = positions(list(names))
-    order = sorted(names, key=lambda name: -1 if places[name].block is None else places[name].block)  # type: ignore[arg-type,return-value]
+    return _LoRA(checkpoint, options, found, weights).changes(note)
 
-    def read(name: str) -> WeightChange:
-        own, at = factors[names[name]], places[name]
-        W0 = None if weights is None else _base_matrix(weights, pairs[name], own, at, options)
-        difference: Tensor | LowRank = own.product
-        storage = coarser(*(str(tensor.dtype).removeprefix("torch.") for tensor in own.tensors.values()))
-        if "magnitude" in own.tensors:
-            difference = _dora_difference(own, W0, checkpoint)
-            storage = coarser(storage, FLOATS[weights.dtypes[pairs[name]]]) if weights else storage
-        return WeightChange(name, at.role, at.block, difference, W0, storage)
 
-    return WeightChanges(tuple(order), read, excluded, note)
+@dataclass(frozen=True, eq=False)
+class _LoRA:
+    """A LoRA adapter, opened beside its base."""
+
+    adapter: AdapterFolder
+    options: LoRAOptions
+    found: LoRATensors
+    weights: WeightFolder | None
+
+    def changes(self, note: str) -> WeightChanges:
+        whole, excluded = self._stored_whole()
+        names = [*(f"{module}.weight" for module in self.found.factors), *whole]
+        if not names:
+            raise CheckpointError(
+                f"{self.adapter.weights} holds no LoRA factors; its keys are e.g. {list(self.adapter.tensors)[:3]}."
+            )
+        pairs = self._base_names(names) if self.weights else {}
+        places = positions(names)
+        order = sorted(names, key=lambda name: (places[name].block is not None, places[name].block or 0))
+
+        def read(name: str) -> WeightChange:
+            own, at = self.found.factors.get(name.removesuffix(".weight")), places[name]
+            W0 = self._base_matrix(pairs[name], at) if self.weights else None
+            if own is None:
+                return self._stored_change(name, whole[name], W0, at)
+            self._require_shape(name, W0, own.shape)
+            difference, W0 = self._difference(own, W0, self.found.bases.get(name))
+            storage = coarser(*(str(tensor.dtype).removeprefix("torch.") for tensor in own.tensors))
+            if self.weights and not isinstance(difference, LowRank):
+                storage = coarser(storage, self.weights.storage(pairs[name]))
+            return WeightChange(name, at.role, at.block, difference, W0, storage)
+
+        return WeightChanges(tuple(order), read, (*self.found.excluded, *excluded), note)
+
+    def _stored_whole(self) -> tuple[dict[str, Tensor], list[tuple[str, str]]]:
+        """Matrices stored whole, or by rows, that differ from W₀; and (key, reason) of what is left out."""
+        whole: dict[str, Tensor] = {}
+        excluded: list[tuple[str, str]] = []
+        for name, tensor in self.found.saved.items():
+            twin = next((other for other in whole if torch.equal(whole[other], tensor)), None)
+            if twin:
+                excluded.append((name, f"tied: the same numbers as {twin}, counted once"))
+            elif tensor.ndim != 2 or HEADS.search(name):
+                excluded.append((name, "no LoRA factor: a trained bias or a saved module"))
+            elif self.weights is None:
+                excluded.append((name, "a saved module: its ΔW needs W₀"))
+            else:
+                whole[name] = tensor
+        for module, rows in self.found.tokens.items():
+            if self.weights is None:
+                excluded.append((f"{module}.weight", f"{len(rows)} trained tokens: their ΔW needs W₀"))
+            else:
+                whole[f"{module}.weight"] = rows
+        return whole, excluded
+
+    def _stored_change(self, name: str, stored: Tensor, W0: Tensor | None, at: Position) -> WeightChange:
+        """ΔW of a matrix that is stored whole, or of which rows are."""
+        assert W0 is not None
+        tuned = stored.to(torch.float64)
+        tuned = tuned.T if self._is_transposed(at) else tuned
+        module = name.removesuffix(".weight")
+        if module in self.found.tokens:
+            self._require_shape(name, W0[: len(tuned)], tuple(tuned.shape))
+            rows = token_indices(self.adapter, module, len(stored), len(W0))
+            tuned = W0.index_copy(0, torch.tensor(rows), tuned)
+        self._require_shape(name, W0, tuple(tuned.shape))
+        return WeightChange(name, at.role, at.block, tuned - W0, W0, str(stored.dtype).removeprefix("torch."))
+
+    def _difference(
+        self, own: Factors, W0: Tensor | None, below: Tensor | None
+    ) -> tuple[Tensor | LowRank, Tensor | None]:
+        """ΔW, and W₀; `below` is what peft stored below the factors: W₀, unless it was trained or extended."""
+        product = own.product
+        stored = None if below is None else below.to(torch.float64)
+        W0 = stored if W0 is None else W0
+        if W0 is not None and stored is not None and stored.shape != W0.shape:
+            raise CheckpointError(
+                f"{self.adapter.weights}: module {own.module!r} was stored with a table of shape "
+                f"{tuple(stored.shape)}; that of the base has {tuple(W0.shape)}: its vocabulary was resized."
+            )
+        if own.magnitude is not None:
+            assert W0 is not None
+            below = W0 if stored is None else stored
+            return _dora_difference(own, below, product) + below - W0, W0
+        if self.options.start and not own.embedding:
+            assert W0 is not None
+            B0, A0 = subtracted_start(W0, self.options.start, own.rank, own.scale)
+            left = torch.cat([product.left, -own.scale * B0.double()], dim=1)
+            return LowRank(left, torch.cat([product.right, A0.double()])), W0
+        if W0 is None or stored is None or torch.equal(stored, W0):
+            return product, W0
+        return product.to_dense() + stored - W0, W0
+
+    def _base_names(self, names: Sequence[str]) -> dict[str, str]:
+        assert self.weights is not None
+        pairs, others, missing = aligned(self.weights.files, names)
+        if missing:
+            raise CheckpointError(
+                f"{self.weights.path} has no {missing[0]!r}, which {self.adapter.source} changes ({len(missing)} such "
+                f"matrices); it is not the base of this adapter ({self.options.base or None!r})."
+            )
+        chosen = self.options.targets
+        lacking = [
+            name
+            for name in others
+            if name.endswith(".weight")
+            and len(self.weights.entries[name].shape) == 2
+            and not HEADS.search(name)
+            and chosen.modules is not None
+            and chosen.names_some_prefix(name.removesuffix(".weight"))
+        ]
+        if lacking and not chosen.narrowed:
+            raise CheckpointError(
+                f"{self.adapter.weights} has no factors for {len(lacking)} matrices of {self.weights.path} that "
+                f"target_modules names, e.g. {lacking[:3]}: they were removed or renamed, or this is not the base of "
+                "the adapter."
+            )
+        return pairs
+
+    def _base_matrix(self, name: str, at: Position) -> Tensor:
+        """W₀ (m, n), as its layer applies it."""
+        assert self.weights is not None
+        self.weights.storage(name)
+        stored = self.weights.tensor(name).to(torch.float64)
+        return stored.T if self._is_transposed(at) else stored
+
+    def _require_shape(self, name: str, W0: Tensor | None, shape: tuple[int, ...]) -> None:
+        if W0 is not None and tuple(W0.shape) != shape:
+            assert self.weights is not None
+            raise CheckpointError(
+                f"{self.weights.path}: tensor {name!r} has shape {tuple(W0.shape)} (outputs, inputs), but the adapter "
+                f"changes a matrix of shape {shape}; it was made for another base."
+            )
+
+    def _is_transposed(self, at: Position) -> bool:
+        return at.transposed or (self.options.fan_in_fan_out and at.role == "other")
+
+
+def token_indices(adapter: AdapterFolder, module: str, rows: int, vocabulary: int) -> list[int]:
+    """The token of each stored row of an embedding, from `trainable_token_indices`.
+
+    Raises:
+        CheckpointError: they are no list of tokens of the vocabulary, or not as many as rows.
+    """
+    chosen: Any = adapter.config.get("trainable_token_indices")
+    if isinstance(chosen, Mapping):
+        chosen = next((found for ending, found in chosen.items() if f".{module}".endswith(f".{ending}")), None)
+    whole = isinstance(chosen, list) and all(isinstance(i, int) and not isinstance(i, bool) for i in chosen)
+    if not whole or len(chosen) != rows or not all(0 <= i < vocabulary for i in chosen):
+        raise CheckpointError(
+            f"{adapter.options}: trainable_token_indices is {str(chosen)[:80]} for module {module!r}; expected {rows} "
+            f"numbers of tokens below {vocabulary}."
+        )
+    return list(chosen)
+
+
+def _dora_difference(own: Factors, W0: Tensor, product: LowRank) -> Tensor:
+    """m ⊙ V/‖V‖ − W₀ with V = W₀ + sBA (Liu et al. 2024, eq. 5); one norm per output, as in peft.
+
+    The outputs of an embedding are the columns of its table. peft starts with m = ‖W₀‖ in the dtype of m. Where m is
+    still that, but for the last two places, the exact norm takes its place: an untrained DoRA is 0, not rounding.
+    """
+    assert own.magnitude is not None
+    inputs = 0 if own.embedding else 1
+    magnitude = own.magnitude.to(torch.float64)
+    start = torch.linalg.vector_norm(W0, dim=inputs)
+    untouched = (magnitude - start).abs() <= 2 * torch.finfo(own.magnitude.dtype).eps * start
+    magnitude = torch.where(untouched, start, magnitude)
+    V = W0 + product.to_dense()
+    return (magnitude / torch.linalg.vector_norm(V, dim=inputs)).unsqueeze(inputs) * V - W0
 
 
 def _note(weights: WeightFolder | None) -> str:
@@ -136,18 +264,7 @@ def _other_name(base: str | Path | None, weights: WeightFolder | None, options: 
     return f"the adapter was made for {options.base!r}; W₀ is of {str(base)!r}"
 
 
-def _require_floats(checkpoint: Checkpoint) -> None:
-    """Codes of a quantisation are no weights; a count of batches (no dimension) does not matter."""
-    for key, tensor in checkpoint.tensors.items():
-        stored = str(tensor.dtype).removeprefix("torch.")
-        if tensor.ndim and stored not in FLOATS.values():
-            raise ValueError(
-                f"{checkpoint.weights}: tensor {key!r} is stored as {stored}, not as floating point: quantised "
-                "weights. Give the unquantised adapter."
-            )
-
-
-def _merged_changes(checkpoint: Checkpoint, base: str | Path) -> WeightChanges:
+def _merged_changes(checkpoint: AdapterFolder, base: str | Path) -> WeightChanges:
     """ΔW of any other peft type: peft's layers merged into W₀, minus W₀; the PLM is built for it, in float64."""
     plm = load_plm(base, dtype=torch.float64)
     differences, excluded = merged_differences(plm, checkpoint)
@@ -164,123 +281,5 @@ def _merged_changes(checkpoint: Checkpoint, base: str | Path) -> WeightChanges:
 
     quantised = (plm.provenance or {}).get("quantised")
     note = f"the base was dequantised from {quantised}: ΔW is against its rounded weights" if quantised else ""
-    order = sorted(differences, key=lambda name: -1 if places[name].block is None else places[name].block)  # type: ignore[arg-type,return-value]
+    order = sorted(differences, key=lambda name: (places[name].block is not None, places[name].block or 0))
     return WeightChanges(tuple(order), read, tuple(excluded), note)
-
-
-def sorted_factors(
-    checkpoint: Checkpoint, options: LoRAOptions
-) -> tuple[dict[str, Factors], tuple[tuple[str, str], ...]]:
-    """Module -> its factors, and (key, reason) of what is none; only names, shapes and dtypes are looked at.
-
-    Raises:
-        ValueError: as `adapter_changes`, for factors.
-    """
-    grouped: dict[str, dict[str, Tensor]] = {}
-    excluded = []
-    for key, tensor in checkpoint.tensors.items():
-        # an adapter's name, which peft leaves out of the file
-        plain = re.sub(r"\.(lora_\w+)\.default(?=\.|$)", r".\1", key)
-        ending = next((e for e in _KINDS if plain.endswith("." + e)), None)
-        if ending is None and ".lora_" in key and not plain.endswith("." + _VECTOR):
-            raise ValueError(
-                f"{checkpoint.weights}: tensor {key!r} is no factor we know; expected a name that ends in one of "
-                f"{', '.join(_KINDS)}."
-            )
-        if ending is None:
-            excluded.append((key, "no LoRA factor: a trained bias or a saved module"))
-            continue
-        if tensor.ndim > 2:
-            excluded.append((key, f"factor of a convolution, shape {tuple(tensor.shape)}"))
-            continue
-        module = plain.removesuffix("." + ending).removeprefix(BASE)
-        if _KINDS[ending] in grouped.setdefault(module, {}):
-            raise ValueError(f"{checkpoint.weights}: module {module!r} has {_KINDS[ending]} twice, once as {key!r}.")
-        grouped[module][_KINDS[ending]] = tensor
-    if not grouped:
-        raise ValueError(
-            f"{checkpoint.weights} holds no LoRA factors; its keys are e.g. {list(checkpoint.tensors)[:3]}."
-        )
-    for module in grouped:
-        if options.targets != () and not options.names(module):
-            raise ValueError(
-                f"{checkpoint.weights}: module {module!r} is not among target_modules "
-                f"({checkpoint.config['target_modules']!r:.200}) of {checkpoint.source / CONFIG}; it was renamed, or "
-                "the two files are of different adapters."
-            )
-    factors = {module: _checked(checkpoint, module, tensors, options) for module, tensors in grouped.items()}
-    return factors, tuple(excluded)
-
-
-def _checked(checkpoint: Checkpoint, module: str, tensors: dict[str, Tensor], options: LoRAOptions) -> Factors:
-    present = set(tensors) - {"magnitude"}
-    if present not in ({"A", "B"}, {"A of an embedding", "B of an embedding"}):
-        raise ValueError(f"{checkpoint.weights}: module {module!r} has only {sorted(tensors)}; a factor is missing.")
-    rank = options.rank_of(module)
-    A, B = (tensors[kind] for kind in sorted(present))
-    if A.ndim != 2 or B.ndim != 2 or A.shape[0] != rank or B.shape[1] != rank:
-        raise ValueError(
-            f"{checkpoint.weights}: module {module!r} has A {tuple(A.shape)} and B {tuple(B.shape)}, but its rank is "
-            f"{rank} by {checkpoint.source.name}/adapter_config.json; expected A ({rank}, n) and B (m, {rank})."
-        )
-    return Factors(module, tensors, options.scale_of(module))
-
-
-def _base_names(
-    weights: WeightFolder, names: list[str], checkpoint: Checkpoint, options: LoRAOptions
-) -> dict[str, str]:
-    pairs, others, missing = aligned(weights.files, names)
-    if missing:
-        raise CheckpointError(
-            f"{weights.path} has no {missing[0]!r}, which {checkpoint.source} changes ({len(missing)} such matrices); "
-            f"it is not the base of this adapter ({checkpoint.config.get('base_model_name_or_path')!r})."
-        )
-    lacking = [
-        name
-        for name in others
-        if name.endswith(".weight")
-        and len(weights.shapes[name]) == 2
-        and not HEADS.search(name)
-        and options.names(name.removesuffix(".weight"))
-    ]
-    if lacking and not options.narrowed:
-        raise CheckpointError(
-            f"{checkpoint.weights} has no factors for {len(lacking)} matrices of {weights.path} that target_modules "
-            f"names, e.g. {lacking[:3]}: they were removed or renamed, or this is not the base of the adapter."
-        )
-    return pairs
-
-
-def _base_matrix(weights: WeightFolder, name: str, own: Factors, at: Position, options: LoRAOptions) -> Tensor:
-    if weights.dtypes[name] not in FLOATS:
-        raise CheckpointError(
-            f"{weights.files[name]}: tensor {name!r} is stored as {weights.dtypes[name]}, not as floating point: "
-            "quantised weights. Give the unquantised PLM, or no base."
-        )
-    stored = weights.tensor(name).to(torch.float64)
-    W0 = stored.T if at.transposed or (options.fan_in_fan_out and at.role == "other") else stored
-    if tuple(W0.shape) != own.product.shape:
-        raise CheckpointError(
-            f"{weights.files[name]}: tensor {name!r} has shape {tuple(W0.shape)} (outputs, inputs), but the adapter "
-            f"changes a matrix of shape {own.product.shape}; it was made for another base."
-        )
-    return W0
-
-
-def _dora_difference(own: Factors, W0: Tensor | None, checkpoint: Checkpoint) -> Tensor:
-    """m ⊙ V/‖V‖_row − W₀ with V = W₀ + sBA (Liu et al. 2024, eq. 5); one norm per output, as in peft.
-
-    peft starts with m = ‖W₀‖_row in the dtype of m. Where m is still that, but for the last two places, the exact norm
-    takes its place: an untrained DoRA is 0, not rounding.
-    """
-    magnitude = own.tensors["magnitude"].to(torch.float64)
-    if W0 is None or magnitude.shape != (W0.shape[0],):
-        raise ValueError(
-            f"{checkpoint.weights}: module {own.module!r} has a magnitude of shape {tuple(magnitude.shape)}, one per "
-            "output of W₀ is needed."
-        )
-    start = torch.linalg.vector_norm(W0, dim=1)
-    untouched = (magnitude - start).abs() <= 2 * torch.finfo(own.tensors["magnitude"].dtype).eps * start
-    magnitude = torch.where(untouched, start, magnitude)
-    V = W0 + own.product.to_dense()
-    return (magnitude / torch.linalg.vector_norm(V, dim=1))[:, None] * V - W0

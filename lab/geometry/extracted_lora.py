@@ -12,12 +12,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lab.deltas.checkpoint_folder import BASE, write_checkpoint
+from lab.checkpoints import BASE, write_adapter
 from lab.deltas.lora_checkpoint import lora_config
 from lab.geometry.extraction import Rule, extract
-from lab.geometry.parameter_names import positions
 from lab.geometry.weight_changes import WeightChanges
 from lab.linalg import Spectrum
+from lab.models.positions import positions
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class ExtractedLoRA:
         Raises:
             FileExistsError: the folder is not empty.
         """
-        return write_checkpoint(folder, self.config, self.tensors)
+        return write_adapter(folder, self.config, self.tensors)
 
 
 def extract_lora(

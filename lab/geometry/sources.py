@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab.deltas.checkpoint_folder import CONFIG, WEIGHTS
+from lab.checkpoints.adapter_folder import CONFIG, WEIGHTS
+from lab.checkpoints.error import CheckpointError
 from lab.geometry.adapters import adapter_changes
-from lab.geometry.checkpoints import folder_changes
+from lab.geometry.folders import folder_changes
 from lab.geometry.weight_changes import WeightChanges
-from lab.models.checkpoint import CheckpointError
 
 
 def changes_between(

@@ -1,10 +1,12 @@
 """PLMs: one function (overrides, batch) ↦ logits per pre-trained model, whatever its family and head."""
 
+# what is wrong with a file
+from lab.checkpoints.error import CheckpointError
+
 # where weight matrices and sublayers are
 from lab.models.architecture import Architecture, Place, WeightMatrix
 
 # getting a PLM
-from lab.models.checkpoint import CheckpointError
 from lab.models.configurations import MODELS, meta_plm, untrained_plm
 from lab.models.families import ARCHITECTURES, architecture_of
 

@@ -6,16 +6,20 @@ import os
 import re
 import warnings
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lab.checkpoints.error import CheckpointError
+from lab.checkpoints.folder import CONFIG
+from lab.checkpoints.sizes import check_total
 from lab.deferred import transformers
 from lab.models.architecture import Architecture
 from lab.models.assemble import HeadKind, HeadRequest, as_plm, configured, model_class, reseed_head, seeded
 from lab.models.attention import Attention, implementation
-from lab.models.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from lab.models.checkpoint import Checkpoint, read_checkpoint
 from lab.models.families import architecture_of
 from lab.models.folders import model_source
 from lab.models.plm import PLM
@@ -155,6 +159,7 @@ def _build(
 ) -> tuple[nn.Module, tuple[str, ...], tuple[str, ...]]:
     """The model with the checkpoint's tensors, the names that are new, and the tensors it has no place for."""
     cls = model_class(architecture, config, request.kind)
+    _check_total(checkpoint, cls, config)
     with seeded(seed), quiet():
         model, info = cls.from_pretrained(
             None,
@@ -173,6 +178,18 @@ def _build(
     unused = tuple(sorted({*info["unexpected_keys"], *misfits}))
     _warn_of_unused(checkpoint, architecture, unused)
     return model, new_names, unused
+
+
+def _check_total(checkpoint: Checkpoint, cls: Any, config: Any) -> None:
+    """Refuse sizes that the weights do not have, on a model without memory."""
+    file = checkpoint.folder / CONFIG
+    try:
+        with torch.device("meta"), quiet():
+            skeleton = cls._from_config(deepcopy(config), attn_implementation=implementation("eager"))
+    except (ArithmeticError, AssertionError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{file} describes no model that can be built: {error}") from error
+    shapes = {name: tuple(t.shape) for name, t in (*skeleton.named_parameters(), *skeleton.named_buffers())}
+    check_total(file, shapes, checkpoint.headers.entries)
 
 
 def _check(

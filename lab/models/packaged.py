@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from lab.checkpoints.safetensors_file import digest
 from lab.deferred import transformers
-from lab.models.checkpoint import UNTRUSTED, digest
+from lab.models.checkpoint import UNTRUSTED
 from lab.models.quiet import quiet
 
 

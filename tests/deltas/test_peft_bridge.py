@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lab.checkpoints.adapter_folder import CONFIG, WEIGHTS
 from lab.deltas import (
     IA3,
     Adapter,
@@ -19,7 +20,6 @@ from lab.deltas import (
     load_adapter,
     method_from_json,
 )
-from lab.deltas.checkpoint_folder import CONFIG, WEIGHTS
 from lab.deltas.peft_layers import inject, trained_names
 from lab.deltas.peft_prompts import PREFIXES, PROMPTS
 from lab.deltas.peft_refused import TYPES

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lab.checkpoints.adapter_folder import WEIGHTS
 from lab.deltas import Prefix, Prompt, from_peft, load_adapter, peft_prompts
-from lab.deltas.checkpoint_folder import WEIGHTS
 from lab.deltas.peft_layers import peft_model
 from lab.deltas.prefix import attention_widths
 
@@ -154,7 +154,7 @@ def test_damaged_prompts_are_named(plm_of, batch_of, tmp_path):
         if message:
             save_file({"prompt_embeddings": tensors["prompt_embeddings"][:, :5].contiguous()}, folder / WEIGHTS)
         else:
-            message = "1 tensors missing"
+            message = "1 tensors are unexpected"
             save_file({"other": tensors["prompt_embeddings"]}, folder / WEIGHTS)
         with pytest.raises(ValueError, match=f"{WEIGHTS}.*{message}"):
             load_adapter(plm, folder)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from lab.checkpoints.adapter_folder import CONFIG, WEIGHTS
 from lab.deltas import PeftMethod, from_peft, load_adapter
-from lab.deltas.checkpoint_folder import CONFIG, WEIGHTS
 from lab.deltas.peft_layers import inject
 from lab.deltas.peft_refused import OPTIONS, TYPES
 

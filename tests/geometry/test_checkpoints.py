@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from lab.checkpoints import CheckpointError
+from lab.checkpoints.names import aligned
 from lab.geometry import change_spectra, folder_changes, open_weights
-from lab.geometry.parameter_names import aligned, positions
-from lab.models.checkpoint import CheckpointError
+from lab.models.positions import positions
 
 
 def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:

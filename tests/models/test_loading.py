@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import torch
@@ -163,12 +164,46 @@ def test_an_index_cannot_name_files_elsewhere(shard, saved):
         load_plm(folder)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"weight_map": 3}'])
-def test_a_broken_index_is_refused(text, saved):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not readable JSON"),
+        ("[]", "holds no JSON object but a list"),
+        ('{"weight_map": 3}', "is not a readable index of shards"),
+        ("{}", "is not a readable index of shards"),
+    ],
+)
+def test_a_broken_index_is_refused(text, message, saved):
     _, folder = saved("bert")
     (folder / "model.safetensors.index.json").write_text(text)
-    with pytest.raises(CheckpointError, match=r"model\.safetensors\.index\.json is not a readable index of shards"):
+    with pytest.raises(CheckpointError, match=rf"model\.safetensors\.index\.json {message}"):
         load_plm(folder)
+
+
+def test_a_tensor_in_two_shards_is_refused(saved):
+    _, folder = saved("bert")
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    save_file(tensors, folder / "a.safetensors")
+    save_file({"classifier.bias": torch.ones(2)}, folder / "b.safetensors")
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"classifier.bias": "a.safetensors", "classifier.weight": "b.safetensors"}})
+    )
+    with pytest.raises(CheckpointError, match=r"'classifier.bias' is in both .*a.safetensors and .*b.safetensors"):
+        load_plm(folder)
+
+
+def test_codes_are_no_weights_and_buffers_are_left_out(saved, batch_of):
+    plm, folder = saved("bert")
+    edit_tensors(folder, lambda t: t.update({"bert.embeddings.position_ids": torch.arange(64)[None]}))
+    loaded = load_plm(folder, dtype=torch.float64)
+    assert loaded.provenance["unused"] == ()
+    assert torch.equal(loaded.logits({}, batch_of(plm)), plm.logits({}, batch_of(plm)))
+    name = "bert.encoder.layer.0.output.dense.weight"
+    for dtype, stored in ((torch.int8, "I8"), (torch.bool, "BOOL"), (torch.float8_e4m3fn, "F8_E4M3")):
+        edit_tensors(folder, lambda t, dtype=dtype: t.update({name: t[name].float().to(dtype)}))
+        with pytest.raises(CheckpointError, match=rf"'{name}' is stored as {stored}, not as floating point"):
+            load_plm(folder)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 300, 20_000])
@@ -263,11 +298,14 @@ def test_code_named_in_the_configuration_is_ignored(saved, batch_of):
     [
         ("{", r"config\.json is not readable JSON"),
         ("\xff", r"config\.json is not readable JSON"),
-        ("[]", r'config\.json names no "model_type"'),
+        ("[]", r"config\.json holds no JSON object but a list"),
+        ('{"a": ' * 900 + "1" + "}" * 900, r"config\.json is nested (too deeply|more than 64 levels deep)"),
+        ('{"a": ' * 99999 + "1" + "}" * 99999, r"config\.json is nested too deeply"),
         ('{"model_type": 3}', r'config\.json names no "model_type"'),
         ('{"model_type": "mamba"}', r"config\.json: no architecture row covers model_type 'mamba'"),
         ('{"model_type": "bert", "quantization_config": {}}', r"holds quantised weights; deltas need floats"),
-        ('{"model_type": "bert", "hidden_size": "wide"}', r"config\.json is not a valid configuration"),
+        ('{"model_type": "bert", "hidden_size": "wide"}', r"hidden_size is 'wide'; expected a whole number from 1 on"),
+        ('{"model_type": "bert", "hidden_act": 3}', r"config\.json is not a valid configuration|no model that can be"),
     ],
 )
 def test_broken_configurations_are_refused(text, message, saved):
@@ -275,6 +313,26 @@ def test_broken_configurations_are_refused(text, message, saved):
     (folder / "config.json").write_text(text, encoding="latin-1")
     with pytest.raises(CheckpointError, match=message):
         load_plm(folder)
+
+
+SIZES = {
+    "bert": ("num_hidden_layers", "hidden_size", "vocab_size", "intermediate_size", "num_attention_heads",
+             "max_position_embeddings", "num_labels"),
+    "llama": ("num_hidden_layers", "hidden_size", "vocab_size", "num_key_value_heads", "head_dim", "num_labels"),
+    "gpt2": ("n_layer", "n_embd", "vocab_size", "n_positions", "n_inner"),
+    "t5": ("num_layers", "num_decoder_layers", "d_model", "d_kv", "d_ff", "num_heads"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "name"), [(f, name) for f, names in SIZES.items() for name in names])
+def test_sizes_beyond_the_weights_are_refused_before_anything_is_built(family, name, saved):
+    _, folder = saved(family)
+    for value in (10**6, 10**9, 10**30, -1, 0, True, 2.5, [2]):
+        edit_config(folder, **{name: value})
+        start = time.perf_counter()
+        with pytest.raises(CheckpointError, match=r"config\.json"):
+            load_plm(folder)
+        assert time.perf_counter() - start < 5
 
 
 def test_a_broken_tokenizer_is_refused_and_a_missing_one_is_none(saved):

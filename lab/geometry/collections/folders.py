@@ -7,21 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lab.deltas.checkpoint_folder import CONFIG, WEIGHTS, Checkpoint, read_config
-from lab.deltas.lora_checkpoint import is_plain_lora
-from lab.geometry.adapter_options import lora_options
-from lab.geometry.adapters import sorted_factors
-from lab.geometry.checkpoints import WeightFolder, open_weights
+from lab.checkpoints.adapter_folder import CONFIG, WEIGHTS, AdapterFolder, open_adapter
+from lab.checkpoints.error import CheckpointError
+from lab.checkpoints.folder import WeightFolder
+from lab.checkpoints.lora_factors import lora_tensors
+from lab.checkpoints.lora_options import LoRAOptions, lora_options
+from lab.checkpoints.names import aligned
+from lab.checkpoints.safetensors_file import read_tensor
 from lab.geometry.collections.collection import Collection, Member, require_same_matrices
 from lab.geometry.collections.stack import Change
-from lab.geometry.parameter_names import aligned, positions
 from lab.geometry.sources import changes_between
 from lab.linalg import LowRank
-
-_HEADER_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+from lab.models.folders import open_weights
+from lab.models.positions import positions
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,61 +69,36 @@ def read_collection(folders: Mapping[Member | str, str | Path], base: str | Path
 
 def _source(folder: Path, base: str | Path | None) -> _Source:
     if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
-        config = read_config(folder / CONFIG)
-        ignored = {"bias": "none", "lora_bias": False}  # trained biases do not touch the matrices
-        if is_plain_lora({**config, **ignored}):
-            return _lora(folder, config)
+        adapter = open_adapter(folder)
+        options = lora_options(adapter.options, adapter.config) if adapter.kind == "LORA" else None
+        if options and options.additive and not adapter.config.get("trainable_token_indices"):
+            return _lora(adapter, options)
     changes = changes_between(base, folder)
     held = {change.name: change.difference for change in changes} if (folder / CONFIG).is_file() else None
     if held is not None:
         return _Source({name: _shape(value) for name, value in held.items()}, held.__getitem__)
     header = open_weights(folder)
     at = positions(list(changes.names))
-    shapes = {name: _oriented(header.shapes[name], at[name].transposed) for name in changes.names}
+    shapes = {name: _oriented(header.entries[name].shape, at[name].transposed) for name in changes.names}
     return _Source(shapes, lambda name: changes.read(name).difference)
 
 
-def _lora(folder: Path, config: Mapping[str, object]) -> _Source:
+def _lora(adapter: AdapterFolder, options: LoRAOptions) -> _Source:
     """A LoRA by its header: the factors are checked on tensors without storage, and opened when asked for."""
-    header = _header(folder / WEIGHTS)
-    checkpoint = Checkpoint(folder, config, header)
-    options = lora_options(checkpoint)
-    factors, _ = sorted_factors(checkpoint, options)
-    keys = {id(tensor): key for key, tensor in header.items()}
-    stored = {f"{module}.weight": own for module, own in factors.items()}
+    stored = {f"{module}.weight": own for module, own in lora_tensors(adapter, options).factors.items()}
+    if not stored:
+        raise CheckpointError(
+            f"{adapter.weights} holds no LoRA factors; its keys are e.g. {list(adapter.tensors)[:3]}."
+        )
     at = positions(list(stored))
     order = sorted(stored, key=lambda name: _depth(at[name].block))
 
     def read(name: str) -> LowRank:
         own = stored[name]
-        with safe_open(folder / WEIGHTS, framework="pt") as file:
-            values = {kind: file.get_tensor(keys[id(tensor)]) for kind, tensor in own.tensors.items()}
-        return replace(own, tensors=values).product
+        A, B = (read_tensor(adapter.weights, own.keys[kind]) for kind in "AB")
+        return replace(own, A=A, B=B).product
 
-    return _Source({name: _shape(stored[name].product) for name in order}, read, options.base)
-
-
-def _header(path: Path) -> dict[str, Tensor]:
-    """Key -> a tensor of its shape and dtype, without storage.
-
-    Raises:
-        ValueError: no valid safetensors file, or a tensor holds no floating-point numbers.
-    """
-    found = {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118 - not a dict
-                part = file.get_slice(key)
-                dtype = _HEADER_DTYPES.get(part.get_dtype())
-                if dtype is None and part.get_shape():
-                    raise ValueError(
-                        f"tensor {key!r} is stored as {part.get_dtype()}, not as floating point: quantised weights. "
-                        "Give the unquantised adapter."
-                    )
-                found[key] = torch.empty(part.get_shape(), dtype=dtype or torch.int64, device="meta")
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    return found
+    return _Source({name: stored[name].shape for name in order}, read, options.base)
 
 
 def _on_base(member: Member, source: _Source, weights: WeightFolder) -> _Source:
@@ -136,7 +111,7 @@ def _on_base(member: Member, source: _Source, weights: WeightFolder) -> _Source:
         )
     at = positions(list(source.shapes))
     for name, shape in source.shapes.items():
-        own = weights.shapes[pairs[name]]
+        own = weights.entries[pairs[name]].shape
         if _oriented(own, at[name].transposed) != shape:
             raise ValueError(
                 f"member {member.name!r}: matrix {name!r} has shape {shape}, and {own} in {weights.path}; it was "

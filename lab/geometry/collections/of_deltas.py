@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from lab.checkpoints.names import aligned
 from lab.deltas import Delta
 from lab.deltas.matrix_update import MatrixUpdate
 from lab.geometry.collections.collection import Collection, Member, from_updates
-from lab.geometry.parameter_names import aligned
 from lab.linalg import require_finite
 from lab.models import PLM
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
-from lab.deltas.checkpoint_folder import BASE, write_checkpoint
+from lab.checkpoints.adapter_folder import BASE
+from lab.checkpoints.adapter_folder import write_adapter as write_folder
 from lab.deltas.lora_checkpoint import lora_config
 from lab.geometry.collections.collection import Collection
-from lab.geometry.parameter_names import positions
 from lab.linalg import Spectrum
+from lab.models.positions import positions
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,6 @@ def write_adapter(
         raise ValueError(f"member {collection.members[member].name!r} is zero: an adapter of it would hold nothing.")
     transposed = any(at.transposed for at in positions(list(collection.names)).values())
     config = lora_config(ranks, ranks, base=base, fan_in_fan_out=transposed)  # α = r: s = 1
-    written = write_checkpoint(folder, config, tensors)
+    written = write_folder(folder, config, tensors)
     size = sum(tensor.numel() for tensor in tensors.values())
     return WrittenAdapter(written, max(ranks.values()), size, sqrt(lost / total))

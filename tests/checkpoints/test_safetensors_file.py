@@ -8,9 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lab.models.checkpoint import CheckpointError, check_finite, digest, read_tensors
+from lab.checkpoints.error import CheckpointError
+from lab.checkpoints.safetensors_file import check_finite, digest, read_tensors
 
-TENSORS = {"a.weight": torch.arange(12.0).reshape(3, 4), "b": torch.ones(2, dtype=torch.bfloat16), "n": torch.arange(3)}
+TENSORS = {
+    "a.weight": torch.arange(12.0).reshape(3, 4),
+    "b": torch.ones(2, dtype=torch.bfloat16),
+    "n": torch.ones(3).half(),
+}
 
 
 @pytest.fixture

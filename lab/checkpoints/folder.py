@@ -1,0 +1,128 @@
+"""A folder of weights, known by its headers: which tensors it has, in which files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lab.checkpoints.error import CheckpointError
+from lab.checkpoints.json_file import read_object
+from lab.checkpoints.names import is_buffer
+from lab.checkpoints.safetensors_file import FLOATS, Entry, read_header, read_tensor, require_floats
+
+CONFIG, INDEX, WEIGHTS = "config.json", "model.safetensors.index.json", "model.safetensors"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
+
+
+@dataclass(frozen=True, eq=False)
+class WeightFolder:
+    """A folder of safetensors (or one such file), known by its headers; tensors are read one at a time.
+
+    Attributes:
+        path: the folder or file.
+        files: name of a weight -> the file that holds it.
+        entries: name of a weight -> its dtype and shape.
+        buffers: names of stored constants, which are no weights (`lab.checkpoints.names.is_buffer`).
+        config: the entries of its config.json; empty where there is none.
+        rounded: the quantised format its floating-point numbers were converted from, or "".
+    """
+
+    path: Path
+    files: dict[str, Path]
+    entries: dict[str, Entry]
+    buffers: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    rounded: str = ""
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: entry.shape for name, entry in self.entries.items()}
+
+    @property
+    def dtypes(self) -> dict[str, str]:
+        return {name: entry.dtype for name, entry in self.entries.items()}
+
+    @property
+    def quantised(self) -> str:
+        """The method of quantisation that config.json names, or ""."""
+        quantisation = self.config.get("quantization_config")
+        if not quantisation:
+            return ""
+        return str(quantisation.get("quant_method", "unknown")) if isinstance(quantisation, dict) else "unknown"
+
+    @property
+    def model_type(self) -> str:
+        """Of config.json, or ""."""
+        model_type = self.config.get("model_type")
+        return model_type if isinstance(model_type, str) else ""
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor, finite.
+
+        Raises:
+            CheckpointError: it cannot be read, or holds NaN or Inf; the message names file, tensor and index.
+        """
+        return read_tensor(self.files[name], name)
+
+    def storage(self, name: str) -> str:
+        """The dtype of a weight, as torch names it.
+
+        Raises:
+            CheckpointError: it is no floating-point dtype: codes of a quantisation.
+        """
+        require_floats(self.files[name], name, self.entries[name])
+        return FLOATS[self.entries[name].dtype]
+
+
+def open_folder(path: Path, *, rounded: str = "") -> WeightFolder:
+    """The headers of a model folder, or of one safetensors file.
+
+    Args:
+        path: exists.
+        rounded: as in `WeightFolder`.
+
+    Raises:
+        CheckpointError: no safetensors in it, a damaged file, index or config.json, or one tensor name in two files.
+    """
+    files: dict[str, Path] = {}
+    entries: dict[str, Entry] = {}
+    for file in weight_files(path) if path.is_dir() else [path]:
+        for name, entry in read_header(file).items():
+            if name in files:
+                raise CheckpointError(f"tensor {name!r} is in both {files[name]} and {file}; remove one of them.")
+            files[name], entries[name] = file, entry
+    buffers = tuple(filter(is_buffer, entries))
+    for name in buffers:
+        del files[name], entries[name]
+    config = read_object(path / CONFIG) if (path / CONFIG).is_file() else {}
+    return WeightFolder(path, files, entries, buffers, config, rounded)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model folder.
+
+    Raises:
+        CheckpointError: there are none, or the index names a file that is not in the folder.
+    """
+    index = folder / INDEX
+    if index.is_file():
+        named = read_object(index).get("weight_map")
+        if not isinstance(named, dict) or not named:
+            raise CheckpointError(f"{index} is not a readable index of shards; download the folder again.")
+        for name in named.values():
+            if not isinstance(name, str) or Path(name).name != name or not (folder / name).is_file():
+                raise CheckpointError(f"{index} names the shard {name!r}, which is not in {folder}; download it again.")
+        return [folder / name for name in sorted(set(named.values()))]
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
+    if pickles:
+        raise CheckpointError(
+            f"{folder} holds weights only as {pickles}, which can run code when read; deltalab reads safetensors only. "
+            "Convert them where you trust them: `model.save_pretrained(folder)` writes model.safetensors."
+        )
+    raise CheckpointError(f"{folder} has no {WEIGHTS}; a model folder is what `save_pretrained` writes.")
