@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lab.commands.terminal import output, refusals
+from lab.commands.terminal import cell, output, refusals
 from lab.deferred import numpy as np
 from lab.deferred import pandas as pd
 
@@ -207,5 +207,5 @@ def _table(rows: pd.DataFrame, titles: dict[str, str], title: str) -> Table:
         numeric = pd.api.types.is_numeric_dtype(rows[name])
         table.add_column(titles.get(name, name), justify="right" if numeric else "left", overflow="fold")
     for row in rows[shown].itertuples(index=False):
-        table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row))
+        table.add_row(*(cell(f"{value:.3g}" if isinstance(value, float) else str(value)) for value in row))
     return table

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from lab.commands.terminal import DEFAULT_FORMATS, Formats, output, refusals, write_figure
+from lab.commands.terminal import DEFAULT_FORMATS, Formats, cell, output, plain, refusals, write_figure
 from lab.deferred import pandas as pd
 from lab.figures import figure
 from lab.figures.latex import booktabs
@@ -129,13 +129,13 @@ def measured(geometry: Any, changes: Any, label: str, device: str | None) -> Any
     chosen = device or ("cuda" if torch.cuda.is_available() else None)
     if chosen is not None:
         importlib.import_module("lab.models.device").device_of(chosen)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
     with bar:
-        task = bar.add_task(label, total=len(changes))
+        task = bar.add_task(plain(label), total=len(changes))
 
         def tell(name: str) -> None:
-            bar.update(task, advance=1, description=f"{label}: {name}"[-60:])
+            bar.update(task, advance=1, description=plain(f"{label}: {name}"[-60:]))
 
         return geometry.change_spectra(changes.watched(tell), device=chosen)
 
@@ -151,12 +151,11 @@ def tell(geometry: Any, found: Any, by: str, *, several: bool) -> None:
     medians = geometry.aggregated(found.summary, [*first, by])
     console.print(_table(medians, [*first, by, "matrices"], f"medians per {by}", {**_COLUMNS, "matrix": ""}))
     for note in dict.fromkeys(note for note in [found.note] if note):
-        typer.echo(f"note: {note}")
+        typer.echo(f"note: {plain(note)}")
     for reason, parameters in found.excluded.groupby("reason", sort=False)["parameter"]:
         names = list(dict.fromkeys(parameters))
-        typer.echo(
-            f"left out, {reason}: {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        )
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        typer.echo(plain(f"left out, {reason}: {', '.join(names[:3])}{more}"))
 
 
 def _short(row: Any) -> str:
@@ -172,11 +171,11 @@ def _table(rows: pd.DataFrame, first: list[str], title: str, titles: dict[str, s
         is_text = not pd.api.types.is_numeric_dtype(rows[name])
         table.add_column(titles.get(name) or name, justify="left" if is_text else "right", overflow="fold")
     for row in rows[shown].itertuples(index=False):
-        table.add_row(*(_cell(value) for value in row))
+        table.add_row(*(cell(_shown(value)) for value in row))
     return table
 
 
-def _cell(value: object) -> str:
+def _shown(value: object) -> str:
     if value is pd.NA or (isinstance(value, float) and value != value):
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

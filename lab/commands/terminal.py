@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from lab.deferred import pandas as pd
 from lab.figures import FORMATS, Figure, export
@@ -66,6 +67,17 @@ def output() -> Console:
     return Console(width=None if sys.stdout.isatty() else 180)
 
 
+def plain(text: str) -> str:
+    """A text from a file as it may be shown: control characters, which a terminal would obey, are spelled out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def cell(text: str) -> Text:
+    """A cell of a table: no markup, no control characters."""
+    return Text(plain(text))
+
+
 def complain(text: str) -> None:
     """A message to the person at the terminal."""
+    text = "\n".join(map(plain, text.splitlines()))
     typer.secho(text, fg="red" if sys.stderr.isatty() else None, err=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from lab.checkpoints.gguf_file import check_gguf
 from lab.checkpoints.safetensors_file import digest
 from lab.deferred import transformers
 from lab.models.checkpoint import UNTRUSTED
@@ -103,6 +104,7 @@ def dequantised(gguf: Path) -> Path:
     target = cache_folder() / "models" / f"{gguf.stem}-{digest(gguf)[:16]}-v{CACHE_FORMAT}"
     if target.is_dir():
         return target
+    check_gguf(gguf)
     print(f"Converting {gguf.name} to safetensors, once (about 20 s) ...", file=sys.stderr, flush=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
