@@ -17,7 +17,7 @@ from lab.deltas.delta import Combined, Delta
 from lab.deltas.lora import LowRankUpdate
 from lab.deltas.lora_checkpoint import lora_checkpoint, read_lora
 from lab.deltas.peft import PeftMethod, injected, peft_library
-from lab.deltas.peft_layers import Injection, inject, trained_names
+from lab.deltas.peft_layers import PeftLayers, inject, trained_names
 from lab.deltas.peft_prompts import PREFIXES, PROMPTS, stored_prompt
 from lab.deltas.stored_values import stored_values
 from lab.deltas.values import Values
@@ -115,7 +115,7 @@ def _read_injected(plm: PLM, adapter: AdapterFolder) -> tuple[Delta, Tensor]:
     return delta, delta.layout.flatten(moved)
 
 
-def _injected(plm: PLM, adapter: AdapterFolder) -> tuple[Injection, Values]:
+def _injected(plm: PLM, adapter: AdapterFolder) -> tuple[PeftLayers, Values]:
     """peft's layers for an adapter, with their initial values, and the delta that carries them."""
     if adapter.kind == "LORA":
         options = lora_options(adapter.options, adapter.config)
