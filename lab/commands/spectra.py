@@ -108,7 +108,12 @@ def spectra(
             typer.echo(
                 f"wrote {extract}: {int((ranks > 0).sum())} of {len(ranks)} block matrices, ranks {ranks.min()} to "
                 f"{ranks.max()}, {made.size:,} numbers; ‖ΔW − BA‖/‖ΔW‖ = {made.relative_error:.3g} over these matrices"
+                + (f", {made.merged_error:.3g} over all that changed" if made.outside else "")
             )
+            held_back = [plain(name) for name, reason in made.excluded if reason == "outside of the blocks"]
+            if held_back:
+                more = f" and {len(held_back) - 3} more" if len(held_back) > 3 else ""
+                typer.echo(f"not in it, outside of the blocks: {', '.join(held_back[:3])}{more}")
 
 
 def labelled(paths: list[str]) -> dict[str, str]:

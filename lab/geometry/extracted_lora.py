@@ -16,7 +16,7 @@ from lab.checkpoints import BASE, write_adapter
 from lab.deltas.lora_checkpoint import lora_config
 from lab.geometry.extraction import Rule, extract
 from lab.geometry.weight_changes import WeightChanges
-from lab.linalg import Spectrum
+from lab.linalg import LowRank, Spectrum
 from lab.models.positions import positions
 
 
@@ -29,18 +29,30 @@ class ExtractedLoRA:
         tensors: key in the file -> factor or stored parameter.
         table: one row per matrix: matrix, role, block, rank, relative_error, cut (`Extraction`), norm (‖ΔW‖_F).
         excluded: (parameter, reason) of the changes that a LoRA of the blocks does not hold.
+        outside: ‖ΔW‖_F of the matrices outside of the blocks, which it does not hold.
     """
 
     config: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
     table: pd.DataFrame
     excluded: tuple[tuple[str, str], ...]
+    outside: float = 0.0
 
     @property
     def relative_error(self) -> float:
         """√Σ‖ΔW − BA‖_F² / √Σ‖ΔW‖_F² over the block matrices."""
         total = float((self.table["norm"] ** 2).sum())
-        return sqrt(float(((self.table["relative_error"] * self.table["norm"]) ** 2).sum()) / total) if total else 0.0
+        return sqrt(self._lost / total) if total else 0.0
+
+    @property
+    def merged_error(self) -> float:
+        """The same over all matrices that changed: the error of what comes out when the LoRA is merged."""
+        total = float((self.table["norm"] ** 2).sum()) + self.outside**2
+        return sqrt((self._lost + self.outside**2) / total) if total else 0.0
+
+    @property
+    def _lost(self) -> float:
+        return float(((self.table["relative_error"] * self.table["norm"]) ** 2).sum())
 
     @property
     def size(self) -> int:
@@ -87,13 +99,14 @@ def extract_lora(
     """
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
-    rows, excluded = [], list(changes.excluded)
+    rows, excluded, outside = [], list(changes.excluded), 0.0
     for name, at in positions([name.partition("[")[0] for name in changes.names]).items():
         if name not in changes.names:
             raise ValueError(f"peft updates whole parameters, but only a part of {name!r} changes.")
         change = changes.read(name)
         if at.block is None:
             excluded.append((name, "outside of the blocks"))
+            outside += _squared_norm(change.difference)
             continue
         spectrum = (spectra or {}).get(name) or Spectrum.of(change.difference, vectors=True)
         capped = None if rank is None else min(rank, len(spectrum.values))
@@ -120,4 +133,12 @@ def extract_lora(
         saved=[name.rpartition(".")[0] for name in saved],
     )
     tensors |= {BASE + name: value for name, value in saved.items()}
-    return ExtractedLoRA(config, tensors, pd.DataFrame(rows), tuple(excluded))
+    return ExtractedLoRA(config, tensors, pd.DataFrame(rows), tuple(excluded), sqrt(outside))
+
+
+def _squared_norm(difference: Tensor | LowRank) -> float:
+    """‖ΔW‖_F²."""
+    if isinstance(difference, LowRank):
+        gram = (difference.left.T @ difference.left) * (difference.right @ difference.right.T)
+        return max(float(gram.sum()), 0.0)
+    return float(torch.linalg.vector_norm(difference.to(torch.float64))) ** 2

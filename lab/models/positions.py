@@ -6,9 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.checkpoints.names import EMBEDDINGS
+from lab.checkpoints.names import EMBEDDINGS, HEADS
 from lab.models.architecture import Slot
 from lab.models.families import ARCHITECTURES
+
+_TABLES = re.compile(r"embed|relative_attention_bias|(^|\.)w[tp]e\.")
+"""Look-up tables, also inside of blocks: no linear maps."""
 
 
 @dataclass(frozen=True)
@@ -27,33 +30,53 @@ class Position:
 
 
 def positions(names: Sequence[str]) -> dict[str, Position]:
-    """Name of a weight -> its position, by the families' rows (`lab.models.families`).
+    """Name of a weight -> its position, by the families' rows (`lab.models.families`), else by its place in a list.
 
-    A decoder's blocks count on after the encoder's when both occur.
+    A matrix of a family without a row, or of a kind that a row does not name, that stands in a numbered list of modules
+    ("model.decoder.layers.3.fc1") has the list's number as its block and the role "other". A decoder's blocks count on
+    after the encoder's when both occur.
     """
     found = {name: _position(name) for name in names}
-    n_encoder = 1 + max((at[1] for name, at in found.items() if at and at[0] == "encoder.block"), default=-1)
+    lengths: dict[str, int] = {}
+    for at in found.values():
+        if at is not None:
+            lengths[at.stack] = max(lengths.get(at.stack, 0), at.number + 1)
+    known = {at.stack for at in found.values() if at is not None and at.role != "other"}
+    stacks = sorted((s for s, n in lengths.items() if s in known or n > 1), key=lambda s: ("decoder" in s, s))
+    first = {stack: sum(lengths[before] for before in stacks[:i]) for i, stack in enumerate(stacks)}
     result = {}
     for name, at in found.items():
-        if at is None:
+        if EMBEDDINGS.search(name) or at is None or at.stack not in first:
             result[name] = Position("embedding" if EMBEDDINGS.search(name) else "other", None)
         else:
-            stack, block, role, transposed = at
-            result[name] = Position(role, block + (n_encoder if stack == "decoder.block" else 0), transposed)
+            result[name] = Position(at.role, at.number + first[at.stack], at.transposed)
     return result
 
 
-def _position(name: str) -> tuple[str, int, str, bool] | None:
-    """(stack path, index in the stack, role, transposed) by the first family that has such a matrix."""
+@dataclass(frozen=True)
+class _Place:
+    """A weight in a list of modules: the list's path, the number in it."""
+
+    stack: str
+    number: int
+    role: str
+    transposed: bool = False
+
+
+def _position(name: str) -> _Place | None:
+    """The place of a weight by the first family that has such a matrix, else by the first number in its path."""
     for architecture in ARCHITECTURES:
         for stack in architecture.stacks:
-            match = re.search(rf"(?:^|\.){re.escape(stack.path)}\.(\d+)\.(.+)\.weight$", name)
+            match = re.search(rf"((?:^|.*\.){re.escape(stack.path)})\.(\d+)\.(.+)\.weight$", name)
             if not match:
                 continue
             for role, slot in stack.slots.items():
-                if slot.third is None and match[2] in _paths(slot):
-                    return stack.path, int(match[1]), role, slot.transposed
-    return None
+                if slot.third is None and match[3] in _paths(slot):
+                    return _Place(match[1], int(match[2]), role, slot.transposed)
+    match = re.match(r"(.+?)\.(\d{1,6})\.(?:.+\.)?weight$", name)
+    if match is None or HEADS.search(name) or _TABLES.search(name):
+        return None
+    return _Place(match[1], int(match[2]), "other")
 
 
 def _paths(slot: Slot) -> list[str]:

@@ -170,3 +170,23 @@ def test_misuse_is_named(folders, tmp_path, monkeypatch):
     ):
         done = spectra(*arguments)
         assert (done.exit_code, message in done.stderr) == (2, True), done.output
+
+
+def test_names_are_shown_as_they_are(tmp_path):
+    """Markup and escape sequences in the names of tensors are no commands to the terminal."""
+    names = ("[/bold]x.weight", "a[abc].weight", "[link=http://a.b]c.weight", "c\x1b[31md\x07.weight", "e.bias\x1b[2J")
+    generator = torch.Generator().manual_seed(0)
+    tensors = {name: torch.randn(4, 4, generator=generator) for name in names[:4]} | {names[4]: torch.ones(4)}
+    base = model(tmp_path / "base", tensors)
+    tuned = model(tmp_path / "tuned", {name: tensor + 1 for name, tensor in tensors.items()})
+    done = spectra(base, tuned)
+    assert done.exit_code == 0, done.output
+    for shown in ("[/bold]x.weight", "a[abc].weight", "[link=http://a.b]c.weight", r"c\x1b[31md\x07.weight"):
+        assert shown in done.stdout
+    assert r"e.bias\x1b[2J" in done.stdout
+    assert "\x1b" not in done.output
+    assert "\x07" not in done.output
+    (tmp_path / "tuned" / "model.safetensors").write_bytes(b"\x1b[31m")
+    refused = spectra(base, tuned)
+    assert refused.exit_code == 2
+    assert "\x1b" not in refused.output

@@ -230,3 +230,39 @@ def test_mutated_files_are_refused_or_read_right(tmp_path, data):
             [open_weights(bad).tensor(n).flatten().double() for n in sorted(open_weights(bad).files)]
         )
         assert np.isfinite(values).all()
+
+
+def test_buffers_on_one_side_or_both_are_left_out_with_a_word(tmp_path):
+    ids = {"embeddings.position_ids": torch.arange(8)[None], "bert.embeddings.position_ids": torch.arange(8)[None]}
+    plain, old = (
+        folder(tmp_path / "base", BASE),
+        folder(tmp_path / "old", BASE | {"embeddings.position_ids": ids["embeddings.position_ids"]}),
+    )
+    changed = folder(tmp_path / "tuned", tuned())
+    changed_old = folder(
+        tmp_path / "tuned old", tuned() | {"bert.embeddings.position_ids": ids["bert.embeddings.position_ids"]}
+    )
+    wanted = folder_changes(plain, changed)
+    for base, other in ((old, changed), (plain, changed_old), (old, changed_old)):
+        found = folder_changes(base, other)
+        assert found.names == wanted.names
+        assert {reason for name, reason in found.excluded if "position_ids" in name} == {"buffer: no weight"}
+
+
+def test_codes_among_the_vectors_are_refused(tmp_path):
+    base = folder(tmp_path / "base", BASE)
+    coded = tuned(encoder__layer__1__output__dense__bias=torch.ones(6, dtype=torch.int8))
+    with pytest.raises(CheckpointError, match=r"dense.bias' is stored as I8, not as floating point"):
+        folder_changes(base, folder(tmp_path / "coded", coded))
+
+
+def test_matrices_of_unlisted_families_have_their_block():
+    opt = [f"model.decoder.layers.{i}.{part}.weight" for i in (0, 1) for part in ("self_attn.out_proj", "fc1")]
+    at = positions([*opt, "model.decoder.embed_positions.weight", "lm_head.weight", "classifier.0.weight"])
+    assert [(at[name].role, at[name].block) for name in opt] == [("other", 0), ("other", 0), ("other", 1), ("other", 1)]
+    assert {at[name].block for name in at if name not in opt} == {None}
+    bart = [f"model.{side}.layers.{i}.fc1.weight" for side in ("encoder", "decoder") for i in (0, 1)]
+    assert [place.block for place in positions(bart).values()] == [0, 1, 2, 3]
+    assert (
+        positions(["decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]).popitem()[1].block is None
+    )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lab.deltas import FullFineTuning, load_adapter
-from lab.geometry import WeightChanges, delta_changes, extract_lora
+from lab.geometry import WeightChanges, delta_changes, extract_lora, folder_changes
 from lab.geometry.weight_changes import WeightChange
 from lab.linalg import LowRank
 from lab.models.tiny import tiny_plm
@@ -128,3 +128,38 @@ def test_what_is_saved_is_told_by_its_own_module_and_the_base_by_its_name(tuned)
     assert made.table["rank"].max() == 1
     with pytest.raises(ValueError, match="max_rank must be >= 1; got 0"):
         extract_lora(delta_changes(delta, phi), energy=0.9, max_rank=0)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_family_without_a_row_is_extracted_whole_and_merges_to_the_stated_error(tmp_path):
+    """OPT: fc1, fc2 and out_proj are in no row; peft's own merge is the oracle."""
+    import copy
+
+    import transformers
+
+    peft = pytest.importorskip("peft")
+    sizes = {"hidden_size": 16, "ffn_dim": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 50}
+    config = transformers.OPTConfig(**sizes, max_position_embeddings=32, word_embed_proj_dim=16)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.OPTForCausalLM(config)
+        after = copy.deepcopy(model)
+        with torch.no_grad():
+            for name, p in after.named_parameters():
+                if p.ndim == 2:
+                    p += (0.01 if "embed" in name else 0.1) * torch.randn_like(p)
+    model.save_pretrained(tmp_path / "base")
+    after.save_pretrained(tmp_path / "tuned")
+    made = extract_lora(folder_changes(tmp_path / "base", tmp_path / "tuned"), energy=1.0)
+    assert len(made.table) == 2 * 6
+    made.write(tmp_path / "lora")
+    merged = peft.PeftModel.from_pretrained(copy.deepcopy(model), str(tmp_path / "lora")).merge_and_unload()
+    lost = total = 0.0
+    for name, old in model.named_parameters():
+        if old.ndim == 2:
+            wanted, got = after.get_parameter(name) - old, merged.get_parameter(name) - old
+            lost += float((wanted - got).square().sum())
+            total += float(wanted.square().sum())
+            assert ("embed" in name) == (name in dict(made.excluded))
+    assert made.relative_error < 1e-6
+    assert made.merged_error == pytest.approx((lost / total) ** 0.5, rel=1e-4)
