@@ -51,6 +51,9 @@ SMALL = 1024
 
 LONGEST_PATH = 256
 
+# a bound on a rank; the width of an encoder that is not stored
+_UNBOUNDED = (("LOKR", "r"), ("P_TUNING", "encoder_hidden_size"), ("PREFIX_TUNING", "encoder_hidden_size"))
+
 # types with which r = 0 means "choose by another option"
 _RANKLESS = ("OFT", "BOFT", "SUPERTUNING", "GRALORA", "MISS")
 
@@ -73,7 +76,7 @@ def check_options(file: Path, config: Mapping[str, Any], header: Mapping[str, En
 
     def size(file: Path, name: str, value: Any, least: int = 1) -> int:
         whole(file, name, value, least=least)
-        if header is not None and value > max(SMALL, longest) and kind != "LOKR":  # whose r is only a bound
+        if header is not None and value > max(SMALL, longest) and (kind, name) not in _UNBOUNDED:
             raise refused(file, name, value, f"at most {longest:,}, the longest dimension of the adapter's tensors")
         return value
 

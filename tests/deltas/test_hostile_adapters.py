@@ -1,4 +1,4 @@
-"""Mutated adapter folders of several peft types: refused in a sentence that names the file, or read as peft reads them."""
+"""Mutated adapters of several peft types: refused in a sentence that names the file, or read as peft reads them."""
 
 from __future__ import annotations
 
