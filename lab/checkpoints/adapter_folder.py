@@ -19,7 +19,7 @@ from torch import Tensor
 from lab.checkpoints.adapter_options import check_options
 from lab.checkpoints.error import CheckpointError
 from lab.checkpoints.json_file import read_object
-from lab.checkpoints.safetensors_file import check_finite, read_header, read_tensor
+from lab.checkpoints.safetensors_file import Entry, check_finite, read_header, read_tensor
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 BASE = "base_model.model."
@@ -34,11 +34,13 @@ class AdapterFolder:
         source: folder it was read from; error messages name it.
         config: the fields of `adapter_config.json`, each of a type that means something.
         tensors: key in the file -> tensor, all finite.
+        entries: key in the file -> its dtype and shape there.
     """
 
     source: Path
     config: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
+    entries: Mapping[str, Entry]
 
     @property
     def weights(self) -> Path:
@@ -88,7 +90,7 @@ def read_adapter(path_or_hub_id: str | Path) -> AdapterFolder:
             raise FileNotFoundError(f"{folder} has no {name}; pickled adapters (adapter_model.bin) are not read.")
     config, header = read_object(folder / CONFIG), read_header(folder / WEIGHTS)
     check_options(folder / CONFIG, config, header)
-    return AdapterFolder(folder, config, {name: read_tensor(folder / WEIGHTS, name) for name in header})
+    return AdapterFolder(folder, config, {name: read_tensor(folder / WEIGHTS, name) for name in header}, header)
 
 
 def open_adapter(folder: Path) -> AdapterFolder:
@@ -99,7 +101,7 @@ def open_adapter(folder: Path) -> AdapterFolder:
     """
     config, header = read_object(folder / CONFIG), read_header(folder / WEIGHTS)
     check_options(folder / CONFIG, config, header)
-    return AdapterFolder(folder, config, {name: entry.placeholder for name, entry in header.items()})
+    return AdapterFolder(folder, config, {name: entry.placeholder for name, entry in header.items()}, header)
 
 
 def write_adapter(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:

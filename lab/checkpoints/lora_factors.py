@@ -12,7 +12,7 @@ from lab.checkpoints.adapter_folder import BASE, CONFIG, AdapterFolder
 from lab.checkpoints.error import CheckpointError
 from lab.checkpoints.lora_options import LoRAOptions
 from lab.checkpoints.names import is_buffer
-from lab.checkpoints.safetensors_file import Entry, require_floats
+from lab.checkpoints.safetensors_file import require_floats
 from lab.linalg import LowRank
 
 # key endings in the file -> what they are; A (r, n) and B (m, r) of a linear layer, those of an embedding, DoRA's norms
@@ -99,7 +99,7 @@ def lora_tensors(adapter: AdapterFolder, options: LoRAOptions) -> LoRATensors:
     grouped: dict[str, dict[str, tuple[str, Tensor]]] = {}
     tokens, saved, bases, excluded = {}, {}, {}, []
     for key, tensor in adapter.tensors.items():
-        require_floats(adapter.weights, key, Entry(_dtype(tensor), tuple(tensor.shape)))
+        require_floats(adapter.weights, key, adapter.entries[key])
         # an adapter's name, which peft leaves out of the file
         plain = re.sub(r"\.(lora_\w+)\.default(?=\.|$)", r".\1", key)
         name = plain.removeprefix(BASE)
@@ -168,10 +168,3 @@ def _checked(
     flat = None if magnitude is None else magnitude.reshape(-1)
     keys = {kind[0]: stored[kind][0] for kind in present}
     return Factors(module, A, B, options.scale_of(module), "A" not in present, flat, keys)
-
-
-def _dtype(tensor: Tensor) -> str:
-    """As safetensors names it."""
-    names = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-    stored = str(tensor.dtype).removeprefix("torch.")
-    return names.get(stored, stored)

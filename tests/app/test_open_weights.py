@@ -64,8 +64,8 @@ def test_what_cannot_be_opened_is_said_without_the_place_it_lay_in(folders, monk
     )
     nan = save({"base_model.model.x.lora_A.weight": torch.full((2, 2), float("nan"))})
     cases = [
-        (weights[:-7], config, "adapter_model.safetensors is no valid safetensors file"),
-        (pickle.dumps({"a": 1}), config, "is no valid safetensors file"),
+        (weights[:-7], config, "adapter_model.safetensors is damaged or no safetensors file"),
+        (pickle.dumps({"a": 1}), config, "is damaged or no safetensors file"),
         (weights, b"{not json", "adapter_config.json is no valid JSON"),
         (weights, b'{"peft_type": "LORA", "r": 3}', "but its rank is 3"),
         (

@@ -15,7 +15,7 @@ from lab.checkpoints.adapter_options import FLAGS, MODULES, NUMBERS, SIZES, chec
 from lab.checkpoints.safetensors_file import Entry
 
 FILE = Path("folder/adapter_config.json")
-HEADER = {"a": Entry("F32", (2, 1100))}
+HEADER = {"a": Entry("F32", (2, 4096))}
 CATASTROPHES = ("(a+)+$", "(.*a){20}", "(x+x+)+y", "(a|aa)+$", "a?" * 30 + "a" * 30, ".*" * 20 + "z", "(", "[")
 TYPES = ("LORA", "ADALORA", "LOHA", "LOKR", "IA3", "OFT", "VERA", "FOURIERFT", "BOFT", "HRA", "VBLORA", "LN_TUNING")
 

@@ -129,7 +129,7 @@ A = BASE + "bert.encoder.layer.1.attention.self.query.lora_A.weight"
         (lambda t: t.update(ghost=torch.zeros(2)), r"1 tensors are unexpected \(e\.g\. \['ghost'\]\)"),
         (lambda t: t.update({A: torch.zeros(2, 15)}), r"change a matrix of shape \(16, 15\); that of .* \(16, 16\)"),
         (lambda t: t[A].fill_(float("nan")), rf"'{A}' holds nan at index \(0, 0\)"),
-        (lambda t: t.update({A: t[A].to(torch.int8)}), rf"'{A}' is stored as int8, not as floating point"),
+        (lambda t: t.update({A: t[A].to(torch.int8)}), rf"'{A}' is stored as I8, not as floating point"),
         (lambda t: t.update({BASE + "classifier.bias": torch.zeros(3)}), r"'classifier\.bias' has shape"),
     ],
     ids=["factor", "module", "unexpected", "shape", "nan", "codes", "head"],

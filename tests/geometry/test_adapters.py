@@ -150,7 +150,7 @@ def test_options_that_mean_nothing_are_refused_by_name(adapter, field, value):
 
 def test_codes_are_refused(adapter):
     codes = rewritten(adapter, tensors=lambda tensors: {k: (50 * t).to(torch.int8) for k, t in tensors.items()})
-    with pytest.raises(ValueError, match=r"tensor 'base_model.*' is stored as int8, not as floating point"):
+    with pytest.raises(ValueError, match=r"tensor 'base_model.*' is stored as I8, not as floating point"):
         adapter_changes(codes)
 
 

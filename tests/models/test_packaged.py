@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import struct
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,8 @@ import huggingface_hub
 import pytest
 import torch
 
+from lab.checkpoints import CheckpointError
+from lab.checkpoints.gguf_file import check_gguf
 from lab.models import PACKAGED, load_plm, packaged
 from lab.models.hub import hub_folder
 from lab.models.packaged import cache_folder, dequantised, model_folder, package_folder
@@ -87,6 +90,10 @@ def test_smollm2_has_the_published_count_and_speaks():
     assert plm.logits({}, batch)[0].argmax() == 1
 
 
+EMPTY = b"GGUF" + struct.pack("<IQQ", 3, 0, 0)
+"""A whole GGUF file without tensors."""
+
+
 @pytest.fixture
 def gguf(tmp_path, monkeypatch):
     """A file to convert, an empty cache, and a conversion that writes a tiny model and counts its calls."""
@@ -102,7 +109,7 @@ def gguf(tmp_path, monkeypatch):
     monkeypatch.setenv("DELTALAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(packaged, "_convert", convert)
     file = tmp_path / "tiny.gguf"
-    file.write_bytes(b"weights")
+    file.write_bytes(EMPTY)
     return SimpleNamespace(file=file, calls=calls, cache=tmp_path / "cache")
 
 
@@ -114,7 +121,7 @@ def test_a_gguf_is_converted_once_and_found_again(gguf, capsys):
     assert len(gguf.calls) == 1
     assert capsys.readouterr().err == ""
     assert load_plm(folder).n_blocks == 2
-    gguf.file.write_bytes(b"other weights")
+    gguf.file.write_bytes(EMPTY + b"more")
     assert dequantised(gguf.file) != folder
 
 
@@ -134,6 +141,19 @@ def test_a_conversion_that_fails_leaves_nothing(gguf, monkeypatch):
     with pytest.raises(RuntimeError, match="disk full"):
         dequantised(gguf.file)
     assert list((gguf.cache / "models").iterdir()) == []
+
+
+def test_a_damaged_gguf_is_refused_before_the_conversion(gguf):
+    gguf.file.write_bytes(EMPTY[:-3])
+    with pytest.raises(CheckpointError, match=r"tiny.gguf is damaged or no GGUF file .*cut short"):
+        dequantised(gguf.file)
+    assert not gguf.calls
+
+
+@needs_smollm2
+def test_the_packaged_gguf_is_whole():
+    (choice,) = (choice for choice in packaged.PACKAGED if choice.gguf)
+    check_gguf(packaged.package_folder(choice) / choice.gguf)
 
 
 def test_the_cache_is_in_the_home_folder_unless_the_environment_says_otherwise(monkeypatch, tmp_path):
