@@ -214,8 +214,8 @@ def _history(found: Solution) -> pd.DataFrame:
             "costates": history.adjoints + history.products,
         }
     )
-    chosen = [name for name in ("adjoints", "products", "rho", "damping", "alpha", "accepted") if name in history]
-    return table.join(history[chosen])
+    kept = ("block_products", "adjoints", "products", "rho", "damping", "alpha", "accepted")
+    return table.join(history[[name for name in kept if name in history]])
 
 
 def _tried(runs: dict[float | None, Solution]) -> pd.DataFrame:

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lab.control.counting import EVALUATIONS, PRODUCTS, counted
 from lab.control.pontryagin import Adjoint, pmp_residual
-from lab.control.problem import ControlProblem, Dynamics
+from lab.control.problem import ControlProblem
 
 
 class Status(StrEnum):
@@ -35,9 +36,10 @@ class Solution:
         status: how it ended.
         iterations: iterations run.
         history: one dict per visited point, the start included: iteration, cost, terminal, residual, seconds since the
-            start; what was spent until then in units of the whole chain, undone and rejected steps included: passes
-            (evaluations of stages), adjoints (full backward sweeps) and products with J's curvature; and what the
-            solver chose (rho, damping, …).
+            start; what was spent until then, undone and rejected steps included: block_products, derivatives of one
+            block applied to one vector, counted by hooks (`lab.control.counting`), which compares any two solvers; in
+            units of the whole chain, passes (evaluations of stages), adjoints (full backward sweeps) and products with
+            J's curvature, as the solver counts its own steps; and what the solver chose (rho, damping, …).
     """
 
     controls: list[Tensor]
@@ -56,22 +58,15 @@ class Log:
     """Collects the history of one run.
 
     Attributes:
-        problem: the problem, with every evaluation of a stage, adjoint and product counted; solvers work on this one.
+        problem: the problem, with all that is asked of it counted; solvers work on this one.
     """
 
     def __init__(self, problem: ControlProblem, box: tuple[float, float] | None = None):
         self._spent: defaultdict[str, float] = defaultdict(float)
-        self.problem = replace(problem, dynamics=tuple(map(self._counted, problem.dynamics)), tell=self._count)
+        self.problem = counted(replace(problem, tell=self._count), self._count)
         self.box = box
         self.rows: list[dict[str, Any]] = []
         self._started = perf_counter()
-
-    def _counted(self, f: Dynamics) -> Dynamics:
-        def step(h: Tensor, u: Tensor) -> Tensor:
-            self._count("stages", 1)
-            return f(h, u)
-
-        return step
 
     def _count(self, what: str, amount: float) -> None:
         self._spent[what] += amount
@@ -86,7 +81,8 @@ class Log:
                 "terminal": float(point.trajectory.terminal),
                 "residual": residual,
                 "seconds": perf_counter() - self._started,
-                "passes": self._spent["stages"] / self.problem.T,
+                "block_products": int(self._spent[PRODUCTS]),
+                "passes": self._spent[EVALUATIONS] / self.problem.T,
                 "adjoints": int(self._spent["adjoints"]),
                 "products": self._spent["products"],
                 **columns,

@@ -68,6 +68,14 @@ def _as_columns(product: Product, adjoint: Product, X: Tensor) -> Tensor:
     return Y.reshape(Y.shape[0], *X.shape[1:])
 
 
+def autograd_batch_size(X: Tensor) -> int:
+    """How many tensors X stands for under `torch.autograd`'s own vmap; 1 outside of it."""
+    if not torch._C._functorch.is_legacy_batchedtensor(X):
+        return 1
+    opened = torch._remove_batch_dim(X, _autograd_vmap_level(), 1, 0)
+    return opened.shape[0]
+
+
 def _autograd_vmap_level() -> int:
     """The innermost level of `torch.autograd`'s own vmap."""
     level = torch._C._vmapmode_increment_nesting() - 1
