@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ class Fit:
         phi: the last φ, shape (d,).
         best_phi: the φ of the best validation score seen (the last one on ties).
         score: validation metric of the last φ; NaN when training diverged before any evaluation.
-        best_score: validation metric of `best_phi`. Chosen on the validation data, so optimistic; `score` is not.
+        best_score: validation metric of `best_phi`; NaN where no evaluation gave a number. Chosen on the validation
+            data, so optimistic; `score` is not.
         metric: name of the metric.
         history: one row per evaluation: step, seconds, split ("train" or "validation"), loss [nats], score.
         status: "finished", "diverged" or "interrupted".
@@ -116,6 +118,8 @@ def fit(
             f"keep_every must be >= 1, and a checkpoint does not hold the trajectory; got keep_every={keep_every}, "
             f"checkpoint={checkpoint}. Leave one of the two out."
         )
+    if checkpoint_every < 1:
+        raise ValueError(f"checkpoint_every must be a number of steps >= 1; got {checkpoint_every}.")
     settings = Settings(
         steps, batch_size, warmup, weight_decay, clip, evaluate_every, evaluation_size, precision, train_evaluations
     )
@@ -190,8 +194,8 @@ def _new_run(delta: Delta, start: Tensor, lr: float | None, head_lr: float | Non
         raise ValueError("this delta has no trainable coordinate.")
     lr = default_step_size(delta.size, max(delta.plm.size, delta.size)) if lr is None else lr
     head_lr = lr if head_lr is None else head_lr
-    if not (lr > 0 and head_lr > 0):
-        raise ValueError(f"step sizes must be positive; got lr = {lr}, head_lr = {head_lr}.")
+    if not (0 < lr < inf and 0 < head_lr < inf):
+        raise ValueError(f"step sizes must be positive and finite; got lr = {lr}, head_lr = {head_lr}.")
     body = delta.size - delta.head_size if head_lr != lr else delta.size
     leaves = [
         piece.clone().contiguous() for piece in torch.split(start.detach(), [body, delta.size - body]) if len(piece)
@@ -213,7 +217,7 @@ def _result(run: Run, encoded: EncodedTask, steps: int, checkpoint: Path | None)
         phi=phi,
         best_phi=phi if run.best_phi is None else run.best_phi,
         score=scores[-1] if run.status == "finished" else float("nan"),
-        best_score=run.best_score if scores else float("nan"),
+        best_score=float("nan") if run.best_phi is None else run.best_score,
         metric=encoded.task.metric.name,
         history=list(run.history),
         status=run.status,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from lab.deltas import Delta, TrainingForm
 from lab.tasks import EncodedTask
 from lab.training.checkpoint import load_checkpoint, save_checkpoint
 from lab.training.evaluation import batch_loss, evaluate
+from lab.training.identity import differences, identity
 from lab.training.settings import Settings
 from lab.training.step_size import schedule
 
@@ -140,9 +139,9 @@ def train(
     if keep_every is not None:
         for run in runs:
             run.kept.append(run.phi.detach().clone())
-    identity = _identity(problem, runs[0]) if checkpoint is not None else ""
+    identified = {} if checkpoint is None else _identity(problem, runs[0])
     if checkpoint is not None and checkpoint.exists():
-        _restore(checkpoint, identity, runs[0], optimizer)
+        _restore(checkpoint, identified, runs[0], optimizer)
     try:
         for step in range(runs[0].step, settings.steps):
             began = time.perf_counter()
@@ -167,11 +166,11 @@ def train(
             if progress is not None:
                 progress(step + 1, settings.steps, sum(losses) / len(losses))
             if checkpoint is not None and (step + 1) % checkpoint_every == 0:
-                _save(checkpoint, identity, runs[0], optimizer)
+                _save(checkpoint, identified, runs[0], optimizer)
     except KeyboardInterrupt:
         if checkpoint is None:
             raise
-        _save(checkpoint, identity, runs[0], optimizer)
+        _save(checkpoint, identified, runs[0], optimizer)
         runs[0].status = "interrupted"
     for run in runs:
         run.status = "finished" if run.status == "running" else run.status
@@ -198,31 +197,30 @@ def _evaluate(problem: Problem, run: Run) -> None:
         run.best_score, run.best_phi = score, phi.clone()
 
 
-def _identity(problem: Problem, run: Run) -> str:
-    """Fingerprint of what determines a run, so that its checkpoint is never continued by another."""
-    start = hashlib.sha256(run.phi.detach().cpu().numpy().tobytes()).hexdigest()
-    encoded = problem.encoded
-    data = [encoded.task.fingerprint, encoded.max_length, encoded.template]
-    facts = [vars(problem.settings), run.lr, run.head_lr, run.seed, problem.delta.plm.name, data, start]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+def _identity(problem: Problem, run: Run) -> dict[str, Any]:
+    return identity(
+        problem.delta, problem.encoded, problem.settings,
+        start=run.phi, lr=run.lr, head_lr=run.head_lr, seed=run.seed,
+    )  # fmt: skip
 
 
-def _save(path: Path, identity: str, run: Run, optimizer: torch.optim.Optimizer) -> None:
+def _save(path: Path, identified: dict[str, Any], run: Run, optimizer: torch.optim.Optimizer) -> None:
     tensors = {f"phi.{i}": leaf.detach() for i, leaf in enumerate(run.leaves)}
     for i, leaf in enumerate(run.leaves):
         tensors |= {f"{name}.{i}": value for name, value in optimizer.state[leaf].items()}
     if run.best_phi is not None:
         tensors["best_phi"] = run.best_phi
-    facts = {"identity": identity, "step": run.step, "seconds": run.seconds, "history": run.history}
+    facts = {"identity": identified, "step": run.step, "seconds": run.seconds, "history": run.history}
     save_checkpoint(path, tensors, facts | {"best_score": run.best_score if run.history else None})
 
 
-def _restore(path: Path, identity: str, run: Run, optimizer: torch.optim.Optimizer) -> None:
+def _restore(path: Path, identified: dict[str, Any], run: Run, optimizer: torch.optim.Optimizer) -> None:
     tensors, facts = load_checkpoint(path)
-    if facts.get("identity") != identity:
+    other = differences(facts.get("identity"), identified)
+    if other:
         raise ValueError(
-            f"{path} belongs to another run (other settings, seed, task, model or start); "
-            "delete it or give another checkpoint path."
+            f"{path} belongs to another run: its {', '.join(other)} {'is' if len(other) == 1 else 'are'} not this "
+            "one's. Delete it or give another checkpoint path."
         )
     with torch.no_grad():
         for i, leaf in enumerate(run.leaves):

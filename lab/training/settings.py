@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 Precision = Literal["float32", "bfloat16"]
@@ -28,8 +29,16 @@ class Settings:
             raise ValueError(f"steps and batch_size must be positive; got {self.steps} and {self.batch_size}.")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is a fraction of the steps in [0, 1); got {self.warmup}.")
+        if not 0 <= self.weight_decay < inf:
+            raise ValueError(f"weight_decay must be finite and >= 0; got {self.weight_decay}.")
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(
+                f"clip is the largest norm of the gradient, > 0, or None; got {self.clip}. A negative one would climb."
+            )
         if self.evaluate_every is not None and self.evaluate_every < 1:
             raise ValueError(f"evaluate_every must be positive or None; got {self.evaluate_every}.")
+        if self.evaluation_size is not None and self.evaluation_size < 1:
+            raise ValueError(f"evaluation_size must be positive or None; got {self.evaluation_size}.")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f'precision must be "float32" or "bfloat16"; got {self.precision!r}.')
         if self.train_evaluations not in ("all", "last"):

@@ -7,8 +7,10 @@ import torch
 
 from lab.deltas import BitFit, FullFineTuning, LoRA
 from lab.models.tiny import tiny_plm
+from lab.projections import PROJECTIONS
 from lab.tasks import load_task
 from lab.training import evaluate, fit, fit_many
+from lab.training.identity import differences, what_it_does
 
 
 @pytest.fixture(scope="module")
@@ -115,12 +117,63 @@ def test_ctrl_c_keeps_what_was_done(plm, encoded, tmp_path):
     assert torch.equal(resumed.phi, fit(delta, encoded, steps=6, lr=1e-2, batch_size=8).phi)
 
 
-def test_checkpoint_of_another_run_is_refused(plm, encoded, tmp_path):
-    delta = BitFit().on(plm)
+OTHER_RUNS = {
+    "alpha": (lambda plm: LoRA(rank=2, alpha=64.0).on(plm), {}, "delta"),
+    "targets": (lambda plm: LoRA(rank=2, targets=("value",)).on(plm), {}, "start, delta"),
+    "start of the method": (lambda plm: LoRA(rank=2).on(plm, seed=1), {}, "start"),
+    "method": (lambda plm: BitFit().on(plm), {}, "start, delta"),
+    "step size": (lambda plm: LoRA(rank=2).on(plm), {"lr": 1e-3}, "settings"),
+    "clip": (lambda plm: LoRA(rank=2).on(plm), {"clip": 0.5}, "settings"),
+    "seed": (lambda plm: LoRA(rank=2).on(plm), {"seed": 1}, "seed"),
+    "PLM of the same name": (lambda plm: LoRA(rank=2).on(tiny_plm("bert", num_labels=2, seed=5)), {}, "PLM"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_RUNS)
+def test_checkpoint_of_another_run_is_refused(plm, encoded, tmp_path, name):
     path = tmp_path / "run.safetensors"
-    fit(delta, encoded, steps=2, lr=1e-2, batch_size=8, checkpoint=path, checkpoint_every=1)
-    with pytest.raises(ValueError, match="belongs to another run"):
-        fit(delta, encoded, steps=2, lr=1e-3, batch_size=8, checkpoint=path)
+    settings = {"steps": 2, "lr": 1e-2, "batch_size": 8, "checkpoint": path, "checkpoint_every": 1}
+    fit(LoRA(rank=2).on(plm), encoded, **settings)
+    make, changed, differs = OTHER_RUNS[name]
+    with pytest.raises(ValueError, match=rf"belongs to another run: its .*{differs}.* not this one's"):
+        fit(make(plm), encoded, **settings | changed)
+
+
+@pytest.mark.parametrize("projection", PROJECTIONS, ids=lambda P: P.name)
+def test_checkpoint_of_another_subspace_is_refused(plm, encoded, tmp_path, projection):
+    """φ₀ = 0 in every subspace: what tells them apart is where they lie."""
+    path, full = tmp_path / "run.safetensors", FullFineTuning().on(plm)
+    settings = {"steps": 2, "lr": 1e-2, "batch_size": 8, "checkpoint": path, "checkpoint_every": 1}
+    first = fit(full.restrict(projection(full.size, 10, seed=0)), encoded, **settings)
+    with pytest.raises(ValueError, match="belongs to another run: its delta is not this one's"):
+        fit(full.restrict(projection(full.size, 10, seed=1)), encoded, **settings)
+    again = fit(full.restrict(projection(full.size, 10, seed=0)), encoded, **settings)
+    assert torch.equal(again.phi, first.phi)
+
+
+def test_checkpoint_of_another_text_is_refused(plm, task, tmp_path):
+    path = tmp_path / "run.safetensors"
+    settings = {"steps": 2, "lr": 1e-2, "batch_size": 8, "checkpoint": path, "checkpoint_every": 1}
+    fit(BitFit().on(plm), task.encode(plm, max_length=16), **settings)
+    with pytest.raises(ValueError, match="its task is not this one's"):
+        fit(BitFit().on(plm), task.subset(60, 20, seed=1).encode(plm, max_length=16), **settings)
+
+
+def test_another_order_of_sums_is_the_same_delta(plm):
+    """What a delta does is compared to a tolerance: other threads sum in another order."""
+    expected = {"seed": 0, "delta": what_it_does(LoRA(rank=2).on(plm))}
+    moved = {name: [n * (1 + 1e-7) for n in numbers] for name, numbers in expected["delta"].items()}
+    assert differences({"seed": 0, "delta": moved}, expected) == []
+    assert differences({"seed": 0, "delta": {}}, expected) == ["delta"]
+    assert differences("a digest of an older version", expected) == ["seed", "delta"]
+
+
+def test_a_score_that_is_no_number_is_never_the_best(plm, encoded):
+    delta = BitFit().on(plm)
+    result = fit(delta, encoded, steps=2, lr=1e-2, batch_size=8, phi0=delta.phi0 + float("nan"))
+    assert result.status == "diverged"
+    assert isnan(result.best_score)
+    assert isnan(result.score)
 
 
 def test_damaged_checkpoint_is_refused(plm, encoded, tmp_path):
@@ -193,6 +246,15 @@ def test_bfloat16_stays_close_and_keeps_phi_in_full_precision(encoded):
         ({"warmup": 1.0}, "fraction of the steps"),
         ({"precision": "float16"}, "precision must be"),
         ({"lr": -1.0}, "step sizes must be positive"),
+        ({"lr": float("inf")}, "step sizes must be positive and finite"),
+        ({"lr": float("nan")}, "step sizes must be positive"),
+        ({"clip": -1.0}, r"clip is the largest norm of the gradient, > 0, or None; got -1\.0"),
+        ({"clip": 0.0}, "clip is the largest norm"),
+        ({"clip": float("nan")}, "clip is the largest norm"),
+        ({"weight_decay": -0.1}, "weight_decay must be finite and >= 0"),
+        ({"weight_decay": float("nan")}, "weight_decay must be finite"),
+        ({"evaluation_size": 0}, "evaluation_size must be positive"),
+        ({"checkpoint_every": 0}, "checkpoint_every must be a number of steps >= 1; got 0"),
         ({"evaluate_every": 0}, "evaluate_every must be positive"),
         ({"train_evaluations": "first"}, "train_evaluations must be"),
         ({"phi0": torch.zeros(3)}, "phi0 must have shape"),
