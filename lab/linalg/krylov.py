@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lab.linalg.draws import Seed, draw, generator_of, require_positive, require_symmetric
 from lab.linalg.operator import LinearOperator
+from lab.linalg.powers_of_two import exponent, scaled
 
 Which = Literal["largest", "smallest", "magnitude"]
 SolveStatus = Literal["converged", "max_iterations", "indefinite", "non_finite"]
@@ -65,7 +66,10 @@ class Lanczos:
 
 
 class _Recurrence:
-    """One Lanczos run, step by step, with full reorthogonalisation against all earlier vectors."""
+    """One Lanczos run, step by step, with full reorthogonalisation against all earlier vectors.
+
+    Every product is scaled by a power of two before anything is squared: exact, and safe at any size of A.
+    """
 
     def __init__(self, A: LinearOperator, start: Tensor, steps: int, generator: torch.Generator):
         self.A, self.generator = A, generator
@@ -74,6 +78,7 @@ class _Recurrence:
         self.alphas: list[float] = []
         self.betas: list[float] = []  # betas[i] joins vectors i and i + 1; the last one is the remainder's norm
         self.scale = 0.0
+        start = scaled(start, -exponent(start))
         self.basis[:, 0] = start / start.norm()
         self.next = None
 
@@ -89,22 +94,24 @@ class _Recurrence:
         w = self.A @ q
         if not bool(torch.isfinite(w).all()):
             raise ValueError(f"{self.A!r} returned a non-finite product at Lanczos step {j + 1}.")
-        norm = float(w.norm())
-        self.scale = max(self.scale, norm)
+        e = exponent(w)
+        w = scaled(w, -e)
+        self.scale = max(self.scale, scaled(float(w.norm()), e))
         h = Q.T @ w
-        self._require_symmetric(h, j)
+        self._require_symmetric(h, j, e)
         w = w - Q @ h
         w = w - Q @ (Q.T @ w)  # "twice is enough" (Kahan; Parlett 1998, section 6.9)
-        beta = float(w.norm())
+        norm = float(w.norm())
+        beta = scaled(norm, e)
         eps = torch.finfo(w.dtype).eps
         broke = beta <= 10 * sqrt(w.shape[0]) * eps * self.scale  # the remainder is rounding noise
-        self.alphas.append(float(h[j]))
+        self.alphas.append(scaled(float(h[j]), e))
         self.betas.append(0.0 if broke else beta)
-        self.next = None if broke else w / beta
+        self.next = None if broke else w / norm
 
-    def _require_symmetric(self, h: Tensor, j: int) -> None:
+    def _require_symmetric(self, h: Tensor, j: int, e: int) -> None:
         """For a symmetric A, q_iᵀ A q_j vanishes for i < j − 1: a check of the promise that costs nothing."""
-        far = float(h[: max(j - 1, 0)].abs().max()) if j > 1 else 0.0
+        far = scaled(float(h[: max(j - 1, 0)].abs().max()), e) if j > 1 else 0.0
         if far > torch.finfo(h.dtype).eps ** 0.25 * self.scale:  # eps^¼: above the noise of float32 autodiff
             raise ValueError(
                 f"{self.A!r} is tagged as symmetric and is not: step {j + 1} found q_iᵀ A q_j = {far:.3g} where "
@@ -327,11 +334,15 @@ def conjugate_gradients(
     tol = sqrt(torch.finfo(b.dtype).eps) if tol is None else tol
     limit = 10 * n if max_iterations is None else max_iterations
 
-    x = torch.zeros_like(b) if start is None else start.clone()
-    r = b.clone() if start is None else b - (A @ x + damping * x)
-    z = r if preconditioner is None else preconditioner @ r
+    # solved for y with x = 2^(e_b − e_A)·y: what is squared is of the order of 1, whatever the size of A and b
+    e_b, e_A = exponent(b), 0
+    r = scaled(b if start is None else b - (A @ start + damping * start), -e_b)
+    e_M = 0 if preconditioner is None else exponent(preconditioner @ r) - exponent(r)
+    conditioned = (lambda r: r) if preconditioner is None else (lambda r: scaled(preconditioner @ r, -e_M))
+    y = torch.zeros_like(b)
+    z = conditioned(r)
     p, rz = z, r @ z
-    target = tol * float(b.norm())
+    target = tol * float(scaled(b, -e_b).norm())
     residuals, curvature = [float(r.norm())], float("nan")
     status: SolveStatus = "max_iterations"
     if residuals[0] <= target:
@@ -340,22 +351,26 @@ def conjugate_gradients(
     while iterations < limit:
         Ap = A @ p + damping * p
         iterations += 1
-        pAp = p @ Ap
-        curvature = float(pAp / (p @ p))
         if not bool(torch.isfinite(Ap).all()):
             status = "non_finite"
             break
+        e_A = exponent(Ap) - exponent(p) if iterations == 1 else e_A
+        Ap = scaled(Ap, -e_A)
+        pAp = p @ Ap
+        curvature = float(pAp / (p @ p))
         if curvature <= 0:
             status = "indefinite"
             break
         step = rz / pAp
-        x = x + step * p
+        y = y + step * p
         r = r - step * Ap
         residuals.append(float(r.norm()))
         if residuals[-1] <= target:
             status = "converged"
             break
-        z = r if preconditioner is None else preconditioner @ r
+        z = conditioned(r)
         rz, previous = r @ z, rz
         p = z + (rz / previous) * p
-    return LinearSolve(x, tuple(residuals), iterations, status, curvature)
+    x = scaled(y, e_b - e_A)
+    x = x if start is None else start + x
+    return LinearSolve(x, tuple(scaled(norm, e_b) for norm in residuals), iterations, status, scaled(curvature, e_A))

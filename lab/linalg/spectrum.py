@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
 
 from lab.linalg.operator import LowRank
+from lab.linalg.powers_of_two import exponent, scaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,8 @@ class Spectrum:
             vectors: also compute the singular vectors.
 
         Raises:
-            ValueError: not a matrix, or an entry is not finite (the message names the first).
+            ValueError: not a matrix, an entry is not finite (the message names the first), or float64 does not hold the
+                largest singular value of the product.
         """
         if isinstance(matrix, LowRank):
             return _of_factors(matrix, vectors)
@@ -149,13 +152,26 @@ def _of_factors(product: LowRank, vectors: bool) -> Spectrum:
     for name, factor in (("the left factor", product.left), ("the right factor", product.right)):
         require_finite(factor, name)
     mode = "reduced" if vectors else "r"
-    QL, RL = torch.linalg.qr(product.left.detach().to(torch.float64), mode=mode)
-    QR, RR = torch.linalg.qr(product.right.detach().to(torch.float64).T, mode=mode)
-    core = RL @ RR.T  # L R = QL (RL RRᵀ) QRᵀ
+    left, right = product.left.detach().to(torch.float64), product.right.detach().to(torch.float64)
+    e_left, e_right = exponent(left), exponent(right)
+    QL, RL = torch.linalg.qr(scaled(left, -e_left), mode=mode)
+    QR, RR = torch.linalg.qr(scaled(right, -e_right).T, mode=mode)
+    core = RL @ RR.T  # L R = 2^(e_left + e_right) QL (RL RRᵀ) QRᵀ
     if not vectors:
-        return Spectrum(torch.linalg.svdvals(core).cpu(), product.shape)
+        return Spectrum(_in_range(torch.linalg.svdvals(core).cpu(), e_left + e_right), product.shape)
     U, S, Vh = torch.linalg.svd(core, full_matrices=False)
-    return Spectrum(S.cpu(), product.shape, QL @ U, QR @ Vh.T)
+    return Spectrum(_in_range(S.cpu(), e_left + e_right), product.shape, QL @ U, QR @ Vh.T)
+
+
+def _in_range(values: Tensor, e: int) -> Tensor:
+    """2^e·σ, where float64 holds σ_1; smaller ones may vanish beside it."""
+    found = scaled(values, e)
+    if len(values) and bool(values[0] > 0) and not torch.finfo(torch.float64).tiny <= float(found[0]) < inf:
+        size = exponent(values[:1]) + e
+        raise ValueError(
+            f"the product's largest singular value is about 2^{size}, no float64; scale its factors first."
+        )
+    return found
 
 
 def require_finite(tensor: Tensor, name: str) -> None:
