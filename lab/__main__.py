@@ -7,11 +7,11 @@ import signal
 
 def main() -> None:
     """Entry point of the ``deltalab`` command."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell lets it be ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from lab import cli  # what takes time
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    cli.main()
+    cli.main()  # Python's own handler again
 
 
 if __name__ == "__main__":

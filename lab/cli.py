@@ -7,12 +7,16 @@ import importlib.util
 import inspect
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in lab.__main__: Ctrl-C during the imports shows no traceback
 
 import typer
 from rich.table import Table
@@ -315,6 +319,8 @@ def extra_options(arguments: list[str]) -> dict[str, str]:
 def main() -> None:
     """Entry point of the ``deltalab`` command."""
     come_first()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # read by torch when it allocates: blocks as long as all weights come in huge pages, a fifth of a step saved
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     app()

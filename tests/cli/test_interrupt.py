@@ -11,11 +11,19 @@ import pytest
 MARK = "import time:"
 
 
+def as_at_a_terminal() -> None:
+    """In the new process: a shell that ran these tests in the background would have it ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("program_name", ["lab", "lab.cli"])
 @pytest.mark.parametrize("module", ["typer", "lab.runs.store", "lab.reports"])
-def test_interrupted_while_it_imports_it_ends_in_silence(module):
+def test_interrupted_while_it_imports_it_ends_in_silence(program_name, module):
     """The interpreter says on stderr what it imports; as soon as it has imported this module it is interrupted."""
-    command = [sys.executable, "-X", "importtime", "-m", "lab", "list"]
-    program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-X", "importtime", "-m", program_name, "list"]
+    program = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=as_at_a_terminal
+    )
     assert program.stderr is not None
     said = []
     for line in program.stderr:
@@ -30,11 +38,14 @@ def test_interrupted_while_it_imports_it_ends_in_silence(module):
     assert out == ""
 
 
-def test_once_the_commands_run_they_are_told():
-    """The handler is Python's own again."""
+@pytest.mark.parametrize("ignored", [False, True])
+def test_once_the_commands_run_they_are_told_unless_the_shell_lets_it_be_ignored(ignored):
+    before = "signal.signal(signal.SIGINT, signal.SIG_IGN); " if ignored else ""
     code = (
-        "import signal, sys, lab.__main__, lab.cli; lab.cli.main = lambda: print(signal.getsignal(signal.SIGINT)); "
-        "lab.__main__.main()"
+        f"import signal, lab.__main__, lab.cli; {before}"
+        "lab.cli.app = lambda: print(repr(signal.getsignal(signal.SIGINT))); lab.__main__.main()"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "default_int_handler" in done.stdout
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, preexec_fn=as_at_a_terminal
+    )
+    assert ("SIG_IGN" if ignored else "default_int_handler") in done.stdout
