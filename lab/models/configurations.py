@@ -11,6 +11,7 @@ from torch import nn
 from lab.deferred import transformers
 from lab.models.assemble import HeadKind, HeadRequest, as_plm, configured, model_class, seeded
 from lab.models.attention import Attention, implementation
+from lab.models.device import device_of
 from lab.models.families import architecture_of
 from lab.models.plm import PLM
 
@@ -117,7 +118,7 @@ def untrained_plm(
     Raises:
         ValueError: an unknown name.
     """
-    with seeded(seed, "untrained"), torch.device(device):
+    with seeded(seed, "untrained"), device_of(device):
         return _built(name, head, num_labels, attention, {"source": f"configuration, random weights of seed {seed}"})
 
 

@@ -14,7 +14,7 @@ def device_of(name: str | torch.device) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # unknown, not compiled in, not plugged in
+    except (RuntimeError, AssertionError, ImportError) as error:  # unknown, not compiled in, not plugged in
         here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         raise ValueError(f"device is {str(name)!r}, which is not here; choose one of: {', '.join(here)}") from error
     return device

@@ -20,6 +20,7 @@ from lab.models.architecture import Architecture
 from lab.models.assemble import HeadKind, HeadRequest, as_plm, configured, model_class, reseed_head, seeded
 from lab.models.attention import Attention, implementation
 from lab.models.checkpoint import Checkpoint, read_checkpoint
+from lab.models.device import device_of
 from lab.models.families import architecture_of
 from lab.models.folders import model_source
 from lab.models.plm import PLM
@@ -69,7 +70,7 @@ def load_plm(
         ModuleNotFoundError: a packaged PLM that is not installed; the message is the command.
         OSError: an id that is not in the hub's cache, and no network; the message names the packaged PLMs.
         CheckpointError: a folder that cannot be used (a ValueError).
-        ValueError: arguments that do not fit together, or an unknown "tiny-…".
+        ValueError: arguments that do not fit together, an unknown "tiny-…", a device that is not here.
 
     Warns:
         UserWarning: a local folder has the name of a built-in model.
@@ -81,6 +82,7 @@ def load_plm(
             attention=attention,
         )  # fmt: skip
     request = HeadRequest(head, num_labels, tuple(verbalizer) if verbalizer is not None else None)
+    place = device_of(device)
     folder, provenance = model_source(name)
     checkpoint = read_checkpoint(folder)
     tokenizer = _tokenizer(checkpoint)
@@ -90,7 +92,7 @@ def load_plm(
     if n_layers is not None:
         tensors = _truncate(config, architecture, tensors, n_layers)
     model, new_names, unused = _build(checkpoint, config, architecture, tensors, request, dtype, attention, seed)
-    model = model.to(device)
+    model = model.to(place)
     provenance |= {"files": checkpoint.files, "n_layers": n_layers, "head": head, "head_seed": seed, "unused": unused}
     label = os.fspath(name) if provenance["source"] != "folder" else folder.name
     return as_plm(label, model, request, tokenizer, new_names=new_names, provenance=provenance)

@@ -10,6 +10,7 @@ from torch import nn
 from lab.deferred import transformers
 from lab.models.assemble import HeadKind, HeadRequest, as_plm, configured, fresh, model_class, reseed_head, seeded
 from lab.models.attention import Attention
+from lab.models.device import device_of
 from lab.models.families import architecture_of
 from lab.models.plm import PLM
 from lab.models.tiny_tokenizer import tiny_tokenizer
@@ -107,7 +108,7 @@ def tiny_plm(
     base = model.base_model_prefix + "."
     new = () if head == "lm" else tuple(n for n, _ in model.named_parameters() if not n.startswith(base))
     reseed_head(model, new, seed)
-    model = model.to(dtype=dtype, device=device)
+    model = model.to(dtype=dtype, device=device_of(device))
     provenance = {"source": f"random weights, seed {seed}", "model_type": model_type}
     return as_plm(f"{BUILT_IN}{family}", model, request, tokenizer, new_names=new, provenance=provenance)
 
