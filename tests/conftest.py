@@ -1,0 +1,26 @@
+"""How the tests are shared out where several processes run them (``make test``: pytest-xdist, one thread each)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+WHOLE_MACHINE = (
+    "app/test_browser.py",
+    "execution/test_kill.py",
+    "execution/test_ray.py",
+    "execution/test_ray_start.py",
+    "notebooks",
+    "packaging",
+)
+"""Files and folders whose tests start browsers, clusters, kernels or servers: one at a time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file stays in one process, with its fixtures; those that need the whole machine stay together in one."""
+    here = Path(__file__).parent
+    for item in items:
+        place = item.path.relative_to(here)
+        shared = any(place.is_relative_to(name) for name in WHOLE_MACHINE)
+        item.add_marker(pytest.mark.xdist_group("whole machine" if shared else place.as_posix()))
