@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -18,9 +19,12 @@ def come_first() -> None:
     ``app/`` there would be imported in the place of ours. Folders before that one keep their places.
     """
     for position, entry in enumerate(sys.path):
-        folder = Path(entry or ".").resolve()
-        if folder == ROOT:
+        folder = os.path.realpath(entry or os.curdir)
+        if folder == str(ROOT):
             return
-        if any((folder / name).is_dir() or (folder / f"{name}.py").is_file() for name in SIBLINGS):
+        # of os.path, which answer False where a folder may not be looked into
+        if any(
+            os.path.isdir(found := os.path.join(folder, name)) or os.path.isfile(f"{found}.py") for name in SIBLINGS
+        ):
             sys.path.insert(position, str(ROOT))
             return

@@ -8,12 +8,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from lab.runs import Job, Record, Store, StoreError
+from lab.runs import Job, Record, Store, StoreError, key
 from lab.runs.lease import leased
 from lab.runs.staging import STAGING, lease_file
 
@@ -109,3 +110,28 @@ def test_a_store_that_cannot_be_written_says_so_before_the_work(tmp_path):
     (tmp_path / "runs" / STAGING).write_text("in the way")
     with pytest.raises(StoreError, match="cannot write to"), Store(tmp_path / "runs").lease(Job("child", {"i": 1})):
         pass
+
+
+def test_who_waits_long_says_for_what(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("lab.runs.lease.SAID_AFTER", 0.05)
+    store, job = Store(tmp_path), Job("child", {"i": 1})
+    with store.lease(job):
+        assert capsys.readouterr().err == "", "who does not wait says nothing"
+        waits = threading.Thread(target=lambda: store.lease(job).__enter__(), daemon=True)
+        waits.start()
+        waits.join(0.5)
+        assert waits.is_alive()
+    waits.join(10)
+    assert not waits.is_alive()
+    said = capsys.readouterr().err
+    assert said == f"another process works on child {key(job)[:12]}: i=1; waiting until it ends ...\n"
+
+
+def test_a_short_wait_is_not_told(tmp_path):
+    told = threading.Event()
+    with leased(tmp_path / "lease"):
+        waits = threading.Thread(target=lambda: leased(tmp_path / "lease", told.set).__enter__(), daemon=True)
+        waits.start()
+        waits.join(0.2)
+    waits.join(10)
+    assert not told.is_set()
