@@ -11,7 +11,6 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import huggingface_hub
-import huggingface_hub.errors
 import pytest
 import torch
 
