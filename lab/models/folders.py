@@ -70,6 +70,6 @@ def _of_few_tensors(opened: WeightFolder) -> WeightFolder:
     for file, n in Counter(opened.files.values()).items():
         if n > MOST_TENSORS:
             raise CheckpointError(
-                f"{file} holds {n:,} tensors; at most {MOST_TENSORS:,} in a file are compared. Save the model in shards."
+                f"{file} holds {n:,} tensors; at most {MOST_TENSORS:,} in a file are compared: save it in shards."
             )
     return opened
