@@ -42,6 +42,17 @@ def subspace_overlaps(collection: Collection, side: Side = "right") -> Array:
     return np.divide(shared, possible, out=np.zeros_like(shared), where=possible > 0)
 
 
+def task_maps(collection: Collection) -> pd.DataFrame:
+    """`task_map` by the members' inputs and by their outputs: member, type, side, x, y, kept (the plane's share)."""
+    tables = []
+    sides: tuple[tuple[Side, str], ...] = (("right", "inputs"), ("left", "outputs"))
+    for side, name in sides:
+        points = task_map(subspace_overlaps(collection, side), [member.name for member in collection.members])
+        points["type"] = [member.type for member in collection.members]
+        tables.append(points.rename(columns={"share": "kept"}).assign(side=name))
+    return pd.concat(tables, ignore_index=True)
+
+
 def task_map(overlaps: Array, names: list[str]) -> pd.DataFrame:
     """Points in the plane whose distances are like the chordal distances √(1 − overlap): classical scaling.
 

@@ -136,10 +136,14 @@ class Vectors(LinearOperator):
         self.shape, self.dtype = (collection.layout.size, len(collection)), collection.dtype
 
     def _matmat(self, X: Tensor) -> Tensor:
+        if not X.shape[1]:
+            return X.new_zeros(self.shape[0], 0)
         parts = [stack.combinations(X.to(self.dtype)) for _, stack in self.collection.stacks()]
         return torch.cat(parts).to(X)
 
     def _rmatmat(self, Y: Tensor) -> Tensor:
+        if not Y.shape[1]:
+            return Y.new_zeros(self.shape[1], 0)
         slices = self.collection.layout.slices
         products = [stack.products(Y[slices[name]].to(self.dtype)) for name, stack in self.collection.stacks()]
         return torch.stack(products).sum(dim=0).to(Y)
