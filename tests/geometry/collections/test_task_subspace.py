@@ -194,6 +194,8 @@ def test_prompts_are_compared_in_their_own_coordinates():
     np.testing.assert_allclose(gram(collection).total, moved @ moved.T, rtol=1e-12)
     with pytest.raises(ValueError, match="'t0' changes no matrix of the PLM"):
         from_phis({"t0": (delta, phis["t0"])})
+    with pytest.raises(ValueError, match=r"member 't0': φ has shape \(2,\)"):
+        from_phis({"t0": (delta, torch.zeros(2))})
     with pytest.raises(ValueError, match=r"member 'x': φ has shape \(2,\)"):
         from_coordinates(delta, {"x": torch.zeros(2)})
 
