@@ -1,7 +1,7 @@
 """Changes of many tasks on one PLM: what they share, and whether that is more than chance."""
 
 from lab.geometry.collections import merging
-from lab.geometry.collections.angles import subspace_overlaps, task_map, task_maps
+from lab.geometry.collections.angles import interference, subspace_overlaps, task_map, task_maps
 from lab.geometry.collections.beyond_chance import BeyondChance, beyond_chance
 from lab.geometry.collections.collection import Collection, Member, from_updates
 from lab.geometry.collections.compressed import compress, read_compressed
@@ -70,6 +70,7 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "same_spectra",
     "share_against_size",
     # one change out of many, and adapters
+    "interference",
     "merging",
     "WrittenAdapter",
     "compress",
