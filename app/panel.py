@@ -13,7 +13,6 @@ from app.markdown import literal
 from app.naming import SHOWN_KEY, describe
 from lab.figures import CONFIG, HOW_TO_GET_A_BROWSER, SIZES, THEMES, Figure, TableError, find_browser, rendered
 from lab.runs import Manifest
-from lab.study.again import again
 
 _DOWNLOADS = {
     "html": ("HTML", "text/html", "One file with the interactive figure; works offline."),
@@ -31,13 +30,13 @@ def panel(figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest], *,
     """Shows a figure of a table whose rows come from these records, or from a command where they are in none."""
     theme = THEMES.get(st.context.theme.type or "light", THEMES["light"])
     try:
-        drawing, alt, summary = figure.draw(table, theme), figure.alt(table), figure.summarize(table)
+        drawing, answer = figure.draw(table, theme), figure.answer(table)
     except TableError as error:
         st.error(f"This cannot be drawn: {literal(error)}", icon=":material/error:")
         return
-    st.plotly_chart(drawing, theme=None, config=dict(CONFIG), alt=alt, key=f"figure-{figure.name}")
-    st.text(alt)
-    st.dataframe(summary, hide_index=True, alt=f"The answers of the figure {figure.title} as a table")
+    st.plotly_chart(drawing, theme=None, config=dict(CONFIG), alt=answer.sentence, key=f"figure-{figure.name}")
+    st.text(answer.sentence)
+    st.dataframe(answer.table, hide_index=True, alt=f"The answers of the figure {figure.title} as a table")
     _downloads(figure, table, manifests)
     with st.expander("What is this, how to read it, where it comes from", icon=":material/help:"):
         st.markdown(f"**What it is.** {literal(figure.caption)}")
@@ -57,10 +56,12 @@ def panel(figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest], *,
 def reproduce(manifests: Sequence[Manifest], figure: Figure | None = None) -> None:
     """Commands, seeds, versions and machine of records, and the command that writes the figure."""
     st.caption("The same command, seeds and versions give the same numbers; what is in the store is not run again.")
-    commands = dict.fromkeys(
-        str(m.provenance.get("command") or again(m.job.experiment, m.job.config)) for m in manifests
-    )
-    st.code("\n".join(commands), language="bash")
+    commands = dict.fromkeys(str(m.provenance["command"]) for m in manifests if m.provenance.get("command"))
+    if commands:
+        st.code("\n".join(commands), language="bash")
+    parts = [m for m in manifests if not m.provenance.get("command")]
+    if parts:  # runs of a larger experiment, which have no command of their own
+        st.code(script(parts), language="python")
     if figure is not None:
         st.caption("The figure as files:")
         st.code(f"deltalab export {figure.name}", language="bash")
@@ -74,6 +75,16 @@ def reproduce(manifests: Sequence[Manifest], figure: Figure | None = None) -> No
         )
     if len(manifests) > 8:
         st.caption(f"and {len(manifests) - 8} more records; `deltalab show KEY` prints each.")
+
+
+def script(manifests: Sequence[Manifest]) -> str:
+    """Python that measures the jobs of records again."""
+    jobs = "".join(f"    Job({m.job.experiment!r}, {dict(m.job.config)!r}),\n" for m in manifests)
+    return (
+        "from lab.execution import Local\nfrom lab.execution.experiment import load_experiment\n"
+        f"from lab.runs import Job, Store\n\njobs = [\n{jobs}]\nfor job in jobs:\n"
+        "    Local(Store('runs')).run([job], load_experiment(job.experiment).measure)\n"
+    )
 
 
 def _downloads(figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest]) -> None:

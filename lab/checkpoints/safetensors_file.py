@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -70,27 +69,20 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         CheckpointError: the file is damaged or no safetensors file; a tensor holds NaN or Inf, or codes of a
             quantisation instead of floating-point numbers.
     """
-    header = read_header(file)
-    for name, entry in header.items():
+    for name, entry in read_header(file).items():
         require_floats(file, name, entry)
-    return read_named(file, [name for name, entry in header.items() if entry.dtype in FLOATS and not is_buffer(name)])
-
-
-def read_named(file: Path, names: Iterable[str]) -> dict[str, Tensor]:
-    """Some tensors of a file, copied and finite.
-
-    Raises:
-        CheckpointError: the file is damaged or no safetensors file, or a tensor holds NaN or Inf.
-    """
+    tensors = {}
     try:
         with safe_open(file, framework="pt") as opened:
-            # copies: the file's tensors lie at odd addresses, where a matrix product rounds otherwise
-            tensors = {name: opened.get_tensor(name).clone() for name in names}
+            for name in opened.keys():  # noqa: SIM118 - the reader is no mapping
+                if not is_buffer(name):
+                    # a copy: the file's tensors lie at odd addresses, where a matrix product rounds otherwise
+                    tensors[name] = opened.get_tensor(name).clone()
     except _DAMAGE as error:
         raise _damaged(file, error) from error
     for name, tensor in tensors.items():
         check_finite(file, name, tensor)
-    return tensors
+    return {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
 
 
 def read_tensor(file: Path, name: str) -> Tensor:

@@ -49,7 +49,6 @@ class Adapter(DeltaMethod):
     label: str = "adapter"
 
     name = "adapter"
-    sized = (("bottleneck", "{}"),)
     family = "addition"
 
     def __post_init__(self) -> None:

@@ -19,7 +19,6 @@ class BitFit(DeltaMethod):
     """
 
     name = "bitfit"
-    shown = "BitFit"
     family = "specification"
 
     def body(self, plm: PLM, seed: int) -> Delta:

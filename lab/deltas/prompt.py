@@ -40,7 +40,6 @@ class Prompt(DeltaMethod):
     label: str = "prompt"
 
     name = "prompt"
-    sized = (("tokens", "{}"),)
     family = "addition"
 
     def __post_init__(self) -> None:

@@ -8,8 +8,7 @@ from typing import Protocol
 
 from lab.runs import Job, Record, Store, described
 
-Measure = Callable[[Job, "Engine"], Record]
-"""A pure function of the job. The engine is the one that runs it: its store can be read, and child jobs go to it."""
+Measure = Callable[[Job, Store], Record]
 
 
 class Engine(Protocol):
@@ -24,7 +23,7 @@ class Engine(Protocol):
 
         Args:
             jobs: equal jobs are measured once.
-            measure: a pure function of the job; children that it gives to the engine it gets run where this one does.
+            measure: a pure function of the job; it may read the store, and run child jobs with an engine of its own.
             label: what to call this in the progress display.
 
         Raises:

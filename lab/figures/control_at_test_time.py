@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.definition import TEXT, Column, Figure
-from lab.figures.seed_dots import half_width, seed_dots, zero_line
+from lab.figures.grammar import Grid, first_seen, half_width, listed, split, spread
 from lab.figures.sources import YANG_2022
-from lab.figures.style import Theme, plain
-from lab.statistics import mean_interval
+from lab.figures.style import Theme
+from lab.statistics import Answer, mean_interval
 
 _COLUMNS = {
     "control": Column("the control applied at test time", TEXT),
@@ -31,69 +29,61 @@ _LATER = {
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:
-    """Controls named with the method they act on where there are several."""
+    """Controls named with the method they act on where there are several; the control alone is `steering`."""
     several = "label" in table and table.label.nunique() > 1
-    return table.assign(control=table.label + ": " + table.control) if several else table
-
-
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    table = _named(table)
-    steerings = list(dict.fromkeys(control.rpartition(": ")[2] for control in table.control))
-    kinds, controls = list(dict.fromkeys(table.kind)), list(dict.fromkeys(table.control))
-    order = [plain(control) for control in reversed(controls)]
-    titles = [f"{plain(kind)} {table.strength[table.kind == kind].max():g}".removesuffix(" 0") for kind in kinds]
-    figure = make_subplots(
-        2, len(kinds), shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.22, subplot_titles=titles
+    return table.assign(
+        steering=table.control, control=table.label + ": " + table.control if several else table.control
     )
-    figure.update_annotations(font=None)
-    for column, kind in enumerate(kinds, start=1):
-        for control in controls:
-            steering = control.rpartition(": ")[2]
-            part = table[(table.kind == kind) & (table.control == control)]
-            if part.empty:
-                continue
-            colour = theme.muted if steering.startswith("random") else theme.colour(steerings.index(steering))
-            top, below = ({"row": row, "col": column} for row in (1, 2))
-            seed_dots(figure, part.gain.tolist(), plain(control), colour, top)
-            change = (part.off_after / part.off_before - 1).replace([np.inf, -np.inf], np.nan).dropna()
-            if len(change):
-                seed_dots(figure, change.tolist(), plain(control), colour, below)
-        for row, title in enumerate(("change of accuracy [fraction]", "change of deviation [relative]"), start=1):
-            zero_line(figure, theme.muted, {"row": row, "col": column})
-            figure.update_xaxes(title_text=title, row=row, col=column)
-    figure.update_yaxes(type="category", categoryorder="array", categoryarray=order, range=[-0.6, len(order) - 0.4])
-    figure.update_layout(height=170 + (56 if len(controls) <= 4 else 40) * len(controls))
-    return figure
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    """Above the change of accuracy, below that of the deviation, one column per perturbation."""
+    table = _named(table)
+    kinds, controls = split(table, "kind"), first_seen(table.control)
+    grid = Grid(theme, wrap=len(kinds), height=60 + 24 * len(controls), share_y=True)
+    titles = ("change of accuracy [fraction]", "change of deviation [relative]")
+    for row, title in enumerate(titles):
+        for i, (kind, own) in enumerate(kinds):
+            panel = grid.panel(f"{kind} {own.strength.max():g}".removesuffix(" 0") if row == 0 else "", new_row=i == 0)
+            panel.rule(x=0, dash="dash").x(title)
+            for control, part in split(own, "control"):
+                steering = part.steering.iloc[0]
+                colour = theme.muted if steering.startswith("random") else grid.colour(steering)
+                change = (part.off_after / part.off_before - 1).replace([np.inf, -np.inf], np.nan).dropna()
+                values = part.gain.tolist() if row == 0 else change.tolist()
+                if values:
+                    spread(panel, values, control, colour=colour)
+    return grid.y(categories=controls)
+
+
+def _answer(table: pd.DataFrame) -> Answer:
     rows = []
     for (control, kind), part in _named(table).groupby(["control", "kind"], sort=False):
         found = mean_interval(part.gain.tolist())
-        rows.append(
-            {"control": control, "inputs": kind, "seeds [count]": part.seed.nunique(),
-             "accuracy without": part.uncontrolled.mean(), "gain": found.estimate,
-             "gain ±": half_width(found) if found.n > 1 else np.nan, "deviation before": part.off_before.mean(),
-             "deviation after": part.off_after.mean(),
-             **{f"{name} [per example]": part[name].mean() for name in ("energy", "injected") if name in part}}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    parts = [
+        row = {"control": control, "inputs": kind, "seeds [count]": part.seed.nunique()}
+        row |= {"accuracy without": part.uncontrolled.mean(), "gain": found.estimate}
+        row |= {"gain ±": half_width(found) if found.n > 1 else np.nan}
+        row |= {"deviation before": part.off_before.mean(), "deviation after": part.off_after.mean()}
+        spent = {f"{name} [per example]": part[name].mean() for name in ("energy", "injected") if name in part}
+        rows.append(row | spent)
+    told = [
         f"{row['control']} on {row['inputs']} inputs {row['gain']:+.3f} ± {row['gain ±']:.3f}"
-        for row in _summary(table).to_dict("records")
+        for row in sorted(rows, key=lambda row: -abs(row["gain"]))
     ]
-    return f"Change of accuracy by control at test time, mean and interval over seeds: {'; '.join(parts)}."
+    lead = "Change of accuracy by control at test time, mean and interval over seeds"
+    return Answer(listed(lead, told), pd.DataFrame(rows))
 
 
 def _example() -> pd.DataFrame:
     """Made-up gains: small for controls that look ahead, none for random ones."""
     rng = np.random.default_rng(0)
     rows = []
-    for control, gain, ratio in (("robust prefix", 0.02, 0.8), ("LQR steering", 0.03, 0.3), ("PID steering", 0.01, 0.5),
-                                 ("random steering", 0.0, 1.4)):  # fmt: skip
+    for control, gain, ratio in (
+        ("robust prefix", 0.02, 0.8),
+        ("LQR steering", 0.03, 0.3),
+        ("PID steering", 0.01, 0.5),
+        ("random steering", 0.0, 1.4),
+    ):
         for kind, strength, size in (("clean", 0.0, 0.2), ("word drops", 0.6, 1.0), ("embedding noise", 3.0, 1.0)):
             for seed in range(3):
                 noise = 0.01 * rng.standard_normal()
@@ -110,8 +100,9 @@ CONTROL_AT_TEST_TIME = Figure(
     build=_build,
     group="control",
     order=14,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    averages=("seed",),
+    label="control",
     caption=(
         "Trained methods under control at test time, without labels: change of accuracy (top) and of the squared "
         "deviation of activations from the subspaces of correctly classified training data (bottom). LQR, PID and "

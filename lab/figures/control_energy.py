@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from lab.figures.costates import by_task, log_axis, places
 from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.gramian_spectra import SEED
+from lab.figures.grammar import Grid, Panel, listed, split
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme, fade, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     "label": Column("the method", TEXT),
@@ -27,83 +26,50 @@ _COLUMNS = {
 }
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    tasks = by_task(table)
-    figure = make_subplots(
-        len(tasks), 2, horizontal_spacing=0.12, vertical_spacing=0.3 / len(tasks),
-        subplot_titles=[plain(f"{task}, {what}") for task in tasks for what in ("promised and achieved", "price")],
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    labels = list(dict.fromkeys(table.label))
-    for row, part in enumerate(tasks.values(), start=1):
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    """Per PLM and task: what was wanted against what happens, and against the price; a line per method and seed."""
+    grid = Grid(theme, wrap=2, height=360, labels=table.label)
+    for place, part in split(table, "model", "task"):
+        promised, price = (grid.panel(f"{place}, {what}") for what in ("promised and achieved", "price"))
         wanted = sorted(part.request.unique())
-        figure.add_scatter(
-            x=wanted, y=wanted, mode="lines", line={"color": theme.muted, "dash": "dot", "width": 1.5},
-            name="as promised", legendgroup="promise", showlegend=row == 1, hoverinfo="skip", row=row, col=1,
-        )  # fmt: skip
-        for i, label in enumerate(labels):
-            for _, run in part[part.label == label].groupby(["model", *(name for name in SEED if name in part)]):
-                _run(figure, run.sort_values("request"), theme, i, row)
-        norms = pd.concat([part.norm, part.training_norm])
-        figure.update_xaxes(type="log", title_text="wanted rise [logits]", **log_axis(part.request), row=row, col=1)
-        figure.update_xaxes(type="log", title_text="‖δφ‖ [units of φ]", **log_axis(norms), row=row, col=2)
-        for column in (1, 2):
-            figure.update_yaxes(title_text="rise that happens [logits]", row=row, col=column)
-    marker = {"symbol": "star", "size": 11, "color": theme.ink}
-    figure.add_scatter(x=[None], y=[None], mode="markers", name="training", marker=marker, row=1, col=1)
-    figure.update_layout(height=400 if len(tasks) == 1 else 320 * len(tasks))
-    return figure
+        promised.line(wanted, wanted, "as promised", colour=theme.muted, dash="dot", width=1.5)
+        for _, run in part.groupby(["label", *(name for name in SEED if name in part)], sort=False):
+            _run(promised, price, run.sort_values("request"))
+        promised.x("wanted rise [logits]", log=True)
+        price.x("‖δφ‖ [units of φ]", log=True)
+    return grid.y("rise that happens [logits]")
 
 
-def _run(figure: go.Figure, run: pd.DataFrame, theme: Theme, i: int, row: int) -> None:
-    name, colour = plain(run.label.iloc[0]), theme.colour(i)
-    figure.add_scatter(
-        x=[*run.request, *run.request[::-1]], y=[*run.highest, *run.lowest[::-1]], fill="toself", mode="lines",
-        fillcolor=fade(colour, 0.12), line={"width": 0}, hoverinfo="skip", showlegend=False, row=row, col=1,
-    )  # fmt: skip
-    for column, x in ((1, run.request), (2, run.norm)):
-        figure.add_scatter(
-            x=x, y=run.achieved, mode="lines+markers", name=name, legendgroup=name, showlegend=row == 1 and column == 1,
-            line={"color": colour, "width": 2}, marker={"symbol": theme.symbol(i), "size": 6}, row=row, col=column,
-            hovertemplate=f"%{{x:.3g}}: %{{y:.3g}} logits<extra>{name}</extra>",
-        )  # fmt: skip
-    figure.add_scatter(
-        x=run.training_norm.iloc[:1], y=run.training_change.iloc[:1], mode="markers", showlegend=False, row=row, col=2,
-        marker={"symbol": "star", "size": 12, "color": colour, "line": {"color": theme.ink, "width": 1}},
-        hovertemplate=f"training: ‖δφ‖ = %{{x:.3g}}, %{{y:.3g}} logits<extra>{name}</extra>",
-    )  # fmt: skip
+def _run(promised: Panel, price: Panel, run: pd.DataFrame) -> None:
+    label, look = run.label.iloc[0], promised.grid.look(run.label.iloc[0])
+    promised.band(run.request, run.lowest, run.highest, label, colour=look.colour, alpha=0.12)
+    for panel, x in ((promised, run.request), (price, run.norm)):
+        hover = "%{x:.3g}: %{y:.3g} logits"
+        panel.line(x, run.achieved, label, colour=look.colour, symbol=look.symbol, hover=hover)
+    star = {"symbol": "star", "size": 12, "colour": look.colour, "edge": promised.grid.theme.ink, "listed": False}
+    end = run.iloc[:1]
+    hover = "training: ‖δφ‖ = %{x:.3g}, %{y:.3g} logits"
+    price.points(end.training_norm, end.training_change, label, hover=hover, key="training", **star)
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per method: the price of one logit, how much of it arrives, up to where at least half arrives; and the norm of
     training over the first-order price of what training achieved."""
-    rows = []
-    several = ["seed"] if "seed" in table and table.seed.nunique() > 1 else []
-    for (label, model, task, *seed), run in table.groupby(["label", "model", "task", *several], sort=False):
+    rows, told = [], []
+    names = ["label", "model", "task", *(["seed"] if "seed" in table and table.seed.nunique() > 1 else [])]
+    for values, run in table.groupby(names, sort=False):
         one = run.iloc[int((run.request - 1).abs().to_numpy().argmin())]
         holds = run[run.achieved >= 0.5 * run.request]
         slope = float(one.norm / one.predicted) if one.predicted > 0 else float("nan")
         change, norm = float(run.training_change.iloc[0]), float(run.training_norm.iloc[0])
-        rows.append(
-            {"method": label, "model": model, "task": task, **dict(zip(several, seed, strict=True)),
-             "‖δφ‖ per logit": slope,
-             f"achieved of {one.request:g} [logits]": float(one.achieved),
-             "half arrives up to [logits]": float(holds.request.max()) if len(holds) else 0.0,
-             "training: rise [logits]": change, "training: ‖δφ‖": norm,
-             "training over least": norm / (slope * change) if change > 0 and slope > 0 else float("nan")}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    found = _summary(table)
-    found = found.assign(place=places(found))
-    achieved = next(column for column in map(str, found.columns) if column.startswith("achieved"))
-    return "The least control that raises every margin, applied. " + " ".join(
-        f"{row.method} on {row.place}: one logit costs ‖δφ‖ = {row['‖δφ‖ per logit']:.3g} and {row[achieved]:.2f} "
-        f"arrives; training moved {row['training: rise [logits]']:.2f} logits with ‖δφ‖ = {row['training: ‖δφ‖']:.3g}."
-        for _, row in found.iterrows()
-    )
+        row = dict(zip(["method", *names[1:]], values, strict=True)) | {"‖δφ‖ per logit": slope}
+        row |= {f"achieved of {one.request:g} [logits]": float(one.achieved)}
+        row |= {"half arrives up to [logits]": float(holds.request.max()) if len(holds) else 0.0}
+        row |= {"training: rise [logits]": change, "training: ‖δφ‖": norm}
+        known = change > 0 and slope > 0
+        rows.append(row | {"training over least": norm / (slope * change) if known else float("nan")})
+        told.append(f"{row['method']} on {row['task']} {slope:.3g}, of which {one.achieved:.2f} arrives")
+    return Answer(listed("Least ‖δφ‖ that raises every margin by one logit", told), pd.DataFrame(rows))
 
 
 def _example() -> pd.DataFrame:
@@ -112,8 +78,21 @@ def _example() -> pd.DataFrame:
     for label, price, limit in (("LoRA", 0.2, 4.0), ("prompt", 1.5, 1.5)):
         for request in (0.1, 0.3, 1.0, 3.0, 10.0):
             achieved = limit * request / (limit + request)
-            rows.append((label, "minilm", "bbc-news", request, price * request, request, achieved, 0.7 * achieved,
-                         1.2 * achieved, 9 * price, limit / 2))  # fmt: skip
+            rows.append(
+                (
+                    label,
+                    "minilm",
+                    "bbc-news",
+                    request,
+                    price * request,
+                    request,
+                    achieved,
+                    0.7 * achieved,
+                    1.2 * achieved,
+                    9 * price,
+                    limit / 2,
+                )
+            )
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
@@ -124,8 +103,7 @@ CONTROL_ENERGY = Figure(
     build=_build,
     group="control",
     order=9,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
     caption=(
         "The smallest change of φ that raises every sentence's margin by a given amount to first order, applied to the "
         "network: rise that was wanted against rise that happens (left; band: smallest and largest among the "

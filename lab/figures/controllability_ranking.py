@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from lab.figures.costates import by_task
 from lab.figures.definition import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DING_2022
-from lab.figures.style import SYMBOLS, Theme, plain, score_title
-from lab.statistics import rank_correlation_interval
+from lab.figures.style import Theme, score_title
+from lab.statistics import Answer, rank_correlation_interval
 
 _COLUMNS = {
     "label": Column("the method", TEXT),
@@ -38,72 +33,37 @@ def _prepared(table: pd.DataFrame) -> pd.DataFrame:
     return measured.groupby(["label", "model", "task", "metric"], sort=False, as_index=False).mean(numeric_only=True)
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     found = _prepared(table)
-    figure = make_subplots(1, len(_AXES), shared_yaxes=True, horizontal_spacing=0.04)
-    parts, labels = by_task(found), list(dict.fromkeys(found.label))
-    for column, (name, title) in enumerate(_AXES.items(), start=1):
-        for part in parts.values():
+    grid = Grid(theme, wrap=3, height=400, share_y=True, labels=found.label)
+    for name, title in _AXES.items():
+        panel = grid.panel()
+        panel.x(title, log=name != "effective_rank")
+        for task, part in split(found, "model", "task"):
             part = part.sort_values(name)
-            figure.add_scatter(
-                x=part[name], y=part.score, mode="lines", line={"color": theme.grid, "width": 1.5}, showlegend=False,
-                hoverinfo="skip", row=1, col=column,
-            )  # fmt: skip
-        for i, label in enumerate(labels):
-            for j, (task, part) in enumerate(parts.items()):
-                own = part[part.label == label]
-                if len(own):
-                    figure.add_scatter(
-                        x=own[name], y=own.score, mode="markers", showlegend=False, row=1, col=column,
-                        marker=_marker(theme, i, j),
-                        hovertemplate=f"%{{x:.3g}}: %{{y:.3f}}<extra>{plain(label)}, {plain(task)}</extra>",
-                    )  # fmt: skip
-        figure.update_xaxes(title_text=title, type="linear" if name == "effective_rank" else "log", row=1, col=column)
-        if name != "effective_rank":
-            decades = np.log10(found[name].max() / found[name].min())
-            figure.update_xaxes(exponentformat="power", dtick=2 if decades > 4 else 1, tickangle=0, row=1, col=column)
-    figure.update_yaxes(title_text=score_title(found.metric), row=1, col=1)
-    for i, label in enumerate(labels):
-        figure.add_scatter(
-            x=[None], y=[None], mode="markers", name=plain(label), marker=_marker(theme, i, 0), row=1, col=1
-        )
-    for j, task in enumerate(parts):
-        marker = {"color": theme.ink, "symbol": SYMBOLS[j % len(SYMBOLS)], "size": 10}
-        figure.add_scatter(x=[None], y=[None], mode="markers", name=plain(task), marker=marker, row=1, col=1)
-    figure.update_layout(height=400)
-    return figure
+            panel.line(part[name], part.score, colour=theme.muted, width=1, dash=grid.dash(task), key=task)
+            for label, own in split(part, "label"):
+                look = grid.look(label)
+                marked = {"colour": look.colour, "symbol": look.symbol, "size": 10, "data": [[task] * len(own)]}
+                hover = "%{x:.3g}: %{y:.3f}, %{customdata[0]}"
+                panel.points(own[name], own.score, label, hover=hover, **marked)
+    return grid.y(score_title(found.metric))
 
 
-def _marker(theme: Theme, i: int, j: int) -> dict[str, Any]:
-    """Colour of the method, open once the palette's colours are used up; symbol of the PLM and task."""
-    shape = SYMBOLS[j % len(SYMBOLS)] + ("-open" if i >= len(theme.palette) else "")
-    return {"color": theme.colour(i), "symbol": shape, "size": 10, "line": {"width": 2 * (i >= len(theme.palette))}}
-
-
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Spearman's ρ of each candidate with the score, ranked within each PLM and task, with its 95 % interval."""
     found = _prepared(table)
-    groups = found.groupby(["model", "task"])
-    rows = []
+    groups, rows, estimates = found.groupby(["model", "task"]), [], {}
     for name, title in _AXES.items():
         x, y = (groups[column].rank() for column in (name, "score"))
         both = x.notna() & y.notna()
         rho = rank_correlation_interval(x[both].tolist(), y[both].tolist())
-        rows.append(
-            {"candidate": title, "Spearman's ρ": rho.estimate, "low": rho.low, "high": rho.high, "pairs [count]": rho.n}
-        )
-    return pd.DataFrame(rows).head(max(1, len(table)))
-
-
-def _describe(table: pd.DataFrame) -> str:
-    return (
-        "Rank correlation with the trained score: "
-        + "; ".join(
-            f"{row.candidate.split(' [')[0]} {row.iloc[1]:.2f} [{row.low:.2f}, {row.high:.2f}]"
-            for _, row in _summary(table).iterrows()
-        )
-        + "."
-    )
+        estimates[f"ρ of {title.split(' [')[0]}"] = rho
+        rows.append((title, rho.estimate, rho.low, rho.high, rho.n))
+    names = ["candidate", "Spearman's ρ", "low", "high", "pairs [count]"]
+    told = [f"{title.split(' [')[0]} {rho:.2f} [{low:.2f}, {high:.2f}]" for title, rho, low, high, _ in rows]
+    summary = pd.DataFrame(rows, columns=names).head(max(1, len(table)))
+    return Answer(listed("Rank correlation with the trained score", told), summary, estimates)
 
 
 def _example() -> pd.DataFrame:
@@ -111,8 +71,18 @@ def _example() -> pd.DataFrame:
     rows = []
     for j, task in enumerate(("bbc-news", "rotten-tomatoes")):
         for i, label in enumerate(("full fine-tuning", "LoRA", "adapter", "prefix", "prompt")):
-            rows.append((label, "minilm", task, 0.9 - 0.05 * i - 0.1 * j + 0.03 * (i % 2), "accuracy",
-                         100.0 * 0.3**i, 12.0 - i + 2 * (i % 2), 0.01 * 2**i))  # fmt: skip
+            rows.append(
+                (
+                    label,
+                    "minilm",
+                    task,
+                    0.9 - 0.05 * i - 0.1 * j + 0.03 * (i % 2),
+                    "accuracy",
+                    100.0 * 0.3**i,
+                    12.0 - i + 2 * (i % 2),
+                    0.01 * 2**i,
+                )
+            )
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
@@ -123,8 +93,8 @@ CONTROLLABILITY_RANKING = Figure(
     build=_build,
     group="control",
     order=10,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    averages=("model", "task", "seed"),
     caption=(
         "Validation score after training against three candidates for a controllability score, all known before "
         "training: trace and effective rank of the Gramian at the logits, and one over the norm of the least control "

@@ -91,12 +91,9 @@ def answers(table: pd.DataFrame) -> tuple[D90, ...]:
         d90, low, high = (_first(of[kind].d) for kind in ("d90", "d90_low", "d90_high"))
         full, probe, null = (float(of[kind].score.mean()) for kind in ("full", "linear_probe", "random_weights"))
         runs = of["subspace"]
-        found.append(
-            D90(
-                str(label), str(model), str(task), d90, low, high, _first(of["d90"].score), full, probe, null,
-                runs=len(runs), diverged=int(runs.score.isna().sum()),
-            )
-        )  # fmt: skip
+        line, diverged = _first(of["d90"].score), int(runs.score.isna().sum())
+        names, scores = (str(label), str(model), str(task)), (line, full, probe, null)
+        found.append(D90(*names, d90, low, high, *scores, runs=len(runs), diverged=diverged))
     return tuple(found)
 
 

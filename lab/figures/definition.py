@@ -10,10 +10,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from pandas.api.types import is_numeric_dtype
 
-from lab.figures.grammar import Grid, cut
+from lab.figures.grammar import Grid
 from lab.figures.grammar.split import worded
 from lab.figures.sources import Source
-from lab.figures.style import LIGHT, SCREEN, Size, Theme, frame
+from lab.figures.style import LIGHT, SCREEN, Size, Theme
 from lab.statistics import Answer
 
 TEXT = "text"
@@ -65,15 +65,13 @@ class Figure:
     name: str
     title: str
     columns: Mapping[str, Column]
-    build: Callable[[pd.DataFrame, Theme], Grid | go.Figure] = field(repr=False)
+    build: Callable[[pd.DataFrame, Theme], Grid] = field(repr=False)
     caption: str
     reading: str
     source: tuple[Source, ...]
     example: Callable[[], pd.DataFrame] = field(repr=False)
-    conclude: Callable[[pd.DataFrame], Answer] | None = field(repr=False, default=None)
-    summary: Callable[[pd.DataFrame], pd.DataFrame] | None = field(repr=False, default=None)
-    describe: Callable[[pd.DataFrame], str] | None = field(repr=False, default=None)
-    group: str = "training"
+    conclude: Callable[[pd.DataFrame], Answer] = field(repr=False)
+    group: str
     order: int = 0
     table: str = ""
     optional: Mapping[str, Column] = field(default_factory=dict)
@@ -95,8 +93,7 @@ class Figure:
         Raises:
             TableError: the table cannot be drawn.
         """
-        drawn = self.build(self._told_apart(self.checked(table)), theme)
-        return drawn.figure(size) if isinstance(drawn, Grid) else frame(drawn, theme, size)
+        return self.build(self._told_apart(self.checked(table)), theme).figure(size)
 
     def answer(self, table: pd.DataFrame) -> Answer:
         """What the table says: two sentences at most, few rows.
@@ -104,12 +101,7 @@ class Figure:
         Raises:
             TableError: the table cannot be read.
         """
-        told = self._told_apart(self.checked(table))
-        if self.conclude is not None:
-            return self.conclude(told)
-        assert self.describe is not None
-        assert self.summary is not None
-        return Answer(cut(self.describe(told)), self.summary(told))
+        return self.conclude(self._told_apart(self.checked(table)))
 
     def summarize(self, table: pd.DataFrame) -> pd.DataFrame:
         """The answer in few rows; raises as `answer`."""
@@ -160,15 +152,3 @@ class Figure:
                 names = table[self.label]
                 table = table.assign(**{self.label: names.where(inside, names + " · " + beside)})
         return table
-
-
-def with_task(table: pd.DataFrame, column: str) -> pd.Series:
-    """The names in a column, each with its task before it where the table has several: "imdb: by kernel"."""
-    several = "task" in table and table["task"].nunique() > 1
-    return table["task"] + ": " + table[column] if several else table[column]
-
-
-def with_model(table: pd.DataFrame, column: str, between: str = ": ") -> pd.Series:
-    """The names in a column, each with its PLM before it where the table has several: "minilm: LoRA r = 8"."""
-    several = "model" in table and table["model"].nunique() > 1
-    return table["model"] + between + table[column] if several else table[column]

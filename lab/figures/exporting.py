@@ -147,11 +147,10 @@ def _texts(
     made: dict[str, str] = {}
     for name in formats:
         if name == "html":
-            made[name] = page(
-                figure.draw(table, theme, SCREEN), title=figure.title, alt=figure.alt(table), theme=theme,
-                answer=figure.summarize(table).head(200), caption=figure.caption, reading=figure.reading,
-                sources=figure.source, provenance=provenance,
-            )  # fmt: skip
+            drawing, answer = figure.draw(table, theme, SCREEN), figure.answer(table)
+            told = {"alt": answer.sentence, "answer": answer.table.head(200)}
+            written = {"title": figure.title, "caption": figure.caption, "reading": figure.reading}
+            made[name] = page(drawing, theme=theme, sources=figure.source, provenance=provenance, **told, **written)
         elif name == "csv":
             made[name] = figure.checked(table).to_csv(index=False, lineterminator="\n")
         elif name == "tex":

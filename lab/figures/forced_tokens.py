@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from lab.figures.definition import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import BHARGAVA_2023, ZOU_2023
-from lab.figures.style import Theme, plain
-from lab.statistics import proportion_interval
+from lab.figures.style import Theme
+from lab.statistics import Answer, proportion_interval
 
 _COLUMNS = {
     "language_model": Column("the PLM", TEXT),
@@ -28,57 +28,43 @@ def _shares(part: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    figure = go.Figure()
-    several = table.language_model.nunique() > 1
-    lines = [
-        (f"{plain(model)}, " if several else "", rank, part)
-        for model, own in table.groupby("language_model", sort=False)
-        for rank, part in [*own.groupby("start_rank"), (None, own)]
-    ]
-    colours = theme.depths(max(len(lines) - 1, 1))
-    for i, (prefix, rank, part) in enumerate(lines):
-        found = _shares(part)
-        every = rank is None
-        name = f"{prefix}all targets" if every else f"{prefix}target of rank {rank:,}"
-        colour = theme.ink if every else colours[min(i, len(colours) - 1)]
-        figure.add_scatter(
-            x=found.tokens + 0.035 * (i - len(lines) / 2), y=found.share, name=name, mode="lines+markers",
-            line={"color": colour, "width": 3 if every else 1.6, "dash": "solid" if every else "dot"},
-            marker={"symbol": theme.symbol(0 if every else 1), "size": 8 if every else 6},
-            error_y={"type": "data", "symmetric": False, "array": found.high - found.share,
-                     "arrayminus": found.share - found.low, "thickness": 1.6 if every else 0.8, "width": 0},
-            hovertemplate=f"k ≤ %{{x:.0f}}: %{{y:.2f}}<extra>{name}, {found.n.max()} pairs</extra>",
-        )  # fmt: skip
-    models = ", ".join(plain(model) for model in dict.fromkeys(table.language_model))
-    figure.update_xaxes(title_text=f"prompt tokens k, {models} [count]", dtick=1)
-    figure.update_yaxes(title_text="share of targets forced [fraction]", range=[-0.03, 1.03])
-    figure.update_layout(height=400)
-    return figure
+def _models(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return split(table, "language_model", "model", "task", "seed")
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    """A panel per PLM: a line per rank of the target without a prompt, and one of all targets."""
+    grid, ranks = Grid(theme, wrap=2, height=400, share_y=True), sorted(table.start_rank.unique())
+    colours = dict(zip(ranks, theme.depths(len(ranks)), strict=True))
+    for name, own in _models(table):
+        panel, lines = grid.panel(name), [*own.groupby("start_rank"), (None, own)]
+        for i, (rank, part) in enumerate(lines):
+            found, every = _shares(part), rank is None
+            look = {"colour": colours.get(rank, theme.ink), "width": 3 if every else 1.6, "size": 8 if every else 6}
+            look |= {"dash": "solid" if every else "dot", "symbol": grid.symbol(str(rank))}
+            bars = {"error": found.high - found.share, "error_down": found.share - found.low}
+            hover = f"k ≤ %{{x:.0f}}: %{{y:.2f}}, {found.n.max()} pairs"
+            label = "all targets" if every else f"target of rank {rank:,}"
+            panel.line(found.tokens + 0.035 * (i - len(lines) / 2), found.share, label, hover=hover, **look, **bars)
+    grid.x("prompt tokens k [count]", options={"dtick": 1})
+    return grid.y("share of targets forced [fraction]", range=(-0.03, 1.03))
+
+
+def _answer(table: pd.DataFrame) -> Answer:
     """Per PLM, target rank and k: share forced with its exact binomial interval, and the median rank reached."""
-    rows = []
-    for (model, rank), part in table.groupby(["language_model", "start_rank"], sort=False):
-        for row in _shares(part).to_dict("records"):
-            reached = part["rank"][part.tokens == row["tokens"]].median()
-            rows.append(
-                {"PLM": model, "rank without prompt": rank, "k [count]": row["tokens"], "share forced": row["share"],
-                 "low": row["low"], "high": row["high"], "pairs [count]": row["n"], "median rank reached": reached}
-            )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    sentences = []
-    for model, own in table.groupby("language_model", sort=False):
-        parts = [
-            f"k ≤ {row.tokens}: {row.share:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in _shares(own).itertuples()
+    rows, told = [], []
+    for name, own in _models(table):
+        for rank, part in own.groupby("start_rank", sort=False):
+            for row in _shares(part).to_dict("records"):
+                reached = part["rank"][part.tokens == row["tokens"]].median()
+                found = {"PLM": name, "rank without prompt": rank, "k [count]": row["tokens"]}
+                found |= {"share forced": row["share"], "low": row["low"], "high": row["high"]}
+                rows.append(found | {"pairs [count]": row["n"], "median rank reached": reached})
+        told += [
+            f"{name} {row.share:.2f} [{row.low:.2f}, {row.high:.2f}] with k ≤ {row.tokens}"
+            for row in _shares(own).itertuples()
         ]
-        pairs = own[own.tokens == own.tokens.min()]
-        sentences.append(f"{model}, {len(pairs)} pairs of state and target, share forced: {'; '.join(parts)}.")
-    return " ".join(sentences)
+    return Answer(listed("Share of targets forced", told), pd.DataFrame(rows))
 
 
 def _example() -> pd.DataFrame:
@@ -99,8 +85,8 @@ FORCED_TOKENS = Figure(
     build=_build,
     group="control",
     order=18,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    apart=("model", "task", "seed"),
     caption=(
         "Share of (state, target) pairs for which a prompt of at most k tokens, found by greedy search and greedy "
         "coordinate gradient, makes the target the most probable next token; by the target's rank without a prompt, "

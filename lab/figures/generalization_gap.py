@@ -77,20 +77,21 @@ def _answer(table: pd.DataFrame) -> Answer:
 def _example() -> pd.DataFrame:
     """Made-up gaps of five methods on two tasks, three seeds each."""
     rows = []
-    methods = (
-        ("full fine-tuning", "full", 22_713_986, 0.20), ("adapter", "delta", 595_970, 0.14),
-        ("LoRA", "delta", 74_498, 0.12), ("prompt", "delta", 8450, 0.03), ("linear probe", "null", 770, 0.02),
-        ("LoRA + BitFit", "combination", 101_380, 0.15),
-    )  # fmt: skip
+    methods = {
+        "full fine-tuning": ("full", 22_713_986, 0.20),
+        "adapter": ("delta", 595_970, 0.14),
+        "LoRA": ("delta", 74_498, 0.12),
+        "prompt": ("delta", 8450, 0.03),
+        "linear probe": ("null", 770, 0.02),
+        "LoRA + BitFit": ("combination", 101_380, 0.15),
+    }
     for t, task in enumerate(("topic", "sentiment")):
-        for label, kind, tunable, level in methods:
+        for label, (kind, d, level) in methods.items():
+            bound = np.sqrt((d * np.log(2**16) + np.log(20)) / 512)
             for seed in range(3):
-                gap = level * (1 - 0.4 * t) + 0.015 * np.cos(5 * seed + tunable)
-                rows.append(
-                    {"label": label, "kind": kind, "task": task, "seed": seed, "gap": gap, "tunable": tunable,
-                     "bound": np.sqrt((tunable * np.log(2**16) + np.log(20)) / 512), "metric": "accuracy"}
-                )  # fmt: skip
-    return pd.DataFrame(rows)
+                gap = level * (1 - 0.4 * t) + 0.015 * np.cos(5 * seed + d)
+                rows.append((label, kind, task, seed, gap, d, bound, "accuracy"))
+    return pd.DataFrame(rows, columns=[*_COLUMNS, *_OPTIONAL])
 
 
 GENERALIZATION_GAP = Figure(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from lab.figures.costates import by_task, log_axis, places
 from lab.figures.definition import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     "label": Column('the method; "random subspace" is the null of all', TEXT),
@@ -33,107 +30,45 @@ _KINDS = {"at the start": "solid", "after training": "dash", "random weights": "
 _PLACES = {"logits": "logits", "read": "state that the head reads", "end": "state after the last block"}
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    order = {at: i for i, at in enumerate(_PLACES)}
-    parts = {
-        (task, at): part[part["at"] == at]
-        for task, part in sorted(by_task(table).items())
-        for at in sorted(part["at"].unique(), key=lambda at: order.get(at, 9))
-    }
-    runs = ["model", *(name for name in SEED if name in table)]
-    labels = [label for label in dict.fromkeys(table.label) if label != NULL]
-    columns = min(len(parts), 2)
-    rows = -(-len(parts) // columns)
-    figure = make_subplots(
-        rows, columns, horizontal_spacing=0.12, vertical_spacing=0.3 / rows if rows > 1 else 0.0,
-        subplot_titles=[f"{plain(task)}, {plain(_PLACES.get(at, at))}" for task, at in parts],
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    for n, part in enumerate(parts.values()):
-        place = {"row": n // columns + 1, "col": n % columns + 1}
-        for i, label in enumerate(labels):
-            for kind, dash in _KINDS.items():
-                for _, run in part[(part.label == label) & (part.kind == kind)].groupby(runs):
-                    run = run.sort_values("index")
-                    figure.add_scatter(
-                        x=run["index"], y=run.sigma.where(run.sigma > 0), showlegend=False,
-                        line={"color": theme.colour(i), "dash": dash, "width": 2 if kind == "at the start" else 1.2},
-                        hovertemplate=f"σ<sub>%{{x}}</sub> = %{{y:.4g}}<extra>{plain(label)}, {kind}</extra>",
-                        **_marked(theme, i, len(run)), **place,
-                    )  # fmt: skip
-        for _, run in part[part.label == NULL].groupby(runs):
-            run = run.sort_values("index")
-            figure.add_scatter(
-                x=run["index"], y=run.sigma.where(run.sigma > 0), mode="lines", showlegend=False, **place,
-                line={"color": theme.muted, "width": 4}, opacity=0.55,
-                hovertemplate=f"σ<sub>%{{x}}</sub> = %{{y:.4g}}<extra>{NULL}</extra>",
-            )  # fmt: skip
-        figure.update_yaxes(
-            type="log", title_text="singular value [units of y per unit of φ]", **log_axis(part.sigma), **place
-        )
-        figure.update_xaxes(title_text="index [count]", **place)
-    for i, label in enumerate(labels):
-        figure.add_scatter(
-            x=[None], y=[None], name=plain(label), line={"color": theme.colour(i), "width": 3}, row=1, col=1,
-            **_marked(theme, i, 1),
-        )  # fmt: skip
-    if (table.label == NULL).any():
-        figure.add_scatter(
-            x=[None],
-            y=[None],
-            mode="lines",
-            name=NULL,
-            line={"color": theme.muted, "width": 4},
-            opacity=0.55,
-            row=1,
-            col=1,
-        )
-    for kind, dash in _KINDS.items():
-        if (table.kind == kind).any():
-            figure.add_scatter(
-                x=[None], y=[None], mode="lines", name=kind, line={"color": theme.ink, "dash": dash}, row=1, col=1
-            )
-    figure.update_layout(height=400 if rows == 1 else 330 * rows)
-    return figure
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    """A panel per PLM, task and place; a line per method, time and seed."""
+    grid = Grid(theme, wrap=2, height=380, labels=[label for label in table.label if label != NULL])
+    places = [at for at in _PLACES if at in set(table["at"])] + sorted(set(table["at"]) - set(_PLACES))
+    runs = [name for name in SEED if name in table]
+    for task, own in split(table, "model", "task"):
+        for at in [at for at in places if (own["at"] == at).any()]:
+            panel = grid.panel(f"{task}, {_PLACES.get(at, at)}")
+            for (label, kind, *_), run in own[own["at"] == at].groupby(["label", "kind", *runs], sort=False):
+                run, look = run.sort_values("index"), {"colour": theme.muted, "width": 4, "opacity": 0.55}
+                if label != NULL:
+                    method = grid.look(label)
+                    look = {"colour": method.colour, "symbol": method.symbol, "key": kind}
+                    look |= {"dash": _KINDS.get(kind, "solid")}
+                y, hover = run.sigma.where(run.sigma > 0), "σ<sub>%{x}</sub> = %{y:.4g}"
+                panel.line(run["index"], y, label, hover=hover, **look)
+    return grid.x("index [count]").y("singular value [units of y per unit of φ]", log=True)
 
 
-def _marked(theme: Theme, i: int, n: int) -> dict[str, Any]:
-    """A line of n points, with markers on about eight of them once the palette's colours are used up."""
-    if i < len(theme.palette):
-        return {"mode": "lines"}
-    step = max(1, n // 8)
-    sizes = [0 if k % step else 8 for k in range(n)]
-    return {"mode": "lines+markers", "marker": {"symbol": theme.symbol(i), "size": sizes, "line": {"width": 0}}}
-
-
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Per spectrum: how many values, how many above 0, the largest, Σσ² over all that are there, effective rank
-    exp(−Σ p ln p)."""
+def _answer(table: pd.DataFrame) -> Answer:
+    """Per spectrum: how many values, how many above 0, the largest, Σσ², effective rank exp(−Σ p ln p)."""
     rows = []
     several = ["seed"] if "seed" in table and table.seed.nunique() > 1 else []
-    for names, part in table.groupby(["label", "model", "task", "at", "kind", *several], sort=False):
+    names = ["label", "model", "task", "at", "kind", *several]
+    for values, part in table.groupby(names, sort=False):
         sigma = np.sort(part.sigma.to_numpy(float))[::-1]
         p = sigma[sigma > 0] / sigma.sum() if sigma.sum() > 0 else np.empty(0)
-        rows.append(
-            {"method": names[0], "model": names[1], "task": names[2], "at": names[3], "when": names[4],
-             **dict(zip(several, names[5:], strict=True)),
-             "values [count]": len(sigma), "rank [count]": int((sigma > 0).sum()), "largest σ": float(sigma[0]),
-             "Σσ²": float((sigma**2).sum()),
-             "effective rank": float(np.exp(-(p * np.log(p)).sum())) if len(p) else 0.0}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    found = _summary(table)
-    found = found.assign(place=places(found))
-    start = found[(found["at"] == "logits") & (found.when == "at the start")]
-    sentences = [
-        f"{row.method} on {row.place}: Σσ² {row['Σσ²']:.3g}, effective rank {row['effective rank']:.1f} "
-        f"of {row['values [count]']}"
-        for _, row in (start if len(start) else found).iterrows()
+        row = dict(zip(names, values, strict=True))
+        row |= {"values [count]": len(sigma), "rank [count]": int((sigma > 0).sum())}
+        row |= {"largest σ": float(sigma[0]), "Σσ²": float((sigma**2).sum())}
+        rows.append(row | {"effective rank": float(np.exp(-(p * np.log(p)).sum())) if len(p) else 0.0})
+    found = pd.DataFrame(rows)
+    start = found[(found["at"] == "logits") & (found.kind == "at the start")]
+    told = [
+        f"{name} {row['effective rank'].mean():.1f} of {row['values [count]'].max()}"
+        for name, row in split(start if len(start) else found, "label", "model", "task")
     ]
-    return "What the controls can move at the logits before training. " + "; ".join(sentences) + "."
+    summary = found.rename(columns={"label": "method", "kind": "when"})
+    return Answer(listed("Effective rank of what each method can move at the logits before training", told), summary)
 
 
 def _example() -> pd.DataFrame:
@@ -156,8 +91,7 @@ GRAMIAN_SPECTRA = Figure(
     build=_build,
     group="control",
     order=7,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
     caption=(
         "Singular values of J = ∂y/∂φ on one batch for methods of about equal budget, y the logits, the state that the "
         "head reads (all values), or the whole state after the last block (the largest): before training (solid), "

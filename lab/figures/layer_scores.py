@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.definition import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed
 from lab.figures.sources import LI_2017
-from lab.figures.style import Theme, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     "label": Column("the delta", TEXT),
@@ -22,46 +22,30 @@ _COLUMNS = {
 }
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    panels = list(table.groupby(["label", "model", "task", "place"], sort=False))
-    figure = make_subplots(
-        1, len(panels), horizontal_spacing=0.12,
-        subplot_titles=[plain(f"{names[0]}, {names[3]}") for names, _ in panels],
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    for column, (_, part) in enumerate(panels, start=1):
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=2, height=340)
+    for panel, part in grid.by(table, "label", "model", "task", "place"):
         part = part.sort_values("t")
-        for i, name in enumerate(("predicted", "measured")):
-            figure.add_bar(
-                x=[plain(stage) for stage in part.stage], y=part[name], name=name, legendgroup=name,
-                showlegend=column == 1, marker={"color": theme.colour(i)}, row=1, col=column,
-                hovertemplate=f"%{{x}}: %{{y:.4g}} nats<extra>{name}</extra>",
-            )  # fmt: skip
-        figure.update_xaxes(title_text="stage [name]", row=1, col=column)
-        figure.update_yaxes(title_text="fall of J [nats]", row=1, col=column)
-    figure.update_layout(height=360)
-    return figure
+        for name in ("predicted", "measured"):
+            panel.bars(part.stage, part[name], name, hover="%{x}: %{y:.4g} nats")
+        panel.x("stage [name]", categories=part.stage.tolist())
+    return grid.y("fall of J [nats]")
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per place, the layer that promises most and the one that gives most."""
     rows = []
     for (label, model, task, place), part in table.groupby(["label", "model", "task", "place"], sort=False):
         promised, given = (part.iloc[int(part[name].to_numpy().argmax())] for name in ("predicted", "measured"))
-        rows.append(
-            {"label": label, "model": model, "task": task, "place": place, "promises most": promised.stage,
-             "predicted [nats]": promised.predicted, "measured there [nats]": promised.measured,
-             "gives most": given.stage, "measured [nats]": given.measured}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    return " ".join(
-        f"{row.label} {row.place}: {row['promises most']} promises a fall of J by {row['predicted [nats]']:.3g} nats "
-        f"and gives {row['measured there [nats]']:.3g}; most is given by {row['gives most']}."
-        for _, row in _summary(table).iterrows()
-    )
+        row = {"label": label, "model": model, "task": task, "place": place, "promises most": promised.stage}
+        row |= {"predicted [nats]": promised.predicted, "measured there [nats]": promised.measured}
+        rows.append(row | {"gives most": given.stage, "measured [nats]": given.measured})
+    told = [
+        f"{row['label']} {row['place']}, {row['promises most']} {row['predicted [nats]']:.3g} promised and "
+        f"{row['measured there [nats]']:.3g} given, most by {row['gives most']}"
+        for row in rows
+    ]
+    return Answer(listed("The layer that promises most, fall of J [nats]", told), pd.DataFrame(rows))
 
 
 def _example() -> pd.DataFrame:
@@ -81,8 +65,7 @@ LAYER_SCORES = Figure(
     build=_build,
     group="control",
     order=6,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
     caption=(
         "Fall of the loss when one layer's controls alone take their own best step along the gradient of the "
         "Hamiltonian: by the second-order formula η‖g‖² − ½η²gᵀGg, and as it really happens."

@@ -40,6 +40,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     grid = Grid(theme, wrap=2, height=420, labels=table.label)
     titles = {"loss": "loss [nats]", "score": score_title(table.metric if "metric" in table else [])}
     hover = "step %{x}, %{customdata[3]:.1f} s<br>%{y:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}]"
+    hover += "<br>%{customdata[2]:.0f} seeds"
     for quantity, title in titles.items():
         panel = grid.panel().y(title)
         for label, own in split(curves(table, quantity), "label"):
@@ -47,11 +48,10 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
             for which, part in split(own, "split"):
                 if (part.seeds > 1).any():
                     panel.band(part.step, part.low, part.high, label, colour=look.colour)
-                panel.line(
-                    part.step, part["mean"], label, colour=look.colour, symbol=look.symbol, key=which, size=5,
-                    dash=_DASHES.get(which, "dash"), data=[part.low, part.high, part.seeds, part.seconds],
-                    hover=hover + "<br>%{customdata[2]:.0f} seeds",
-                )  # fmt: skip
+                style = {"colour": look.colour, "symbol": look.symbol, "size": 5, "hover": hover, "key": which}
+                style |= {"dash": _DASHES.get(which, "dash")}
+                style |= {"data": [part.low, part.high, part.seeds, part.seconds]}
+                panel.line(part.step, part["mean"], label, **style)
     return grid.x("step [count]", zero=True)
 
 
@@ -91,10 +91,8 @@ def _example() -> pd.DataFrame:
                 reached = (1 - np.exp(-rate * step)) * (1 + 0.02 * np.cos(3 * seed + step))
                 for which, shift in (("validation", 0.0), ("train", 0.03)):
                     score = 0.2 + (best + shift - 0.2) * reached
-                    rows.append(
-                        {"label": label, "seed": seed, "step": step, "seconds": 0.4 * step, "split": which,
-                         "loss": 1.6 * (1.1 - reached) - shift, "score": score}
-                    )  # fmt: skip
+                    row = {"label": label, "seed": seed, "step": step, "seconds": 0.4 * step, "split": which}
+                    rows.append(row | {"loss": 1.6 * (1.1 - reached) - shift, "score": score})
     return pd.DataFrame(rows)
 
 

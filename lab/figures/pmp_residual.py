@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from lab.figures.costates import ALONG_TRAINING, example, log_axis, runs_of, stages_of
+from lab.figures.costates import ALONG_TRAINING, example, stages_of
 from lab.figures.definition import Column, Figure
+from lab.figures.grammar import Grid, first_seen, listed, split
 from lab.figures.sources import LI_2017
-from lab.figures.style import Theme, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     **ALONG_TRAINING,
@@ -27,71 +27,50 @@ _SHOWN = {
 }
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    runs = runs_of(table)
-    columns = len(_SHOWN) + 1
-    figure = make_subplots(
-        len(runs), columns, horizontal_spacing=0.12, vertical_spacing=min(0.12, 0.4 / len(runs)),
-        subplot_titles=[title for name in runs for title in (plain(name), *[""] * (columns - 1))],
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    every = list(dict.fromkeys(stage for part in runs.values() for stage in stages_of(part)))
-    colours = dict(zip(every, theme.depths(len(every)), strict=True))
-    listed: set[str] = set()
-    for row, (name, part) in enumerate(runs.items(), start=1):
-        acting = part[part.controls > 0]
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=3, height=300)
+    runs = split(table, "label", "model", "task")
+    stages = first_seen(stage for _, part in runs for stage in stages_of(part))
+    grid.depths(range(len(stages)), "stage [index]")
+    known = table.residual_relative[table.residual_relative > 0]
+    relative = (float(known.min()) / 1.2, float(known.max()) * 1.2) if len(known) else None
+    for name, part in runs:
+        panels, acting = grid.row(name, 3), part[part.controls > 0]
         for stage in stages_of(acting):
             along = acting[acting.stage == stage].sort_values("step")
-            for column, quantity in enumerate(_SHOWN, start=1):
-                figure.add_scatter(
-                    x=along.step, y=along[quantity].where(along[quantity] > 0), mode="lines+markers", name=plain(stage),
-                    legendgroup=plain(stage), showlegend=stage not in listed, marker={"size": 4},
-                    line={"color": colours[stage], "width": 1.8}, row=row, col=column,
-                    hovertemplate=f"step %{{x}}: %{{y:.4g}}<extra>{plain(name)}, {plain(stage)}</extra>",
-                )  # fmt: skip
-                listed.add(stage)
+            look = {"depth": stages.index(stage), "symbol": "circle", "size": 4, "hover": "step %{x}: %{y:.4g}"}
+            for panel, quantity in zip(panels[:2], _SHOWN, strict=True):
+                panel.line(along.step, along[quantity].where(along[quantity] > 0), stage, **look)
         loss = part.drop_duplicates("step").sort_values("step")
-        figure.add_scatter(
-            x=loss.step, y=loss.loss, mode="lines+markers", name="loss", showlegend=row == 1, legendgroup="loss",
-            marker={"size": 4}, line={"color": theme.ink, "width": 1.8, "dash": "dot"}, row=row, col=columns,
-            hovertemplate=f"step %{{x}}: %{{y:.4g}} nats<extra>{plain(name)}</extra>",
-        )  # fmt: skip
-        for column, (quantity, title) in enumerate(_SHOWN.items(), start=1):
-            # relative residuals are on one scale for all methods, absolute ones are not
-            axis = log_axis(table[quantity] if quantity == "residual_relative" else acting[quantity])
-            figure.update_yaxes(type="log", title_text=title, **axis, row=row, col=column)
-        figure.update_yaxes(title_text="loss J [nats]", rangemode="tozero", row=row, col=columns)
-    figure.update_xaxes(title_text="training step [count]", row=len(runs))
-    figure.update_layout(height=320 if len(runs) == 1 else 235 * len(runs))
-    return figure
+        look = {"colour": theme.ink, "dash": "dot", "symbol": "circle", "size": 4}
+        panels[2].line(loss.step, loss.loss, "loss", hover="step %{x}: %{y:.4g} nats", **look)
+        panels[2].y("loss J [nats]", zero=True)
+        panels[0].y(_SHOWN["residual"], log=True)
+        panels[1].y(_SHOWN["residual_relative"], log=True, range=relative)  # one scale for all methods
+    return grid.x("training step [count]")
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per run: ‖∇J‖ and loss at the start and the end, and the stage that is furthest from the principle at the end."""
     rows = []
-    for name, part in runs_of(table).items():
+    for name, part in split(table, "label", "model", "task"):
         first, last = (part[part.step == step] for step in (part.step.min(), part.step.max()))
         furthest = last.loc[last.residual.idxmax()]
-        rows.append(
-            {"method": name, "‖∇J‖ at the start": _norm(first), "‖∇J‖ at the end": _norm(last),
-             "loss at the start [nats]": float(first.loss.iloc[0]), "loss at the end [nats]": float(last.loss.iloc[0]),
-             "furthest at the end": furthest.stage, "its share": furthest.residual**2 / max(_norm(last) ** 2, 1e-300),
-             "largest relative residual at the end": last.residual_relative.max()}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
+        row = {"method": name, "‖∇J‖ at the start": _norm(first), "‖∇J‖ at the end": _norm(last)}
+        row |= {"loss at the start [nats]": first.loss.iloc[0], "loss at the end [nats]": last.loss.iloc[0]}
+        row |= {"furthest at the end": furthest.stage}
+        row |= {"its share": furthest.residual**2 / max(_norm(last) ** 2, 1e-300)}
+        rows.append(row | {"largest relative residual at the end": last.residual_relative.max()})
+    told = [
+        f"{row['method']} {row['‖∇J‖ at the start']:.3g} to {row['‖∇J‖ at the end']:.3g}, furthest at the end "
+        f"{row['furthest at the end']}"
+        for row in rows
+    ]
+    return Answer(listed("Residual ‖∇J‖ from the start to the end of training", told), pd.DataFrame(rows))
 
 
 def _norm(part: pd.DataFrame) -> float:
     return float(np.sqrt(np.square(part.residual).sum()))
-
-
-def _describe(table: pd.DataFrame) -> str:
-    return " ".join(
-        f"{row.method}: the residual goes from {row['‖∇J‖ at the start']:.3g} to {row['‖∇J‖ at the end']:.3g} while "
-        f"the loss goes from {row['loss at the start [nats]']:.3g} to {row['loss at the end [nats]']:.3g} nats; "
-        f"{row['furthest at the end']} is furthest from the principle in the end."
-        for _, row in _summary(table).iterrows()
-    )
 
 
 PMP_RESIDUAL = Figure(
@@ -101,8 +80,7 @@ PMP_RESIDUAL = Figure(
     build=_build,
     group="control",
     order=2,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
     caption=(
         "Norm of the gradient of the Hamiltonian in the controls of each stage along training, on one fixed batch, one "
         "row per method: absolute; times the norm of the controls and over the loss; and the loss of the same batch. "

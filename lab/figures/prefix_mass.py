@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.definition import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import HE_2022
-from lab.figures.style import Theme, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     "stage": Column("start or trained", TEXT),
@@ -23,10 +22,6 @@ _LABEL = {"label": Column("prefix or prompt", TEXT)}
 _SHOWN = {"head": "head", "position": "token"}
 
 
-def _grid(part: pd.DataFrame, over: str) -> pd.DataFrame:
-    return part.pivot_table(index="block", columns=over, values="mass", aggfunc="mean")
-
-
 def _named(table: pd.DataFrame) -> pd.DataFrame:
     """Stages named with their method where it is known: "prefix, trained"."""
     if "label" not in table:
@@ -34,60 +29,33 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(stage=table.label + ", " + table.stage).sort_values("label", kind="stable")
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    table = _named(table)
-    stages = list(dict.fromkeys(table.stage))
-    axes = {"head": "head [count]", "position": "token [count]"}
-    figure = make_subplots(
-        2, len(stages), shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.2,
-        subplot_titles=[f"{plain(stage)}, by {_SHOWN[over]}" for over in axes for stage in stages],
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    top = 0.0
-    for row, (over, title) in enumerate(axes.items(), start=1):
-        for column, stage in enumerate(stages, start=1):
-            grid = _grid(table[table.stage == stage], over)
-            top = max(top, float(grid.to_numpy().max()))
-            figure.add_heatmap(
-                x=grid.columns, y=grid.index, z=grid.to_numpy(), coloraxis="coloraxis", xgap=1, ygap=1,
-                hovertemplate=f"block %{{y}}, {_SHOWN[over]} %{{x}}: λ = %{{z:.3f}}"
-                f"<extra>{plain(stage)}</extra>", row=row, col=column,
-            )  # fmt: skip
-            figure.update_xaxes(title_text=title, showgrid=False, row=row, col=column)
-        figure.update_yaxes(title_text="block [count]", row=row, col=1)
-    figure.update_yaxes(autorange="reversed", dtick=1, showgrid=False)
-    methods = table.label if "label" in table else pd.Series("", index=table.index)
-    evens = table.groupby(methods, sort=False).even.mean()
-    ticks = [value for value in np.linspace(0, top, 5).round(2) if (evens - value).abs().min() > 0.06 * top]
-    names = [*(f"{t:.2f}" for t in ticks), *(f"even, {plain(name)}" if name else "even" for name in evens.index)]
-    bar = {"title": {"text": "λ [fraction]"}, "tickvals": [*ticks, *evens], "ticktext": names, "outlinewidth": 0}
-    figure.update_layout(height=460, coloraxis={"colorscale": "Viridis", "cmin": 0, "cmax": top, "colorbar": bar})
-    return figure
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    """Above by head, below by token, one column per stage; one colour scale."""
+    stages = split(_named(table), "stage")
+    grid = Grid(theme, wrap=len(stages), height=280, share_y=True)
+    for over, word in _SHOWN.items():
+        for i, (stage, part) in enumerate(stages):
+            panel = grid.panel(f"{stage}, by {word}\neven: {part.even.mean():.3f}", new_row=i == 0)
+            cells = part.pivot_table(index="block", columns=over, values="mass", aggfunc="mean")
+            hover = f"block %{{y}}, {word} %{{x}}: λ = %{{z:.3f}}"
+            panel.heat(cells, "λ [fraction]", low=0, hover=hover).x(f"{word} [count]", options={"showgrid": False})
+    return grid.y("block [count]", reverse=True, whole=True, options={"showgrid": False})
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per stage and block: mean λ, and the heads that give most and least."""
-    rows = []
+    rows, told = [], []
     for (stage, block), part in _named(table).groupby(["stage", "block"], sort=False):
         heads = part.groupby("head").mass.mean()
-        rows.append(
-            {"stage": stage, "block": block, "mean λ": part.mass.mean(), "even share": part.even.mean(),
-             "λ at the first token": part.mass[part.position == part.position.min()].mean(),
-             "least by head": heads.min(), "most by head": heads.max(), "most at head": heads.idxmax()}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    sentences = []
-    for stage, part in _named(table).groupby("stage", sort=False):
+        row = {"stage": stage, "block": block, "mean λ": part.mass.mean(), "even share": part.even.mean()}
+        row |= {"λ at the first token": part.mass[part.position == part.position.min()].mean()}
+        rows.append(row | {"least by head": heads.min(), "most by head": heads.max(), "most at head": heads.idxmax()})
+    for stage, part in split(_named(table), "stage"):
         heads = part.groupby(["block", "head"]).mass.mean()
-        place = heads.index[int(heads.to_numpy().argmax())]
-        sentences.append(
-            f"{stage}: mean λ {part.mass.mean():.3f} (even share {part.even.mean():.3f}), by head {heads.min():.3f} "
-            f"to {heads.max():.3f} (block {place[0]}, head {place[1]})."
-        )
-    return " ".join(sentences)
+        block, head = heads.index[int(heads.to_numpy().argmax())]
+        most = f"most {heads.max():.3f} (block {block}, head {head})"
+        told.append(f"{stage} {part.mass.mean():.3f}, even share {part.even.mean():.3f}, {most}")
+    return Answer(listed("Mean softmax mass λ on the trained tokens", told), pd.DataFrame(rows))
 
 
 def _example() -> pd.DataFrame:
@@ -110,8 +78,8 @@ PREFIX_MASS = Figure(
     build=_build,
     group="control",
     order=15,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    label="stage",
     caption=(
         "λ(x), the softmax mass that attention gives to the tokens of a prefix or prompt, by block and head (top, mean "
         "over tokens) and by block and token of the text (bottom, mean over heads), at the start of training and after "

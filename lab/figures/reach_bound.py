@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from lab.figures.definition import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, records, split
 from lab.figures.sources import BHARGAVA_2023
-from lab.figures.style import Theme, fade, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     "head": Column("attention head of the first block", "count"),
@@ -18,69 +19,53 @@ _COLUMNS = {
     "sharp": Column("bound that knows the query and the bare output", "1"),
     "published": Column("bound from norms of the matrices alone", "1"),
 }
-_SYMBOLS = ("circle", "diamond", "triangle-up")
 _ORDER = ("random", "trained", "optimised")
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    figure = go.Figure()
-    bounds = table[table.prompt != "trained"] if (table.prompt != "trained").any() else table
-    for name, title, dash in (("published", "bound from norms alone", "dash"), ("sharp", "sharp bound", "solid")):
-        grouped = bounds.groupby("tokens")[name]
-        low, middle, high = grouped.min(), grouped.median(), grouped.max()
-        figure.add_scatter(
-            x=[*low.index, *low.index[::-1]], y=[*high, *low[::-1]], fill="toself", mode="lines", hoverinfo="skip",
-            line={"width": 0}, fillcolor=fade(theme.muted, 0.16), showlegend=False,
-        )  # fmt: skip
-        figure.add_scatter(
-            x=middle.index, y=middle, mode="lines", name=f"{title} (median and range over heads)",
-            line={"color": theme.muted if name == "published" else theme.ink, "dash": dash, "width": 2},
-            hovertemplate=f"k = %{{x}}: %{{y:.3g}}<extra>{title}</extra>",
-        )  # fmt: skip
-    prompts = sorted(dict.fromkeys(table.prompt), key=lambda p: (_ORDER.index(p) if p in _ORDER else 9, p))
-    for i, prompt in enumerate(prompts):
-        part = table[table.prompt == prompt]
-        shift = 2 ** (0.09 * (i - 1))  # side by side
-        figure.add_scatter(
-            x=part.tokens * shift, y=part.reached, mode="markers", name=f"{plain(prompt)} prompts",
-            marker={"color": fade(theme.colour(i), 0.7), "symbol": _SYMBOLS[i % len(_SYMBOLS)], "size": 7},
-            customdata=np.stack([part["head"], part.tokens], axis=1),
-            hovertemplate="head %{customdata[0]}, k = %{customdata[1]}: %{y:.3g}<extra>" + plain(prompt) + "</extra>",
-        )  # fmt: skip
-    ticks = sorted(table.tokens.unique())
-    figure.update_xaxes(
-        title_text="tokens of the prompt k [count]", type="log", tickvals=ticks, ticktext=[str(t) for t in ticks]
-    )
-    figure.update_yaxes(
-        title_text="‖y<sub>⊥</sub>‖ at the first token [1]", type="log", exponentformat="power", dtick=1
-    )
-    figure.update_layout(height=420)
-    return figure
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=2, height=420)
+    for title, own in records(table):
+        panel = grid.panel(title)
+        bounds = own[own.prompt != "trained"] if (own.prompt != "trained").any() else own
+        for column, name, dash in (("published", "bound from norms alone", "dash"), ("sharp", "sharp bound", "solid")):
+            name, spread = f"{name} (median and range over heads)", bounds.groupby("tokens")[column]
+            low, middle, high = spread.min(), spread.median(), spread.max()
+            look = {"colour": theme.muted if column == "published" else theme.ink, "dash": dash, "width": 2}
+            panel.band(low.index, low, high, name, colour=theme.muted, alpha=0.16)
+            panel.line(middle.index, middle, name, hover="k = %{x}: %{y:.3g}", **look)
+        order = own.assign(at=[_ORDER.index(p) if p in _ORDER else len(_ORDER) for p in own.prompt])
+        for i, (prompt, part) in enumerate(split(order.sort_values(["at", "prompt"], kind="stable"), "prompt")):
+            x, hover = part.tokens * 2 ** (0.09 * (i - 1)), "head %{customdata[0]}, k = %{customdata[1]}: %{y:.3g}"
+            look = {"symbol": grid.symbol(prompt), "alpha": 0.7, "size": 7, "data": [part["head"], part.tokens]}
+            panel.points(x, part.reached, f"{prompt} prompts", hover=hover, **look)
+    grid.x("tokens of the prompt k [count]", log=True, ticks=sorted(table.tokens.unique()))
+    return grid.y("‖y<sub>⊥</sub>‖ at the first token [1]", log=True)
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per kind of prompt and k: the largest reached/bound, its median, and how often the bound was passed."""
-    ratio = table.reached / table.sharp
-    rows = []
-    for (prompt, k), part in table.groupby(["prompt", "tokens"], sort=False):
-        own = ratio[part.index]
-        rows.append(
-            {"prompt": prompt, "k [count]": k, "points [count]": len(part), "median reached": part.reached.median(),
-             "median sharp bound": part.sharp.median(), "median reached/bound": own.median(),
-             "largest reached/bound": own.max(), "beyond the bound [count]": int((own > 1 + 1e-9).sum()),
-             "median sharp/published": (part.sharp / part.published).median()}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    ratio = table.reached / table.sharp
-    parts = [
-        f"{prompt} prompts reach {own.median():.2f} of the sharp bound in the median and {own.max():.2f} at most"
-        for prompt, own in ratio.groupby(table.prompt, sort=False)
-    ]
-    beyond = int((ratio > 1 + 1e-9).sum())
-    return f"{'; '.join(parts)}; {beyond} of {len(table)} points lie beyond the bound."
+    rows, told = [], []
+    parts = records(table)
+    for title, own in parts:
+        for (prompt, k), part in own.groupby(["prompt", "tokens"], sort=False):
+            ratio = part.reached / part.sharp
+            row = {
+                "prompt": prompt,
+                "k [count]": k,
+                "points [count]": len(part),
+                "median reached": part.reached.median(),
+            }
+            row |= {"median sharp bound": part.sharp.median(), "median reached/bound": ratio.median()}
+            row |= {"largest reached/bound": ratio.max(), "beyond the bound [count]": int((ratio > 1 + 1e-9).sum())}
+            row |= {"median sharp/published": (part.sharp / part.published).median()}
+            rows.append(({"record": title} if len(parts) > 1 else {}) | row)
+        before = f"{title}: " if len(parts) > 1 else ""
+        for prompt, part in split(own, "prompt"):
+            ratio = part.reached / part.sharp
+            told.append(f"{before}{prompt} prompts {ratio.median():.2f} in the median, {ratio.max():.2f} at most")
+    beyond = int((table.reached / table.sharp > 1 + 1e-9).sum())
+    end = f". {beyond} of {len(table)} points lie beyond the bound."
+    return Answer(listed("Share of the sharp bound that is reached", told, end=end), pd.DataFrame(rows))
 
 
 def _example() -> pd.DataFrame:
@@ -103,8 +88,8 @@ REACH_BOUND = Figure(
     build=_build,
     group="control",
     order=16,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    apart=("model", "task", "seed"),
     caption=(
         "Length of the part of a head's output that is orthogonal to its output without a prompt, against the number "
         "of prompt tokens: for random prompts, prompts optimised for the head, and a soft prompt trained on the task, "

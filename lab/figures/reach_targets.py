@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from lab.figures.definition import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, records, split
 from lab.figures.sources import BHARGAVA_2023
-from lab.figures.style import Theme, fade, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     "head": Column("attention head of the first block", "count"),
@@ -22,61 +23,46 @@ _COLUMNS = {
 }
 _NEAREST, _MOST = 1e-3, 1.5
 """Edges of the axes: nearer targets and larger misses are drawn there."""
-_SYMBOLS = ("circle", "diamond", "triangle-up")
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    figure = go.Figure()
-    ratio = (table.wanted / table.bound).clip(lower=_NEAREST)
-    x = np.geomspace(ratio.min() / 1.2, ratio.max() * 1.2, 200)
-    least = np.clip(1 - 1 / x, 0, None)
-    figure.add_scatter(
-        x=[*x, *x[::-1]], y=[*least, *np.zeros_like(x)], fill="toself", mode="lines", line={"width": 0},
-        fillcolor=fade(theme.muted, 0.16), hoverinfo="skip", showlegend=False,
-    )  # fmt: skip
-    figure.add_scatter(
-        x=x, y=least, mode="lines", name="unreachable part", line={"color": theme.ink, "width": 2}, hoverinfo="skip"
-    )
-    for i, prompt in enumerate(dict.fromkeys(table.prompt)):
-        part = table[table.prompt == prompt]
-        figure.add_scatter(
-            x=ratio[part.index], y=part.missed.clip(upper=_MOST), mode="markers", name=f"{plain(prompt)} prompts",
-            marker={"color": fade(theme.colour(i), 0.6), "symbol": _SYMBOLS[i % len(_SYMBOLS)], "size": 7},
-            customdata=np.stack([part["head"], part.tokens, part.target.map(plain), part.missed], axis=1),
-            hovertemplate="head %{customdata[0]}, k = %{customdata[1]}, %{customdata[2]}: misses %{customdata[3]:.3f}"
-            f"<extra>{plain(prompt)}</extra>",
-        )  # fmt: skip
-    figure.update_xaxes(type="log", title_text="‖P<sub>⊥</sub>y*‖ / bound [1]", exponentformat="power", dtick=1)
-    figure.update_yaxes(title_text="share of P<sub>⊥</sub>y* missed [fraction]", rangemode="tozero")
-    figure.update_layout(height=420)
-    return figure
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=2, height=420)
+    for title, own in records(table):
+        panel, own = grid.panel(title), own.assign(ratio=(own.wanted / own.bound).clip(lower=_NEAREST))
+        x = np.geomspace(own.ratio.min() / 1.2, own.ratio.max() * 1.2, 200)
+        least = np.clip(1 - 1 / x, 0, None)
+        panel.band(x, np.zeros_like(x), least, "unreachable part", colour=theme.muted, alpha=0.16)
+        panel.line(x, least, "unreachable part", colour=theme.ink, width=2)
+        for prompt, part in split(own, "prompt"):
+            look = {"symbol": grid.symbol(prompt), "alpha": 0.6, "size": 7}
+            look |= {"data": [part["head"], part.tokens, part.target, part.missed]}
+            hover = "head %{customdata[0]}, k = %{customdata[1]}, %{customdata[2]}: misses %{customdata[3]:.3f}"
+            panel.points(part.ratio, part.missed.clip(upper=_MOST), f"{prompt} prompts", hover=hover, **look)
+    grid.x("‖P<sub>⊥</sub>y*‖ / bound [1]", log=True)
+    return grid.y("share of P<sub>⊥</sub>y* missed [fraction]", zero=True)
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per kind of prompt and target: how far it lies, what is out of reach, and what was missed."""
-    rows = []
-    for (prompt, target), part in table.groupby(["prompt", "target"], sort=False):
-        rows.append(
-            {"prompt": prompt, "target": target, "points [count]": len(part),
-             "median wanted/bound": (part.wanted / part.bound).median(), "unreachable, median": part.least.median(),
-             "missed, least": part.missed.min(), "missed, median": part.missed.median(),
-             "nearer than the bound allows [count]": int((part.missed < part.least - 1e-9).sum())}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
+    rows, told = [], []
+    parts = records(table)
+    for title, own in parts:
+        for (prompt, target), part in own.groupby(["prompt", "target"], sort=False):
+            row = {"prompt": prompt, "target": target, "points [count]": len(part)}
+            row |= {"median wanted/bound": (part.wanted / part.bound).median()}
+            row |= {"unreachable, median": part.least.median(), "missed, least": part.missed.min()}
+            row |= {"missed, median": part.missed.median()}
+            row |= {"nearer than the bound allows [count]": int((part.missed < part.least - 1e-9).sum())}
+            rows.append(({"record": title} if len(parts) > 1 else {}) | row)
+        before = f"{title}: " if len(parts) > 1 else ""
+        for prompt, part in split(own, "prompt"):
+            inside, beyond = (part.missed[part.least.eq(0) == within] for within in (True, False))
+            words = [f"{q.median():.2f} {where}" for q, where in ((inside, "within"), (beyond, "beyond")) if len(q)]
+            told.append(f"{before}{prompt} prompts {', '.join(words)}")
     nearer = int((table.missed < table.least - 1e-9).sum())
-    inside, outside = (table[table.least.eq(0) == wanted].groupby("prompt", sort=False) for wanted in (True, False))
-    within = "; ".join(f"{prompt} prompts miss {part.missed.median():.2f}" for prompt, part in inside)
-    beyond = "; ".join(
-        f"{prompt} prompts {part.missed.median():.2f}, of which {part.least.median():.2f} out of reach"
-        for prompt, part in outside
-    )
-    return (
-        f"Of targets within the bound, in the median: {within or 'none'}. Of targets beyond it: {beyond or 'none'}. "
-        f"{nearer} of {len(table)} prompts come nearer than the bound allows."
-    )
+    end = f". {nearer} of {len(table)} prompts come nearer than the bound allows."
+    lead = "Median share of a target missed, within and beyond the bound"
+    return Answer(listed(lead, told, end=end), pd.DataFrame(rows))
 
 
 def _example() -> pd.DataFrame:
@@ -101,8 +87,8 @@ REACH_TARGETS = Figure(
     build=_build,
     group="control",
     order=17,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    apart=("model", "task", "seed"),
     caption=(
         "Share of a wanted change of a head's output that the nearest prompt found still misses, against the length "
         "of that change relative to the bound of what prompts reach. Both are of the part orthogonal to the output "

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from lab.figures.definition import TEXT, Column, Figure
-from lab.figures.seed_dots import half_width
+from lab.figures.grammar import Grid, Panel, first_seen, half_width, listed, split
 from lab.figures.sources import DING_2022, YANG_2022
 from lab.figures.style import Theme, plain
-from lab.statistics import mean_interval
+from lab.statistics import Answer, mean_interval
 
 CLEAN = "clean"
 _COLUMNS = {
@@ -35,61 +33,46 @@ def _with_clean(table: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 
 def _kinds(table: pd.DataFrame) -> list[str]:
-    return [kind for kind in dict.fromkeys(table.kind) if kind != CLEAN] or [CLEAN]
+    return [kind for kind in first_seen(table.kind) if kind != CLEAN] or [CLEAN]
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    kinds, labels = _kinds(table), list(dict.fromkeys(table.label))
-    figure = make_subplots(1, len(kinds), shared_yaxes=True, horizontal_spacing=0.03)
-    for column, kind in enumerate(kinds, start=1):
-        for i, label in enumerate(labels):
-            part = _with_clean(table[table.label == label], kind)
-            if len(part):
-                _line(figure, part, theme, i, column)
-        figure.update_xaxes(title_text=_AXES.get(kind, f"{plain(kind)} [strength]"), row=1, col=column)
-    figure.update_yaxes(title_text="accuracy [fraction]", row=1, col=1)
-    figure.update_layout(height=360)
-    return figure
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    labels = first_seen(table.label)
+    grid = Grid(theme, wrap=3, height=360, share_y=True, labels=labels)
+    for kind in _kinds(table):
+        panel = grid.panel().x(_AXES.get(kind, f"{plain(kind)} [strength]"))
+        for label, part in split(_with_clean(table, kind), "label"):
+            _line(panel, part, label, labels.index(label) - 1.5)
+    return grid.y("accuracy [fraction]")
 
 
-def _line(figure: go.Figure, part: pd.DataFrame, theme: Theme, i: int, column: int) -> None:
-    label, loop, colour = plain(part.label.iloc[0]), part.loop.iloc[0], theme.colour(i)
-    found = [(float(s), mean_interval(rows.score.tolist())) for s, rows in part.groupby("strength")]  # type: ignore[arg-type]
-    name = f"{label} ({plain(loop)})"
-    strengths = [s for s, _ in found]
-    step = 0.012 * (max(strengths) - min(strengths))  # side by side, so that intervals can be told apart
-    figure.add_scatter(
-        x=[s + (i - 1.5) * step for s in strengths], y=[x.estimate for _, x in found], name=name, legendgroup=name,
-        showlegend=column == 1, mode="lines+markers", marker={"symbol": theme.symbol(i), "size": 6},
-        line={"color": colour, "dash": "solid" if loop == "feedback" else "dot", "width": 2},
-        error_y={"type": "data", "array": [half_width(x) for _, x in found], "thickness": 1.2, "width": 0},
-        hovertemplate=f"%{{y:.3f}}, {found[0][1].n} seeds<extra>{name}</extra>", row=1, col=column,
-    )  # fmt: skip
+def _line(panel: Panel, part: pd.DataFrame, label: str, aside: float) -> None:
+    """Means over seeds with their intervals, a little aside of others so that intervals can be told apart."""
+    loop, look = part.loop.iloc[0], panel.grid.look(label)
+    groups = list(part.groupby("strength"))
+    x, found = [strength for strength, _ in groups], [mean_interval(rows.score.tolist()) for _, rows in groups]
+    step = 0.012 * (max(x) - min(x))
+    style = {"colour": look.colour, "symbol": look.symbol, "dash": "solid" if loop == "feedback" else "dot"}
+    style |= {"error": [half_width(one) for one in found], "hover": f"%{{y:.3f}}, {found[0].n} seeds", "key": loop}
+    panel.line([strength + aside * step for strength in x], [one.estimate for one in found], label, **style)
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per method: clean accuracy, and what the strongest perturbation of each kind costs, with its interval."""
-    rows = []
-    for label, part in table.groupby("label", sort=False):
-        clean = part[part.kind == CLEAN].set_index("seed").score
+    rows, told = [], []
+    for label, part in split(table, "label"):
+        clean = part[part.kind == CLEAN].groupby("seed").score.mean()
         row: dict[str, object] = {"label": label, "loop": part.loop.iloc[0], "clean accuracy": clean.mean()}
         for kind in _kinds(table):
-            rows_of = part[(part.kind == kind) & (part.strength == part.strength[part.kind == kind].max())]
-            lost = (rows_of.seed.map(clean) - rows_of.score).dropna().tolist()
+            hardest = part[(part.kind == kind) & (part.strength == part.strength[part.kind == kind].max())]
+            lost = (hardest.seed.map(clean) - hardest.score).dropna().tolist()
             found = mean_interval(lost) if lost else None
             row[f"lost to {kind}"] = np.nan if found is None else found.estimate
             row[f"lost to {kind} ±"] = np.nan if found is None or found.n < 2 else half_width(found)
         rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    kinds = _kinds(table)
-    parts = []
-    for row in _summary(table).to_dict("records"):
-        lost = ", ".join(f"{row[f'lost to {kind}']:.3f} to {kind}" for kind in kinds)
-        parts.append(f"{row['label']} ({row['loop']}): clean accuracy {row['clean accuracy']:.3f}, loses {lost}")
-    return "; ".join(parts) + "; at the strongest perturbation, mean over seeds."
+        told.append(f"{label} loses " + ", ".join(f"{row[f'lost to {kind}']:.3f} to {kind}" for kind in _kinds(table)))
+    lead = "Accuracy at the strongest perturbation, mean over seeds"
+    return Answer(listed(lead, told), pd.DataFrame(rows))
 
 
 def _example() -> pd.DataFrame:
@@ -113,8 +96,8 @@ ROBUSTNESS = Figure(
     build=_build,
     group="control",
     order=13,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    averages=("seed",),
     caption=(
         "Accuracy against the strength of a perturbation of the input: words left out, inner letters swapped, "
         "Gaussian noise on the word embeddings. Solid: methods that feed the state back; dotted: open loop. Mean over "

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from lab.figures.costates import log_axis
 from lab.figures.definition import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import LI_2017, LI_HAO_2018
-from lab.figures.style import Theme, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     "label": Column("the solver and its step size", TEXT),
@@ -29,61 +28,51 @@ _AXES = {
     "costates": "costate evaluations [count]",
 }
 
-
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    figure = make_subplots(1, 3, shared_yaxes=True, horizontal_spacing=0.03)
-    labels = list(dict.fromkeys(table.label))
-    for column, (spent, title) in enumerate(_AXES.items(), start=1):
-        for i, label in enumerate(labels):
-            for shown, (_, run) in enumerate(
-                table[table.label == label].groupby(["model", "task", "seed"], sort=False)
-            ):
-                run = run.sort_values("iteration")
-                figure.add_scatter(
-                    x=run[spent], y=run.loss.where(run.loss > 0), name=plain(label), legendgroup=plain(label),
-                    showlegend=column == 1 and shown == 0, mode="lines+markers", row=1, col=column,
-                    line={"color": theme.colour(i), "width": 2}, marker={"symbol": theme.symbol(i), "size": 5},
-                    hovertemplate=f"%{{x:.4g}}: %{{y:.4g}} nats<extra>{plain(label)}</extra>",
-                )  # fmt: skip
-        figure.update_xaxes(title_text=title, rangemode="tozero", row=1, col=column)
-    start = table.loss[table.iteration == table.iteration.min()].max()
-    figure.update_yaxes(type="log", **log_axis(table.loss[table.loss <= 5 * start]))  # a diverging run leaves the axes
-    figure.update_yaxes(title_text="loss J [nats]", row=1, col=1)
-    figure.update_layout(height=420)
-    return figure
-
-
-def _at(run: pd.DataFrame, spent: str, budget: float) -> float:
-    """The lowest loss a run has reached within a budget."""
-    return float(run.loss[run[spent] <= budget].min())
-
-
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Per solver, means over runs: the end, and the lowest loss within what the cheapest solver spent in all."""
-    runs = list(table.groupby(["label", "model", "task", "seed"], sort=False))
-    least = {spent: min(float(run[spent].max()) for _, run in runs) for spent in _AXES}
-    rows = []
-    for (label, *_), run in runs:
-        row = {"label": label, "runs": 1, "start [nats]": float(run.loss[run.iteration == run.iteration.min()].mean())}
-        row |= {"end [nats]": float(run.sort_values("iteration").loss.iloc[-1]), "lowest [nats]": float(run.loss.min())}
-        row |= {f"at {least[spent]:.3g} {_SHORT[spent]} [nats]": _at(run, spent, least[spent]) for spent in _AXES}
-        rows.append(row)
-    frame = pd.DataFrame(rows)
-    means = frame.drop(columns="runs").groupby("label", sort=False).mean()
-    return means.assign(runs=frame.groupby("label", sort=False).runs.sum()).reset_index()
-
-
 _SHORT = {"passes": "passes", "elapsed": "s", "costates": "costate evaluations"}
 
 
-def _describe(table: pd.DataFrame) -> str:
-    found = _summary(table)
-    sentences = []
-    for column in found.columns[4:-1]:
-        best = found.sort_values(column).iloc[0]
-        spent = column.removeprefix("at ").removesuffix(" [nats]")
-        sentences.append(f"Within {spent} the lowest loss is {best[column]:.4g} nats, by {best['label']}.")
-    return f"{len(found)} solvers from the same start. " + " ".join(sentences)
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    """A row of three panels per PLM and task; a line per solver and seed."""
+    grid = Grid(theme, wrap=3, height=400, share_y=True)
+    for place, own in split(table, "model", "task"):
+        for panel, (spent, title) in zip(grid.row(place, 3), _AXES.items(), strict=True):
+            panel.x(title, zero=True)
+            for label, part in split(own, "label"):
+                look = {"colour": grid.colour(label), "symbol": grid.symbol(label), "width": 2, "size": 5}
+                for _, run in part.groupby("seed", sort=False):
+                    run = run.sort_values("iteration")
+                    hover = "%{x:.4g}: %{y:.4g} nats"
+                    panel.line(run[spent], run.loss.where(run.loss > 0), label, hover=hover, **look)
+    start = table.loss[table.iteration == table.iteration.min()].max()
+    shown = table.loss[(table.loss <= 5 * start) & (table.loss > 0)]  # a diverging run leaves the axes
+    ends = (float(shown.min()) / 1.2, float(shown.max()) * 1.2) if len(shown) else None
+    return grid.y("loss J [nats]", log=True, range=ends)
+
+
+def _answer(table: pd.DataFrame) -> Answer:
+    """Per solver, means over seeds: the end, and the lowest loss within what the cheapest solver spent in all."""
+    rows, told = [], []
+    places = split(table, "model", "task")
+    for place, own in places:
+        runs = list(own.groupby(["label", "seed"], sort=False))
+        least = {spent: min(float(run[spent].max()) for _, run in runs) for spent in _AXES}
+        found = []
+        for (label, _), run in runs:
+            first = float(run.loss[run.iteration == run.iteration.min()].mean())
+            last = float(run.sort_values("iteration").loss.iloc[-1])
+            row = {"label": label, "start [nats]": first, "end [nats]": last}
+            row |= {"lowest [nats]": float(run.loss.min())}
+            within = {spent: run.loss[run[spent] <= least[spent]].min() for spent in _AXES}
+            found.append(row | {f"at {least[spent]:.3g} {_SHORT[spent]} [nats]": within[spent] for spent in _AXES})
+        frame = pd.DataFrame(found)
+        means = frame.groupby("label", sort=False).mean().assign(runs=frame.groupby("label", sort=False).size())
+        best = means.iloc[:, 3:-1]
+        before = f"{place}: " if len(places) > 1 else ""
+        for column in best:
+            within = column.removesuffix(" [nats]")
+            told.append(f"{before}{within} {best[column].idxmin()}, {best[column].min():.3g}")
+        rows.append(means.reset_index().assign(**({"where": place} if len(places) > 1 else {})))
+    return Answer(listed("Solver with the lowest loss [nats]", told), pd.concat(rows, ignore_index=True))
 
 
 def _example() -> pd.DataFrame:
@@ -103,8 +92,8 @@ SOLVER_CONVERGENCE = Figure(
     build=_build,
     group="control",
     order=5,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    averages=("seed",),
     caption=(
         "Loss of one fixed batch under solvers of the control problem, all from the same start, against what they have "
         "spent: passes over the batch, seconds, costate evaluations. One line per solver and run."

@@ -142,31 +142,6 @@ def template(theme: Theme, font: int) -> go.layout.Template:
     return template
 
 
-def frame(drawing: go.Figure, theme: Theme, size: Size) -> go.Figure:
-    """Sets template, margins and the legend's place below the axes; the drawing is changed and returned.
-
-    The drawing's own `layout.height` is read as the height of its plotting area on screen. plotly places a legend in
-    units of that area, so a fixed number of pixels below it needs this arithmetic.
-    """
-    font = size.font
-    area = (drawing.layout.height or 380) * size.width / SCREEN.width * size.slenderness
-    lines = max((str(note.text).count("<br>") for note in drawing.layout.annotations), default=0)
-    top = (2.2 + 1.3 * lines) * font if drawing.layout.annotations else font
-    axis = 4.2 * font
-    named = [trace for trace in drawing.data if trace.showlegend is not False and trace.name]
-    groups = [trace.legendgroup or i for i, trace in enumerate(named)] if any(t.legendgroup for t in named) else None
-    legend = legend_height(legend_rows([str(trace.name) for trace in named], size, groups), font)
-    drawing.update_layout(
-        template=template(theme, font),
-        height=round(top + area + axis + legend),
-        width=size.width if size.fixed else None,
-        autosize=not size.fixed,
-        margin={"l": 4.5 * font, "r": font, "t": top, "b": axis + legend},
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -axis / area, "yanchor": "top"},
-    )
-    return drawing
-
-
 def legend_height(rows: int, font: int) -> float:
     """Room below the axis titles [px] in which plotly sets a legend without shrinking the plotting area.
 
@@ -176,30 +151,19 @@ def legend_height(rows: int, font: int) -> float:
     return rows * (max(1.3 * font, 16) + 3) + 10 + min(font, 12) if rows else 0
 
 
-def legend_rows(names: Sequence[str], size: Size, groups: Sequence[object] | None = None) -> int:
-    """Rows of the horizontal legend, broken as plotly breaks it.
+def legend_rows(names: Sequence[str], size: Size) -> int:
+    """Rows of the horizontal legend, broken as plotly breaks it where every entry is a group of its own.
 
-    A group is a column of its entries, as wide as they need. Without any group, every entry gets the width of the
-    widest as soon as one row is too short. The key before a name takes 45 px.
-
-    Args:
-        names: the entries.
-        size: of the page.
-        groups: of each entry; none where there are no groups.
+    An entry is as wide as it needs; the key before its name takes 45 px.
     """
-    columns: dict[object, list[float]] = {}
-    for place, name in enumerate(names):
-        columns.setdefault(place if groups is None else groups[place], []).append(45 + text_width(name) * size.font)
-    widths = [max(entries) for entries in columns.values()]
     room = size.width - 5.5 * size.font  # what the margins leave
-    if sum(widths) > room and groups is None:
-        widths = [max(widths)] * len(widths)
-    rows, filled, highest = 0, 0.0, 0
-    for width, entries in zip(widths, columns.values(), strict=True):
-        if filled and filled + width > room:
-            rows, filled, highest = rows + highest, 0.0, 0
-        filled, highest = filled + width, max(highest, len(entries))
-    return rows + highest
+    rows, filled = 0, room + 1.0
+    for name in names:
+        width = 45 + text_width(name) * size.font
+        if filled + width > room:
+            rows, filled = rows + 1, 0.0
+        filled += width
+    return rows
 
 
 def text_width(text: str) -> float:
@@ -247,27 +211,6 @@ def log_ticks(low: float, high: float) -> list[float]:
     if len(whole) >= 3:
         return whole
     return [digit * 10.0**k for k in decades for digit in (1, 2, 5) if low <= digit * 10.0**k <= high]
-
-
-def block_bar(figure: go.Figure, blocks: Sequence[int], theme: Theme, *, length: int = 220) -> None:
-    """A colour bar that tells the depths of lines coloured by `theme.depths`, on a point without data.
-
-    Args:
-        figure: of subplots; the point belongs to the first.
-        blocks: ascending; of a single one there is nothing to tell.
-        theme: whose colours the lines have.
-        length: of the bar [px].
-    """
-    if len(blocks) < 2:
-        return
-    scale = [[i / (len(blocks) - 1), colour] for i, colour in enumerate(theme.depths(len(blocks)))]
-    ticks = integer_ticks(blocks[0], blocks[-1])
-    bar = {"title": {"text": "block"}, "tickvals": ticks, "lenmode": "pixels", "len": length, "y": 1, "yanchor": "top"}
-    marker = {"color": [blocks[0]], "cmin": blocks[0], "cmax": blocks[-1], "colorscale": scale, "showscale": True}
-    figure.add_scatter(
-        x=[None], y=[None], mode="markers", showlegend=False, hoverinfo="skip", marker=marker | {"colorbar": bar},
-        row=1, col=1,
-    )  # fmt: skip
 
 
 def integer_ticks(low: float, high: float) -> list[int]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from lab.figures.costates import by_task, places, short
+from lab.figures.costates import short
 from lab.figures.definition import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme, plain
+from lab.figures.style import Theme
+from lab.statistics import Answer
 
 _COLUMNS = {
     "label": Column("the method", TEXT),
@@ -25,38 +25,17 @@ _COLUMNS = {
 }
 
 
-def _build(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    panels = {
-        f"{task}, {kind}": part[part.kind == kind]
-        for task, part in by_task(table).items()
-        for kind in dict.fromkeys(part.kind)
-    }
-    columns = min(len(panels), 2)
-    rows = -(-len(panels) // columns)
-    figure = make_subplots(
-        rows, columns, shared_yaxes=True, horizontal_spacing=0.04, vertical_spacing=0.32 / rows,
-        subplot_titles=[plain(name) for name in panels],
-    )  # fmt: skip
-    figure.update_annotations(font=None)
-    labels = list(dict.fromkeys(table.label))
-    for n, part in enumerate(panels.values()):
-        place = {"row": n // columns + 1, "col": n % columns + 1}
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=2, height=340, share_y=True, labels=table.label)
+    for panel, part in grid.by(table, "model", "task", "kind"):
         stages = _stages(part)
-        for i, label in enumerate(labels):
-            run = part[part.label == label].groupby("stage")[["share", "trace", "error"]].mean().reindex(stages)
-            errors = (run.share * run.error / run.trace.where(run.trace > 0)).fillna(0.0)
-            figure.add_scatter(
-                x=[plain(short(stage)) for stage in stages], y=run.share, mode="lines+markers", name=plain(label),
-                legendgroup=plain(label), showlegend=n == 0, line={"color": theme.colour(i), "width": 1.8},
-                marker={"symbol": theme.symbol(i), "size": 6},
-                error_y={"array": 1.96 * errors, "thickness": 1, "width": 2},
-                hovertemplate=f"%{{x}}: %{{y:.1%}}<extra>{plain(label)}</extra>", **place,
-            )  # fmt: skip
-        figure.update_xaxes(title_text="stage [block number]", type="category", tickangle=0, **place)
-    for row in range(1, rows + 1):
-        figure.update_yaxes(title_text="share of tr W [1]", rangemode="tozero", row=row, col=1)
-    figure.update_layout(height=360 if rows == 1 else 290 * rows)
-    return figure
+        for label, own in split(part, "label"):
+            run, look = own.groupby("stage")[["share", "trace", "error"]].mean().reindex(stages), grid.look(label)
+            errors = 1.96 * (run.share * run.error / run.trace.where(run.trace > 0)).fillna(0.0)
+            marked = {"colour": look.colour, "symbol": look.symbol, "hover": "%{x}: %{y:.1%}"}
+            panel.line([short(stage) for stage in stages], run.share, label, error=errors, **marked)
+        panel.x("stage [block number]", categories=[short(stage) for stage in stages], options={"tickangle": 0})
+    return grid.y("share of tr W [1]", zero=True)
 
 
 def _stages(table: pd.DataFrame) -> list[str]:
@@ -67,30 +46,17 @@ def _stages(table: pd.DataFrame) -> list[str]:
     return [*others, *blocks] if len(moving) else list(dict.fromkeys(table.stage))
 
 
-def _summary(table: pd.DataFrame) -> pd.DataFrame:
+def _answer(table: pd.DataFrame) -> Answer:
     """Per method: the stage with the largest share, and the mean depth Σ share · t of where control comes from."""
-    rows = []
+    rows, told = [], []
     for (label, model, task, kind), runs in table.groupby(["label", "model", "task", "kind"], sort=False):
         part = runs.groupby("stage", sort=False, as_index=False)[["t", "share", "trace"]].mean()  # over seeds
         largest = part.iloc[int(part.share.to_numpy().argmax())]
-        rows.append(
-            {"method": label, "model": model, "task": task, "when": kind, "largest at": largest.stage,
-             "its share": largest.share, "mean stage": float(np.sum(part.share * part.t)),
-             "tr W": float(part.trace.sum())}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _describe(table: pd.DataFrame) -> str:
-    found = _summary(table)
-    return (
-        "Where control of the end state comes from: "
-        + "; ".join(
-            f"{row.method} on {row.place} {row.when}, most from {row['largest at']} ({row['its share']:.0%})"
-            for _, row in found.assign(place=places(found)).iterrows()
-        )
-        + "."
-    )
+        row = {"method": label, "model": model, "task": task, "when": kind, "largest at": largest.stage}
+        row |= {"its share": largest.share, "mean stage": float(np.sum(part.share * part.t))}
+        rows.append(row | {"tr W": float(part.trace.sum())})
+        told.append(f"{label} on {model} · {task} {kind}, most from {largest.stage} ({largest.share:.0%})")
+    return Answer(listed("Where control of the end state comes from", told), pd.DataFrame(rows))
 
 
 def _example() -> pd.DataFrame:
@@ -111,8 +77,8 @@ TRACE_SHARES = Figure(
     build=_build,
     group="control",
     order=8,
-    summary=_summary,
-    describe=_describe,
+    conclude=_answer,
+    averages=("seed",),
     caption=(
         "Share of each stage in the trace of the controllability Gramian of the state after the last block, "
         "‖Φ_t B_t‖² over its sum, per method, before and after training. Bars: 95 % of the estimate by random signs."

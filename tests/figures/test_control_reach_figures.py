@@ -41,8 +41,8 @@ def test_tasks_are_not_averaged_over():
     both = pd.concat([one, one.assign(task="bbc-news", loss_difference=-one.loss_difference)])
     assert "by kernel" in PLANNER.summarize(one).label.tolist()
     found = PLANNER.summarize(both).set_index("label")["loss beside equal ranks [nats]"]
-    assert found["imdb: by kernel"] == -found["bbc-news: by kernel"] != 0
-    assert "bbc-news: by kernel" in PLANNER.alt(both)
+    assert found["by kernel · imdb"] == -found["by kernel · bbc-news"] != 0
+    assert "by kernel · bbc-news" in PLANNER.alt(both)
     ranks = pd.concat([PLANNER_RANKS.example().assign(task=task) for task in ("imdb", "bbc-news")])
     assert len(PLANNER_RANKS.summarize(ranks)) == 2 * len(PLANNER_RANKS.summarize(ranks[ranks.task == "imdb"]))
 
@@ -98,7 +98,7 @@ def test_mass_finds_the_head_that_gives_most():
 def test_a_prompts_mass_stands_beside_a_prefixs():
     table = PREFIX_MASS.example()
     titles = [note.text for note in PREFIX_MASS.draw(table).layout.annotations]
-    assert "prompt, trained, by head" in titles
+    assert sum(title.startswith("prompt, trained, by head") for title in titles) == 1
     assert len(titles) == 8
     assert len(PREFIX_MASS.draw(table.drop(columns="label").head(4 * 6 * 8)).layout.annotations) == 2
     assert set(PREFIX_MASS.summarize(table).stage) == {
@@ -164,18 +164,18 @@ def test_spectra_of_several_seeds_are_several_lines_and_rows():
     assert len(two) == 2 * len(one)
     assert "seed" in two
     assert "seed" not in one
-    drawn = [t for t in GRAMIAN_SPECTRA.draw(both).data if t.x is not None and t.x[0] is not None]
+    drawn = GRAMIAN_SPECTRA.draw(both).data
     assert all(list(t.x) == sorted(set(t.x)) for t in drawn)
 
 
-def test_methods_beyond_the_palette_have_markers():
-    """Nine methods: the ninth has the first one's colour, and markers."""
+def test_methods_beyond_the_palette_have_other_markers():
+    """Nine methods: the ninth has the first one's colour, and another marker."""
     one = GRAMIAN_SPECTRA.example().query("label == 'LoRA'")
     table = pd.concat([one.assign(label=f"method {i}") for i in range(9)])
     keys = {trace.name: trace for trace in GRAMIAN_SPECTRA.draw(table).data if trace.name}
     first, ninth = keys["method 0"], keys["method 8"]
     assert first.line.color == ninth.line.color
-    assert (first.mode, ninth.mode) == ("lines", "lines+markers")
+    assert first.marker.symbol != ninth.marker.symbol
 
 
 def test_two_plms_share_no_panel_and_no_line():
@@ -184,20 +184,19 @@ def test_two_plms_share_no_panel_and_no_line():
     other = one.assign(model="smollm2", stage=one.stage.str.replace("block 2", "block 29"))
     figure = TRACE_SHARES.draw(pd.concat([one, other]))
     titles = [note.text for note in figure.layout.annotations]
-    assert titles == [f"{m} · bbc-news, {k}" for m in ("minilm", "smollm2") for k in ("at the start", "after training")]
+    assert titles == [f"{m} · {k}" for m in ("minilm", "smollm2") for k in ("at the start", "after training")]
     assert {trace.x for trace in figure.data[:2]} == {("embed", "0", "1", "2")}
     assert {trace.x for trace in figure.data[4:6]} == {("embed", "0", "1", "29")}
     for drawn, per_plm in ((GRAMIAN_SPECTRA, 2), (CONTROL_ENERGY, 2)):
         alone = drawn.example()
         two = pd.concat([alone, alone.assign(model="smollm2")])
         both = drawn.draw(two)
-        assert "on smollm2 · bbc-news" in drawn.alt(two)
-        assert "on bbc-news" in drawn.alt(alone)
+        assert drawn.summarize(two).model.tolist().count("smollm2") == len(drawn.summarize(alone))
         assert len(drawn.draw(alone).layout.annotations) == per_plm
         assert len(both.layout.annotations) == 2 * per_plm
 
 
-def test_methods_beyond_the_palette_have_open_marks():
+def test_methods_of_one_family_have_other_marks():
     table = CONTROLLABILITY_RANKING.example()
     many = pd.concat([table.assign(label=table.label + f" {i}") for i in range(2)])  # ten methods, eight colours
     figure = CONTROLLABILITY_RANKING.draw(many)

@@ -31,7 +31,7 @@ from lab.figures.grammar.axis import around
 from lab.figures.grammar.grid import Grid
 from lab.figures.grammar.looks import Look, look
 from lab.figures.grammar.panel import Panel
-from lab.figures.grammar.split import first_seen, split
+from lab.figures.grammar.split import first_seen, records, split
 from lab.figures.grammar.spread import half_width, spread
 from lab.figures.grammar.words import LONGEST, cut, listed
 
@@ -46,6 +46,7 @@ __all__ = [
     "half_width",
     "listed",
     "look",
+    "records",
     "split",
     "spread",
 ]

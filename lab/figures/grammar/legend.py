@@ -49,7 +49,7 @@ def keys(marks: Sequence[Mark]) -> list[str]:
     for mark in marks:
         if mark.key and _drawn(mark):
             found.setdefault(mark.key, glyph(mark.sign))
-    return [f"{sign} {key}" for key, sign in found.items()] if len(found) > 1 else []
+    return [f"{sign} {key}" for key, sign in found.items()]
 
 
 def _drawn(mark: Mark) -> bool:
@@ -74,9 +74,8 @@ def _axis(scale: Scale, grid: Grid, size: Size, i: int, n: int) -> dict[str, Any
     low = min(known) if scale.low is None else scale.low
     high = max(known) if scale.high is None else scale.high
     high = high if high > low else low + 1e-9
-    places = known if scale is grid.depth else [low + (high - low) * k / 11 for k in range(12)]
-    colours = grid.theme.depths(len(places))
-    ramp = [[(place - low) / (high - low), colour] for place, colour in zip(places, colours, strict=True)]
+    colours = grid.theme.depths(len(known) if scale is grid.depth else 12)
+    ramp = [[k / max(1, len(colours) - 1), colour] for k, colour in enumerate(colours)]
     bar: dict[str, Any] = {
         "title": {"text": scale.title.replace(" [", "<br>["), "side": "top", "font": {"size": size.font}},
         "outlinewidth": 0, "thickness": size.font, "lenmode": "fraction", "len": min(1.0, 0.98 / n),

@@ -52,24 +52,17 @@ class Page:
                 if panel.title:
                     annotations.append(self._title(panel, x, y[1]))
         key = self._wrapped("    ".join(self.key), self.size.width - 5 * self.em) if self.key else ""
-        rows = legend_rows(self.legend, self.size, self.legend) if self.legend else 0
+        rows = legend_rows(self.legend, self.size) if self.legend else 0
         below = self._below(len(self.rows) - 1)
         room = legend_height(rows, self.size.font) + (1.4 * self.em * (key.count("<br>") + 1) if key else 0)
         top = self.em * (0.9 + self._lines(0) * 1.3)
-        legend: dict[str, Any] = {
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "y": -below / area,
-            "yanchor": "top",
-        }
+        foot = {"x": 0, "xanchor": "left", "y": -below / area, "yanchor": "top"}
+        legend: dict[str, Any] = {"orientation": "h", **foot}
         if key and self.legend:
             legend |= {"title": {"text": key, "side": "top", "font": {"size": self.em}}}
         elif key:
-            annotations.append(
-                {"text": key, "x": 0, "xanchor": "left", "y": -below / area, "yanchor": "top", "xref": "paper",
-                 "yref": "paper", "showarrow": False, "align": "left"}
-            )  # fmt: skip
+            note = {"text": key, "xref": "paper", "yref": "paper", "showarrow": False, "align": "left"}
+            annotations.append(note | foot)
         return layout | {
             "annotations": annotations,
             "legend": legend,
@@ -153,10 +146,8 @@ class Page:
         return "<br>".join(self._wrapped(line, self.panel_width) for line in plain(panel.title).split("\n"))
 
     def _title(self, panel: Panel, x: list[float], top: float) -> dict[str, Any]:
-        return {
-            "text": self._title_text(panel), "x": (x[0] + x[1]) / 2, "y": top, "xref": "paper", "yref": "paper",
-            "xanchor": "center", "yanchor": "bottom", "showarrow": False, "yshift": 2,
-        }  # fmt: skip
+        place = {"x": (x[0] + x[1]) / 2, "y": top, "xref": "paper", "yref": "paper", "yshift": 2}
+        return {"text": self._title_text(panel), "xanchor": "center", "yanchor": "bottom", "showarrow": False, **place}
 
     def _heights(self) -> tuple[list[tuple[float, float]], float]:
         """Top and height of every row from the top of the first, and the height of all [px]."""
@@ -213,6 +204,8 @@ class Page:
             length = self.panel_width if which == "x" else (y[1] - y[0]) * self._heights()[1]
             shown = numbers(values_of(marks, which))
             own = axis.layout(shown, upright=which == "y", room=length / self.em)
+            if which == "x" and "tickvals" not in own:
+                own = {"nticks": max(3, int(length / (5 * self.em)))} | own  # never so many that plotly turns them
             own |= {"domain": domain, "anchor": other if panel.number == 0 else f"{other}{panel.number + 1}"}
             if axis.categories is not None and which == "y":
                 own |= {"tickvals": axis.names, "ticktext": [self._tick_text(name) for name in axis.names]}

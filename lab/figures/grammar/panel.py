@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _CROWDED = 24  # points of a line from which on only some have a marker
 Values = Sequence[Any] | pd.Series | pd.Index | np.ndarray
 
+_OUTLINED = {"color": "#ffffff", "shadow": "0 0 3px #000, 0 0 3px #000"}
+
 
 class Panel:
     """One panel of a `Grid`; made by it.
@@ -143,6 +145,7 @@ class Panel:
             trace |= {"xgap": gap, "ygap": gap}
         if text is not None:
             trace |= {"text": [[plain(word) for word in row] for row in text], "texttemplate": "%{text}"}
+            trace["textfont"] = _OUTLINED  # readable on every colour of the scale
         layers = [layer.to_numpy() for layer in data]
         trace |= {"customdata": np.stack(layers, axis=-1)} if layers else {}
         trace |= {"hovertemplate": hover + "<extra></extra>"} if hover else {}

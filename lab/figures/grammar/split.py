@@ -36,3 +36,9 @@ def split(table: pd.DataFrame, *columns: str) -> list[tuple[str, pd.DataFrame]]:
         of = dict(zip(present, values if isinstance(values, tuple) else (values,), strict=True))
         parts.append((" · ".join(worded(of[column], column) for column in varying), part))
     return parts
+
+
+def records(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """One part per PLM, task and seed, as far as the table names them; the whole table where it names none."""
+    known = [name for name in ("model", "task", "seed") if name in table and table[name].notna().any()]
+    return split(table, *known) if known else [("", table)]
