@@ -10,9 +10,9 @@ import streamlit as st
 from app.filters import keep, one
 from app.loading import Contents, table_of
 from app.states import found_or_stop, nothing_yet, warn
-from lab.execution.experiment import experiment_drawing, question
 from lab.figures import Figure
 from lab.runs import Manifest
+from lab.study.catalogue import experiment_drawing, question
 
 _IDENTITY = {"model": "PLM", "task": "Task", "label": "Run"}
 """What rows of different records differ in, and what to call it."""

@@ -13,6 +13,7 @@ from app.markdown import literal
 from app.naming import SHOWN_KEY, describe
 from lab.figures import CONFIG, HOW_TO_GET_A_BROWSER, SIZES, THEMES, Figure, TableError, find_browser, rendered
 from lab.runs import Manifest
+from lab.study.again import again
 
 _DOWNLOADS = {
     "html": ("HTML", "text/html", "One file with the interactive figure; works offline."),
@@ -56,12 +57,10 @@ def panel(figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest], *,
 def reproduce(manifests: Sequence[Manifest], figure: Figure | None = None) -> None:
     """Commands, seeds, versions and machine of records, and the command that writes the figure."""
     st.caption("The same command, seeds and versions give the same numbers; what is in the store is not run again.")
-    commands = dict.fromkeys(str(m.provenance["command"]) for m in manifests if m.provenance.get("command"))
-    if commands:
-        st.code("\n".join(commands), language="bash")
-    parts = [m for m in manifests if not m.provenance.get("command")]
-    if parts:  # runs of a larger experiment, which have no command of their own
-        st.code(script(parts), language="python")
+    commands = dict.fromkeys(
+        str(m.provenance.get("command") or again(m.job.experiment, m.job.config)) for m in manifests
+    )
+    st.code("\n".join(commands), language="bash")
     if figure is not None:
         st.caption("The figure as files:")
         st.code(f"deltalab export {figure.name}", language="bash")
@@ -75,16 +74,6 @@ def reproduce(manifests: Sequence[Manifest], figure: Figure | None = None) -> No
         )
     if len(manifests) > 8:
         st.caption(f"and {len(manifests) - 8} more records; `deltalab show KEY` prints each.")
-
-
-def script(manifests: Sequence[Manifest]) -> str:
-    """Python that measures the jobs of records again."""
-    jobs = "".join(f"    Job({m.job.experiment!r}, {dict(m.job.config)!r}),\n" for m in manifests)
-    return (
-        "from lab.execution import Local\nfrom lab.execution.experiment import load_experiment\n"
-        f"from lab.runs import Job, Store\n\njobs = [\n{jobs}]\nfor job in jobs:\n"
-        "    Local(Store('runs')).run([job], load_experiment(job.experiment).measure)\n"
-    )
 
 
 def _downloads(figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest]) -> None:

@@ -8,8 +8,8 @@ import streamlit as st
 
 from app.loading import Contents, contents
 from app.markdown import literal
-from lab.execution.experiment import experiment_names
 from lab.runs import StoreError
+from lab.study.catalogue import experiment_names
 
 
 def found_or_stop() -> Contents:

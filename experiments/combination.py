@@ -1,15 +1,5 @@
 """Prompt, BitFit and adapter together: at once in every combination, and one after the other in every order.
 
-Question: which of prompt, BitFit and adapter helps beside the others, and does the order matter when they come in turn?
-Source: Ding et al. 2022 and 2023 (Table 2): simultaneous and sequential combinations on GLUE and SST-2.
-Varied: which of the three are on (2³ cells), or their order (six orders of three stages); data (some hundred examples,
-    16 per class); with and without a manual template; seeds (head, split, order of examples).
-Tuned: nothing in the grid: each part keeps one step size in every cell, that of `performance` for it alone. Added
-    biases have their own, the best of 1e-4, 3e-4, 1e-3 for them alone on one seed (SmolLM2, bbc-news, template).
-Fixed: steps, batch size, sequence length, and the step size of the new head, which trains in every cell and stage.
-Expected: the adapter helps, BitFit helps a little, the prompt hurts beside another delta; no order is always best.
-Cost: demo: about 30 minutes on one quiet core (MiniLM; the templates on SmolLM2 take two thirds). smoke: seconds.
-
 The head. Without a template a new classification head is trained in all eight cells, with one step size, so the empty
 cell is the linear probe. With a template the pre-trained language-model head reads the label words and does not move,
 so the empty cell is the untouched PLM. In a sequence the new head goes on training in every stage from where it stands,
@@ -18,25 +8,31 @@ and the deltas of earlier stages are part of the PLM by then (`lab.models.settle
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import permutations, product
-from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
-from experiments.training_run import child_job, fitted, plm_of, task_of, without_biases
-from experiments.training_run import measure as train
-from lab.deltas import Adapter, AddedBias, BitFit, Combination, DeltaMethod, Prompt, method_from_json
-from lab.execution import Local
+from lab.deltas import Adapter, AddedBias, BitFit, Combination, Prompt, method_from_json
 from lab.models import PLM, settled
-from lab.runs import Job, Record, Store
 from lab.statistics import Verdict, mean_interval
-from lab.statistics.combination import FACTORS, contrasts, named
-
-NAME = "combination"
-FIGURES = ("combination", "sequential_combination")
+from lab.statistics.combination import FACTORS, contrasts
+from lab.study import (
+    TRAINING_RUN,
+    Budget,
+    Experiment,
+    Finding,
+    Lab,
+    Result,
+    Settings,
+    TrainingRun,
+    reported,
+    setting,
+    without_biases,
+)
+from lab.training import evaluate
 
 SOURCE = "Ding et al. 2022, section on combinations; Ding et al. 2023, Table 2"
 STEP_SIZES = {"prompt": 1e-2, "BitFit": 3e-3, "adapter": 3e-3}  # of `performance`, for each alone (MiniLM)
@@ -44,146 +40,124 @@ ADDED_BIAS_STEP_SIZE = 1e-3
 HEAD_STEP_SIZE = 1e-2
 SEEDS = (13, 21, 42, 87, 100)
 """The few-shot splits of Gao et al. 2021; here every seed of a split is also the seed of its run."""
+EVERYTHING = range(len(FACTORS))
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Which PLM is read how, on how much data.
+@dataclass(frozen=True, kw_only=True)
+class Design(Budget):
+    """Which PLM is read how, on how much data: a 2³ grid, or the tree of orders of one seed."""
 
-    Attributes:
-        shots: examples per class; None: `n_train` examples of the task.
-        template: read through the manual template and the language-model head.
-        added_biases: `AddedBias` instead of BitFit, for families without biases.
-        tokens, bottleneck: sizes of prompt and adapter (Ding et al. 2023, Table 2: 10 and 64).
-    """
+    kind: str = setting("at once, or one after the other", choices=("simultaneous", "sequential"))
+    seeds: tuple[int, ...] = setting("of a grid's runs", (), low=0)
+    seed: int | None = setting("of a tree of orders", None, low=0)
+    shots: int | None = setting("examples per class; none: n_train of the task", None, low=1, keyed=True)
+    template: bool = setting("read through the manual template and the language-model head", False, keyed=True)
+    added_biases: bool = setting("added biases instead of BitFit, for families without", False, keyed=True)
+    tokens: int = setting("of the prompt (Ding et al. 2023, Table 2: 10)", 10, unit="token", low=1, keyed=True)
+    bottleneck: int = setting("of the adapter (64 there)", 64, low=1, keyed=True)
+    precision: str = setting("of the matrix products", "float32", choices=("float32", "bfloat16"), keyed=True)
+    parts: tuple[dict[str, Any], ...] = setting("JSON of prompt, biases, adapter")
+    step_sizes: tuple[float, ...] = setting("of prompt, biases, adapter")
+    head_step_size: float = setting("of a new head, in every cell and stage")
+    setting: str = setting("its name; the last field, as it hides the function of this name")
 
-    model: str
-    task: str
-    steps: int
-    batch_size: int
-    max_length: int
-    n_train: int | None
-    n_validation: int | None
-    seeds: tuple[int, ...]
-    shots: int | None = None
-    template: bool = False
-    added_biases: bool = False
-    tokens: int = 10
-    bottleneck: int = 64
-    precision: str = "float32"
+    def combined(self, chosen: Sequence[int]) -> Combination:
+        """Those parts, each with its own step size: the smallest is the run's, the others multiples of it."""
+        parts = tuple(method_from_json(self.parts[i]) for i in chosen)
+        return Combination(parts, tuple(self.step_sizes[i] / min(self.step_sizes) for i in chosen))
 
-    def parts(self) -> tuple[DeltaMethod, ...]:
-        """Prompt, BitFit, adapter."""
-        biases = AddedBias() if self.added_biases else BitFit()
-        return (Prompt(tokens=self.tokens), biases, Adapter(bottleneck=self.bottleneck))
+    def run(self, chosen: Sequence[int], seed: int, steps: int) -> TrainingRun:
+        """The run that trains those parts."""
+        return self.child(
+            method=self.combined(chosen).to_json(), seed=seed, steps=steps, lr=min(self.step_sizes),
+            head_lr=self.head_step_size, precision=self.precision, shots=self.shots, template=self.template,
+            train_evaluations="last", keep_phi=False,
+        )  # fmt: skip
 
-    def step_sizes(self) -> list[float]:
-        """Of prompt, biases, adapter."""
-        biases = {"BitFit": ADDED_BIAS_STEP_SIZE} if self.added_biases else {}
-        return list((STEP_SIZES | biases).values())
+    def cell(self, seed: int, on: Sequence[bool]) -> TrainingRun:
+        """One cell of the grid; under a template nothing is trained in the empty one."""
+        untouched = self.template and not any(on)
+        return self.run([i for i, used in enumerate(on) if used], seed, 0 if untouched else self.steps)
 
+    @property
+    def label(self) -> str:
+        """What a figure calls it."""
+        data = f"{self.shots} examples a class" if self.shots else f"{self.n_train or 'all'} examples"
+        return f"{self.model} · {self.task} · {data} · {'template' if self.template else 'no template'}"
 
-_SMOKE = Setting(
-    "tiny-bert", "rotten-tomatoes", steps=2, batch_size=4, max_length=12, n_train=16, n_validation=16, seeds=(13, 21),
-    tokens=2, bottleneck=2,
-)  # fmt: skip
-_DEMO = Setting(
-    "minilm", "bbc-news", steps=30, batch_size=8, max_length=32, n_train=240, n_validation=160, seeds=(0, 1, 2, 3, 4),
-    precision="bfloat16",
-)  # fmt: skip
-_DECODER = replace(
-    _DEMO, model="smollm2", template=True, added_biases=True, steps=16, max_length=24, n_validation=100, seeds=(0, 1, 2)
-)
-_SMOKE_DECODER = replace(_SMOKE, model="tiny-llama", template=True, added_biases=True, seeds=(13,), max_length=24)
-_PAPER = replace(
-    _DEMO, task="rotten-tomatoes", steps=1000, batch_size=32, max_length=128, n_train=None, n_validation=None,
-    seeds=SEEDS, precision="float32",
-)  # fmt: skip
-
-SIMULTANEOUS: dict[str, dict[str, Setting]] = {
-    "smoke": {
-        "full": _SMOKE,
-        "full-template": _SMOKE_DECODER,
-        "few-shot-template": replace(_SMOKE_DECODER, shots=2, n_train=None),
-    },
-    "demo": {
-        "full": _DEMO,
-        "few-shot": replace(_DEMO, shots=16, n_train=None, seeds=SEEDS),
-        "full-template": _DECODER,
-        "few-shot-template": replace(_DECODER, shots=16, n_train=None, seeds=SEEDS),
-    },
-    "paper": {
-        "full": _PAPER,
-        "few-shot": replace(_PAPER, shots=16, steps=200),
-        "full-template": replace(_PAPER, model="smollm2", template=True, added_biases=True),
-        "few-shot-template": replace(_PAPER, model="smollm2", shots=16, steps=200, template=True, added_biases=True),
-    },
-}
-SEQUENTIAL = {
-    "smoke": replace(_SMOKE, seeds=(13,)),
-    "demo": replace(_DEMO, steps=24),
-    "paper": _PAPER,
-}
+    def told(self, seeds: Sequence[int]) -> str:
+        return (
+            f"{self.label}; seeds {', '.join(map(str, seeds))}; {self.steps} steps of {self.batch_size}; interval over "
+            "seeds"
+        )
 
 
-def jobs(
-    scale: str,
+@dataclass(frozen=True, kw_only=True)
+class Plan(Settings):
+    """One 2³ grid per setting, and one tree of orders per seed."""
+
+    designs: Mapping[str, Mapping[str, Any]]
+    settings: tuple[str, ...] = setting(
+        "full, few-shot, few-shot-template, …, sequential; (none): all of the scale", ()
+    )
+    model: str | None = setting("name for load_plm; none: each setting's", None, role="model")
+    task: str | None = setting(
+        "for load_task; a folder brings its few-shot splits; none: each setting's", None, role="task"
+    )
+    seeds: tuple[int, ...] | None = setting("none: each setting's", None, low=0)
+    added_biases: bool | None = setting("added biases in BitFit's place; none: by the model's name, if given", None)
+
+    def configs(self) -> list[Design]:
+        if unknown := sorted(set(self.settings) - set(self.designs)):
+            raise ValueError(f"unknown settings {unknown}; the scale has {', '.join(self.designs)}.")
+        added = self.added_biases
+        if self.model is not None and added is None:
+            added = without_biases(self.model)
+        given = {"model": self.model, "task": self.task, "seeds": self.seeds, "added_biases": added}
+        changes = {name: value for name, value in given.items() if value is not None}
+        return [
+            design
+            for name in self.settings or self.designs
+            for design in _designs(name, **(dict(self.designs[name]) | changes))
+        ]
+
+
+def _designs(
+    setting: str,
+    seeds: Sequence[int],
     *,
-    settings: tuple[str, ...] | None = None,
-    model: str | None = None,
-    task: str | None = None,
-    seeds: tuple[int, ...] | None = None,
-    added_biases: bool | None = None,
-) -> list[Job]:
-    """One 2³ grid per setting, and one tree of orders per seed.
-
-    Args:
-        scale: "smoke", "demo" or "paper".
-        settings: of those of the scale ("full", "few-shot", "few-shot-template", …) and "sequential"; default: all.
-        model: name for `load_plm`; default: each setting's.
-        task: name or path for `load_task`. With the few-shot settings a task folder brings its published splits.
-        seeds: default: each setting's.
-        added_biases: `AddedBias` in BitFit's place, for PLMs without biases; default: by the model's name, if it is
-            given, or each setting's.
-    """
-    if scale not in SIMULTANEOUS:
-        raise ValueError(f"unknown scale {scale!r}; choose one of {sorted(SIMULTANEOUS)}.")
-    known = {**SIMULTANEOUS[scale], "sequential": SEQUENTIAL[scale]}
-    chosen = settings or tuple(known)
-    if unknown := sorted(set(chosen) - set(known)):
-        raise ValueError(f"unknown settings {unknown}; the scale {scale!r} has {', '.join(known)}.")
-    if model is not None and added_biases is None:
-        added_biases = without_biases(model)
-    given = {"model": model, "task": task, "seeds": seeds, "added_biases": added_biases}
-    changes = {name: value for name, value in given.items() if value is not None}
-    found = []
-    for name in chosen:
-        setting = replace(known[name], **changes)  # type: ignore[arg-type]
-        config: dict[str, Any] = {"kind": "simultaneous", "setting": name, **asdict(setting)}
-        config |= {"parts": [part.to_json() for part in setting.parts()], "step_sizes": setting.step_sizes()}
-        config |= {"head_step_size": HEAD_STEP_SIZE}
-        if name == "sequential":
-            del config["seeds"]
-            found += [Job(NAME, config | {"kind": "sequential", "seed": seed}) for seed in setting.seeds]
-        else:
-            found.append(Job(NAME, config))
-    return found
+    added_biases: bool = False,
+    tokens: int = 10,
+    bottleneck: int = 64,
+    **fixed: Any,
+) -> list[Design]:
+    biases = AddedBias() if added_biases else BitFit()
+    parts = (Prompt(tokens=tokens), biases, Adapter(bottleneck=bottleneck))
+    step_sizes = STEP_SIZES | ({"BitFit": ADDED_BIAS_STEP_SIZE} if added_biases else {})
+    fixed |= {
+        "setting": setting, "added_biases": added_biases, "tokens": tokens, "bottleneck": bottleneck,
+        "parts": tuple(part.to_json() for part in parts), "step_sizes": tuple(step_sizes.values()),
+        "head_step_size": HEAD_STEP_SIZE,
+    }  # fmt: skip
+    if setting == "sequential":
+        return [Design(kind="sequential", seed=seed, **fixed) for seed in seeds]
+    return [Design(kind="simultaneous", seeds=tuple(seeds), **fixed)]
 
 
-def measure(job: Job, store: Store) -> Record:
+def measure(c: Design, lab: Lab) -> Result:
     """The cells of a grid, or the stages of all orders."""
-    return _simultaneous(job, store) if job.config["kind"] == "simultaneous" else _sequential(job)
+    return _simultaneous(c, lab) if c.kind == "simultaneous" else _sequential(c)
 
 
-def _simultaneous(job: Job, store: Store) -> Record:
-    c = job.config
-    cells = [(seed, on) for seed in c["seeds"] for on in product((False, True), repeat=len(FACTORS))]
-    records = Local(store).run([_cell(c, seed, on) for seed, on in cells], train, label=f"{NAME} {c['setting']}")
+def _simultaneous(c: Design, lab: Lab) -> Result:
+    cells = [(seed, on) for seed in c.seeds for on in product((False, True), repeat=len(FACTORS))]
+    runs = lab.run(TRAINING_RUN, [c.cell(seed, on) for seed, on in cells], f"combination {c.setting}")
+    names = ("train_score", "metric", "tunable", "train_seconds")
     table = pd.DataFrame(
         [
-            {"label": label(c), "seed": seed, **dict(zip(FACTORS, map(int, on), strict=True)),
-             **{name: record.metrics[name] for name in ("score", "train_score", "metric", "tunable", "train_seconds")}}
-            for (seed, on), record in zip(cells, records, strict=True)
+            {"label": c.label, "seed": seed, **dict(zip(FACTORS, map(int, on), strict=True)), "score": reported(run),
+             **{name: run.metrics[name] for name in names}}
+            for (seed, on), run in zip(cells, runs, strict=True)
         ]
     )  # fmt: skip
     empty, full = (table[table[list(FACTORS)].sum(axis=1) == n] for n in (0, len(FACTORS)))
@@ -194,119 +168,85 @@ def _simultaneous(job: Job, store: Store) -> Record:
         "runs": len(table),
         "train_seconds": float(table.train_seconds.sum()),
     }
-    return Record(job, metrics, {NAME: table})
+    return Result(metrics, {"combination": table})
 
 
-def _cell(c: dict[str, Any], seed: int, on: Sequence[bool]) -> Job:
-    method = combined(c, [i for i, used in enumerate(on) if used])
-    untouched = c["template"] and not any(on)  # nothing to train
-    return child_job(
-        c, method=method.to_json(), seed=seed, lr=min(c["step_sizes"]), head_lr=c["head_step_size"],
-        steps=0 if untouched else c["steps"], precision=c["precision"], shots=c["shots"], template=c["template"],
-        train_evaluations="last", keep_phi=False,
-    )  # fmt: skip
-
-
-def combined(c: dict[str, Any], chosen: Sequence[int]) -> Combination:
-    """Those parts of a job, each with its own step size: the smallest is the run's, the others multiples of it."""
-    sizes = c["step_sizes"]
-    parts = tuple(method_from_json(c["parts"][i]) for i in chosen)
-    return Combination(parts, tuple(sizes[i] / min(sizes) for i in chosen))
-
-
-def _sequential(job: Job) -> Record:
-    c = job.config
-    task = task_of(c)
-    start = plm_of(c["model"], task.num_labels, c["seed"], "pretrained")
-    rows = _stages(c, start, ())
-    rows += [_together(c, start)]
-    table = pd.DataFrame(rows).assign(label=label(c), seed=c["seed"])
+def _sequential(c: Design) -> Result:
+    start = c.run(EVERYTHING, c.seed or 0, c.steps).opened()
+    together, _ = _stage(c, start, EVERYTHING, len(FACTORS) * c.steps)  # the reference: as many steps as three stages
+    rows = [*_stages(c, start, ()), {"order": "all at once", "stage": len(FACTORS), **together}]
+    table = pd.DataFrame(rows).assign(label=c.label, seed=c.seed)
     last = table[table.stage == len(FACTORS)].set_index("order").score.astype(float)
     metrics = {"metric": table["metric"].iloc[0], "best_order": str(last.idxmax()), "best": float(last.max())}
-    return Record(job, metrics | {"worst": float(last.min())}, {"sequential_combination": table})
+    return Result(metrics | {"worst": float(last.min())}, {"sequential_combination": table})
 
 
-def _stages(c: dict[str, Any], plm: PLM, done: tuple[int, ...]) -> list[dict[str, Any]]:
+def _stages(c: Design, plm: PLM, done: tuple[int, ...]) -> list[dict[str, Any]]:
     """Train each part that is left on what the others have made of the PLM; the rows of every order that begins so."""
     rows = []
-    for new in sorted(set(range(len(FACTORS))) - set(done)):
+    for new in sorted(set(EVERYTHING) - set(done)):
         order = (*done, new)
-        row, after = _stage(c, plm, [new], c["steps"])
+        row, after = _stage(c, plm, [new], c.steps)
         rows += [
-            {"order": _told(whole), "stage": len(order), **row}
-            for whole in permutations(range(len(FACTORS)))
+            {"order": " → ".join(FACTORS[i] for i in whole), "stage": len(order), **row}
+            for whole in permutations(EVERYTHING)
             if whole[: len(order)] == order
         ]
         rows += _stages(c, after, order)
     return rows
 
 
-def _together(c: dict[str, Any], plm: PLM) -> dict[str, Any]:
-    """The reference: all three at once, with as many steps as the three stages have."""
-    everything = range(len(FACTORS))
-    row, _ = _stage(c, plm, everything, len(FACTORS) * c["steps"])
-    return {"order": "all at once", "stage": len(FACTORS), **row}
+def _stage(c: Design, plm: PLM, chosen: Sequence[int], steps: int) -> tuple[dict[str, Any], PLM]:
+    """The row of one training, and the PLM as it leaves it."""
+    run = c.run(chosen, c.seed or 0, steps)
+    encoded = run.data.encode(plm, max_length=c.max_length)
+    delta, result = run.fitted(run.how.on(plm, seed=run.seed), encoded)
+    score = result.score
+    if c.splits == 3:
+        score = evaluate(delta, encoded, result.phi, "test", precision=run.precision)[1]
+    row = {"score": score, "metric": result.metric, "train_score": result.history[-2]["score"], "tunable": delta.size}
+    return row, settled(delta.plm, delta.overrides(result.phi))
 
 
-def _stage(c: dict[str, Any], plm: PLM, chosen: Sequence[int], steps: int) -> tuple[dict[str, Any], PLM]:
-    delta = combined(c, chosen).on(plm, seed=c["seed"])
-    options = {"lr": min(c["step_sizes"]), "head_lr": c["head_step_size"], "steps": steps}
-    delta, result = fitted(delta, task_of(c).encode(plm, max_length=c["max_length"]), c | options)
-    row = {"score": result.score, "metric": result.metric, "train_score": result.history[-2]["score"]}
-    return row | {"tunable": delta.size}, settled(delta.plm, delta.overrides(result.phi))
-
-
-def _told(order: Sequence[int]) -> str:
-    return " → ".join(FACTORS[i] for i in order)
-
-
-def label(c: dict[str, Any]) -> str:
-    """What a setting is called in a figure."""
-    data = f"{c['shots']} examples a class" if c["shots"] else f"{c['n_train'] or 'all'} examples"
-    reading = "template" if c["template"] else "no template"
-    return f"{c['model']} · {c['task']} · {data} · {reading}"
-
-
-REPLICATES = ("seed",)
-"""What differs between records that are judged together: the orders have one record per seed."""
-
-
-def verdicts(records: Sequence[Record]) -> list[Verdict]:
+def claims(found: Sequence[Finding[Design]]) -> list[Verdict]:
     """What each factor does beside another, the gap of combinations, and whether an order is best."""
-    grids = [record for record in records if record.job.config["kind"] == "simultaneous"]
-    found = [verdict for record in grids for verdict in _of_grid(record)]
-    sequences: dict[str, list[Record]] = {}
-    for record in records:
-        if record.job.config["kind"] == "sequential":
-            sequences.setdefault(label(record.job.config), []).append(record)
+    verdicts = [verdict for grid in found if grid.config.kind == "simultaneous" for verdict in _of_grid(grid)]
+    sequences: dict[str, list[Finding[Design]]] = {}
+    for finding in found:
+        if finding.config.kind == "sequential":
+            sequences.setdefault(finding.config.label, []).append(finding)
     for same in sequences.values():  # one record per seed
-        table = pd.concat([record.tables["sequential_combination"] for record in same], ignore_index=True)
-        found += _of_orders(table, same[0].job.config)
-    return found
+        table = pd.concat([finding.tables["sequential_combination"] for finding in same], ignore_index=True)
+        verdicts += _of_orders(table, same[0].config)
+    return verdicts
 
 
-CLAIMS = (
+CLAIMS: tuple[tuple[str, str, Literal["above", "below"]], ...] = (
     ("adapter", "An adapter in a combination helps.", "above"),
     ("prompt", "A prompt in a combination hurts.", "below"),
     ("BitFit", "BitFit in a combination helps.", "above"),
 )
 
 
-def _of_grid(record: Record) -> list[Verdict]:
-    c, table = record.job.config, record.tables[NAME]
-    shared: dict[str, Any] = {"setting": _setting(c, c["seeds"]), "figure": NAME}
-    metric = record.metrics["metric"]
-    by_term = contrasts(table).set_index("term")
-    found = []
-    for factor, claim, side in CLAIMS:
-        values = by_term.loc[f"{factor} beside another", "values"]
-        quantity = f"score with {factor} minus without, mean of the three cells with another delta [{metric}]"
-        found.append(Verdict(claim, SOURCE, quantity, mean_interval(values), 0.0, side, number=6, **shared))  # type: ignore[arg-type]
-    gaps = _gap_differences(table)
-    quantity = f"training minus validation score: combinations of two or three minus single deltas [{metric}]"
-    claim = "Combinations have a larger generalisation gap than single deltas."
-    source = "Ding et al. 2022, generalisation gap"
-    return [*found, Verdict(claim, source, quantity, mean_interval(gaps), 0.0, "above", number=8, **shared)]
+def _of_grid(grid: Finding[Design]) -> list[Verdict]:
+    c, table, metric = grid.config, grid.tables["combination"], grid.metrics["metric"]
+    shared: dict[str, Any] = {"threshold": 0.0, "setting": c.told(c.seeds), "figure": "combination"}
+    by_term = contrasts(table).set_index("term")["values"].to_dict()
+    helps = [
+        Verdict(
+            claim=claim, source=SOURCE,
+            quantity=f"score with {factor} minus without, mean of the three cells with another delta [{metric}]",
+            measured=mean_interval(by_term[f"{factor} beside another"]), side=side, number=6, **shared,
+        )
+        for factor, claim, side in CLAIMS
+    ]  # fmt: skip
+    gaps = Verdict(
+        claim="Combinations have a larger generalisation gap than single deltas.",
+        source="Ding et al. 2022, generalisation gap",
+        quantity=f"training minus validation score: combinations of two or three minus single deltas [{metric}]",
+        measured=mean_interval(_gap_differences(table)), side="above", number=8, **shared,
+    )  # fmt: skip
+    return [*helps, gaps]
 
 
 def _gap_differences(table: pd.DataFrame) -> list[float]:
@@ -320,29 +260,30 @@ BEYOND_NOISE = 0.01
 """A gain of one point of accuracy: what the choice of an order should bring, to be worth making."""
 
 
-def _of_orders(table: pd.DataFrame, c: dict[str, Any]) -> list[Verdict]:
+def _of_orders(table: pd.DataFrame, c: Design) -> list[Verdict]:
     seeds = sorted(int(seed) for seed in table.seed.unique())
-    shared: dict[str, Any] = {"setting": _setting(c, seeds), "figure": "sequential_combination", "number": 6}
-    metric = table["metric"].iloc[0]
-    wide = _finals(table)
+    shared: dict[str, Any] = {
+        "source": SOURCE, "setting": c.told(seeds), "figure": "sequential_combination", "number": 6
+    }  # fmt: skip
+    metric, wide = table["metric"].iloc[0], _finals(table)
     stage = table[table.order.isin(wide.columns)].pivot_table(index="seed", columns="stage", values="score")
-    found = [
+    verdicts = [
         Verdict(
-            "Going on with another delta improves what the deltas before it reached.", SOURCE,
-            f"score after stage 3 minus after stage 1, mean over orders [{metric}]",
-            mean_interval(list(stage[3] - stage[1])), 0.0, "above", **shared,
+            claim="Going on with another delta improves what the deltas before it reached.",
+            quantity=f"score after stage 3 minus after stage 1, mean over orders [{metric}]",
+            measured=mean_interval(list(stage[3] - stage[1])), threshold=0.0, side="above", **shared,
         )
     ]  # fmt: skip
     if len(wide) > 1:
-        found.append(
+        verdicts.append(
             Verdict(
-                "No order of the three is always the best.", SOURCE,
-                "gain over the average order, on a seed left out, of the order that was best on the other seeds "
-                f"[{metric}]",
-                mean_interval(_gains_of_the_best(wide)), BEYOND_NOISE, "below", **shared,
+                claim="No order of the three is always the best.",
+                quantity="gain over the average order, on a seed left out, of the order that was best on the other "
+                f"seeds [{metric}]",
+                measured=mean_interval(_gains_of_the_best(wide)), threshold=BEYOND_NOISE, side="below", **shared,
             )
         )  # fmt: skip
-    return found
+    return verdicts
 
 
 def _finals(table: pd.DataFrame) -> pd.DataFrame:
@@ -360,32 +301,74 @@ def _gains_of_the_best(wide: pd.DataFrame) -> list[float]:
     return gains
 
 
-def _setting(c: dict[str, Any], seeds: Sequence[int]) -> str:
-    return (
-        f"{label(c)}; seeds {', '.join(map(str, seeds))}; {c['steps']} steps of {c['batch_size']}; interval over seeds"
-    )
+_SMOKE = {
+    "model": "tiny-bert", "task": "rotten-tomatoes", "steps": 2, "batch_size": 4, "max_length": 12, "n_train": 16,
+    "n_validation": 16, "seeds": (13, 21), "tokens": 2, "bottleneck": 2,
+}  # fmt: skip
+_SMOKE_DECODER = _SMOKE | {
+    "model": "tiny-llama", "template": True, "added_biases": True, "seeds": (13,), "max_length": 24
+}  # fmt: skip
+_DEMO = {
+    "model": "minilm", "task": "bbc-news", "steps": 30, "batch_size": 8, "max_length": 32, "n_train": 240,
+    "n_validation": 160, "seeds": (0, 1, 2, 3, 4), "precision": "bfloat16",
+}  # fmt: skip
+_DECODER = _DEMO | {
+    "model": "smollm2", "template": True, "added_biases": True, "steps": 16, "max_length": 24, "n_validation": 100,
+    "seeds": (0, 1, 2),
+}  # fmt: skip
+_PAPER = _DEMO | {
+    "task": "rotten-tomatoes", "steps": 1000, "batch_size": 32, "max_length": 128, "n_train": None,
+    "n_validation": None, "seeds": SEEDS, "precision": "float32",
+}  # fmt: skip
+_PAPER_DECODER = _PAPER | {"model": "smollm2", "template": True, "added_biases": True}
+_FEW, _LONG_FEW = {"shots": 16, "n_train": None, "seeds": SEEDS}, {"shots": 16, "steps": 200}
 
-
-def summary(store: Store, records: list[Record]) -> str:
-    """Scores of the cells and effects of the factors; the orders."""
-    lines: list[str] = []
-    for record in records:
-        if record.job.config["kind"] != "simultaneous":
-            continue
-        table = record.tables[NAME]
-        lines += [label(record.job.config)]
-        for cell, part in table.groupby(named(table), sort=False):
-            lines.append(f"  {cell!s:28s} {part.score.mean():.3f}   training {part.train_score.mean():.3f}")
-        lines += [
-            f"  {row['term']:28s} {row['estimate']:+.4f}   [{row['low']:+.4f}, {row['high']:+.4f}]"
-            for row in contrasts(table).to_dict("records")
-        ]
-    orders = [r.tables["sequential_combination"] for r in records if r.job.config["kind"] == "sequential"]
-    if orders:
-        table = pd.concat(orders, ignore_index=True)
-        lines += [f"{table.label.iloc[0]}, in turn ({table.seed.nunique()} seeds), after each stage:"]
-        for order, part in table.groupby("order", sort=False):
-            scores = [f"{fmean(part[part.stage == stage].score):.3f}" for stage in sorted(part.stage.unique())]
-            lines.append(f"  {order!s:28s} {'  '.join(scores)}")
-    lines += ["", *(f"{v.answer:20s} {v.claim} ({v.measured.estimate:+.4f}) {v.setting}" for v in verdicts(records))]
-    return "\n".join(lines)
+EXPERIMENT = Experiment(
+    name="combination",
+    question="which of prompt, BitFit and adapter helps beside the others, and does the order matter when they come in "
+    "turn?",
+    source="Ding et al. 2022 and 2023 (Table 2): simultaneous and sequential combinations on GLUE and SST-2.",
+    varied="which of the three are on (2³ cells), or their order (six orders of three stages); data (some hundred "
+    "examples, 16 per class); with and without a manual template; seeds (head, split, order of examples).",
+    tuned="nothing in the grid: each part keeps one step size in every cell, that of `performance` for it alone. Added "
+    "biases have their own, the best of 1e-4, 3e-4, 1e-3 for them alone on one seed (SmolLM2, bbc-news, template).",
+    fixed="steps, batch size, sequence length, and the step size of the new head, which trains in every cell and "
+    "stage.",
+    expected="the adapter helps, BitFit helps a little, the prompt hurts beside another delta; no order is always "
+    "best.",
+    cost="demo: about 30 minutes on one quiet core (MiniLM; the templates on SmolLM2 take two thirds). smoke: seconds.",
+    view="methods",
+    config=Design,
+    scales={
+        "smoke": Plan(
+            designs={
+                "full": _SMOKE,
+                "full-template": _SMOKE_DECODER,
+                "few-shot-template": _SMOKE_DECODER | {"shots": 2, "n_train": None},
+                "sequential": _SMOKE | {"seeds": (13,)},
+            }
+        ),
+        "demo": Plan(
+            designs={
+                "full": _DEMO,
+                "few-shot": _DEMO | _FEW,
+                "full-template": _DECODER,
+                "few-shot-template": _DECODER | _FEW,
+                "sequential": _DEMO | {"steps": 24},
+            }
+        ),
+        "paper": Plan(
+            designs={
+                "full": _PAPER,
+                "few-shot": _PAPER | _LONG_FEW,
+                "full-template": _PAPER_DECODER,
+                "few-shot-template": _PAPER_DECODER | _LONG_FEW,
+                "sequential": _PAPER,
+            }
+        ),
+    },
+    measure=measure,
+    figures=("combination", "sequential_combination"),
+    claims=claims,
+    replicates=("seed",),
+)  # fmt: skip

@@ -1,31 +1,19 @@
 """Which changes of a PLM's output each delta method can make, at which price, and whether that ranks the methods.
 
-Question: what can each method reach at an equal parameter budget, at which price, and does that rank the methods?
-Source: Ding et al. 2022 (FT > LoRA > adapter > prefix > prompt; delta tuning as control); docs/control.md, section 7.
-Varied: the method at one parameter budget; the task; pre-trained or random weights; before or after training.
-Tuned: each method's step size, over three half-decades, by the validation score of the very run.
-Fixed: PLM, head (frozen, so that what is measured is the method alone), batch, steps, batch size, seed.
-Expected: a method with a larger Gramian moves the logits at a smaller norm; whether that ranks trained scores is open.
-Cost: demo: an hour and a half on one quiet core (MiniLM, 10 methods, 3 tasks), half of it for full fine-tuning and diff
-    pruning. smoke: 5 s. `--model smollm2`: seven minutes of one core a method and task, a prompt half an hour; full
-    fine-tuning needs 15 GB.
-
 Nulls: the same method on random weights; a random subspace of all weights with the budget's dimension.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from experiments.equal_budget import at_budget, budget_of
-from experiments.fixed_batch import FixedBatch, fixed_batch
 from experiments.performance import HALF_OF_RANK_VARIANCE
-from experiments.training_run import counts, merit, without_biases
 from lab.control import (
     ControlProblem,
     MinimumEnergy,
@@ -39,12 +27,22 @@ from lab.control import (
 from lab.linalg import Spectrum
 from lab.models import read_by_head
 from lab.projections import OneHot
-from lab.runs import Job, Record, Store
 from lab.statistics import Verdict, rank_correlation_interval
+from lab.study import (
+    Config,
+    Experiment,
+    Finding,
+    Lab,
+    Result,
+    Scale,
+    counts,
+    merit,
+    setting,
+    without_biases,
+)
+from lab.study.equal_budget import at_budget, budget_of
+from lab.study.fixed_batch import FixedBatch, fixed_batch
 from lab.training import Fit, fit_and_prune
-
-NAME = "controllability"
-FIGURES = ("gramian_spectra", "trace_shares", "control_energy", "controllability_ranking")
 
 METHODS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "LoRA": ({"method": "lora", "rank": 1}, (1e-2, 3e-2, 1e-1)),
@@ -68,20 +66,6 @@ budget. Of BitFit and added biases a PLM gets the one that its family has a use 
 ALL_WEIGHTS = ("full fine-tuning", "diff pruning")
 """Methods whose Jacobian has a column for every weight: each product goes through all of them."""
 SUBSPACE = "random subspace"
-SCALES: dict[str, dict[str, Any]] = {
-    "smoke": {"model": "tiny-bert", "tasks": ["bbc-news"], "methods": ["LoRA", "prompt"], "steps": 3,
-              "batch_size": 8, "sentences": 4, "tokens": 8, "n_train": 64, "n_validation": 32, "eigenvalues": 3,
-              "precision": "float64"},
-    "demo": {"model": "minilm", "tasks": ["bbc-news", "rotten-tomatoes", "sentence-length"],
-             "steps": 80, "batch_size": 16, "sentences": 6, "tokens": 16,
-             "n_train": None, "n_validation": 200, "eigenvalues": 6, "precision": "float32"},
-    "paper": {"model": "minilm", "tasks": ["bbc-news", "rotten-tomatoes", "drug-reviews", "imdb"],
-              "steps": 1000, "batch_size": 32, "sentences": 64,
-              "tokens": 64, "n_train": None, "n_validation": None, "eigenvalues": 50,
-              "precision": "float32"},
-}  # fmt: skip
-SMALLER = {"steps": 40, "batch_size": 8, "n_validation": 100, "read_sentences": 0}
-"""What replaces the demo's settings on SmolLM2, where the 1,152 products of two read states take eight minutes."""
 MOVED = {"adapter": (1e-2, 3e-2, 1e-1), "prefix": (3e-3, 1e-2, 3e-2), "prompt": (3e-3, 1e-2, 3e-2)}
 """Step sizes tried on SmolLM2: of those above, adapter and prefix had their best at the edge; the prompt goes along."""
 READ_SENTENCES = 2
@@ -90,69 +74,88 @@ REQUESTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Wanted changes of every sentence's margin, in logits."""
 
 
-def jobs(
-    scale: str,
-    *,
-    model: str | None = None,
-    tasks: tuple[str, ...] = (),
-    methods: tuple[str, ...] = (),
-    seed: int = 0,
-) -> list[Job]:
-    """One job per method and task, and one random subspace per task.
+@dataclass(frozen=True, kw_only=True)
+class Controllability(Config):
+    """One method on one task, or the null of a random subspace."""
+
+    model: str = setting("name for load_plm", role="model")
+    task: str = setting("name or path for load_task", role="task")
+    label: str = setting("of the method")
+    method: dict[str, Any] = setting("hyperparameters at the budget")
+    seed: int = setting("of head, method, batch and order of examples", low=0)
+    steps: int = setting("AdamW steps", unit="step", low=1)
+    batch_size: int = setting("examples per step", unit="example", low=1)
+    sentences: int = setting("whose logits are to be moved", unit="example", low=1)
+    tokens: int = setting("kept of each sentence", unit="token", low=1)
+    n_train: int | None = setting("training examples to use", unit="example", low=1)
+    n_validation: int | None = setting("validation examples to score on", unit="example", low=1)
+    eigenvalues: int = setting("of the Gramian at the end state", low=1)
+    precision: str = setting("of the measurements", choices=("float32", "float64"))
+    step_sizes: tuple[float, ...] | None = setting("to try", None)
+    thorough: bool | None = setting("also after training, on random weights, and at the last block's state", None)
+    read_sentences: int | None = setting("of the state that the head reads; none: two", None, low=0)
+    dimension: int | None = setting("of the random subspace", None, low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Config):
+    """One measurement per method and task, and one random subspace per task.
 
     The first task is measured thoroughly: after training, on random weights, and at the last block's state, too.
     Methods that move all weights are not: each of their spectra takes as many passes through all weights as there are
     logits.
-
-    Args:
-        scale: "smoke", "demo" or "paper".
-        model: name for `load_plm`; default: the scale's. "smollm2" gets smaller settings in "demo".
-        tasks: names for `load_task`; default: the scale's.
-        methods: labels of `METHODS`; default: all that the PLM has a use for, two in "smoke".
-        seed: of head, method, batch and order of examples.
     """
-    if scale not in SCALES:
-        raise ValueError(f"unknown scale {scale!r}; choose one of {sorted(SCALES)}.")
-    if unknown := sorted(set(methods) - set(METHODS)):
-        raise ValueError(f"unknown methods {unknown}; choose from {', '.join(METHODS)}.")
-    c = SCALES[scale] | ({"model": model} if model else {})
-    small = c["model"] == "smollm2" and scale == "demo"
-    c |= SMALLER if small else {}
-    shared = {name: value for name, value in c.items() if name not in ("tasks", "methods")} | {"seed": seed}
-    useless = "BitFit" if without_biases(c["model"]) else "added biases"
-    labels = methods or c.get("methods") or [label for label in METHODS if label != useless]
-    found = []
-    for n, task in enumerate(tasks or c["tasks"]):
-        for label in labels:
-            method, step_sizes = METHODS[label]
-            tried = MOVED.get(label, step_sizes) if small else step_sizes[: 2 if scale == "smoke" else None]
-            asked = {
-                "task": task,
-                "label": label,
-                "method": at_budget(_frozen(method), c["model"]),
-                "step_sizes": tried,
-            }
-            asked["thorough"] = n == 0 and label not in ALL_WEIGHTS
-            found.append(Job(NAME, shared | asked))
-        null = {
-            "task": task,
-            "label": SUBSPACE,
-            "method": _frozen({"method": "full"}),
-            "dimension": budget_of(c["model"]),
-        }
-        found.append(Job(NAME, shared | null))
-    return found
+
+    model: str = setting("name for load_plm", role="model")
+    tasks: tuple[str, ...] = setting("names or paths for load_task", role="task")
+    methods: tuple[str, ...] = setting("labels; (none): all that the PLM has a use for", (), choices=tuple(METHODS))
+    seed: int = setting("of head, method, batch and order of examples", 0, low=0)
+    steps: int = setting("AdamW steps", unit="step", low=1)
+    batch_size: int = setting("examples per step", unit="example", low=1)
+    sentences: int = setting("whose logits are to be moved", unit="example", low=1)
+    tokens: int = setting("kept of each sentence", unit="token", low=1)
+    n_train: int | None = setting("training examples to use", None, unit="example", low=1)
+    n_validation: int | None = setting("validation examples to score on", unit="example", low=1)
+    eigenvalues: int = setting("of the Gramian at the end state", low=1)
+    precision: str = setting("of the measurements", "float32", choices=("float32", "float64"))
+    read_sentences: int | None = setting("of the state that the head reads; none: two", None, low=0)
+    tried: int = setting("how many step sizes", 3, low=1, high=3)
+    moved: bool = setting("the step sizes of SmolLM2", False)
+    fixed = ("moved",)
+
+    def configs(self) -> tuple[Controllability, ...]:
+        own = ("model", "task", "label", "method", "step_sizes", "thorough", "dimension")
+        shared = {e.name: getattr(self, e.name) for e in fields(Controllability) if e.name not in own}
+        useless = "BitFit" if without_biases(self.model) else "added biases"
+        labels = self.methods or tuple(label for label in METHODS if label != useless)
+        found = []
+        for n, task in enumerate(self.tasks):
+            for label in labels:
+                method, step_sizes = METHODS[label]
+                tried = MOVED.get(label, step_sizes) if self.moved else step_sizes
+                found.append(
+                    Controllability(
+                        model=self.model, task=task, label=label, method=at_budget(_frozen(method), self.model),
+                        step_sizes=tried[: self.tried], thorough=n == 0 and label not in ALL_WEIGHTS, **shared,
+                    )
+                )  # fmt: skip
+            found.append(
+                Controllability(
+                    model=self.model, task=task, label=SUBSPACE, method=_frozen({"method": "full"}),
+                    dimension=budget_of(self.model), **shared,
+                )
+            )  # fmt: skip
+        return tuple(found)
 
 
 def _frozen(method: dict[str, Any]) -> dict[str, Any]:
     return method | {"head": "frozen"}
 
 
-def measure(job: Job, store: Store) -> Record:
+def measure(c: Controllability, lab: Lab) -> Result:
     """Gramians before and after training, nulls, the least energy that moves the margins, and the trained score."""
-    if job.config["label"] == SUBSPACE:
-        return _random_subspace(job)
-    c = job.config
+    if c.label == SUBSPACE:
+        return _random_subspace(c)
     setting = _setting(c)
     problem, phi0 = setting.problem, setting.delta.phi0
     stored, trained = _trained(c, setting)
@@ -160,8 +163,8 @@ def measure(job: Job, store: Store) -> Record:
     at_start = reach(problem, start, at="logits").spectrum
     least = _least_energy(problem, start, setting)
     spectra = [_spectrum(at_start, "logits", "at the start")]
-    shares = [_shares(problem, start, "at the start", c["seed"])]
-    if c["thorough"]:
+    shares = [_shares(problem, start, "at the start", c.seed)]
+    if c.thorough:
         found, after = _everywhere(c, trained.phi)
         spectra += found
         shares.append(after)
@@ -185,39 +188,39 @@ def measure(job: Job, store: Store) -> Record:
         "metric": trained.metric, "step_size": trained.lr, "training_norm": norm, "training_change": change,
         "train_seconds": trained.seconds, **counts(stored.delta), "coordinates": setting.delta.size,
     }  # fmt: skip
-    ranking = pd.DataFrame([{**scores, "metric": trained.metric, "label": c["label"]}])
+    ranking = pd.DataFrame([{**scores, "metric": trained.metric, "label": c.label}])
     tables = {
         "gramian_spectra": pd.concat(spectra, ignore_index=True),
         "trace_shares": pd.concat(shares, ignore_index=True),
         "control_energy": _energy_table(setting, least).assign(training_norm=norm, training_change=change),
         "controllability_ranking": ranking,
     }
-    return Record(job, metrics, {name: table.assign(label=c["label"]) for name, table in tables.items()})
+    return Result(metrics, {name: table.assign(label=c.label) for name, table in tables.items()})
 
 
-def _setting(c: dict[str, Any], **changed: Any) -> FixedBatch:
+def _setting(c: Controllability, **changed: Any) -> FixedBatch:
     names = ("model", "task", "method", "seed", "sentences", "tokens", "n_train", "n_validation", "precision")
-    return fixed_batch(**{name: c[name] for name in names} | changed)
+    return fixed_batch(**{name: getattr(c, name) for name in names} | changed)
 
 
-def _trained(c: dict[str, Any], setting: FixedBatch) -> tuple[FixedBatch, Fit]:
+def _trained(c: Controllability, setting: FixedBatch) -> tuple[FixedBatch, Fit]:
     """The method trained with its best step size, in float32 whatever the measurements are in, and what it stores."""
-    trainee = setting if c["precision"] == "float32" else _setting(c, precision="float32")
+    trainee = setting if c.precision == "float32" else _setting(c, precision="float32")
     fits = [
         fit_and_prune(
-            trainee.delta, trainee.encoded, steps=c["steps"], lr=lr, batch_size=c["batch_size"], seed=c["seed"],
-            evaluation_size=c["n_validation"],
+            trainee.delta, trainee.encoded, steps=c.steps, lr=lr, batch_size=c.batch_size, seed=c.seed,
+            evaluation_size=c.n_validation,
         )
-        for lr in c["step_sizes"]
+        for lr in c.step_sizes or ()
     ]  # fmt: skip
     finished = [tried for tried in fits if tried[1].status == "finished"]
     if not finished:
-        raise ValueError(f"{c['label']} diverged with every step size of {c['step_sizes']}; lower them in METHODS.")
+        raise ValueError(f"{c.label} diverged with every step size of {c.step_sizes}; lower them in METHODS.")
     kept, best = max(finished, key=lambda tried: merit(pd.DataFrame(tried[1].history)))
     return replace(trainee, delta=kept), best
 
 
-def _everywhere(c: dict[str, Any], phi: Tensor) -> tuple[list[pd.DataFrame], pd.DataFrame]:
+def _everywhere(c: Controllability, phi: Tensor) -> tuple[list[pd.DataFrame], pd.DataFrame]:
     """Spectra at the logits, at the end state and at what the head reads of it, before and after training and on random
     weights; and the trace shares after training."""
     spectra = []
@@ -228,20 +231,20 @@ def _everywhere(c: dict[str, Any], phi: Tensor) -> tuple[list[pd.DataFrame], pd.
         at = phi.to(setting.delta.phi0) if kind == "after training" else setting.delta.phi0
         problem = setting.problem
         trajectory = rollout(problem, problem.split(at))
-        end = reach(problem, trajectory, at="end", k=c["eigenvalues"], seed=c["seed"]).spectrum
+        end = reach(problem, trajectory, at="end", k=c.eigenvalues, seed=c.seed).spectrum
         spectra.append(_spectrum(end, "end", kind))
-        if sentences := c.get("read_sentences", READ_SENTENCES):
+        if sentences := READ_SENTENCES if c.read_sentences is None else c.read_sentences:
             spectra.append(_spectrum(_read(c, at, weights, sentences), "read", kind))
         if kind != "at the start":  # there every job has it
             spectra.append(_spectrum(reach(problem, trajectory, at="logits").spectrum, "logits", kind))
         if kind == "after training":
-            shares = _shares(problem, trajectory, kind, c["seed"])
+            shares = _shares(problem, trajectory, kind, c.seed)
     return spectra, shares
 
 
-def _read(c: dict[str, Any], phi: Tensor, weights: str, sentences: int = READ_SENTENCES) -> Spectrum:
+def _read(c: Controllability, phi: Tensor, weights: str, sentences: int = READ_SENTENCES) -> Spectrum:
     """All singular values of the state that the head reads, of few sentences, in float64 for the sake of the rank."""
-    few = _setting(c, weights=weights, precision="float64", sentences=min(sentences, c["sentences"]))
+    few = _setting(c, weights=weights, precision="float64", sentences=min(sentences, c.sentences))
     problem = few.problem
     trajectory = rollout(problem, problem.split(phi.to(few.delta.phi0)))
     return reach(problem, trajectory, at=("end", lambda h: read_by_head(few.plm, h, few.batch)), k=None).spectrum
@@ -259,19 +262,19 @@ def _spectrum(spectrum: Spectrum, at: str, kind: str) -> pd.DataFrame:
     return pd.DataFrame({"at": at, "kind": kind, "index": range(1, len(values) + 1), "sigma": values})
 
 
-def _random_subspace(job: Job) -> Record:
+def _random_subspace(c: Controllability) -> Result:
     """J P for full fine-tuning's J at the logits and a random isotropic P: what the budget alone would give."""
-    c = job.config
     setting = _setting(c)
     problem, size = setting.problem, setting.delta.size
-    dimension = min(c["dimension"], size)
+    assert c.dimension is not None
+    dimension = min(c.dimension, size)
     J = control_jacobian(problem, rollout(problem, problem.split(setting.delta.phi0)), at="logits")
-    P = OneHot(size, dimension, seed=c["seed"])
+    P = OneHot(size, dimension, seed=c.seed)
     rows = [P.T @ (J.T @ row) for row in torch.eye(J.shape[0], dtype=J.dtype, device=J.device)]
     spectrum = Spectrum.of(torch.stack(rows))
     metrics = {"trace": spectrum.frobenius_norm**2, "effective_rank": spectrum.effective_rank, "tunable": dimension}
     table = _spectrum(spectrum, "logits", "at the start").assign(label=SUBSPACE)
-    return Record(job, metrics, {"gramian_spectra": table})
+    return Result(metrics, {"gramian_spectra": table})
 
 
 # the least energy that moves the margins
@@ -309,9 +312,6 @@ def _energy_table(setting: FixedBatch, least: MinimumEnergy) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-# what the records say
-
-
 CANDIDATES = {
     "trace": "trace of the Gramian at the logits",
     "effective_rank": "effective rank of the Gramian at the logits",
@@ -319,13 +319,9 @@ CANDIDATES = {
 }
 
 
-REPLICATES = ("model", *SMALLER, "task", "label", "method", "step_sizes", "thorough", "dimension", "seed")
-"""What differs between records that are judged together: methods are ranked within a PLM and task."""
-
-
-def verdicts(records: list[Record]) -> list[Verdict]:
+def claims(findings: Sequence[Finding[Controllability]]) -> list[Verdict]:
     """Do the candidates for a controllability score rank the methods as their trained scores do?"""
-    rows = [{**r.job.config, **r.metrics} for r in records if "score" in r.metrics]
+    rows = [{**f.record.job.config, **f.metrics} for f in findings if "score" in f.metrics]
     if not rows:
         return []
     table = pd.DataFrame(rows).assign(cheapness=lambda t: 1 / t.unit_norm)
@@ -334,7 +330,7 @@ def verdicts(records: list[Record]) -> list[Verdict]:
     ranks = means.groupby(["model", "task"]).rank()  # within a task: tasks differ in level
     per_plm = (f"{model} on {', '.join(part.task.unique())}" for model, part in table.groupby("model", sort=False))
     steps = " or ".join(map(str, sorted(table.steps.unique())))
-    setting = (
+    where = (
         f"{'; '.join(per_plm)}; {', '.join(table.label.unique())}; "
         f"seeds {', '.join(map(str, sorted(table.seed.unique())))}, {steps} steps, frozen head"
     )
@@ -346,7 +342,7 @@ def verdicts(records: list[Record]) -> list[Verdict]:
             measured=rank_correlation_interval(ranks[name].tolist(), ranks["score"].tolist()),
             threshold=HALF_OF_RANK_VARIANCE,
             side="above",
-            setting=setting,
+            setting=where,
             figure="controllability_ranking",
             number=11,
         )
@@ -354,19 +350,48 @@ def verdicts(records: list[Record]) -> list[Verdict]:
     ]
 
 
-def summary(store: Store, records: list[Record]) -> str:
-    """Gramian, price and score of every method; the verdicts."""
-    lines = [f"{'method':18s} {'task':16s} {'d':>10s} {'tr W':>9s} {'eff. rank':>9s} {'‖δφ‖ for 1':>10s}  trained"]
-    for record in records:
-        c, m = record.job.config, record.metrics
-        size = m.get("coordinates", m["tunable"])
-        line = f"{c['label']:18s} {c['task']:16s} {size:10,} {m['trace']:9.3g} {m['effective_rank']:9.2f}"
-        if "score" in m:
-            line += f" {m['unit_norm']:10.3g}  {m['metric']} {m['score']:.3f}"
-        lines.append(line)
-    for verdict in verdicts(records):
-        interval = verdict.measured
-        lines.append(
-            f"{verdict.answer}: {verdict.claim} ρ = {interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-        )
-    return "\n".join(lines)
+_DEMO = Plan(
+    model="minilm", tasks=("bbc-news", "rotten-tomatoes", "sentence-length"), steps=80, batch_size=16, sentences=6,
+    tokens=16, n_validation=200, eigenvalues=6,
+)  # fmt: skip
+SMALLER = ("steps", "batch_size", "n_validation", "read_sentences")
+"""What has settings of its own on SmolLM2, where the 1,152 products of two read states take eight minutes."""
+
+EXPERIMENT = Experiment(
+    name="controllability",
+    question="what can each method reach at an equal parameter budget, at which price, and does that rank the methods?",
+    source="Ding et al. 2022 (FT > LoRA > adapter > prefix > prompt; delta tuning as control); docs/control.md, "
+    "section 7.",
+    varied="the method at one parameter budget; the task; pre-trained or random weights; before or after training.",
+    tuned="each method's step size, over three half-decades, by the validation score of the very run.",
+    fixed="PLM, head (frozen, so that what is measured is the method alone), batch, steps, batch size, seed.",
+    expected="a method with a larger Gramian moves the logits at a smaller norm; whether that ranks trained "
+    "scores is open.",
+    cost="demo: an hour and a half on one quiet core (MiniLM, 10 methods, 3 tasks), half of it for full "
+    "fine-tuning and diff pruning. smoke: 5 s. `--model smollm2`: seven minutes of one core a method and task, a "
+    "prompt half an hour; full fine-tuning needs 15 GB.",
+    view="control",
+    config=Controllability,
+    scales={
+        "smoke": replace(
+            _DEMO, model="tiny-bert", tasks=("bbc-news",), methods=("LoRA", "prompt"), steps=3, batch_size=8,
+            sentences=4, tokens=8, n_train=64, n_validation=32, eigenvalues=3, precision="float64", tried=2,
+        ),
+        "demo": Scale(
+            (_DEMO,),
+            asked=(
+                replace(
+                    _DEMO, model="smollm2", steps=40, batch_size=8, n_validation=100, read_sentences=0, moved=True
+                ),
+            ),
+        ),
+        "paper": replace(
+            _DEMO, tasks=("bbc-news", "rotten-tomatoes", "drug-reviews", "imdb"), steps=1000, batch_size=32,
+            sentences=64, tokens=64, n_validation=None, eigenvalues=50,
+        ),
+    },
+    measure=measure,
+    figures=("gramian_spectra", "trace_shares", "control_energy", "controllability_ranking"),
+    claims=claims,
+    replicates=("model", *SMALLER, "task", "label", "method", "step_sizes", "thorough", "dimension", "seed"),
+)  # fmt: skip

@@ -1,168 +1,174 @@
-"""A full fine-tuning as a LoRA: the best factors of its difference, and what they cost in score.
-
-Question: how much of full fine-tuning's score does the best rank-r LoRA of its ΔW keep, and which r should one choose?
-Source: Eckart & Young 1936; Gavish & Donoho 2014 (hard threshold); Hu et al. 2021 (the premise of low rank).
-Varied: the rule that chooses the rank of each matrix: a fixed r, a part of the energy, a threshold, the null.
-Tuned: full fine-tuning's step size (docs/intrinsic_dimension.md).
-Fixed: PLM, task, steps, seeds; every candidate is written as a peft checkpoint, read back and evaluated.
-Expected: a few directions a matrix keep the score; vectors and embeddings, which a LoRA cannot hold, cost little.
-Cost: demo: 2 minutes on two cores (MiniLM). smoke: seconds.
-"""
+"""A full fine-tuning as a LoRA: the best factors of its difference, and what they cost in score."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from math import isnan
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
 
-from experiments.training_run import RunScale, child_job, solution, training_job, validation_score
 from lab.deltas import load_adapter
-from lab.geometry import delta_changes, extract_lora
+from lab.geometry import ExtractedLoRA, delta_changes, extract_lora
 from lab.linalg import Spectrum
 from lab.models import PLM
-from lab.runs import Job, Record, Store
 from lab.runs.record import Scalar
 from lab.statistics import Verdict, mean_interval
+from lab.study import Budget, Experiment, Finding, Lab, Result, Solution, TrainingRun, setting, solution
 
-NAME = "extraction"
-FIGURES = ("extraction",)
-
-
-@dataclass(frozen=True)
-class Scale(RunScale):
-    """Everything a scale fixes."""
-
-    seeds: tuple[int, ...] = (0,)
-    ranks: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
-    energies: tuple[float, ...] = (0.5, 0.9)
-    rules: tuple[str, ...] = ("null", "hard threshold")
-    full_lr: float = 1e-4
+RANK = 8
+"""Of the LoRA that is trained beside, and of the claim."""
 
 
-SCALES = {
-    "smoke": Scale("tiny-bert", "bbc-news", 3, 64, 32, 16, 8, ranks=(1, 4), energies=(0.9,), rules=()),
-    "demo": Scale("minilm", "bbc-news", 60, None, 300, 32, 16),
-    "paper": Scale("minilm", "bbc-news", 1000, None, None, 128, 32, seeds=(0, 1, 2, 3, 4)),
-}
+@dataclass(frozen=True, kw_only=True)
+class Extraction(Budget):
+    """One full fine-tuning."""
+
+    ranks: tuple[int, ...] = setting("r of every matrix", (1, 2, 4, 8, 16, 32, 64), low=1, keyed=True)
+    energies: tuple[float, ...] = setting("parts of the energy to keep", (0.5, 0.9), low=0, high=1, keyed=True)
+    rules: tuple[str, ...] = setting(
+        "that choose r by the spectrum", ("null", "hard threshold"), choices=("null", "hard threshold"), keyed=True
+    )
+    full_lr: float = setting("step size of full fine-tuning", 1e-4, keyed=True)
+    seed: int = setting("of head and order of examples", 0, low=0, keyed=True)
+
+    @property
+    def full(self) -> TrainingRun:
+        return self.child(method={"method": "full"}, seed=self.seed, lr=self.full_lr)
+
+    @property
+    def lora(self) -> TrainingRun:
+        """A LoRA trained on the same task, steps and seed."""
+        return self.child(method={"method": "lora", "rank": RANK}, seed=self.seed)
+
+    def choices(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every rule by name, as `extract_lora` takes it."""
+        yield from ((f"rank {r}", {"rank": r}) for r in self.ranks)
+        yield from ((f"{100 * e:g} % of the energy", {"energy": e}) for e in self.energies)
+        yield from ((rule, {"rule": rule}) for rule in self.rules)
 
 
-def jobs(scale: str, *, model: str | None = None, task: str | None = None, seed: int = 0) -> list[Job]:
-    """One full fine-tuning per seed.
-
-    Args:
-        scale: "smoke", "demo" or "paper".
-        model: name for `load_plm`; default: the scale's.
-        task: name for `load_task`; default: the scale's.
-        seed: shifts all seeds.
-    """
-    s = SCALES[scale]
-    config = asdict(replace(s, model=model or s.model, task=task or s.task))
-    seeds = config.pop("seeds")
-    return [Job(NAME, config | {"seed": seed + n}) for n in seeds]
-
-
-def measure(job: Job, store: Store) -> Record:
+def measure(c: Extraction, lab: Lab) -> Result:
     """Train in full, then write, read and evaluate one LoRA per rule."""
-    c = job.config
-    child = child_job(c, method={"method": "full"}, seed=c["seed"], lr=c["full_lr"])
-    run = solution(child, store)
+    run = solution(c.full, lab)
+    extracted, references = _extracted(c, run), _references(c, run, lab)
+    table = pd.DataFrame([*extracted, *references]).assign(
+        model=c.model, task=c.task, label="LoRA of the difference", seed=c.seed, metric=run.metrics["metric"]
+    )
+    metrics: dict[str, Scalar] = {
+        **{name: run.metrics[name] for name in ("metric", "score", "tunable")},
+        "score_blocks": references[1]["score"],
+        "score_head": references[2]["score"],
+        **{f"score_{r['rule'].replace(' ', '_').replace('%', 'percent')}": r["score"] for r in extracted},
+    }
+    return Result(metrics, {"extraction": table})
+
+
+def _extracted(c: Extraction, run: Solution) -> list[dict[str, Any]]:
+    """The best LoRA under every rule, as somebody else would load it."""
     plm = run.delta.plm
-    with torch.no_grad():
-        overrides = run.delta.overrides(run.phi)
     changes = delta_changes(run.delta, run.phi)
-    head = {name: value for name, value in overrides.items() if name in plm.new_names}
-    rules: list[tuple[str, dict[str, Any]]] = [(f"rank {r}", {"rank": r}) for r in c["ranks"]]
-    rules += [(f"{100 * e:g} % of the energy", {"energy": e}) for e in c["energies"]]
-    rules += [(rule, {"rule": rule}) for rule in c["rules"]]
-    in_blocks = {m.name for m in plm.matrices(plm.architecture.roles(plm.model))}
+    in_blocks = _in_blocks(plm)
     spectra = {
         name: Spectrum.of(changes.read(name).difference, vectors=True) for name in changes.names if name in in_blocks
     }
-    rows: list[dict[str, Any]] = []
-    for rule, choice in rules:
+    head = {name: value for name, value in _weights(run).items() if name in plm.new_names}
+    rows = []
+    for rule, choice in c.choices():
         made = extract_lora(changes, **choice, saved=head, spectra=spectra)
+        ranks = made.table["rank"]
         rows.append(
-            {"kind": "extracted", "rule": rule, "mean_rank": float(made.table["rank"].mean()),
-             "max_rank": int(made.table["rank"].max()), "stored": made.size,
-             "relative_error": made.relative_error, "score": _read_back(child, plm, made)}
+            {"kind": "extracted", "rule": rule, "mean_rank": float(ranks.mean()), "max_rank": int(ranks.max()),
+             "stored": made.size, "relative_error": made.relative_error, "score": _read_back(c.full, plm, made)}
         )  # fmt: skip
-    exact = {name: value for name, value in overrides.items() if name in in_blocks or name in head}
-    rows += [
-        _reference("full fine-tuning", float(run.metrics["score"])),  # type: ignore[arg-type]
-        _reference("block matrices exactly, no vector or embedding", validation_score(child, plm, exact)),
-        _reference("trained head alone", validation_score(child, plm, head)),
-    ]
-    rows.append(_trained_lora(c, store, child))
-    table = pd.DataFrame(rows).assign(model=c["model"], task=c["task"], label="LoRA of the difference", seed=c["seed"])
-    metrics: dict[str, Scalar] = {
-        "metric": run.metrics["metric"],
-        "score": run.metrics["score"],
-        "tunable": run.metrics["tunable"],
-        "score_blocks": rows[-3]["score"],
-        "score_head": rows[-2]["score"],
-        **{f"score_{r['rule'].replace(' ', '_').replace('%', 'percent')}": r["score"] for r in rows[: len(rules)]},
+    return rows
+
+
+def _references(c: Extraction, run: Solution, lab: Lab) -> list[dict[str, Any]]:
+    """What the extracted are seen beside."""
+    plm, weights, in_blocks = run.delta.plm, _weights(run), _in_blocks(run.delta.plm)
+    head = {name: value for name, value in weights.items() if name in plm.new_names}
+    exact = {name: value for name, value in weights.items() if name in in_blocks} | head
+    trained = solution(c.lora, lab)
+    scores = {
+        "full fine-tuning": float(run.metrics["score"] or 0),
+        "block matrices exactly, no vector or embedding": c.full.score_of(plm, exact),
+        "trained head alone": c.full.score_of(plm, head),
+        f"{c.lora.how.title}, trained (query and value)": c.full.score_of(trained.delta.plm, _weights(trained)),
     }
-    return Record(job, metrics, {"extraction": table.assign(metric=run.metrics["metric"])})
+    rows = [{"kind": kind, "rule": "", "mean_rank": float("nan"), "score": score} for kind, score in scores.items()]
+    rows[-1]["mean_rank"] = float(RANK)
+    return rows
 
 
-def _read_back(child: Job, plm: PLM, made: Any) -> float:
-    """The score of the checkpoint as somebody else would load it."""
+def _weights(run: Solution) -> dict[str, torch.Tensor]:
+    with torch.no_grad():
+        return run.delta.overrides(run.phi)
+
+
+def _in_blocks(plm: PLM) -> set[str]:
+    """Names of the weight matrices of the blocks."""
+    return {m.name for m in plm.matrices(plm.architecture.roles(plm.model))}
+
+
+def _read_back(run: TrainingRun, plm: PLM, made: ExtractedLoRA) -> float:
+    """The score of the checkpoint as it is on disk."""
     with tempfile.TemporaryDirectory() as folder:
         delta, phi = load_adapter(plm, made.write(Path(folder) / "adapter"))
     with torch.no_grad():
-        return validation_score(child, delta.plm, delta.overrides(phi))
+        return run.score_of(delta.plm, delta.overrides(phi))
 
 
-def _reference(kind: str, score: float) -> dict[str, Any]:
-    return {"kind": kind, "rule": "", "mean_rank": float("nan"), "score": score}
-
-
-def _trained_lora(c: Mapping[str, Any], store: Store, child: Job) -> dict[str, Any]:
-    """A LoRA of rank 8 trained on the same task, steps and seed."""
-    config: dict[str, Any] = dict(child.config) | {"method": {"method": "lora", "rank": 8}, "lr": None}
-    run = solution(training_job(**config), store)
-    with torch.no_grad():
-        weights: dict[str, Tensor] = run.delta.overrides(run.phi)
-    score = validation_score(child, run.delta.plm, weights)
-    return _reference("LoRA r = 8, trained (query and value)", score) | {"mean_rank": 8.0}
-
-
-REPLICATES = ("seed",)
-"""What differs between records that are judged together."""
-
-
-def verdicts(records: Sequence[Record]) -> list[Verdict]:
+def claims(found: Sequence[Finding[Extraction]]) -> list[Verdict]:
     """Whether rank 8 of the difference keeps full fine-tuning's score."""
-    c = records[0].job.config
-    if 8 not in c["ranks"]:
+    c = found[0].config
+    if RANK not in c.ranks:
         return []
-    kept = [float(r.metrics["score_rank_8"]) / float(r.metrics["score"]) for r in records]  # type: ignore[arg-type]
+    kept = [finding.metrics[f"score_rank_{RANK}"] / finding.metrics["score"] for finding in found]
     return [
         Verdict(
-            claim="The best rank-8 LoRA of a full fine-tuning keeps at least 95 % of its score.",
+            claim=f"The best rank-{RANK} LoRA of a full fine-tuning keeps at least 95 % of its score.",
             source="Hu et al. 2021 (premise: the update has a low intrinsic rank)",
             quantity="score of the extracted LoRA over that of full fine-tuning [1]",
-            measured=mean_interval(kept), threshold=0.95, side="above",
-            setting=f"{c['model']} on {c['task']}; seeds", figure="extraction",
+            measured=mean_interval(kept),
+            threshold=0.95,
+            side="above",
+            setting=f"{c.model} on {c.task}; seeds",
+            figure="extraction",
         )
-    ]  # fmt: skip
+    ]
 
 
-def summary(store: Store, records: list[Record]) -> str:
-    """Score per rule."""
-    lines = []
-    for record in records:
-        c, table = record.job.config, record.tables["extraction"]
-        lines.append(f"{c['model']} on {c['task']}, seed {c['seed']}:")
-        for row in table.to_dict("records"):
-            name = str(row["rule"] or row["kind"])
-            rank = " " * 16 if isnan(row["mean_rank"]) else f"mean rank {row['mean_rank']:6.1f}"
-            lines.append(f"  {name:48s} {rank}  {row['metric']} {row['score']:.3f}")
-    return "\n".join(lines)
+_DEMO = Extraction(
+    model="minilm", task="bbc-news", steps=60, n_train=None, n_validation=300, max_length=32, batch_size=16
+)
+_PAPER = replace(_DEMO, steps=1000, n_validation=None, max_length=128, batch_size=32)
+
+EXPERIMENT = Experiment(
+    name="extraction",
+    question="how much of full fine-tuning's score does the best rank-r LoRA of its ΔW keep, and which r should one "
+    "choose?",
+    source="Eckart & Young 1936; Gavish & Donoho 2014 (hard threshold); Hu et al. 2021 (the premise of low rank).",
+    varied="the rule that chooses the rank of each matrix: a fixed r, a part of the energy, a threshold, the null.",
+    tuned="full fine-tuning's step size (docs/intrinsic_dimension.md).",
+    fixed="PLM, task, steps, seeds; every candidate is written as a peft checkpoint, read back and evaluated.",
+    expected="a few directions a matrix keep the score; vectors and embeddings, which a LoRA cannot hold, cost little.",
+    cost="demo: 2 minutes on two cores (MiniLM). smoke: seconds.",
+    view="optimisation",
+    config=Extraction,
+    scales={
+        "smoke": Extraction(
+            model="tiny-bert", task="bbc-news", steps=3, n_train=64, n_validation=32, max_length=16, batch_size=8,
+            ranks=(1, 4), energies=(0.9,), rules=(),
+        ),
+        "demo": _DEMO,
+        "paper": tuple(replace(_PAPER, seed=seed) for seed in range(5)),
+    },
+    measure=measure,
+    figures=("extraction",),
+    claims=claims,
+    replicates=("seed",),
+)  # fmt: skip

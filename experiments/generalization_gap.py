@@ -1,62 +1,56 @@
 """The generalisation gap of each delta method, beside the bound that grows with the number of tunable parameters.
 
-Question: do delta methods, alone or together, generalise better than full fine-tuning; does the gap follow √(d/n)?
-Source: Ding et al. 2022, generalisation gap; Aghajanyan et al. 2020, section 5.2: L₀(f) ≤ L̂₀(f) + O(√(d/n)).
-Varied: the method, single or two at once, the task, the seed.
-Tuned: each method's step size, as in `performance`; beside another it keeps it.
-Fixed: everything else; the runs of single methods are those of `performance`.
-Expected: full fine-tuning has the largest gap, prompt the smallest, two deltas a larger one than each alone; the bound
-    is far above every gap.
-Cost: demo: 6 minutes on one quiet core for the combinations (18 runs) beside `performance`, whose training runs it
-    reads; without those, as much as that and more. smoke: seconds.
+The runs of single methods are those of `performance`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import wraps
+from dataclasses import dataclass, fields, replace
 from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
 from experiments import performance
-from experiments.performance import child, compared_runs, joined, method_json, metric_name, over_tasks, paired, setting
-from experiments.training_run import measure as train
-from lab.deltas import Combination, method_from_json
-from lab.execution import Local
+from experiments.performance import Comparison, compared_runs, joined, methods_of, metric_name, over_tasks, paired, told
+from lab.deltas import Combination
 from lab.geometry import compression_bound
-from lab.runs import Job, Record, Store
 from lab.statistics import Verdict, rank_correlation_interval
-from lab.tasks import load_task
-
-NAME = "generalization_gap"
-FIGURES = ("generalization_gap",)
+from lab.study import TRAINING_RUN, Experiment, Finding, Lab, Result, TrainingRun, reported, setting
 
 SOURCE = "Ding et al. 2022, generalisation gap"
-REPLICATES = performance.REPLICATES
 PAIRS = (("LoRA", "prefix"), ("adapter", "BitFit"), ("adapter", "added biases"))
 """What is combined, where both are compared alone. The source's own combinations are those of `combination`."""
 JOINED = " + "
 
 
-@wraps(performance.jobs)
-def jobs(scale: str, **options: Any) -> list[Job]:
-    return [Job(NAME, _with_pairs(job.config)) for job in performance.jobs(scale, **options)]
+@dataclass(frozen=True, kw_only=True)
+class WithPairs(Comparison):
+    """A comparison with combinations of two methods beside the methods alone."""
+
+    combinations: tuple[tuple[str, ...], ...] = setting("pairs of labels to combine", ())
 
 
-def _with_pairs(config: Mapping[str, Any]) -> dict[str, Any]:
-    labels = {entry["label"] for entry in config["methods"]}
-    pairs = [list(pair) for pair in PAIRS if labels.issuperset(pair)]
-    return {**config, "combinations": pairs} if pairs else dict(config)
+@dataclass(frozen=True, kw_only=True)
+class Plan(performance.Plan):
+    """One comparison per task."""
+
+    def configs(self) -> tuple[WithPairs, ...]:
+        return tuple(map(_with_pairs, super().configs()))
 
 
-def measure(job: Job, store: Store) -> Record:
-    """Score on the training examples minus score on the validation examples, after the last step."""
-    n_train = job.config["n_train"] or len(load_task(job.config["task"]).train)
-    single = compared_runs(job, store)
-    both = replace(single, records=single.records | _combined_runs(job, store, single.step_sizes))
+def _with_pairs(c: Comparison) -> WithPairs:
+    labels = {entry["label"] for entry in c.methods}
+    given = {entry.name: getattr(c, entry.name) for entry in fields(c)}
+    return WithPairs(**given, combinations=tuple(pair for pair in PAIRS if labels.issuperset(pair)))
+
+
+def measure(c: WithPairs, lab: Lab) -> Result:
+    """Score on the training examples minus score on the held-out ones, after the last step."""
+    single = compared_runs(c, lab)
+    both = replace(single, runs=single.runs | _combined_runs(c, lab, single.step_sizes))
+    n_train = c.n_train or len(replace(c, n_validation=None).data.train)
     table = gaps([row | {"n_train": n_train} for row in both.rows()])
     means = table.groupby("label", sort=False)["gap"].mean()
     metrics = {
@@ -66,69 +60,80 @@ def measure(job: Job, store: Store) -> Record:
         "smallest": str(means.idxmin()),
         "smallest_gap": float(means.min()),
     }
-    return Record(job, metrics, {NAME: table})
+    return Result(metrics, {"generalization_gap": table})
 
 
-def _combined_runs(job: Job, store: Store, step_sizes: Mapping[str, float]) -> dict[str, list[Record]]:
-    """Label -> records in the order of the seeds: every pair of methods at once, each with its own step size."""
-    c = job.config
-    methods = {entry["label"]: method_from_json(method_json(entry)) for entry in c["methods"]}
-    found = {}
-    for pair in c.get("combinations", ()):
-        label, sizes = JOINED.join(pair), [step_sizes[name] for name in pair]
-        smallest = min(sizes)
-        whole = Combination(tuple(methods[name] for name in pair), tuple(size / smallest for size in sizes))
-        children = [child(whole.to_json(), c, c["task"], seed, smallest) for seed in c["seeds"]]
-        found[label] = Local(store).run(children, train, label=f"{NAME} {c['task']} {label}")
-    return found
+def _combined_runs(c: WithPairs, lab: Lab, step_sizes: Mapping[str, float]) -> dict[str, list[Finding[TrainingRun]]]:
+    """Label -> runs in the order of the seeds: every pair of methods at once, each with its own step size."""
+    methods = methods_of(c)
+    children = []
+    for pair in c.combinations:
+        sizes = [step_sizes[name] for name in pair]
+        whole = Combination(tuple(methods[name] for name in pair), tuple(size / min(sizes) for size in sizes))
+        children += [c.run(whole.to_json(), seed, min(sizes)) for seed in c.seeds]
+    runs = lab.run(TRAINING_RUN, children, f"combinations on {c.task}")
+    n = len(c.seeds)
+    return {JOINED.join(pair): runs[i * n : (i + 1) * n] for i, pair in enumerate(c.combinations)}
 
 
 def gaps(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """The table of the figure: one row per run, from rows that hold its `record` and `n_train` beside what names it."""
+    """The table of the figure: one row per run, from rows that hold its `run` and `n_train` beside what names it."""
     out = []
     for row in rows:
-        kept = {name: value for name, value in row.items() if name != "record"}
-        m = row["record"].metrics
-        out.append(
-            kept | {"train_score": m["train_score"], "validation_score": m["score"],
-                    "gap": m["train_score"] - m["score"],
-                    "bound": compression_bound(int(row["tunable"]), int(row["n_train"]))}
-        )  # fmt: skip
+        kept = {name: value for name, value in row.items() if name != "run"}
+        train, held_out = row["run"].metrics["train_score"], reported(row["run"])
+        bound = compression_bound(int(row["tunable"]), int(row["n_train"]))
+        out.append(kept | {"train_score": train, "validation_score": held_out, "gap": train - held_out, "bound": bound})
     return pd.DataFrame(out)
 
 
-def verdicts(records: Sequence[Record]) -> list[Verdict]:
+def claims(found: Sequence[Finding[WithPairs]]) -> list[Verdict]:
     """Whether even the delta with the largest gap has a smaller one than full fine-tuning, and prompt the smallest."""
-    table = joined(records, NAME)
-    shared: dict[str, Any] = {"figure": NAME, "number": 8}
+    table, where = joined(found, "generalization_gap"), told(found)
+    shared: dict[str, Any] = {"source": SOURCE, "figure": "generalization_gap", "threshold": 0.0, "side": "above"}
+    of_eight: dict[str, Any] = {**shared, "setting": where, "number": 8}
     unit = f"[{metric_name(table)}]"
     means = table[table.kind == "delta"].groupby("label")["gap"].mean().sort_values()
-    found = []
+    verdicts = []
     if len(means) and (differences := paired(table, "full fine-tuning", str(means.index[-1]), value="gap")):
-        claim = "The generalisation gap of every single delta method is smaller than that of full fine-tuning."
-        told = f"gap of full fine-tuning minus that of {means.index[-1]}, the delta method with the largest {unit}"
-        measured = over_tasks(differences)
-        found.append(Verdict(claim, SOURCE, told, measured, 0.0, "above", setting(records), **shared))
+        verdicts.append(
+            Verdict(
+                claim="The generalisation gap of every single delta method is smaller than that of full fine-tuning.",
+                quantity=f"gap of full fine-tuning minus that of {means.index[-1]}, the delta method with the largest "
+                f"{unit}",
+                measured=over_tasks(differences), **of_eight,
+            )
+        )  # fmt: skip
     others = means.drop("prompt", errors="ignore")
     if len(others) and (differences := paired(table, str(others.index[0]), "prompt", value="gap")):
-        claim = "Prompt tuning has the smallest generalisation gap of all delta methods."
-        told = f"gap of {others.index[0]}, the smallest of the other delta methods, minus that of prompt {unit}"
-        measured = over_tasks(differences)
-        found.append(Verdict(claim, SOURCE, told, measured, 0.0, "above", setting(records), **shared))
+        verdicts.append(
+            Verdict(
+                claim="Prompt tuning has the smallest generalisation gap of all delta methods.",
+                quantity=f"gap of {others.index[0]}, the smallest of the other delta methods, minus that of prompt "
+                f"{unit}",
+                measured=over_tasks(differences), **of_eight,
+            )
+        )  # fmt: skip
     if above := _above_parts(table):
-        claim = "Combinations have a larger generalisation gap than single deltas."
-        told = f"gap of two deltas at once minus the mean gap of the two alone, mean over the pairs {unit}"
-        measured = over_tasks(above)
-        found.append(Verdict(claim, SOURCE, told, measured, 0.0, "above", setting(records), **shared))
+        verdicts.append(
+            Verdict(
+                claim="Combinations have a larger generalisation gap than single deltas.",
+                quantity=f"gap of two deltas at once minus the mean gap of the two alone, mean over the pairs {unit}",
+                measured=over_tasks(above), **of_eight,
+            )
+        )  # fmt: skip
     by_method = table[~table.kind.isin(["null", "combination"])].groupby("label")[["tunable", "gap"]].mean()
     if len(by_method) > 3:
-        claim = "The generalisation gap grows with the number of tunable parameters, as √(d/n) does."
-        told = "Spearman's ρ between tunable parameters and mean gap over methods [1]"
-        measured = rank_correlation_interval(list(by_method.tunable), list(by_method.gap))
-        source = "Aghajanyan et al. 2020, section 5.2"
-        where = f"{len(by_method)} methods; {setting(records)}"
-        found.append(Verdict(claim, source, told, measured, 0.0, "above", where, NAME))
-    return found
+        verdicts.append(
+            Verdict(
+                claim="The generalisation gap grows with the number of tunable parameters, as √(d/n) does.",
+                quantity="Spearman's ρ between tunable parameters and mean gap over methods [1]",
+                measured=rank_correlation_interval(list(by_method.tunable), list(by_method.gap)),
+                setting=f"{len(by_method)} methods; {where}",
+                **shared | {"source": "Aghajanyan et al. 2020, section 5.2"},
+            )
+        )
+    return verdicts
 
 
 def _above_parts(table: pd.DataFrame) -> dict[str, list[float]]:
@@ -142,14 +147,28 @@ def _above_parts(table: pd.DataFrame) -> dict[str, list[float]]:
     return found
 
 
-def summary(store: Store, records: list[Record]) -> str:
-    """Gap per method beside the bound, largest first."""
-    table = joined(records, NAME)
-    means = table.groupby("label")[["tunable", "train_score", "validation_score", "gap", "bound"]].mean()
-    head = f"{'method':18s}{'tunable':>14s}{'train':>9s}{'validation':>12s}{'gap':>9s}{'bound':>10s}"
-    lines = [
-        f"{label:18s}{row.tunable:14,.0f}{row.train_score:9.3f}{row.validation_score:12.3f}{row.gap:9.3f}{row.bound:10.1f}"
-        for label, row in means.sort_values("gap", ascending=False).iterrows()
-    ]
-    answers = [f"{v.answer:20s} {v.claim} ({v.measured.estimate:+.3f})" for v in verdicts(records)]
-    return "\n".join([head, *lines, "", *answers])
+def _plan(settings: performance.Plan) -> Plan:
+    return Plan(**{entry.name: getattr(settings, entry.name) for entry in fields(settings)})
+
+
+EXPERIMENT = Experiment(
+    name="generalization_gap",
+    question="do delta methods, alone or together, generalise better than full fine-tuning; does the gap follow "
+    "√(d/n)?",
+    source="Ding et al. 2022, generalisation gap; Aghajanyan et al. 2020, section 5.2: L₀(f) ≤ L̂₀(f) + O(√(d/n)).",
+    varied="the method, single or two at once, the task, the seed.",
+    tuned="each method's step size, as in `performance`; beside another it keeps it.",
+    fixed="everything else; the runs of single methods are those of `performance`.",
+    expected="full fine-tuning has the largest gap, prompt the smallest, two deltas a larger one than each alone; the "
+    "bound is far above every gap.",
+    cost="demo: 6 minutes on one quiet core for the combinations (18 runs) beside `performance`, whose training "
+    "runs it "
+    "reads; without those, as much as that and more. smoke: seconds.",
+    view="methods",
+    config=WithPairs,
+    scales={name: _plan(settings) for name, settings in performance.SCALES.items()},
+    measure=measure,
+    figures=("generalization_gap",),
+    claims=claims,
+    replicates=("task", "seeds"),
+)

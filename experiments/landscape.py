@@ -1,19 +1,8 @@
-"""The loss along lines and planes through trained deltas.
-
-Question: what does the loss of a delta look like around its start, its training trajectory and its solution?
-Source: Li, Xu, Taylor, Studer & Goldstein 2018 (planes); Goodfellow et al. 2015 (lines); Garipov et al. 2018 (three
-    solutions).
-Varied: the method, and the plane: filter-normalised random directions, PCA of the trajectory, the two stiffest
-    directions at the solution, and the plane through the solutions of three methods.
-Tuned: nothing; step sizes follow the rule for d and D.
-Fixed: PLM, task, steps, the batch whose loss is drawn, seed.
-Expected: a smooth basin; the trajectory stays near a plane; the stiff plane rises within a fraction of the distance
-    trained, the random one is flat over its whole width; three methods' solutions are joined by a ridge.
-Cost: demo: 1-2 minutes on two quiet cores (MiniLM), SmolLM2 about 15 minutes. smoke: seconds.
-"""
+"""The loss along lines and planes through trained deltas."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -22,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from experiments.training_run import analysed, fixed_batch, method_label, trained, training_job, with_added_biases
 from lab.deltas import Delta
 from lab.geometry import (
     coordinates,
@@ -34,88 +22,78 @@ from lab.geometry import (
     trajectory_directions,
 )
 from lab.linalg import lanczos
-from lab.runs import Job, Record, Store
+from lab.study import Config, Experiment, Lab, Result, TrainingRun, setting, with_added_biases
 
-NAME = "landscape"
-FIGURES = ("loss_plane", "loss_line")
-
-METHODS: tuple[dict[str, Any], ...] = (
-    {"method": "lora", "rank": 8},
-    {"method": "bitfit"},
-    {"method": "did", "dimension": 1000},
-)
-THREE: tuple[dict[str, Any], ...] = (
-    {"method": "lora", "rank": 8},
-    {"method": "bitfit"},
-    {"method": "adapter", "bottleneck": 16},
-)
-"""Whose solutions the plane of several methods goes through; their vectors are parts of one vector of their sum."""
-
-SETTINGS: dict[str, dict[str, int]] = {
-    "smoke": {"steps": 6, "batch_size": 8, "max_length": 8, "sentences": 8, "points": 5},
-    "demo": {"steps": 30, "batch_size": 16, "max_length": 16, "sentences": 10, "points": 11},
-    "paper": {"steps": 1000, "batch_size": 32, "max_length": 64, "sentences": 256, "points": 51},
-}
 SNAPSHOTS = 20
 """Points of a trajectory."""
+Methods = tuple[dict[str, Any], ...]
 
 
-def jobs(
-    scale: str, *, model: str | None = None, task: str = "bbc-news", seed: int = 0, added_biases: bool | None = None
-) -> list[Job]:
-    """One job per method, and one for the plane through three methods' solutions.
+@dataclass(frozen=True, kw_only=True)
+class Landscape(Config):
+    """The planes of one method, or the plane through the solutions of several."""
 
-    Args:
-        scale: "smoke", "demo" or "paper".
-        model: name for `load_plm`; default: MiniLM (smoke: a tiny BERT).
-        task: name for `load_task`.
-        seed: of everything.
-        added_biases: `AddedBias` instead of BitFit, for families without biases; default: by the PLM's name.
-    """
-    smoke, s = scale == "smoke", SETTINGS[scale]
-    small = ({"method": "lora", "rank": 1}, {"method": "did", "dimension": 20})
-    shown = (
-        small if smoke else METHODS if scale == "paper" else METHODS[:2]
-    )  # of a restricted D each point costs D log d
-    groups: list[tuple[dict[str, Any], ...]] = [(method,) for method in shown]
-    groups += [({"method": "lora", "rank": 1}, *THREE[1:]) if smoke else THREE]
-    shared = training_job(
-        model=model or ("tiny-bert" if smoke else "minilm"), task=task, method={}, seed=seed, steps=s["steps"],
-        batch_size=s["batch_size"], max_length=s["max_length"], n_train=64 if smoke else None,
-        n_validation=32 if smoke else 64,
-    ).config  # fmt: skip
-    del shared["method"]
-    extra = {name: s[name] for name in ("sentences", "points")}
-    found = [with_added_biases(group, shared["model"], added_biases) for group in groups]
-    return [Job(NAME, {**shared, **extra, "methods": list(group)}) for group in found]
+    model: str = setting("name for load_plm", role="model")
+    task: str = setting("name or path for load_task", "bbc-news", role="task", keyed=True)
+    methods: Methods = setting("one method, or several whose vectors are parts of one vector of their sum")
+    seed: int = setting("of everything", 0, low=0, keyed=True)
+    steps: int = setting("AdamW steps", unit="step", low=1)
+    lr: float | None = setting("step size; none: by the rule for d and D", None, keyed=True)
+    batch_size: int = setting("examples per step", unit="example", low=1)
+    max_length: int = setting("tokens kept per example", unit="token", low=1)
+    n_train: int | None = setting("training examples to use", None, unit="example", low=1, keyed=True)
+    n_validation: int | None = setting("validation examples to score on", 64, unit="example", low=1, keyed=True)
+    precision: str = setting("of the matrix products", "float32", keyed=True)
+    weights: str = setting("random: freshly initialised", "pretrained", choices=("pretrained", "random"), keyed=True)
+    evaluations: int = setting("of each run", 1, low=1, keyed=True)
+    sentences: int = setting("whose loss is drawn", unit="example", low=1)
+    points: int = setting("along each direction", low=3)
+
+    def run(self, method: dict[str, Any]) -> TrainingRun:
+        """The training run of one method."""
+        own = ("methods", "sentences", "points")
+        return TrainingRun(method=method, **{e.name: getattr(self, e.name) for e in fields(self) if e.name not in own})
 
 
-def measure(job: Job, store: Store) -> Record:
+@dataclass(frozen=True, kw_only=True)
+class Plan(Landscape):
+    """One measurement per method, and one of several."""
+
+    methods: Methods = setting("each of which is measured alone")
+    together: Methods = setting("whose solutions one plane goes through")
+    added_biases: bool | None = setting("AddedBias for BitFit; none: by the PLM's name", None)
+
+    def configs(self) -> tuple[Landscape, ...]:
+        shared = {e.name: getattr(self, e.name) for e in fields(Landscape) if e.name != "methods"}
+        groups = [*((method,) for method in self.methods), self.together]
+        named = [with_added_biases(group, self.model, self.added_biases) for group in groups]
+        return tuple(Landscape(methods=group, **shared) for group in named)
+
+
+def measure(c: Landscape, lab: Lab) -> Result:
     """Train, choose the planes, evaluate the loss on them."""
-    runs = [_Run(job.config, method) for method in job.config["methods"]]
-    found = _Drawn(job.config["points"])
+    runs = [_Run(c, method) for method in c.methods]
+    found = _Drawn(c.points)
     if len(runs) == 1:
         _one_method(runs[0], found)
     else:
         _several_methods(runs, found)
     metrics = {"start_loss": runs[0].value(runs[0].delta.phi0), **found.metrics, "tunable": runs[0].delta.size}
-    return Record(job, metrics, found.tables())
+    return Result(metrics, found.tables())
 
 
 class _Run:
     """One method, trained: its delta for analyses, its trajectory, and the loss of one fixed batch."""
 
-    def __init__(self, config: dict[str, Any], method: dict[str, Any]):
-        own = {name: value for name, value in config.items() if name not in ("methods", "sentences", "points")}
-        run = {**own, "method": method}
-        self.label = method_label(method)
-        self.delta = analysed(run)
-        self.batch = fixed_batch(run, self.delta, config["sentences"])
-        self.fit = trained(run, keep_every=max(1, -(-config["steps"] // SNAPSHOTS)))[1]
+    def __init__(self, c: Landscape, method: dict[str, Any]):
+        run = c.run(method)
+        self.label = run.how.title
+        self.delta = run.analysed()
+        self.batch = run.batch(self.delta, c.sentences)
+        self.fit = run.trained(keep_every=max(1, -(-c.steps // SNAPSHOTS)))[1]
         self.phi = self.fit.phi
         assert self.fit.trajectory is not None
         self.trajectory: Tensor = self.fit.trajectory
-        self.order: dict[str, Any] = run
 
     def loss(self, phi: Tensor) -> Tensor:
         return _loss(self.delta, self.batch, phi)
@@ -237,20 +215,40 @@ class _Drawn:
         }
 
 
-def summary(store: Store, records: list[Record]) -> str:
-    """How far the stiff directions reach, and how flat the trajectory is."""
-    lines = []
-    for record in records:
-        m: dict[str, Any] = dict(record.metrics)
-        label = ", ".join(method_label(method) for method in record.job.config["methods"])
-        lines.append(f"{label}: loss {m['start_loss']:.3f} at the start, {m['solution_loss']:.3f} at the solution")
-        if "stiffest" in m:
-            lines.append(
-                f"  the stiffest direction (λ = {m['stiffest']:.3g}) climbs back to the start's loss in "
-                f"{m['stiff_length']:.3g} by the quadratic model; training moved {m['distance']:.3g}"
-            )
-            lines.append(
-                f"  two components hold {100 * m['trajectory_share']:.1f} % of the trajectory; of a random walk "
-                f"{100 * m['walk_share']:.1f} %"
-            )
-    return "\n".join(lines)
+LORA, BITFIT, ADAPTER = {"method": "lora", "rank": 8}, {"method": "bitfit"}, {"method": "adapter", "bottleneck": 16}
+DID = {"method": "did", "dimension": 1000}  # each point costs a transform of all weights
+
+EXPERIMENT = Experiment(
+    name="landscape",
+    question="what does the loss of a delta look like around its start, its training trajectory and its solution?",
+    source="Li, Xu, Taylor, Studer & Goldstein 2018 (planes); Goodfellow et al. 2015 (lines); Garipov et al. "
+    "2018 (three "
+    "solutions).",
+    varied="the method, and the plane: filter-normalised random directions, PCA of the trajectory, the two stiffest "
+    "directions at the solution, and the plane through the solutions of three methods.",
+    tuned="nothing; step sizes follow the rule for d and D.",
+    fixed="PLM, task, steps, the batch whose loss is drawn, seed.",
+    expected="a smooth basin; the trajectory stays near a plane; the stiff plane rises within a fraction of the "
+    "distance "
+    "trained, the random one is flat over its whole width; three methods' solutions are joined by a ridge.",
+    cost="demo: 1-2 minutes on two quiet cores (MiniLM), SmolLM2 about 15 minutes. smoke: seconds.",
+    view="optimisation",
+    config=Landscape,
+    scales={
+        "smoke": Plan(
+            model="tiny-bert", methods=({"method": "lora", "rank": 1}, {"method": "did", "dimension": 20}),
+            together=({"method": "lora", "rank": 1}, BITFIT, ADAPTER), steps=6, batch_size=8, max_length=8, n_train=64,
+            n_validation=32, sentences=8, points=5,
+        ),
+        "demo": Plan(
+            model="minilm", methods=(LORA, BITFIT), together=(LORA, BITFIT, ADAPTER), steps=30, batch_size=16,
+            max_length=16, sentences=10, points=11,
+        ),
+        "paper": Plan(
+            model="minilm", methods=(LORA, BITFIT, DID), together=(LORA, BITFIT, ADAPTER), steps=1000, batch_size=32,
+            max_length=64, sentences=256, points=51,
+        ),
+    },
+    measure=measure,
+    figures=("loss_plane", "loss_line"),
+)  # fmt: skip

@@ -1,15 +1,5 @@
 """The delta methods side by side: what each reaches on the same tasks with the same budget, and how sure that is.
 
-Question: which delta methods reach more at an equal budget, and does the number of tunable parameters decide it?
-Source: Ding et al. 2022, performance comparison on T5-base: FT > LoRA > adapter > prefix > prompt on average.
-Varied: the method, the task, the seed (head, method's random choices, order of examples).
-Tuned: each method's step size, on one task with one seed, over half-decades: the start and its neighbours, and further
-    while the best is at an edge and the grid is smaller than `largest_grid`. The same rule for every method.
-Fixed: steps, batch size, examples, sequence length, schedule; the head is trained freely with one step size for all.
-Expected: full fine-tuning first, prompt last, the linear probe (the null: no delta at all) below all that work.
-Cost: demo: about an hour on two quiet cores (MiniLM, 13 methods, 3 tasks, 3 seeds), a third of it for DID and diff
-    pruning; 15-30 s a run otherwise. smoke: seconds.
-
 `convergence` and `generalization_gap` read the same training runs and train nothing more.
 """
 
@@ -17,8 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import wraps
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from math import log10, sqrt
 from statistics import fmean
@@ -26,8 +15,6 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.training_run import LATER, child_job, final, merit, subset, without_biases
-from experiments.training_run import measure as train
 from lab.deltas import (
     DID,
     IA3,
@@ -44,14 +31,25 @@ from lab.deltas import (
     Prefix,
     Prompt,
     SelectiveModule,
+    method_from_json,
 )
-from lab.execution import Local
-from lab.runs import Job, Record, Store
 from lab.statistics import Interval, Verdict, mean_interval, rank_correlation_interval
-from lab.statistics.ranking import ranked
-
-NAME = "performance"
-FIGURES = ("performance",)
+from lab.study import (
+    TRAINING_RUN,
+    Budget,
+    Config,
+    Experiment,
+    Finding,
+    Lab,
+    Result,
+    TrainingRun,
+    final,
+    merit,
+    open_task,
+    reported,
+    setting,
+    without_biases,
+)
 
 SOURCE = "Ding et al. 2022, performance comparison on T5-base"
 RANKING = ("full fine-tuning", "LoRA", "adapter", "prefix", "prompt")
@@ -61,129 +59,92 @@ HALF_OF_RANK_VARIANCE = sqrt(0.5)
 """|Spearman's ρ| above which one ranking explains more than half of the variance of the other's ranks (ρ² > 1/2)."""
 
 
-@dataclass(frozen=True)
-class Scale:
-    """Everything a scale fixes. `prompt_tokens`: the source's 100 make every sequence longer by 100 positions."""
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Budget):
+    """All methods on one task, each with the step size that did best on the tuning task."""
 
-    model: str
-    tasks: tuple[str, ...]
-    seeds: tuple[int, ...]
-    steps: int
-    n_train: int | None
-    n_validation: int | None
-    max_length: int
-    batch_size: int = 16
-    evaluations: int = 6
-    head_lr: float = 1e-2
-    tuning_seed: int = 0
-    smallest_grid: int = 3
-    largest_grid: int = 5
-    prompt_tokens: int = 20
-    dimension: int = 1000
+    seeds: tuple[int, ...] = setting("of the head, the method's random choices and the order of examples", low=0)
+    evaluations: int = setting("of every run, evenly spaced, the last after the last step", low=1)
+    head_lr: float = setting("step size of a freely trained head")
+    tuning_task: str = setting("where step sizes are chosen", role="task")
+    tuning_seed: int = setting("of the runs that choose step sizes", low=0)
+    smallest_grid: int = setting("step sizes tried first", low=1)
+    largest_grid: int = setting("most step sizes tried", low=1)
+    methods: tuple[dict[str, Any], ...] = setting("label, start of the grid of step sizes, and JSON of each method")
 
-
-SCALES = {
-    "smoke": Scale(
-        "tiny-bert", ("rotten-tomatoes", "bbc-news"), (0,), steps=2, n_train=32, n_validation=16, max_length=8,
-        batch_size=4, evaluations=2, smallest_grid=1, largest_grid=1, prompt_tokens=4, dimension=16,
-    ),
-    "demo": Scale(
-        "minilm", ("rotten-tomatoes", "bbc-news", "sentence-length"), (0, 1, 2), steps=64, n_train=512,
-        n_validation=200, max_length=32,
-    ),
-    "paper": Scale(
-        "minilm", ("rotten-tomatoes", "bbc-news", "drug-reviews", "imdb", "bigram-shift", "same-topic"),
-        (13, 21, 42, 87, 100), steps=2000, n_train=None, n_validation=None, max_length=128, batch_size=32,
-        evaluations=20, smallest_grid=5, largest_grid=9, prompt_tokens=100,
-    ),
-}  # fmt: skip
+    def run(self, entry: Mapping[str, Any], seed: int, lr: float, task: str | None = None) -> TrainingRun:
+        """The training run of one entry of `methods`."""
+        method = {name: value for name, value in entry.items() if name not in ("label", "start")}
+        head_lr = None if method["method"] == "linear-probe" else self.head_lr  # of the probe, lr is the head's
+        own = {"method": method, "task": task or self.task, "seed": seed, "lr": lr, "head_lr": head_lr}
+        return self.child(**own, evaluations=self.evaluations, train_evaluations="last", keep_phi=False)
 
 
-def compared(scale: Scale) -> dict[str, tuple[DeltaMethod, float]]:
+@dataclass(frozen=True, kw_only=True)
+class Plan(Config):
+    """One comparison per task."""
+
+    model: str = setting("name for load_plm", role="model")
+    tasks: tuple[str, ...] = setting("names or paths for load_task", role="task")
+    tuning_task: str = setting("where step sizes are chosen", role="task")
+    methods: tuple[str, ...] = setting("labels of methods; (none): all", ())
+    seeds: tuple[int, ...] = setting("of the head, the method's random choices and the order of examples", low=0)
+    steps: int = setting("AdamW steps of every run", unit="step", low=1)
+    n_train: int | None = setting("training examples of every task; none: all", None, unit="example", low=1)
+    n_validation: int | None = setting("validation examples of every task; none: all", None, unit="example", low=1)
+    max_length: int = setting("tokens kept per example", unit="token", low=1)
+    batch_size: int = setting("examples per step", 16, unit="example", low=1)
+    splits: int = setting("3: choose on a part of the training data, report on what was held out", 2, choices=(2, 3))
+    n_test: int | None = setting("with three splits: test examples, or all where there are fewer", None, low=1)
+    evaluations: int = setting("of every run", 6, low=1)
+    head_lr: float = setting("step size of a freely trained head", 1e-2)
+    tuning_seed: int = setting("of the runs that choose step sizes", 0, low=0)
+    smallest_grid: int = setting("step sizes tried first", 3, low=1)
+    largest_grid: int = setting("most step sizes tried, while the best is at an edge", 5, low=1)
+    prompt_tokens: int = setting("the source's 100 make every sequence longer by 100 positions", 20, low=1)
+    dimension: int = setting("of DID's subspace", 1000, low=1)
+
+    def configs(self) -> tuple[Comparison, ...]:
+        known = compared(self)
+        labels = self.methods or tuple(known)
+        if unknown := sorted(set(labels) - set(known)):
+            raise ValueError(f"unknown methods {unknown}; choose from {', '.join(known)}.")
+        entries = tuple({**known[label][0].to_json(), "label": label, "start": known[label][1]} for label in labels)
+        shared = {e.name: getattr(self, e.name) for e in fields(Comparison) if e.name not in ("task", "methods")}
+        return tuple(Comparison(task=task, methods=entries, **shared) for task in self.tasks)
+
+
+def compared(plan: Plan) -> dict[str, tuple[DeltaMethod, float]]:
     """Label -> the method and the step size its grid starts from.
 
     Every method of `METHODS` but for the nearest kin: SAID (of DID), and of BitFit and added biases the one that the
-    PLM's family has a use for.
-    Settings are those of `lab.deltas.presets.delta_tuning_study`, but for the prompt's length. The last two are the
-    slowest: a step that touches all weights through a projection, or through as many gates.
+    PLM's family has a use for. Settings are those of `lab.deltas.presets.delta_tuning_study`, but for the prompt's
+    length. The last two are the slowest: a step that touches all weights through a projection, or through as many
+    gates.
     """
     biases: tuple[str, DeltaMethod] = ("BitFit", BitFit())
-    if without_biases(scale.model):
+    if without_biases(plan.model):
         biases = ("added biases", AddedBias())
     return {
         "full fine-tuning": (FullFineTuning(), 1e-4),
-        "linear probe": (LinearProbe(), scale.head_lr),
+        "linear probe": (LinearProbe(), plan.head_lr),
         "LoRA": (LoRA(rank=8), 3e-3),
         "adapter": (Adapter(bottleneck=64, activation="silu", placement="houlsby"), 1e-3),
         "prefix": (Prefix(tokens=5), 1e-2),
-        "prompt": (Prompt(tokens=scale.prompt_tokens), 3e-2),
+        "prompt": (Prompt(tokens=plan.prompt_tokens), 3e-2),
         biases[0]: (biases[1], 3e-3),
         "IA3": (IA3(), 1e-2),
         "last layer": (LastLayer(), 3e-4),
         "random modules": (SelectiveModule(), 3e-4),
         "mask": (Mask(), 1e-3),
-        "DID": (DID(dimension=scale.dimension, head="free"), 3e-1),
+        "DID": (DID(dimension=plan.dimension, head="free"), 3e-1),
         "diff pruning": (DiffPruning(), 1e-4),
     }
 
 
-def jobs(
-    scale: str,
-    *,
-    model: str | None = None,
-    tasks: tuple[str, ...] | None = None,
-    seeds: tuple[int, ...] | None = None,
-    methods: tuple[str, ...] | None = None,
-    steps: int | None = None,
-    n_train: int | None = None,
-    n_validation: int | None = None,
-    splits: int = 2,
-    n_test: int | None = None,
-) -> list[Job]:
-    """One comparison per task.
-
-    Args:
-        scale: "smoke", "demo" or "paper".
-        model: name for `load_plm`; default: the scale's.
-        tasks: names or paths for `load_task`; step sizes are tuned on the scale's first task whatever is given.
-        seeds: seeds of the runs; default: the scale's.
-        methods: labels of `compared`; default: all.
-        steps: steps of every run; default: the scale's.
-        n_train: training examples of every task, the first included; default: the scale's.
-        n_validation: validation examples of every task; default: the scale's.
-        splits: 3 chooses step sizes on a part of the training data and scores on what was held out; 2 does both on
-            the validation data.
-        n_test: test examples of every task, or all where there are fewer.
-    """
-    if scale not in SCALES:
-        raise ValueError(f"unknown scale {scale!r}; choose one of {sorted(SCALES)}.")
-    base = SCALES[scale]
-    given = {"model": model, "seeds": seeds, "steps": steps, "n_train": n_train, "n_validation": n_validation}
-    chosen = replace(base, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    known = compared(chosen)
-    labels = methods or tuple(known)
-    if unknown := sorted(set(labels) - set(known)):
-        raise ValueError(f"unknown methods {unknown}; choose from {', '.join(known)}.")
-    entries = [{**known[label][0].to_json(), "label": label, "start": known[label][1]} for label in labels]
-    config = {k: v for k, v in asdict(chosen).items() if k not in ("tasks", "prompt_tokens", "dimension")}
-    config |= {"tuning_task": base.tasks[0], "methods": entries}
-    config |= {name: value for name, value in (("splits", splits), ("n_test", n_test)) if value != LATER[name]}
-    return [Job(NAME, {"task": task} | config) for task in tasks or base.tasks]
-
-
-def jobs_of(experiment: str) -> Callable[..., list[Job]]:
-    """The `jobs` of an experiment that reads the same runs: the same options, other questions."""
-
-    @wraps(jobs)
-    def renamed(scale: str, **options: Any) -> list[Job]:
-        return [Job(experiment, job.config) for job in jobs(scale, **options)]
-
-    return renamed
-
-
-def measure(job: Job, store: Store) -> Record:
+def measure(c: Comparison, lab: Lab) -> Result:
     """Tune, train every method with every seed, and rank them on this task."""
-    runs = compared_runs(job, store)
+    runs = compared_runs(c, lab)
     table = scores(runs)
     means = table.groupby("label", sort=False)["score"].mean()
     metrics = {
@@ -194,7 +155,7 @@ def measure(job: Job, store: Store) -> Record:
         "runs": len(table),
         "train_seconds": float(table["train_seconds"].sum()),
     }
-    return Record(job, {k: v for k, v in metrics.items() if v == v}, {NAME: table, "tuning": runs.tuning})
+    return Result({k: v for k, v in metrics.items() if v == v}, {"performance": table, "tuning": runs.tuning})
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,11 +163,11 @@ class ComparedRuns:
     """The training runs of one comparison.
 
     Attributes:
-        records: label -> records of its runs, in the order of the seeds.
+        runs: label -> its runs, in the order of the seeds.
         tuning: the search for step sizes: label, step_size, score, loss, chosen.
     """
 
-    records: dict[str, list[Record]]
+    runs: dict[str, list[Finding[TrainingRun]]]
     tuning: pd.DataFrame
 
     @property
@@ -216,13 +177,13 @@ class ComparedRuns:
         return dict(zip(chosen.label, chosen.step_size, strict=True))
 
     def rows(self) -> list[dict[str, Any]]:
-        """What every table of these runs starts from: one row per run, under `record` its record."""
+        """What every table of these runs starts from: one row per run, under `run` its finding."""
         return [
-            {"label": label, "kind": kind_of(record.job.config["method"]["method"]), "record": record,
-             "seed": record.job.config["seed"], "task": record.job.config["task"], "model": record.job.config["model"],
-             "metric": record.metrics["metric"], "tunable": record.metrics["tunable"]}
-            for label, records in self.records.items()
-            for record in records
+            {"label": label, "kind": kind_of(run.config.method["method"]), "run": run, "seed": run.config.seed,
+             "task": run.config.task, "model": run.config.model, "metric": run.metrics["metric"],
+             "tunable": run.metrics["tunable"]}
+            for label, runs in self.runs.items()
+            for run in runs
         ]  # fmt: skip
 
 
@@ -231,69 +192,82 @@ def kind_of(method: str) -> str:
     return {"full": "full", "linear-probe": "null", "combination": "combination"}.get(method, "delta")
 
 
-def compared_runs(job: Job, store: Store) -> ComparedRuns:
+def compared_runs(c: Comparison, lab: Lab) -> ComparedRuns:
     """Every run of a comparison, trained where the store does not have it yet; seeds outermost, then methods."""
-    config = job.config
-    check_size(config["task"], config["n_train"], config["n_validation"], config.get("splits", 2))
-    tuning = {entry["label"]: _tuned(entry, config, store) for entry in config["methods"]}
-    lrs = {label: max(tried, key=lambda lr: merit(tried[lr].tables["history"])) for label, tried in tuning.items()}
-    children = {
-        (entry["label"], seed): child(entry, config, config["task"], seed, lrs[entry["label"]])
-        for seed in config["seeds"]
-        for entry in config["methods"]
-    }
-    records = Local(store).run(list(children.values()), train, label=f"{job.experiment} {config['task']}")
-    by_label: dict[str, list[Record]] = {entry["label"]: [] for entry in config["methods"]}
-    for (label, _), record in zip(children, records, strict=True):
-        by_label[label].append(record)
+    check_size(c)
+    tuning = _tuned(c, lab)
+    lrs = {label: _best(tried) for label, tried in tuning.items()}
+    children = [(entry["label"], c.run(entry, seed, lrs[entry["label"]])) for seed in c.seeds for entry in c.methods]
+    found = lab.run(TRAINING_RUN, [run for _, run in children], f"runs on {c.task}")
+    by_label: dict[str, list[Finding[TrainingRun]]] = {entry["label"]: [] for entry in c.methods}
+    for (label, _), run in zip(children, found, strict=True):
+        by_label[label].append(run)
     table = [
-        {"label": label, "step_size": lr, "score": record.metrics["score"],
-         "loss": final(record.tables["history"])["loss"], "chosen": lr == lrs[label]}
+        {"label": label, "step_size": lr, "score": run.metrics["score"], "loss": final(run.tables["history"])["loss"],
+         "chosen": lr == lrs[label]}
         for label, tried in tuning.items()
-        for lr, record in sorted(tried.items())
+        for lr, run in sorted(tried.items())
     ]  # fmt: skip
     return ComparedRuns(by_label, pd.DataFrame(table))
 
 
-def check_size(task: str, n_train: int | None, n_validation: int | None, splits: int = 2) -> None:
+def check_size(c: Budget) -> None:
     """Raise where a task has fewer examples than are to be used, before anything is trained."""
-    loaded = subset(task, None, None, splits)
+    whole = open_task(c.task, splits=c.splits)
     for option, wanted, examples in (
-        ("n-train", n_train, loaded.train),
-        ("n-validation", n_validation, loaded.validation),
+        ("n-train", c.n_train, whole.train),
+        ("n-validation", c.n_validation, whole.validation),
     ):
         if wanted is not None and wanted > len(examples):
             raise ValueError(
-                f"{task} has {len(examples)} examples where {wanted} are to be used; give --{option} {len(examples)} "
+                f"{c.task} has {len(examples)} examples where {wanted} are to be used; give --{option} {len(examples)} "
                 "or fewer."
             )
 
 
 def scores(runs: ComparedRuns) -> pd.DataFrame:
     """The table of the figure: one row per run."""
+    names = ("train_score", "stored", "head", "native", "step_size", "train_seconds")
     rows = []
     for row in runs.rows():
-        m = row.pop("record").metrics
-        names = ("train_score", "stored", "head", "native", "step_size", "train_seconds")
-        rows.append(row | {"score": m.get("test_score", m["score"])} | {name: m[name] for name in names})
+        run = row.pop("run")
+        rows.append(row | {"score": reported(run)} | {name: run.metrics[name] for name in names})
     return pd.DataFrame(rows)
 
 
-def _tuned(entry: Mapping[str, Any], config: Mapping[str, Any], store: Store) -> dict[float, Record]:
-    """Step size -> its run on the tuning task; the grid grows while its best is at an edge and there is room."""
-    low = high = half_decade(entry["start"])
-    low, high = low - (config["smallest_grid"] - 1) // 2, high + config["smallest_grid"] // 2
-    tried: dict[float, Record] = {}
+Tried = dict[float, Finding[TrainingRun]]
+
+
+def _tuned(c: Comparison, lab: Lab) -> dict[str, Tried]:
+    """Label -> step size -> its run on the tuning task.
+
+    Every method's grid grows while its best is at an edge and there is room; the grids of all methods grow together, so
+    that an engine has many runs to do at a time.
+    """
+    entries = {entry["label"]: entry for entry in c.methods}
+    middle = {label: half_decade(entry["start"]) for label, entry in entries.items()}
+    ends = {label: (k - (c.smallest_grid - 1) // 2, k + c.smallest_grid // 2) for label, k in middle.items()}
+    tried: dict[str, Tried] = {label: {} for label in entries}
     while True:
-        grid = [step_size(k) for k in range(low, high + 1)]
-        missing = [lr for lr in grid if lr not in tried]
-        children = [child(entry, config, config["tuning_task"], config["tuning_seed"], lr) for lr in missing]
-        records = Local(store).run(children, train, label=f"step size of {entry['label']}")
-        tried |= dict(zip(missing, records, strict=True))
-        best = max(grid, key=lambda lr: merit(tried[lr].tables["history"]))
-        if len(grid) >= config["largest_grid"] or best not in (grid[0], grid[-1]):
+        missing = [
+            (label, lr)
+            for label, (low, high) in ends.items()
+            for lr in map(step_size, range(low, high + 1))
+            if lr not in tried[label]
+        ]
+        if not missing:
             return tried
-        low, high = (low - 1, high) if best == grid[0] else (low, high + 1)
+        children = [c.run(entries[label], c.tuning_seed, lr, c.tuning_task) for label, lr in missing]
+        for (label, lr), run in zip(missing, lab.run(TRAINING_RUN, children, "step sizes"), strict=True):
+            tried[label][lr] = run
+        for label, (low, high) in ends.items():
+            best = _best(tried[label])
+            if high - low + 1 < c.largest_grid and best in (step_size(low), step_size(high)):
+                ends[label] = (low - 1, high) if best == step_size(low) else (low, high + 1)
+
+
+def _best(tried: Tried) -> float:
+    return max(sorted(tried), key=lambda lr: merit(tried[lr].tables["history"]))
 
 
 def half_decade(lr: float) -> int:
@@ -306,37 +280,21 @@ def step_size(k: int) -> float:
     return float(f"{3 if k % 2 else 1}e{k // 2}")
 
 
-def method_json(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What `method_from_json` reads, of one entry of a comparison's methods."""
-    return {name: value for name, value in entry.items() if name not in ("label", "start")}
+def joined(found: Sequence[Finding[Any]], name: str) -> pd.DataFrame:
+    """One table of all findings."""
+    return pd.concat([finding.tables[name] for finding in found], ignore_index=True)
 
 
-def child(entry: Mapping[str, Any], config: Mapping[str, Any], task: str, seed: int, lr: float) -> Job:
-    """The training run of one entry of a comparison's methods."""
-    method = method_json(entry)
-    head_lr = None if method["method"] == "linear-probe" else config["head_lr"]  # of the probe, lr is the head's
-    return child_job(
-        config, task=task, method=method, seed=seed, lr=lr, head_lr=head_lr, evaluations=config["evaluations"],
-        train_evaluations="last", keep_phi=False,
-        **{name: config[name] for name in ("splits", "n_test") if name in config},
-    )  # fmt: skip
-
-
-def joined(records: Sequence[Record], name: str) -> pd.DataFrame:
-    """One table of all records."""
-    return pd.concat([record.tables[name] for record in records], ignore_index=True)
-
-
-def setting(records: Sequence[Record]) -> str:
+def told(found: Sequence[Finding[Any]]) -> str:
     """Models, tasks, seeds and budget of comparisons, for a verdict."""
-    c = records[0].job.config
-    tasks = ", ".join(dict.fromkeys(str(record.job.config["task"]) for record in records))
-    seeds = sorted({seed for record in records for seed in record.job.config["seeds"]})
-    examples = "all" if c["n_train"] is None else c["n_train"]
+    c = found[0].config
+    tasks = ", ".join(dict.fromkeys(finding.config.task for finding in found))
+    seeds = sorted({seed for finding in found for seed in finding.config.seeds})
+    examples = "all" if c.n_train is None else c.n_train
     replicates = "interval over tasks, seeds averaged" if "," in tasks else "interval over seeds"
     return (
-        f"{c['model']}; {tasks}; seeds {', '.join(map(str, seeds))}; {c['steps']} steps of {c['batch_size']} × "
-        f"{c['max_length']} tokens, {examples} training examples; {replicates}"
+        f"{c.model}; {tasks}; seeds {', '.join(map(str, seeds))}; {c.steps} steps of {c.batch_size} × "
+        f"{c.max_length} tokens, {examples} training examples; {replicates}"
     )
 
 
@@ -351,43 +309,8 @@ def paired(
     wide = table.pivot_table(index=["task", "seed"], columns="label", values=value)
     if first not in wide or second not in wide:
         return {}
-    compared = compare(wide[first], wide[second]).dropna()
-    return {str(task): list(part) for task, part in compared.groupby("task", sort=False)}
-
-
-REPLICATES = ("task", "seeds")
-"""What differs between records that are judged together."""
-
-
-def verdicts(records: Sequence[Record]) -> list[Verdict]:
-    """The source's order pair by pair, BitFit's 95 %, and whether the number of tunable parameters decides."""
-    table = joined(records, NAME)
-    shared: dict[str, Any] = {"figure": NAME, "number": 3}
-    found = []
-    for better, worse in pairwise(RANKING):
-        if differences := paired(table, better, worse):
-            claim = f"{better[0].upper()}{better[1:]} scores higher than {worse} on average."
-            quantity = f"mean score of {better} minus that of {worse} [{metric_name(table)}]"
-            measured = over_tasks(differences)
-            found.append(Verdict(claim, SOURCE, quantity, measured, 0.0, "above", setting(records), **shared))
-    if ratios := paired(table, "BitFit", "full fine-tuning", operator.truediv):
-        claim = "BitFit keeps more than 95 % of full fine-tuning's score."
-        source = "Ben Zaken et al. 2022, as Ding et al. 2022 cite it"
-        quantity = "mean of score of BitFit / score of full fine-tuning [1]"
-        measured = over_tasks(ratios)
-        found.append(Verdict(claim, source, quantity, measured, 0.95, "above", setting(records), NAME, number=1))
-    deltas = table[table.kind == "delta"]
-    by_method = deltas.groupby("label").agg(tunable=("tunable", "mean"), score=("score", "mean"))
-    if len(by_method) > 3:
-        claim = "Among delta methods, the number of tunable parameters does not decide the score."
-        quantity = (
-            "Spearman's ρ between tunable parameters and mean score over the delta methods [1]; below 0.71 the number "
-            "explains less than half of the variance of the ranks"
-        )
-        measured = rank_correlation_interval(list(by_method.tunable), list(by_method.score))
-        where = f"{len(by_method)} delta methods; {setting(records)}"
-        found.append(Verdict(claim, SOURCE, quantity, measured, HALF_OF_RANK_VARIANCE, "below", where, **shared))
-    return found
+    differences = compare(wide[first], wide[second]).dropna()
+    return {str(task): list(part) for task, part in differences.groupby("task", sort=False)}
 
 
 def over_tasks(by_task: Mapping[str, Sequence[float]]) -> Interval:
@@ -404,15 +327,87 @@ def metric_name(table: pd.DataFrame) -> str:
     return ", ".join(dict.fromkeys(map(str, table["metric"])))
 
 
-def summary(store: Store, records: list[Record]) -> str:
-    """Mean scores per task, mean rank, and what the ranking can tell."""
-    table = joined(records, NAME)
-    means = table.pivot_table(index="task", columns="label", values="score", sort=False)
-    ranking = ranked(table)
-    tunable = table.groupby("label")["tunable"].mean()
-    lines = ["method".ljust(18) + "".join(f"{task[:16]:>18s}" for task in means.index) + "   mean rank       tunable"]
-    for label, rank in sorted(ranking.mean_ranks.items(), key=lambda item: item[1]):
-        cells = "".join(f"{score:18.3f}" for score in means[label])
-        lines.append(f"{label:18s}{cells}{rank:12.2f}{tunable[label]:14,.0f}")
-    answers = [f"{v.answer:20s} {v.claim} ({v.measured.estimate:+.3f})" for v in verdicts(records)]
-    return "\n".join([*lines, "", ranking.told, "", *answers])
+def claims(found: Sequence[Finding[Comparison]]) -> list[Verdict]:
+    """The source's order pair by pair, BitFit's 95 %, and whether the number of tunable parameters decides."""
+    table, where = joined(found, "performance"), told(found)
+    shared: dict[str, Any] = {"source": SOURCE, "figure": "performance", "number": 3}
+    verdicts = [
+        Verdict(
+            claim=f"{better[0].upper()}{better[1:]} scores higher than {worse} on average.",
+            quantity=f"mean score of {better} minus that of {worse} [{metric_name(table)}]",
+            measured=over_tasks(differences), threshold=0.0, side="above", setting=where, **shared,
+        )
+        for better, worse in pairwise(RANKING)
+        if (differences := paired(table, better, worse))
+    ]  # fmt: skip
+    if ratios := paired(table, "BitFit", "full fine-tuning", operator.truediv):
+        verdicts.append(
+            Verdict(
+                claim="BitFit keeps more than 95 % of full fine-tuning's score.",
+                source="Ben Zaken et al. 2022, as Ding et al. 2022 cite it",
+                quantity="mean of score of BitFit / score of full fine-tuning [1]",
+                measured=over_tasks(ratios), threshold=0.95, side="above", setting=where, figure="performance",
+                number=1,
+            )
+        )  # fmt: skip
+    deltas = table[table.kind == "delta"]
+    by_method = deltas.groupby("label").agg(tunable=("tunable", "mean"), score=("score", "mean"))
+    if len(by_method) > 3:
+        verdicts.append(
+            Verdict(
+                claim="Among delta methods, the number of tunable parameters does not decide the score.",
+                quantity="Spearman's ρ between tunable parameters and mean score over the delta methods [1]; "
+                "below 0.71 "
+                "the number explains less than half of the variance of the ranks",
+                measured=rank_correlation_interval(list(by_method.tunable), list(by_method.score)),
+                threshold=HALF_OF_RANK_VARIANCE, side="below", setting=f"{len(by_method)} delta methods; {where}",
+                **shared,
+            )
+        )  # fmt: skip
+    return verdicts
+
+
+def methods_of(c: Comparison) -> dict[str, DeltaMethod]:
+    """Label -> method."""
+    hidden = ("label", "start")
+    return {e["label"]: method_from_json({k: v for k, v in e.items() if k not in hidden}) for e in c.methods}
+
+
+SCALES = {
+    "smoke": Plan(
+        model="tiny-bert", tasks=("rotten-tomatoes", "bbc-news"), tuning_task="rotten-tomatoes", seeds=(0,), steps=2,
+        n_train=32, n_validation=16, max_length=8, batch_size=4, evaluations=2, smallest_grid=1, largest_grid=1,
+        prompt_tokens=4, dimension=16,
+    ),
+    "demo": Plan(
+        model="minilm", tasks=("rotten-tomatoes", "bbc-news", "sentence-length"), tuning_task="rotten-tomatoes",
+        seeds=(0, 1, 2), steps=64, n_train=512, n_validation=200, max_length=32,
+    ),
+    "paper": Plan(
+        model="minilm", tasks=("rotten-tomatoes", "bbc-news", "drug-reviews", "imdb", "bigram-shift", "same-topic"),
+        tuning_task="rotten-tomatoes", seeds=(13, 21, 42, 87, 100), steps=2000, max_length=128, batch_size=32,
+        evaluations=20, smallest_grid=5, largest_grid=9, prompt_tokens=100,
+    ),
+}  # fmt: skip
+
+EXPERIMENT = Experiment(
+    name="performance",
+    question="which delta methods reach more at an equal budget, and does the number of tunable parameters decide it?",
+    source="Ding et al. 2022, performance comparison on T5-base: FT > LoRA > adapter > prefix > prompt on average.",
+    varied="the method, the task, the seed (head, method's random choices, order of examples).",
+    tuned="each method's step size, on one task with one seed, over half-decades: the start and its neighbours, and "
+    "further while the best is at an edge and the grid is smaller than `largest_grid`. The same rule for every method.",
+    fixed="steps, batch size, examples, sequence length, schedule; the head is trained freely with one step size for "
+    "all.",
+    expected="full fine-tuning first, prompt last, the linear probe (the null: no delta at all) below all that work.",
+    cost="demo: about an hour on two quiet cores (MiniLM, 13 methods, 3 tasks, 3 seeds), a third of it for DID "
+    "and diff "
+    "pruning; 15-30 s a run otherwise. smoke: seconds.",
+    view="methods",
+    config=Comparison,
+    scales=SCALES,
+    measure=measure,
+    figures=("performance",),
+    claims=claims,
+    replicates=("task", "seeds"),
+)

@@ -1,19 +1,9 @@
-"""Costates, Hamiltonian and the residual of the maximum principle along depth and along training.
-
-Question: how do costates, Hamiltonian and the residual of the maximum principle run along depth and training?
-Source: Li, Chen, Tai & E 2017; Li & Hao 2018 (discrete maximum principle); Ding et al. 2022 (delta tuning as control).
-Varied: the method; the step of training; the layer.
-Tuned: nothing here; step sizes are where the grids of `performance` start.
-Fixed: PLM, task, seed, steps, batch size; one batch on which everything is measured.
-Expected: p_t = -dJ/dh_t and the gradient of H_t in u equals -dJ/du to rounding in float64; costates grow towards the
-    output; the residual falls with the loss; a prompt acts before the first block only, LoRA is bilinear feedback.
-Cost: demo: 15 minutes on one core (MiniLM, 14 methods, 6 of them trained). smoke: 5 s. `--model smollm2`: 4
-    methods, one trained, but 32 stages to take apart; not timed.
-"""
+"""Costates, Hamiltonian and the residual of the maximum principle along depth and along training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -22,8 +12,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from experiments.fixed_batch import FixedBatch, fixed_batch
-from experiments.training_run import counts
 from lab.control import (
     ControlProblem,
     adjoint,
@@ -36,12 +24,10 @@ from lab.control import (
 )
 from lab.control.problem import cost_to_go
 from lab.models import hidden_states, read_by_head
-from lab.runs import Job, Record, Store
 from lab.statistics import Interval, Verdict
+from lab.study import Config, Experiment, Finding, Lab, Result, Scale, counts, setting
+from lab.study.fixed_batch import FixedBatch, fixed_batch
 from lab.training import fit
-
-NAME = "pontryagin"
-FIGURES = ("costates", "pmp_residual", "phase_portrait", "delta_as_control")
 
 STEP_SIZES = {
     "full fine-tuning": 1e-4,
@@ -68,93 +54,118 @@ METHODS: dict[str, dict[str, Any]] = {
     "DID": {"method": "did", "dimension": 1000},
     "SAID": {"method": "said", "dimension": 1000},
 }
-SCALES: dict[str, dict[str, Any]] = {
-    "smoke": {"model": "tiny-bert", "steps": 4, "keep_every": 2, "batch_size": 8, "sentences": 6, "tokens": 8,
-              "n_train": 64, "table_sentences": 1, "trained": ["LoRA", "prompt"]},
-    "demo": {"model": "minilm", "steps": 40, "keep_every": 8, "batch_size": 16, "sentences": 16, "tokens": 24,
-             "n_train": None, "table_sentences": 4, "trained": list(STEP_SIZES)},
-    "paper": {"model": "minilm", "steps": 1000, "keep_every": 50, "batch_size": 32, "sentences": 64, "tokens": 64,
-              "n_train": None, "table_sentences": 8, "trained": list(STEP_SIZES)},
-}  # fmt: skip
-SMALLER = {"trained": ["LoRA"], "steps": 16, "keep_every": 4, "batch_size": 8, "sentences": 8, "tokens": 16}
-"""What replaces the demo's settings on PLMs of more than a hundred million weights."""
 TABLE_TOKENS = 12
 """Of a sentence on which the identities are checked."""
-RANKED = {"rank_tokens": 4, "largest": 8000}
+RANK_TOKENS, LARGEST = 4, 8000
 """The start of one sentence on which B_t is taken apart, and how many rows or columns it may have. MiniLM's have 1,536
 rows: few enough for the rank of a block's B_t, unless it has a column for every weight (12 minutes and more)."""
-FEW = ("LoRA", "prefix", "prompt", "IA3")
-"""Methods tabulated on those PLMs."""
 
 
-def jobs(scale: str, *, model: str | None = None, task: str = "bbc-news", seed: int = 0) -> list[Job]:
-    """One job per trained method, and one per method for the identities and the table delta-as-control.
+@dataclass(frozen=True, kw_only=True)
+class Pontryagin(Config):
+    """One method along training ("trajectory"), or as control, with the identities ("table")."""
 
-    Args:
-        scale: "smoke", "demo" or "paper".
-        model: name for `load_plm`; default: the scale's. "smollm2" gets smaller settings.
-        task: name for `load_task`.
-        seed: of head, method, batch and order of examples.
-    """
-    if scale not in SCALES:
-        raise ValueError(f"unknown scale {scale!r}; choose one of {sorted(SCALES)}.")
-    c = SCALES[scale] | {"model": model or SCALES[scale]["model"]}
-    small = c["model"] == "smollm2" and scale == "demo"
-    c |= SMALLER if small else {}
-    shared = {name: c[name] for name in ("model", "tokens", "n_train")} | {"task": task, "seed": seed}
-    trained = {name: c[name] for name in ("steps", "keep_every", "batch_size", "sentences")}
-    trained |= {"measured": "trajectory", "target": not small}
-    found = [
-        Job(NAME, shared | trained | {"label": label, "lr": STEP_SIZES[label], "method": METHODS[label]})
-        for label in c["trained"]
-    ]
-    labels = FEW if small or scale == "smoke" else tuple(METHODS)
-    table = {"measured": "table", "sentences": c["table_sentences"], "tokens": min(c["tokens"], TABLE_TOKENS)} | RANKED
-    return found + [Job(NAME, shared | table | {"label": label, "method": METHODS[label]}) for label in labels]
+    measured: str = setting("what is measured", choices=("trajectory", "table"))
+    label: str = setting("of the method")
+    method: dict[str, Any] = setting("hyperparameters of the delta method")
+    model: str = setting("name for load_plm", role="model")
+    task: str = setting("name or path for load_task", "bbc-news", role="task", keyed=True)
+    seed: int = setting("of head, method, batch and order of examples", 0, low=0, keyed=True)
+    tokens: int = setting("kept of each sentence", unit="token", low=1)
+    sentences: int = setting("on which everything is measured", unit="example", low=1)
+    n_train: int | None = setting("training examples to use", None, unit="example", low=1, keyed=True)
+    # along training
+    lr: float | None = setting("step size", None)
+    steps: int = setting("AdamW steps", 0, unit="step", low=0)
+    keep_every: int = setting("measure after every so many steps", 0, unit="step", low=0)
+    batch_size: int = setting("examples per step", 0, unit="example", low=0)
+    target: bool | None = setting("train all weights too, for the phase portrait's target", None)
+    # the table
+    rank_tokens: int | None = setting("of one sentence on which B_t is taken apart", None, unit="token", low=1)
+    largest: int | None = setting("rows or columns that a B_t taken apart may have", None, low=1)
 
 
-def measure(job: Job, store: Store) -> Record:
+@dataclass(frozen=True, kw_only=True)
+class Plan(Config):
+    """One measurement per trained method, and one per method for the identities and the table delta-as-control."""
+
+    model: str = setting("name for load_plm", role="model")
+    task: str = setting("name or path for load_task", "bbc-news", role="task")
+    seed: int = setting("of head, method, batch and order of examples", 0, low=0)
+    n_train: int | None = setting("training examples to use", None, unit="example", low=1)
+    tokens: int = setting("kept of each sentence", unit="token", low=1)
+    sentences: int = setting("on which everything is measured", unit="example", low=1)
+    table_sentences: int = setting("on which the identities are checked", unit="example", low=1)
+    steps: int = setting("AdamW steps", unit="step", low=1)
+    keep_every: int = setting("measure after every so many steps", unit="step", low=1)
+    batch_size: int = setting("examples per step", unit="example", low=1)
+    target: bool = setting("train all weights too, for the phase portrait's target", True)
+    trained: tuple[str, ...] = setting(
+        "labels of the methods that are trained", tuple(STEP_SIZES), choices=tuple(STEP_SIZES)
+    )
+    tabulated: tuple[str, ...] = setting("labels of the methods of the table", tuple(METHODS), choices=tuple(METHODS))
+
+    def configs(self) -> tuple[Pontryagin, ...]:
+        shared = {name: getattr(self, name) for name in ("model", "task", "seed", "n_train")}
+        training = ("tokens", "sentences", "steps", "keep_every", "batch_size", "target")
+        along = [
+            Pontryagin(
+                measured="trajectory", label=label, lr=STEP_SIZES[label], method=METHODS[label], **shared,
+                **{name: getattr(self, name) for name in training},
+            )
+            for label in self.trained
+        ]  # fmt: skip
+        table = [
+            Pontryagin(
+                measured="table", label=label, method=METHODS[label], sentences=self.table_sentences,
+                tokens=min(self.tokens, TABLE_TOKENS), rank_tokens=RANK_TOKENS, largest=LARGEST, **shared,
+            )
+            for label in self.tabulated
+        ]  # fmt: skip
+        return (*along, *table)
+
+
+def measure(c: Pontryagin, lab: Lab) -> Result:
     """One method along training, or as control, with the identities."""
-    return _along_training(job) if job.config["measured"] == "trajectory" else _as_control(job)
+    return _along_training(c) if c.measured == "trajectory" else _as_control(c)
 
 
 # along training
 
 
-def _along_training(job: Job) -> Record:
-    c = job.config
-    setting = _setting(c, c["method"])
+def _along_training(c: Pontryagin) -> Result:
+    setting = _setting(c)
     problem = setting.problem
     result = fit(
-        setting.delta, setting.encoded, steps=c["steps"], lr=c["lr"], batch_size=c["batch_size"], seed=c["seed"],
-        keep_every=c["keep_every"], evaluation_size=200,
+        setting.delta, setting.encoded, steps=c.steps, lr=c.lr, batch_size=c.batch_size, seed=c.seed,
+        keep_every=c.keep_every, evaluation_size=200,
     )  # fmt: skip
     assert result.trajectory is not None
-    kept = [*range(0, c["steps"], c["keep_every"]), c["steps"]]
+    kept = [*range(0, c.steps, c.keep_every), c.steps]
     along = pd.concat(
         [_at_step(problem, step, phi) for step, phi in zip(kept, result.trajectory, strict=True)], ignore_index=True
     )
-    target = _target(**{name: c[name] for name in _SHARED}) if c["target"] else None
+    target = _target(**{name: getattr(c, name) for name in _SHARED}) if c.target else None
     metrics = {
         "metric": result.metric,
         "score": result.score,
         "loss_at_start": float(along.loss.iloc[0]),
         "loss": float(along.loss.iloc[-1]),
         "residual_at_start": _total(along, 0),
-        "residual": _total(along, c["steps"]),
+        "residual": _total(along, c.steps),
         "train_seconds": result.seconds,
         **counts(setting.delta),
     }
     portrait = _phase_portrait(setting, result.phi, target)
-    return Record(job, metrics, {"pontryagin": along, "phase_portrait": portrait.assign(label=c["label"])})
+    return Result(metrics, {"pontryagin": along, "phase_portrait": portrait.assign(label=c.label)})
 
 
 _SHARED = ("model", "task", "seed", "sentences", "tokens", "n_train", "steps", "batch_size")
 
 
-def _setting(c: dict[str, Any], method: dict[str, Any], precision: str = "float32") -> FixedBatch:
-    shared = {name: c[name] for name in ("model", "task", "seed", "sentences", "tokens", "n_train")}
-    return fixed_batch(**shared, method=method, precision=precision)
+def _setting(c: Pontryagin, **changed: Any) -> FixedBatch:
+    names = ("model", "task", "method", "seed", "sentences", "tokens", "n_train")
+    return fixed_batch(**{name: getattr(c, name) for name in names} | changed)
 
 
 def _at_step(problem: ControlProblem, step: int, phi: Tensor) -> pd.DataFrame:
@@ -184,7 +195,8 @@ def _total(along: pd.DataFrame, step: int) -> float:
 @lru_cache(maxsize=1)
 def _target(**c: Any) -> tuple[Tensor, ...]:
     """Hidden states of full fine-tuning after the same number of steps: where the unconstrained control goes."""
-    setting = _setting(c, METHODS["full fine-tuning"])
+    shared = {name: c[name] for name in _SHARED if name not in ("steps", "batch_size")}
+    setting = fixed_batch(**shared, method=METHODS["full fine-tuning"])
     settings = {name: c[name] for name in ("steps", "batch_size", "seed")}
     result = fit(setting.delta, setting.encoded, lr=STEP_SIZES["full fine-tuning"], evaluation_size=1, **settings)
     return hidden_states(setting.delta.plm, setting.delta.overrides(result.phi), setting.batch)
@@ -216,27 +228,32 @@ def _phase_portrait(setting: FixedBatch, phi: Tensor, target: tuple[Tensor, ...]
 # the table, and the identities in float64
 
 
-def _as_control(job: Job) -> Record:
-    c = job.config
-    setting = _setting(c, c["method"], "float64")
-    short = _setting(c | {"sentences": 1, "tokens": c["rank_tokens"]}, c["method"], "float64")
+def _as_control(c: Pontryagin) -> Result:
+    setting = _setting(c, precision="float64")
+    short = _setting(c, precision="float64", sentences=1, tokens=c.rank_tokens or c.tokens)
     rows = delta_as_control(
-        short.delta, short.plm, short.batch, short.encoded.task.loss, n_samples=4, largest=c["largest"], seed=c["seed"]
+        short.delta,
+        short.plm,
+        short.batch,
+        short.encoded.task.loss,
+        n_samples=4,
+        largest=c.largest or LARGEST,
+        seed=c.seed,
     )
     kind = control_summary(rows)
     table = pd.DataFrame(rows).assign(
-        label=c["label"], t=range(len(rows)), kind=kind["control"], layers_reached=kind["layers_reached"]
+        label=c.label, t=range(len(rows)), kind=kind["control"], layers_reached=kind["layers_reached"]
     )
     columns = ["norm", "rank", "participation", "gramian_share", "block"]
     table[columns] = table[columns].astype(float)
     tables = {"delta_as_control": table}
     metrics: dict[str, Any] = {"control": kind["control"], "layers_reached": kind["layers_reached"]}
     if rows[0]["splits"]:
-        errors = identities(setting, seed=c["seed"])
-        tables["identities"] = errors.assign(label=c["label"])
+        errors = identities(setting, seed=c.seed)
+        tables["identities"] = errors.assign(label=c.label)
         worst = errors.groupby("identity").error.max()
         metrics |= {f"largest_error_{name}": float(value) for name, value in worst.items()}
-    return Record(job, metrics | counts(setting.delta), tables)
+    return Result(metrics | counts(setting.delta), tables)
 
 
 def identities(setting: FixedBatch, *, seed: int = 0) -> pd.DataFrame:
@@ -283,56 +300,84 @@ def _relative(got: Tensor, expected: Tensor) -> float:
     return float((got - expected).abs().max() / scale) if scale > 0 else float(got.abs().max())
 
 
-def summary(store: Store, records: list[Record]) -> str:
-    """Losses and residuals along training; the worst errors of the identities."""
-    lines = []
-    for record in records:
-        c, m = record.job.config, dict[str, Any](record.metrics)
-        if c["measured"] == "trajectory":
-            lines.append(
-                f"  {c['label']:18s} loss {m['loss_at_start']:.3f} → {m['loss']:.3f}   "
-                f"‖∇J‖ {m['residual_at_start']:.3g} → {m['residual']:.3g}   {m['metric']} {m['score']:.3f}"
-            )
-        else:
-            lines.append(
-                f"  {c['label']:18s} {m['control']}, in {100 * float(m['layers_reached']):.0f} % of the blocks"
-            )
-    for verdict in verdicts(records):
-        lines.append(f"  {verdict.answer}: {verdict.claim}; {verdict.quantity} {verdict.measured.estimate:.1e}")
-    return "\n".join(lines)
+CLAIMS = {
+    "gradient": ("the gradient of H_t in u_t is minus the gradient of the loss", 1e-10),
+    "costate": ("the costate recursion is the backward pass", 1e-10),
+    "difference": ("p_t is minus the derivative of the loss in h_t", 1e-6),
+}
+"""Identity -> what it says, and the relative error in float64 up to which it holds."""
 
 
-REPLICATES = ("model", "label", "method", *RANKED)
-"""What differs between records that are judged together."""
+def claims(found: Sequence[Finding[Pontryagin]]) -> list[Verdict]:
+    """Is back-propagation the search for the optimal controller: do the identities hold on the real PLM?
 
-
-def verdicts(records: list[Record]) -> list[Verdict]:
-    """Is back-propagation the search for the optimal controller: do the identities hold on the real PLM?"""
-    tables = [record for record in records if "identities" in record.tables]
-    found = []
-    for name, threshold in (("gradient", 1e-10), ("costate", 1e-10), ("difference", 1e-6)):
-        errors = [float(t.error[t.identity == name].max()) for t in (r.tables["identities"] for r in tables)]
+    Each is an upper bound over every layer, method and PLM measured: the interval is the range of the worst errors.
+    """
+    checked = [finding for finding in found if "identities" in finding.tables]
+    models, labels = (
+        ", ".join(dict.fromkeys(str(getattr(finding.config, name)) for finding in checked))
+        for name in ("model", "label")
+    )
+    verdicts = []
+    for identity, (says, threshold) in CLAIMS.items():
+        tables = [finding.tables["identities"] for finding in checked]
+        errors = [float(table.error[table.identity == identity].max()) for table in tables]
         errors = [error for error in errors if error == error]  # a method without controls in blocks has no gradient
         if errors:
-            models, labels = (
-                ", ".join(dict.fromkeys(str(r.job.config[key]) for r in tables)) for key in ("model", "label")
-            )
-            # an upper bound over every layer, method and PLM measured: the interval is the range of the worst errors
-            found.append(
+            verdicts.append(
                 Verdict(
-                    claim="back-propagation is the search for the optimal controller: " + _CLAIMS[name],
+                    claim=f"back-propagation is the search for the optimal controller: {says}",
                     source="Ding et al. 2022, section on optimal control; Li & Hao 2018",
                     quantity="largest relative error in float64",
-                    measured=Interval(max(errors), 0.0, max(errors), len(errors)),
-                    threshold=threshold, side="below", setting=f"{models}; {labels}",
-                    figure="costates", number=11,
+                    measured=Interval(max(errors), 0.0, max(errors), len(errors)), threshold=threshold, side="below",
+                    setting=f"{models}; {labels}", figure="costates", number=11,
                 )
             )  # fmt: skip
-    return found
+    return verdicts
 
 
-_CLAIMS = {
-    "gradient": "the gradient of H_t in u_t is minus the gradient of the loss",
-    "costate": "the costate recursion is the backward pass",
-    "difference": "p_t is minus the derivative of the loss in h_t",
-}
+FEW = ("LoRA", "prefix", "prompt", "IA3")
+"""Methods tabulated at smoke scale and on large PLMs."""
+_DEMO = Plan(
+    model="minilm", steps=40, keep_every=8, batch_size=16, sentences=16, tokens=24, table_sentences=4,
+)  # fmt: skip
+
+EXPERIMENT = Experiment(
+    name="pontryagin",
+    question="how do costates, Hamiltonian and the residual of the maximum principle run along depth and training?",
+    source="Li, Chen, Tai & E 2017; Li & Hao 2018 (discrete maximum principle); Ding et al. 2022 (delta tuning as "
+    "control).",
+    varied="the method; the step of training; the layer.",
+    tuned="nothing here; step sizes are where the grids of `performance` start.",
+    fixed="PLM, task, seed, steps, batch size; one batch on which everything is measured.",
+    expected="p_t = -dJ/dh_t and the gradient of H_t in u equals -dJ/du to rounding in float64; costates grow "
+    "towards the "
+    "output; the residual falls with the loss; a prompt acts before the first block only, LoRA is bilinear feedback.",
+    cost="demo: 15 minutes on one core (MiniLM, 14 methods, 6 of them trained). smoke: 5 s. `--model smollm2`: 4 "
+    "methods, "
+    "one trained, but 32 stages to take apart; not timed.",
+    view="control",
+    config=Pontryagin,
+    scales={
+        "smoke": replace(
+            _DEMO, model="tiny-bert", steps=4, keep_every=2, batch_size=8, sentences=6, tokens=8, n_train=64,
+            table_sentences=1, trained=("LoRA", "prompt"), tabulated=FEW,
+        ),
+        "demo": Scale(
+            (_DEMO,),
+            asked=(
+                replace(
+                    _DEMO, model="smollm2", trained=("LoRA",), tabulated=FEW, steps=16, keep_every=4, batch_size=8,
+                    sentences=8, tokens=16, target=False,
+                ),
+            ),
+        ),
+        "paper": replace(
+            _DEMO, steps=1000, keep_every=50, batch_size=32, sentences=64, tokens=64, table_sentences=8
+        ),
+    },
+    measure=measure,
+    figures=("costates", "pmp_residual", "phase_portrait", "delta_as_control"),
+    claims=claims,
+    replicates=("model", "label", "method", "rank_tokens", "largest"),
+)  # fmt: skip

@@ -1,17 +1,9 @@
-"""Problems whose answer is known: d90 curves of quadratics, the toy of Li et al., and the bounds of the theory.
-
-Question: do random subspaces of a quadratic recover what the closed form predicts, and do the bounds hold?
-Source: Li et al. 2018, section 2 (the toy); Derezinski et al. 2020 (the equivalent behind the prediction); Ding et al.
-    2022 (low-dimensional solution and function space).
-Varied: the curvature spectrum; the draw of the subspace.
-Tuned: nothing.
-Fixed: D = 200, Gaussian subspaces, an isotropic displacement.
-Expected: the prediction inside the interval of the simulation from d = 8 on; the toy at d/10 and done at d = 10; no
-    bound is ever exceeded.
-Cost: seconds.
-"""
+"""Problems whose answer is known: d90 curves of quadratics, the toy of Li et al., and the bounds of the theory."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -27,56 +19,48 @@ from lab.geometry.closed_forms import (
 )
 from lab.linalg import Matrix
 from lab.projections import Gaussian
-from lab.runs import Job, Record, Store
-from lab.statistics import Verdict, mean_interval
-
-NAME = "quadratic"
-FIGURES = ("d90_curves",)
+from lab.statistics import Interval, Verdict, mean_interval
+from lab.study import Config, Experiment, Finding, Lab, Result, setting
 
 D = 200
-SPECTRA = {
+SPECTRA: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "isotropic": lambda i: np.ones_like(i),
     "λ = 1/i": lambda i: 1 / i,
     "λ = 1/i²": lambda i: 1 / i**2,
     "ten stiff of 200": lambda i: np.where(i <= 10, 1.0, 1e-4),
 }
 TOY, BOUNDS = "toy of Li et al.", "bounds"
+PROBLEMS = (*SPECTRA, TOY, BOUNDS)
 DIMENSIONS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64, 96, 128, 160, 190)
-DRAWS = {"smoke": 5, "demo": 40, "paper": 400}
 
 
-def jobs(scale: str, *, draws: int | None = None, seed: int = 0) -> list[Job]:
-    """One job per problem.
+@dataclass(frozen=True, kw_only=True)
+class Quadratic(Config):
+    """One problem."""
 
-    Args:
-        scale: "smoke", "demo" or "paper".
-        draws: random subspaces per dimension; default: the scale's.
-        seed: of the first.
-    """
-    names = (*SPECTRA, TOY, BOUNDS)
-    return [Job(NAME, {"problem": name, "draws": draws or DRAWS[scale], "seed": seed}) for name in names]
+    problem: str = setting("which one", choices=PROBLEMS)
+    draws: int = setting("random subspaces per dimension", low=2)
+    seed: int = setting("of the first draw", 0, low=0, keyed=True)
 
 
-def measure(job: Job, store: Store) -> Record:
+def measure(c: Quadratic, lab: Lab) -> Result:
     """Simulate and predict, or check the bounds."""
-    problem = job.config["problem"]
-    seeds = range(job.config["seed"], job.config["seed"] + job.config["draws"])
-    if problem == BOUNDS:
-        return _bounds(job, seeds)
-    curve, d90 = (_toy if problem == TOY else _quadratic)(problem, seeds)
+    seeds = range(c.seed, c.seed + c.draws)
+    if c.problem == BOUNDS:
+        return _bounds(seeds)
+    curve, d90 = (_toy if c.problem == TOY else _quadratic)(c.problem, seeds)
     inside = curve[curve.kind == "simulated"]
     worst = float((inside.share - inside.expected).abs()[inside.d >= 8].max())
-    metrics = {"predicted_d90": d90, "worst_difference": worst}
-    return Record(job, metrics, {"d90_curves": curve.assign(label=problem)})
+    return Result({"predicted_d90": d90, "worst_difference": worst}, {"d90_curves": curve.assign(label=c.problem)})
 
 
 def _rows(d: int, shares: list[float], expected: float) -> list[dict[str, object]]:
     found = mean_interval(shares)
+    simulated = {"share": found.estimate, "low": found.low, "high": found.high, "expected": expected}
     return [
         {"kind": "predicted", "variant": "closed form", "d": d, "share": expected},
-        {"kind": "simulated", "variant": "random subspaces", "d": d, "share": found.estimate, "low": found.low,
-         "high": found.high, "expected": expected},
-    ]  # fmt: skip
+        {"kind": "simulated", "variant": "random subspaces", "d": d} | simulated,
+    ]
 
 
 def _quadratic(problem: str, seeds: range) -> tuple[pd.DataFrame, int]:
@@ -107,7 +91,7 @@ def _generator(seed: int, d: int) -> torch.Generator:
     return torch.Generator().manual_seed(1000 * d + seed)
 
 
-def _bounds(job: Job, seeds: range) -> Record:
+def _bounds(seeds: range) -> Result:
     """Ratios of what happens to what the bound allows: at most 1 each."""
     rows = []
     for seed in seeds:
@@ -118,40 +102,54 @@ def _bounds(job: Job, seeds: range) -> Record:
         rows.append({"bound": "value at the other minimiser", "seed": seed, "gap": regret, "allowed": 2 * epsilon})
     table = pd.DataFrame(rows)
     ratio = table.gap / table.allowed
-    return Record(job, {"largest_ratio": float(ratio.max())}, {"bounds": table.assign(ratio=ratio)})
+    return Result({"largest_ratio": float(ratio.max())}, {"bounds": table.assign(ratio=ratio)})
 
 
-REPLICATES = ("problem",)
-"""What differs between records that are judged together."""
-
-
-def verdicts(records: list[Record]) -> list[Verdict]:
-    """That the bounds hold: one counterexample would do."""
-    tables = [record.tables["bounds"] for record in records if "bounds" in record.tables]
+def claims(found: Sequence[Finding[Quadratic]]) -> list[Verdict]:
+    """That the bounds hold: one counterexample would do, so the largest ratio is judged, which has no sampling "
+    "error."""
+    tables = [finding.tables["bounds"] for finding in found if "bounds" in finding.tables]
     if not tables:
         return []
     ratios = pd.concat(tables, ignore_index=True).ratio
-    n, largest = len(ratios), ratios.max()
-    bounded = Verdict(
-        claim="What a low-dimensional solution or function space costs is bounded by the distance to it.",
-        source="Ding et al. 2022 (optimisation view)", quantity="gap / bound, mean over random problems [1]",
-        measured=mean_interval(ratios.tolist()), threshold=1.0, side="below",
-        setting=f"Lipschitz and uniformly close random functions, {n} checks; largest ratio {largest:.3f}",
-        figure="d90_curves", number=11,
-    )  # fmt: skip
-    return [bounded]
+    n, largest = len(ratios), float(ratios.max())
+    return [
+        Verdict(
+            claim="What a low-dimensional solution or function space costs is bounded by the distance to it.",
+            source="Ding et al. 2022 (optimisation view)",
+            quantity="gap / bound, the largest over random problems [1]",
+            measured=Interval(largest, float(ratios.min()), largest, n),
+            threshold=1.0,
+            side="below",
+            setting=f"Lipschitz and uniformly close random functions, {n} checks",
+            figure="d90_curves",
+            number=11,
+        )
+    ]
 
 
-def summary(store: Store, records: list[Record]) -> str:
-    """Predicted d90 and how far the simulation is from the prediction; the bounds' largest ratio."""
-    lines = []
-    for record in records:
-        m, problem = dict(record.metrics), record.job.config["problem"]
-        if problem == BOUNDS:
-            lines.append(f"bounds: largest gap/bound {m['largest_ratio']:.3f}")
-        else:
-            lines.append(
-                f"{problem:18s} predicted d90 {m['predicted_d90']:4d}; simulation differs by at most "
-                f"{m['worst_difference']:.3f} from d = 8 on"
-            )
-    return "\n".join(lines)
+def _scale(draws: int) -> tuple[Quadratic, ...]:
+    return tuple(Quadratic(problem=problem, draws=draws) for problem in PROBLEMS)
+
+
+EXPERIMENT = Experiment(
+    name="quadratic",
+    question="do random subspaces of a quadratic recover what the closed form predicts, and do the bounds hold?",
+    source="Li et al. 2018, section 2 (the toy); Derezinski et al. 2020 (the equivalent behind the prediction); "
+    "Ding et "
+    "al. 2022 (low-dimensional solution and function space).",
+    varied="the curvature spectrum; the draw of the subspace.",
+    tuned="nothing.",
+    fixed="D = 200, Gaussian subspaces, an isotropic displacement.",
+    expected="the prediction inside the interval of the simulation from d = 8 on; the toy at d/10 and done at d "
+    "= 10; no "
+    "bound is ever exceeded.",
+    cost="seconds.",
+    view="optimisation",
+    config=Quadratic,
+    scales={"smoke": _scale(5), "demo": _scale(40), "paper": _scale(400)},
+    measure=measure,
+    figures=("d90_curves",),
+    claims=claims,
+    replicates=("problem",),
+)

@@ -1,123 +1,83 @@
-"""The dimension of hidden states, layer by layer, before and after tuning, and how alike the layers stay.
-
-Question: does tuning change the dimension of the representations, and which layers does it change?
-Source: Ansuini et al. 2019 (dimension per layer); Kornblith et al. 2019 (CKA).
-Varied: the layer; the weights: pre-trained, tuned, random (the null); the estimator.
-Tuned: nothing; step sizes follow the rule for d and D.
-Fixed: PLM, task, the sentences (mean over tokens), steps, seed.
-Expected: dimensions of ten or twenty, far below the hidden size and below the objective's intrinsic dimension, with
-    which they have nothing to do; tuning lowers those of the last layers; CKA of a layer with itself falls with depth.
-Cost: demo: about 1 minute on two cores (MiniLM), 2 (SmolLM2). smoke: seconds.
-"""
+"""The dimension of hidden states, layer by layer, before and after tuning, and how alike the layers stay."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from experiments import intrinsic_dimension
-from experiments.training_run import analysed, counts, method_label, subset, trained, training_job
+from experiments.intrinsic_dimension import EXPERIMENT as INTRINSIC_DIMENSION
+from experiments.intrinsic_dimension import Search
 from lab.deltas import Delta
-from lab.execution import Local
 from lab.geometry import ESTIMATORS, linear_cka, representation_dimension, shuffled_cka
 from lab.models import hidden_states, pooled
-from lab.runs import Job, Record, Store
 from lab.runs.record import Scalar
-
-NAME = "representations"
-FIGURES = ("representation_dimension", "cka")
-
-METHODS: tuple[dict[str, Any], ...] = ({"method": "lora", "rank": 8},)
-SETTINGS: dict[str, dict[str, int]] = {
-    "smoke": {"steps": 4, "batch_size": 8, "max_length": 8, "sentences": 60},
-    "demo": {"steps": 40, "batch_size": 16, "max_length": 16, "sentences": 300},
-    "paper": {"steps": 1000, "batch_size": 32, "max_length": 64, "sentences": 2000},
-}
-LARGE = {"steps": 60, "batch_size": 8, "max_length": 24, "sentences": 100}
-"""A demo of models of a hundred million parameters and more."""
+from lab.study import ANY_PLM, Experiment, Lab, Result, Scale, TrainingRun, counts, setting
 
 BATCH = 50
 BASE, RANDOM = "pre-trained", "random weights"
 
 
-def jobs(
-    scale: str, *, model: str | None = None, task: str = "bbc-news", seed: int = 0, objective: bool | None = None
-) -> list[Job]:
-    """One job per method.
+@dataclass(frozen=True, kw_only=True)
+class Representations(TrainingRun):
+    """A training run whose hidden states are measured before and after."""
 
-    Args:
-        scale: "smoke", "demo" or "paper".
-        model: name for `load_plm`; default: MiniLM (smoke: a tiny BERT).
-        task: name for `load_task`.
-        seed: of everything.
-        objective: also search the objective's intrinsic dimension (`intrinsic_dimension`), or take it from the store.
-            Default: except for large models.
-    """
-    smoke = scale == "smoke"
-    model = model or ("tiny-bert" if smoke else "minilm")
-    large = scale == "demo" and not model.startswith(("tiny-", "minilm"))
-    s = LARGE if large else SETTINGS[scale]
-    wanted = not large if objective is None else objective
-    search = intrinsic_dimension.jobs(scale, model=model, task=task, seed=seed)[0].config if wanted else None
-    found = []
-    for method in METHODS:
-        small = {**method, "rank": 1} if smoke else {**method, "rank": 4} if large else method
-        run = training_job(
-            model=model, task=task, method=small, seed=seed, steps=s["steps"], batch_size=s["batch_size"],
-            max_length=s["max_length"], n_train=64 if smoke else None, n_validation=32 if smoke or large else 100,
-        ).config  # fmt: skip
-        found.append(Job(NAME, {**run, "sentences": s["sentences"], "search": search}))
-    return found
+    sentences: int = setting("whose states are measured", unit="example", low=3)
+    search: Search | None = setting("the search of the objective's dimension; none: not searched")
 
 
-def measure(job: Job, store: Store) -> Record:
+@dataclass(frozen=True, kw_only=True)
+class Plan(Representations):
+    """One measurement."""
+
+    search: Search | None = setting("unused: `objective`", None)
+    objective: str | None = setting("scale of the objective's search (intrinsic_dimension); none: not searched", None)
+
+    def configs(self) -> tuple[Representations, ...]:
+        shared = {entry.name: getattr(self, entry.name) for entry in fields(Representations)}
+        if self.objective is not None:
+            search = INTRINSIC_DIMENSION.configs(self.objective, model=self.model, task=self.task)[0]
+            shared["search"] = replace(search, seed=self.seed)
+        return (Representations(**shared),)
+
+
+def measure(c: Representations, lab: Lab) -> Result:
     """Hidden states under the three kinds of weights; their dimensions; CKA with the pre-trained layers."""
-    run = {name: value for name, value in job.config.items() if name not in ("sentences", "search")}
-    tuned, fit = trained(run)
-    name = method_label(run["method"])
-    delta = analysed(run)
-    null = analysed({**run, "weights": "random"})
+    tuned, fit = c.trained()
+    after = f"after {c.how.title}"
+    delta, null = c.analysed(), replace(c, weights="random").analysed()
     states = {
-        BASE: _layers(delta, delta.phi0, job),
-        f"after {name}": _layers(delta, fit.phi, job),
-        RANDOM: _layers(null, null.phi0, job),
+        BASE: _layers(delta, delta.phi0, c),
+        after: _layers(delta, fit.phi, c),
+        RANDOM: _layers(null, null.phi0, c),
     }
-    d90 = _objective(job, store)
+    d90 = (
+        None if c.search is None else lab.one(INTRINSIC_DIMENSION, c.search, "the objective's dimension").metrics["d90"]
+    )
+    d90 = None if d90 is None else float(d90)
     dimensions = _dimensions(states).assign(objective=d90)
     grids = [_alignment(states[BASE], layers, label) for label, layers in states.items() if label != BASE]
     last = dimensions[(dimensions.estimator == "GRIDE") & (dimensions.layer == dimensions.layer.max())]
     end = last.set_index("label").dimension
     cka = pd.concat(grids, ignore_index=True)
-    own = cka[(cka.base_layer == cka.layer) & (cka.label == f"after {name}")].sort_values("layer").cka
+    own = cka[(cka.base_layer == cka.layer) & (cka.label == after)].sort_values("layer").cka
     metrics: dict[str, Scalar] = {
         "metric": fit.metric, "score": fit.score, "objective_d90": d90, "last_before": float(end[BASE]),
-        "last_after": float(end[f"after {name}"]), "last_random": float(end[RANDOM]), "first_cka": float(own.iloc[0]),
+        "last_after": float(end[after]), "last_random": float(end[RANDOM]), "first_cka": float(own.iloc[0]),
         "last_cka": float(own.iloc[-1]), **counts(tuned),
     }  # fmt: skip
-    return Record(job, metrics, {"representation_dimension": dimensions, "cka": cka})
+    return Result(metrics, {"representation_dimension": dimensions, "cka": cka})
 
 
-def _objective(job: Job, store: Store) -> float | None:
-    """d90 of the objective in all weights; None where it was not asked for, or not found."""
-    if job.config["search"] is None:
-        return None
-    search = Job(intrinsic_dimension.NAME, job.config["search"])
-    (record,) = Local(store).run([search], intrinsic_dimension.measure, label="the objective's dimension")
-    d90 = record.metrics["d90"]
-    return None if d90 is None else float(d90)
-
-
-def _layers(delta: Delta, phi: Tensor, job: Job) -> list[Tensor]:
+def _layers(delta: Delta, phi: Tensor, c: Representations) -> list[Tensor]:
     """Mean over tokens of h_0 … h_T for every sentence, (sentences, hidden) each; the sentences in one fixed order."""
-    c = job.config
-    task = subset(c["task"], c["n_train"], c["n_validation"])
-    encoded = task.encode(delta.plm, max_length=c["max_length"]).train
+    encoded = c.data.encode(delta.plm, max_length=c.max_length).train
     overrides = delta.overrides(phi)
     parts: list[list[Tensor]] = []
-    for batch in encoded.batches(BATCH, size=min(c["sentences"], len(encoded))):
+    for batch in encoded.batches(BATCH, size=min(c.sentences, len(encoded))):
         found = hidden_states(delta.plm, overrides, batch)
         parts.append([pooled(h, batch["attention_mask"]) for h in found])
     return [torch.cat(layer) for layer in zip(*parts, strict=True)]
@@ -155,16 +115,47 @@ def _alignment(base: list[Tensor], layers: list[Tensor], label: str) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def summary(store: Store, records: list[Record]) -> str:
-    """Dimension of the last layer under each kind of weights, and CKA of the first and last with themselves."""
-    lines = []
-    for record in records:
-        m, c = dict(record.metrics), record.job.config
-        d90 = f"{m['objective_d90']:,.0f}" if m["objective_d90"] else "not measured"
-        lines.append(
-            f"{c['model']} on {c['task']}, {method_label(c['method'])}: dimension of the last layer (GRIDE) "
-            f"{m['last_before']:.1f} before, {m['last_after']:.1f} after tuning, {m['last_random']:.1f} with random "
-            f"weights; the objective's d90: {d90}\n  CKA before and after: first layer {m['first_cka']:.3f}, last "
-            f"{m['last_cka']:.3f}"
-        )
-    return "\n".join(lines)
+def _lora(rank: int) -> dict[str, Any]:
+    return {"method": "lora", "rank": rank}
+
+
+_DEMO = Plan(
+    model="minilm", task="bbc-news", method=_lora(8), seed=0, steps=40, batch_size=16, max_length=16, n_validation=100,
+    sentences=300, objective="demo",
+)  # fmt: skip
+
+EXPERIMENT = Experiment(
+    name="representations",
+    question="does tuning change the dimension of the representations, and which layers does it change?",
+    source="Ansuini et al. 2019 (dimension per layer); Kornblith et al. 2019 (CKA).",
+    varied="the layer; the weights: pre-trained, tuned, random (the null); the estimator.",
+    tuned="nothing; step sizes follow the rule for d and D.",
+    fixed="PLM, task, the sentences (mean over tokens), steps, seed.",
+    expected="dimensions of ten or twenty, far below the hidden size and below the objective's intrinsic "
+    "dimension, with "
+    "which they have nothing to do; tuning lowers those of the last layers; CKA of a layer with itself falls "
+    "with depth.",
+    cost="demo: about 1 minute on two cores (MiniLM), 2 (SmolLM2). smoke: seconds.",
+    view="optimisation",
+    config=Representations,
+    scales={
+        "smoke": replace(
+            _DEMO, model="tiny-bert", method=_lora(1), steps=4, batch_size=8, max_length=8, n_train=64, n_validation=32,
+            sentences=60, objective="smoke",
+        ),
+        "demo": Scale(
+            (_DEMO,),
+            asked=(  # models of a hundred million parameters and more
+                replace(
+                    _DEMO, model=ANY_PLM, method=_lora(4), steps=60, batch_size=8, max_length=24, n_validation=32,
+                    sentences=100, objective=None,
+                ),
+            ),
+        ),
+        "paper": replace(
+            _DEMO, steps=1000, batch_size=32, max_length=64, sentences=2000, objective="paper"
+        ),
+    },
+    measure=measure,
+    figures=("representation_dimension", "cka"),
+)  # fmt: skip

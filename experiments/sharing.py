@@ -1,14 +1,5 @@
 """One PLM for many users: what a delta takes on disk, and one batch that mixes the deltas of several users.
 
-Question: how small is a delta beside its PLM, and does one mixed batch serve many users faster than one after another?
-Source: Ding et al. 2022, applications: storage, and in-batch parallel computing.
-Varied: the method (storage); the number of users in a batch of fixed size (serving).
-Tuned: nothing.
-Fixed: PLM, LoRA of rank 8, rows per batch, tokens per row; float32.
-Expected: every delta takes a few per cent of the PLM or less; with one user all strategies are alike, and the more
-    users a batch holds, the more one pass gains over one pass per user.
-Cost: demo: a minute on two quiet cores. smoke: seconds.
-
 φ is random: neither sizes nor times depend on its values. That every strategy gives the logits of one user at a time is
 checked in each run (`worst_difference`) and, to rounding in float64, by the tests of `lab.deltas.serve`.
 """
@@ -31,17 +22,26 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from experiments.training_run import plm_of, without_biases
-from lab.deltas import IA3, Adapter, BitFit, Combined, Delta, DeltaMethod, FullFineTuning, LoRA, Prefix, Prompt, serve
-from lab.deltas import method_from_json as read
+from lab.deltas import (
+    IA3,
+    Adapter,
+    BitFit,
+    Combined,
+    Delta,
+    DeltaMethod,
+    FullFineTuning,
+    LoRA,
+    Prefix,
+    Prompt,
+    method_from_json,
+    serve,
+)
 from lab.models import PLM
-from lab.runs import Job, Record, Store
 from lab.statistics import Interval, Verdict, mean_interval
+from lab.study import Config, Experiment, Finding, Lab, Result, Settings, open_plm, setting, without_biases
 from lab.training import example_batch
 
-NAME = "sharing"
-FIGURES = ("delta_storage", "serving_throughput")
-
+SOURCE = "Ding et al. 2022, applications"
 METHODS: dict[str, DeltaMethod] = {
     "full fine-tuning": FullFineTuning(),
     "LoRA": LoRA(rank=8),
@@ -57,56 +57,65 @@ SWAPPED, PEFT_SWAPPED, PEFT_MIXED = "users in turn", "users in turn, peft", "mix
 Forward = Callable[[], Tensor]
 
 
-@dataclass(frozen=True)
-class Scale:
-    """Everything a scale fixes."""
+@dataclass(frozen=True, kw_only=True)
+class Sharing(Config):
+    """Sizes of all methods' deltas, or the speed of serving one method's."""
 
-    models: tuple[str, ...]
-    users: tuple[int, ...] = (1, 8, 64)
-    rows: int = 64
-    tokens: int = 16
-    rounds: int = 3
-
-
-SCALES = {
-    "smoke": Scale(("tiny-bert",), users=(1, 4), rows=4, tokens=8, rounds=2),
-    "demo": Scale(("minilm", "smollm2")),
-    "paper": Scale(("minilm", "smollm2"), tokens=128, rounds=21),
-}
+    what: str = setting("sizes on disk, or throughput", choices=("storage", "serving"))
+    model: str = setting("name for load_plm", role="model")
+    methods: tuple[tuple[str, dict[str, Any]], ...] = setting("storage: label and JSON of each method", ())
+    repeats: int = setting("storage: readings of each file", 0, low=0)
+    method: dict[str, Any] | None = setting("serving: JSON of the method", None)
+    n_users: tuple[int, ...] = setting("serving: users of a batch", (), low=1)
+    rows: int = setting("serving: rows of a batch", 0, low=0)
+    tokens: int = setting("serving: length of a row", 0, unit="token", low=0)
+    rounds: int = setting("serving: timings of each", 0, low=0)
 
 
-def jobs(scale: str, *, model: str | None = None) -> list[Job]:
+@dataclass(frozen=True, kw_only=True)
+class Plan(Settings):
     """Per model the sizes of all methods' deltas; for the first model, serving."""
-    s = SCALES[scale]
-    models = (model,) if model else s.models
-    found = []
-    for name in models:
-        chosen = [(label, m.to_json()) for label, m in METHODS.items() if label != "BitFit" or not without_biases(name)]
-        found.append(Job(NAME, {"what": "storage", "model": name, "methods": chosen, "repeats": 5}))
-    lora = LoRA(rank=8, head="frozen").to_json()
-    config = {"what": "serving", "model": models[0], "method": lora, "n_users": s.users, "rows": s.rows}
-    return [*found, Job(NAME, {**config, "tokens": s.tokens, "rounds": s.rounds})]
+
+    models: tuple[str, ...] = setting("names for load_plm", role="model")
+    users: tuple[int, ...] = setting("numbers of users in a batch", (1, 8, 64), low=1)
+    rows: int = setting("rows of a batch", 64, low=1)
+    tokens: int = setting("length of a row", 16, unit="token", low=1)
+    rounds: int = setting("timings of each", 3, low=1)
+
+    def configs(self) -> list[Sharing]:
+        storage = [Sharing(what="storage", model=name, methods=methods_of(name), repeats=5) for name in self.models]
+        lora = LoRA(rank=8, head="frozen").to_json()
+        serving = Sharing(
+            what="serving", model=self.models[0], method=lora, n_users=self.users, rows=self.rows, tokens=self.tokens,
+            rounds=self.rounds,
+        )  # fmt: skip
+        return [*storage, serving]
 
 
-def measure(job: Job, store: Store) -> Record:
+def methods_of(model: str) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """Those that a PLM of this name has a use for."""
+    chosen = {label: m for label, m in METHODS.items() if label != "BitFit" or not without_biases(model)}
+    return tuple((label, method.to_json()) for label, method in chosen.items())
+
+
+def measure(c: Sharing, lab: Lab) -> Result:
     """Sizes and load times, or throughput."""
-    config = job.config
-    plm = plm_of(config["model"], 2, 0, "pretrained")
-    return _storage(job, plm) if config["what"] == "storage" else _serving(job, plm)
+    return _storage(c) if c.what == "storage" else _serving(c)
 
 
 # storage
 
 
-def _storage(job: Job, plm: PLM) -> Record:
+def _storage(c: Sharing) -> Result:
+    plm = open_plm(c.model)
     native = {name: value for name, value in plm.parameters.items() if name in plm.layout.names}
-    rows = [{"label": "the PLM", **_on_disk(native, job.config["repeats"]), "stored": plm.size}]
-    for label, method in job.config["methods"]:
-        delta = read(method).on(plm)
-        rows.append({"label": label, **_on_disk(_parts(delta), job.config["repeats"]), "stored": delta.counts.stored})
+    rows = [{"label": "the PLM", **_on_disk(native, c.repeats), "stored": plm.size}]
+    for label, method in c.methods:
+        delta = method_from_json(method).on(plm)
+        rows.append({"label": label, **_on_disk(_parts(delta), c.repeats), "stored": delta.counts.stored})
     table = pd.DataFrame(rows)
     table["fraction"] = table.bytes / table.bytes[0]
-    return Record(job, {"plm_bytes": int(table.bytes[0])}, {"delta_storage": table})
+    return Result({"plm_bytes": int(table.bytes[0])}, {"delta_storage": table})
 
 
 def _parts(delta: Delta) -> dict[str, Tensor]:
@@ -133,19 +142,17 @@ def _on_disk(tensors: Mapping[str, Tensor], repeats: int) -> dict[str, float]:
 # serving
 
 
-def _serving(job: Job, plm: PLM) -> Record:
+def _serving(c: Sharing) -> Result:
     """Every strategy with every number of users in turn, round after round: a slow moment of the machine meets all."""
-    config = job.config
-    delta = read(config["method"]).on(plm)
-    batch = example_batch(plm, config["rows"], config["tokens"])
+    plm = open_plm(c.model)
+    delta = method_from_json(c.method or {}).on(plm)
+    batch = example_batch(plm, c.rows, c.tokens)
     generator = torch.Generator().manual_seed(0)
     servers: dict[tuple[int, str], Forward] = {}
     worst, largest = 0.0, 0.0
-    for n in config["n_users"]:
+    for n in c.n_users:
         phis = delta.phi0 + 0.05 * torch.randn(n, delta.size, generator=generator).to(delta.phi0)
-        users = (
-            torch.arange(config["rows"], device=plm.device) % n
-        )  # as they come: neighbours belong to different users
+        users = torch.arange(c.rows, device=plm.device) % n  # as they come: neighbours belong to different users
         strategies = {**_ours(delta, phis, batch, users), **_peft(plm, delta, phis, batch, users)}
         with torch.no_grad():
             expected = strategies[ONE_BY_ONE]()
@@ -153,13 +160,13 @@ def _serving(job: Job, plm: PLM) -> Record:
                 worst = max(worst, float((forward() - expected).abs().max()))
                 servers[n, label] = forward
         largest = max(largest, float(expected.abs().max()))
-    rows = []
-    for round_ in range(config["rounds"]):
-        for (n, label), forward in servers.items():
-            seconds = _seconds(forward, plm.device)
-            rows.append({"label": label, "round": round_, "users": n, "rows_per_second": config["rows"] / seconds})
+    rows = [
+        {"label": label, "round": round_, "users": n, "rows_per_second": c.rows / _seconds(forward, plm.device)}
+        for round_ in range(c.rounds)
+        for (n, label), forward in servers.items()
+    ]
     metrics = {"worst_difference": worst, "largest_logit": largest, "peft": any(PEFT_MIXED in key for key in servers)}
-    return Record(job, metrics, {"serving_throughput": pd.DataFrame(rows)})
+    return Result(metrics, {"serving_throughput": pd.DataFrame(rows)})
 
 
 @torch.no_grad()
@@ -244,20 +251,18 @@ def peft_users(plm: PLM, delta: Delta, phis: Tensor) -> Any:
 # what it says
 
 
-def verdicts(records: Sequence[Record]) -> list[Verdict]:
+def claims(found: Sequence[Finding[Sharing]]) -> list[Verdict]:
     """Storage beside the PLM, and a mixed batch beside users in turn, where every row has its own user."""
-    stored = [_of_storage(r) for r in records if r.job.config["what"] == "storage"]
-    served = [r for r in records if r.job.config["what"] == "serving"]
-    many = [r for r in served if r.tables["serving_throughput"].users.max() > 1]  # a single user shares with nobody
+    stored = [_of_storage(finding) for finding in found if finding.config.what == "storage"]
+    served = [finding for finding in found if finding.config.what == "serving"]
+    many = [f for f in served if f.tables["serving_throughput"].users.max() > 1]  # a single user shares with nobody
     return [*stored, *map(_of_serving, many)]
 
 
-SOURCE = "Ding et al. 2022, applications"
-
-
-def _of_storage(record: Record) -> Verdict:
+def _of_storage(finding: Finding[Sharing]) -> Verdict:
     """File sizes have no sampling error: the interval is the largest of them."""
-    fractions = _deltas(record).fraction
+    table = finding.tables["delta_storage"]
+    fractions = table[~table.label.isin(["the PLM", "full fine-tuning"])].fraction
     worst = float(fractions.max())
     return Verdict(
         claim="A delta takes less than a tenth of the storage of a fine-tuned copy.",
@@ -266,14 +271,14 @@ def _of_storage(record: Record) -> Verdict:
         measured=Interval(worst, worst, worst, len(fractions)),
         threshold=0.1,
         side="below",
-        setting=f"{record.job.config['model']}; float32 safetensors, head included",
+        setting=f"{finding.config.model}; float32 safetensors, head included",
         figure="delta_storage",
         number=12,
     )
 
 
-def _of_serving(record: Record) -> Verdict:
-    config, table = record.job.config, record.tables["serving_throughput"]
+def _of_serving(finding: Finding[Sharing]) -> Verdict:
+    c, table = finding.config, finding.tables["serving_throughput"]
     most = table[table.users == table.users.max()]
     speed = most.pivot(index="round", columns="label", values="rows_per_second")
     return Verdict(
@@ -283,33 +288,32 @@ def _of_serving(record: Record) -> Verdict:
         measured=mean_interval([math.log2(x) for x in speed[MIXED] / speed[SWAPPED]]),
         threshold=0.0,
         side="above",
-        setting=f"{config['model']}, LoRA r = 8, {most.users.iloc[0]} users in {config['rows']} rows of "
-        f"{config['tokens']} tokens; the interval is over rounds",
+        setting=f"{c.model}, {method_from_json(c.method or {}).title}, {most.users.iloc[0]} users in {c.rows} rows of "
+        f"{c.tokens} tokens; the interval is over rounds",
         figure="serving_throughput",
         number=12,
     )
 
 
-def _deltas(record: Record) -> pd.DataFrame:
-    table = record.tables["delta_storage"]
-    return table[~table.label.isin(["the PLM", "full fine-tuning"])]
-
-
-def summary(store: Store, records: Sequence[Record]) -> str:
-    """Sizes, and rows per second by strategy and number of users."""
-    lines = []
-    for record in records:
-        config = record.job.config
-        if config["what"] == "storage":
-            lines.append(f"{config['model']}: on disk, and seconds to read")
-            for _, row in record.tables["delta_storage"].iterrows():
-                size, read_in = f"{row.bytes / 1e6:8.2f} MB", f"{1e3 * row.load_seconds:8.2f} ms"
-                lines.append(f"  {row.label:18s} {size}  {row.fraction:8.3%}  {read_in}")
-        else:
-            lines.append(f"{config['model']}, rows per second by number of users in a batch of {config['rows']} rows")
-            lines.append(f"  (logits differ by at most {record.metrics['worst_difference']:.1e})")
-            table = record.tables["serving_throughput"]
-            for label, part in table.groupby("label", sort=False):
-                speed = part.groupby("users").rows_per_second.median()
-                lines.append(f"  {label:22s} " + "  ".join(f"{n}: {value:.1f}" for n, value in speed.items()))
-    return "\n".join(lines)
+EXPERIMENT = Experiment(
+    name="sharing",
+    question="how small is a delta beside its PLM, and does one mixed batch serve many users faster than one after "
+    "another?",
+    source="Ding et al. 2022, applications: storage, and in-batch parallel computing.",
+    varied="the method (storage); the number of users in a batch of fixed size (serving).",
+    tuned="nothing.",
+    fixed="PLM, LoRA of rank 8, rows per batch, tokens per row; float32.",
+    expected="every delta takes a few per cent of the PLM or less; with one user all strategies are alike, and the "
+    "more users a batch holds, the more one pass gains over one pass per user.",
+    cost="demo: a minute on two quiet cores. smoke: seconds.",
+    view="methods",
+    config=Sharing,
+    scales={
+        "smoke": Plan(models=("tiny-bert",), users=(1, 4), rows=4, tokens=8, rounds=2),
+        "demo": Plan(models=("minilm", "smollm2")),
+        "paper": Plan(models=("minilm", "smollm2"), tokens=128, rounds=21),
+    },
+    measure=measure,
+    figures=("delta_storage", "serving_throughput"),
+    claims=claims,
+)

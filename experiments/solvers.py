@@ -1,33 +1,15 @@
-"""Solvers of the control problem against back-propagation with AdamW and SGD, from the same start.
-
-Question: do solvers of the maximum principle lower the loss of a PLM's controls faster than AdamW and SGD?
-Source: Li, Chen, Tai & E 2017 (E-MSA); Li & Hao 2018 (signs, binary controls); Li & Todorov 2004 (iLQR).
-Varied: the solver.
-Tuned: step sizes of AdamW and SGD, the radius of sign ascent and E-MSA's first ρ over three to five values each, by the
-    lowest loss, with the whole budget for each. Gauss-Newton's first damping was tuned by hand on MiniLM, that is on
-    the setting reported; from there E-MSA and Gauss-Newton choose theirs themselves (undone steps, line search), and so
-    does L-MSA.
-Fixed: PLM, delta (LoRA, r = 8, query and value, with the head), one batch, start, seed; what every solver may spend.
-Expected: per costate evaluation E-MSA and Gauss-Newton are ahead, products counted; per pass and per second AdamW is
-    (Li, Chen, Tai & E 2017 report faster initial decrease per iteration, at a higher cost of each).
-Cost: demo: about 3 minutes on two cores (MiniLM, 16 sentences of 16 tokens). smoke: 5 s.
-
-Gradient ascent on H is run beside back-propagation through the PLM's own forward pass, and their difference recorded.
-"""
+"""Solvers of the maximum principle beside the usual optimisers, on one delta and one batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from experiments.fixed_batch import FixedBatch, fixed_batch
-from experiments.training_run import counts
 from lab.control import (
     ControlProblem,
     Solution,
@@ -43,32 +25,11 @@ from lab.control import (
     optimizer_ascent,
     sign_ascent,
 )
-from lab.runs import Job, Record, Store
+from lab.study import Config, Experiment, Lab, Result, counts, setting
+from lab.study.fixed_batch import FixedBatch, fixed_batch
 from lab.training import evaluate
 
-NAME = "solvers"
-FIGURES = ("solver_convergence", "layer_scores")
-
 Solve = Callable[[ControlProblem, list[Tensor]], Solution]
-
-
-@dataclass(frozen=True)
-class Scale:
-    """What a scale fixes; `iterations`: of the gradient methods, whose one pass each sets the budget of passes."""
-
-    model: str
-    task: str
-    rank: int
-    sentences: int
-    tokens: int
-    iterations: int
-    dear_iterations: int
-    inner_iterations: int
-    products: int
-    n_train: int | None
-    n_validation: int | None
-    step_sizes: dict[str, tuple[float, ...]]
-
 
 STEP_SIZES: dict[str, tuple[float, ...]] = {
     "adamw": (3e-3, 1e-2, 3e-2),
@@ -78,13 +39,6 @@ STEP_SIZES: dict[str, tuple[float, ...]] = {
 RHOS = (1e-4, 1e-3, 1e-2, 1e-1)
 """E-MSA's ρ to begin with. p_t is of the size 1/batch, so the toy's ρ = 1 would allow no step."""
 
-SCALES = {
-    "smoke": Scale("tiny-bert", "bbc-news", 2, 8, 8, 4, 2, 2, 3, 64, 32, STEP_SIZES),
-    "demo": Scale("minilm", "bbc-news", 8, 16, 16, 25, 4, 6, 8, None, 200, STEP_SIZES),
-    "paper": Scale("minilm", "bbc-news", 8, 64, 32, 500, 50, 10, 20, None, None, STEP_SIZES),
-}
-
-SOLVERS = ("adamw", "sgd", "sign", "msa", "emsa", "gauss_newton", "best_layer")
 LABELS = {
     "adamw": "AdamW",
     "sgd": "SGD, momentum 0.9",
@@ -96,30 +50,48 @@ LABELS = {
 }
 
 
-def jobs(scale: str, *, model: str | None = None, task: str | None = None, seed: int = 0) -> list[Job]:
-    """One job per solver.
+@dataclass(frozen=True, kw_only=True)
+class Solving(Config):
+    """One solver from the common start."""
 
-    Args:
-        scale: "smoke", "demo" or "paper".
-        model: name for `load_plm`; default: the scale's.
-        task: name for `load_task`; default: the scale's.
-        seed: of head, method and batch.
-    """
-    if scale not in SCALES:
-        raise ValueError(f"unknown scale {scale!r}; choose one of {sorted(SCALES)}.")
-    setting = asdict(SCALES[scale])
-    setting |= {"model": model or setting["model"], "task": task or setting["task"], "seed": seed}
-    grids = setting.pop("step_sizes")
-    rhos = {"emsa": {"rhos": RHOS}}
-    return [
-        Job(NAME, setting | {"solver": solver, "step_sizes": grids.get(solver, ())} | rhos.get(solver, {}))
-        for solver in SOLVERS
-    ]
+    model: str = setting("name for load_plm", role="model")
+    task: str = setting("name or path for load_task", "bbc-news", role="task", keyed=True)
+    seed: int = setting("of head, method and batch", 0, low=0, keyed=True)
+    solver: str = setting("which one", choices=tuple(LABELS))
+    rank: int = setting("of the LoRA that is solved for", low=1)
+    sentences: int = setting("of the batch", unit="example", low=1)
+    tokens: int = setting("kept of each sentence", unit="token", low=1)
+    iterations: int = setting("of the gradient methods, whose one pass each sets the budget of passes", low=1)
+    dear_iterations: int = setting("of the solvers with an inner maximisation", low=1)
+    inner_iterations: int = setting("of each maximisation", low=1)
+    products: int = setting("with J's curvature per Gauss-Newton step", low=1)
+    n_train: int | None = setting("training examples to use", None, unit="example", low=1, keyed=True)
+    n_validation: int | None = setting("validation examples to score on", None, unit="example", low=1, keyed=True)
+    step_sizes: tuple[float, ...] = setting("to try", (), keyed=True)
+    rhos: tuple[float, ...] = setting("E-MSA's ρ to begin with, to try", ())
 
 
-def measure(job: Job, store: Store) -> Record:
+@dataclass(frozen=True, kw_only=True)
+class Plan(Solving):
+    """One measurement per solver."""
+
+    solver: str = setting("unused: `solvers`", "")
+    solvers: tuple[str, ...] = setting("which ones", tuple(LABELS), choices=tuple(LABELS))
+    fixed = ("solver", "step_sizes", "rhos")
+
+    def configs(self) -> tuple[Solving, ...]:
+        own = ("solver", "step_sizes", "rhos")
+        shared = {entry.name: getattr(self, entry.name) for entry in fields(Solving) if entry.name not in own}
+        return tuple(
+            Solving(
+                **shared, solver=solver, step_sizes=STEP_SIZES.get(solver, ()), rhos=RHOS if solver == "emsa" else ()
+            )
+            for solver in self.solvers
+        )
+
+
+def measure(c: Solving, lab: Lab) -> Result:
     """Run one solver from the common start, its step size tuned where it has one."""
-    c = job.config
     setting = _setting(c)
     problem = setting.problem
     start = problem.split(setting.delta.phi0)
@@ -127,7 +99,7 @@ def measure(job: Job, store: Store) -> Record:
     best = min(runs, key=lambda value: _lowest(runs[value]))
     found = runs[best]
     phi = problem.join(found.controls)
-    _, score = evaluate(setting.delta, setting.encoded, phi, "validation", size=c["n_validation"])
+    _, score = evaluate(setting.delta, setting.encoded, phi, "validation", size=c.n_validation)
     metrics = {
         "loss": found.cost,
         "lowest_loss": _lowest(found),
@@ -137,42 +109,42 @@ def measure(job: Job, store: Store) -> Record:
         "iterations": found.iterations,
         "passes": _history(found)["passes"].iloc[-1],
         "train_seconds": found.history[-1]["seconds"],
-        "rho" if c["solver"] == "emsa" else "step_size": best,
+        "rho" if c.solver == "emsa" else "step_size": best,
         "score": score,
         "metric": setting.encoded.task.metric.name,
         "back_propagation_difference": _difference_from_back_propagation(setting, problem)
-        if c["solver"] == "sgd"
+        if c.solver == "sgd"
         else None,
         **counts(setting.delta),
     }
-    tables = {"solver_convergence": _history(found).assign(label=_label(c["solver"], best)), "tried": _tried(runs)}
-    if c["solver"] == "best_layer":
+    tables = {"solver_convergence": _history(found).assign(label=_label(c.solver, best)), "tried": _tried(runs)}
+    if c.solver == "best_layer":
         tables["layer_scores"] = _layer_scores(problem, {"at the start": start, "at its end": found.controls})
-    return Record(job, metrics, tables)
+    return Result(metrics, tables)
 
 
-def _setting(c: dict[str, Any]) -> FixedBatch:
+def _setting(c: Solving) -> FixedBatch:
     shared = ("model", "task", "seed", "sentences", "tokens", "n_train", "n_validation")
-    return fixed_batch(**{name: c[name] for name in shared}, method={"method": "lora", "rank": c["rank"]})
+    return fixed_batch(**{name: getattr(c, name) for name in shared}, method={"method": "lora", "rank": c.rank})
 
 
-def _solvers(c: dict[str, Any]) -> dict[float | None, Solve]:
+def _solvers(c: Solving) -> dict[float | None, Solve]:
     """The value tried (a step size; E-MSA's first ρ) -> solver; None where the solver has nothing to tune."""
-    many, few = c["iterations"], c["dear_iterations"]
+    many, few = c.iterations, c.dear_iterations
     cheap = partial(msa, iterations=many, tolerance=0.0)
     alone: dict[str, Solve] = {
-        "msa": partial(msa, update=full_maximization(c["inner_iterations"]), iterations=few, tolerance=0.0),
+        "msa": partial(msa, update=full_maximization(c.inner_iterations), iterations=few, tolerance=0.0),
         "gauss_newton": partial(
-            ilqr, direction=gauss_newton_cg(iterations=c["products"]), damping=DAMPING, iterations=few, tolerance=0.0
+            ilqr, direction=gauss_newton_cg(iterations=c.products), damping=DAMPING, iterations=few, tolerance=0.0
         ),
         "best_layer": partial(msa, update=best_layer_ascent(), iterations=few, tolerance=0.0),
     }  # fmt: skip
-    if c["solver"] in alone:
-        return {None: alone[c["solver"]]}
-    if c["solver"] == "emsa":
-        inner = c["inner_iterations"]
+    if c.solver in alone:
+        return {None: alone[c.solver]}
+    if c.solver == "emsa":
+        inner = c.inner_iterations
         extended = partial(extended_msa, growth=4.0, inner_iterations=inner, iterations=few, tolerance=0.0)
-        return {rho: partial(extended, rho=rho) for rho in c["rhos"]}
+        return {rho: partial(extended, rho=rho) for rho in c.rhos}
 
     def stepped(step: float) -> Solve:
         # the optimisers keep state, so each run makes its own
@@ -182,11 +154,11 @@ def _solvers(c: dict[str, Any]) -> dict[float | None, Solve]:
                 "sgd": lambda: optimizer_ascent(lambda params: torch.optim.SGD(params, lr=step, momentum=0.9)),
                 "sign": lambda: sign_ascent(step),
             }
-            return cheap(problem, start, update=made[c["solver"]]())
+            return cheap(problem, start, update=made[c.solver]())
 
         return solve
 
-    return {step: stepped(step) for step in c["step_sizes"]}
+    return {step: stepped(step) for step in c.step_sizes}
 
 
 DAMPING = 1e-3
@@ -252,15 +224,39 @@ def _layer_scores(problem: ControlProblem, places: dict[str, list[Tensor]]) -> p
     return pd.concat(tables, ignore_index=True)
 
 
-def summary(store: Store, records: list[Record]) -> str:
-    """What each solver reached, and for how much."""
-    lines = ["lowest loss [nats] after passes, seconds:"]
-    for record in records:
-        m: dict[str, Any] = dict(record.metrics)
-        lines.append(
-            f"  {_label(record.job.config['solver'], m.get('rho', m.get('step_size'))):30s} {m['lowest_loss']:9.4g}  "
-            f"{m['passes']:7.1f} passes {m['train_seconds']:7.1f} s   {m['metric']} {m['score']:.3f}"
-        )
-        if m["back_propagation_difference"] is not None:
-            lines.append(f"    gradient ascent on H against back-propagation: {m['back_propagation_difference']:.1e}")
-    return "\n".join(lines)
+_DEMO = Plan(
+    model="minilm", rank=8, sentences=16, tokens=16, iterations=25, dear_iterations=4, inner_iterations=6, products=8,
+    n_validation=200,
+)  # fmt: skip
+
+EXPERIMENT = Experiment(
+    name="solvers",
+    question="do solvers of the maximum principle lower the loss of a PLM's controls faster than AdamW and SGD?",
+    source="Li, Chen, Tai & E 2017 (E-MSA); Li & Hao 2018 (signs, binary controls); Li & Todorov 2004 (iLQR).",
+    varied="the solver.",
+    tuned="step sizes of AdamW and SGD, the radius of sign ascent and E-MSA's first ρ over three to five values "
+    "each, by the lowest loss, with the whole budget for each. Gauss-Newton's first damping was tuned by hand on "
+    "MiniLM, that is on the setting reported; from there E-MSA and Gauss-Newton choose theirs themselves (undone "
+    "steps, line search), and so does L-MSA.",
+    fixed="PLM, delta (LoRA, r = 8, query and value, with the head), one batch, start, seed; what every solver "
+    "may spend.",
+    expected="per costate evaluation E-MSA and Gauss-Newton are ahead, products counted; per pass and per second "
+    "AdamW is (Li, Chen, Tai & E 2017 report faster initial decrease per iteration, at a higher cost of each).",
+    cost="demo: about 3 minutes on two cores (MiniLM, 16 sentences of 16 tokens). smoke: 5 s. Gradient ascent on "
+    "H is run beside back-propagation through the PLM's own forward pass, and their difference recorded.",
+    view="control",
+    config=Solving,
+    scales={
+        "smoke": replace(
+            _DEMO, model="tiny-bert", rank=2, sentences=8, tokens=8, iterations=4, dear_iterations=2,
+            inner_iterations=2, products=3, n_train=64, n_validation=32,
+        ),
+        "demo": _DEMO,
+        "paper": replace(
+            _DEMO, sentences=64, tokens=32, iterations=500, dear_iterations=50, inner_iterations=10, products=20,
+            n_validation=None,
+        ),
+    },
+    measure=measure,
+    figures=("solver_convergence", "layer_scores"),
+)  # fmt: skip

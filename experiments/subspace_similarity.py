@@ -1,21 +1,9 @@
-"""Do updates of one task point the same way, and what do they do to W₀?
-
-Question: which directions do updates of other seeds, ranks and methods share, and does ΔW amplify what W₀ lacks?
-Source: Hu et al. 2021, section 7: figures 3 and 4 (subspace similarity) and Table 7 (amplification).
-Varied: what is compared: seeds, ranks 8 and 64, ΔW and W₀, neighbouring blocks, LoRA and full fine-tuning; the side
-    (inputs: right singular vectors, outputs: left ones).
-Tuned: full fine-tuning's step size on MiniLM (docs/intrinsic_dimension.md); LoRA's by the rule for d and D (2e-3 on
-    SmolLM2, not tuned).
-Fixed: PLM, task, steps, batch size; query and value matrices (of SmolLM2: of six blocks, neighbours in pairs).
-Expected: seeds share their first directions far beyond random, later ones less; r = 8 and r = 64 share the first; ΔW
-    lies along weak directions of W₀, yet more than at random.
-Cost: demo: 2 minutes (MiniLM) and 4 minutes (SmolLM2) on two cores. smoke: seconds.
-"""
+"""Do updates of one task point the same way, and what do they do to W₀?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import fmean
 from typing import Any
@@ -24,117 +12,88 @@ import numpy as np
 import pandas as pd
 import torch
 
-from experiments.training_run import RunScale, Solution, child_job, solution
 from lab.geometry import amplification, subspace_angles, subspace_similarity
+from lab.geometry.subspace_similarity import Side
 from lab.linalg import Spectrum
+from lab.models import PLM
 from lab.models.architecture import WeightMatrix
-from lab.runs import Job, Record, Store
 from lab.runs.record import Scalar
 from lab.statistics import Verdict, stratified_interval
-
-NAME = "subspace_similarity"
-FIGURES = ("subspace_similarity", "principal_angles", "amplification")
+from lab.study import Budget, Experiment, Finding, Lab, Result, Solution, TrainingRun, setting
+from lab.study.training_run import solutions
 
 ROLES = ("query", "value")
-SIDES = {"right": "inputs", "left": "outputs"}
+SIDES: dict[Side, str] = {"right": "inputs", "left": "outputs"}
 LADDER = (1, 2, 4, 8, 16, 32, 64)
 """j of the grids against a spectrum longer than r."""
 SEEDS, RANKS, BASE, METHODS, BLOCKS = (
     "seed against seed", "rank against rank", "ΔW against W₀", "LoRA against full", "block against next block",
 )  # fmt: skip
+PLACE = ["comparison", "side", "role", "block"]
+
+Spectra = Mapping[str, Spectrum]
+"""Label of a matrix -> a spectrum with vectors."""
 
 
-@dataclass(frozen=True)
-class Scale(RunScale):
-    """Everything a scale fixes; the runs are those of `weight_differences` where these agree."""
+@dataclass(frozen=True, kw_only=True)
+class Subspaces(Budget):
+    """One PLM; its runs are those of `weight_differences` where these agree."""
 
-    rank: int = 8
-    large_rank: int = 64
-    seeds: tuple[int, ...] = (0, 1, 2)
-    full_lr: float = 1e-4
-    lora_lr: float | None = None
-    max_blocks: int | None = None
+    rank: int = setting("r of the LoRA runs", 8, low=1, keyed=True)
+    large_rank: int = setting("r of the one it is compared with", 64, low=1, keyed=True)
+    seeds: tuple[int, ...] = setting("of the LoRA runs; full fine-tuning has the first", (0, 1, 2), low=0, keyed=True)
+    full_lr: float = setting("step size of full fine-tuning", 1e-4, keyed=True)
+    lora_lr: float | None = setting("step size of LoRA; none: by the rule for d and D", None, keyed=True)
+    max_blocks: int | None = setting("blocks to look at, neighbours in pairs; none: all", None, low=2, keyed=True)
 
+    def lora(self, rank: int, seed: int) -> TrainingRun:
+        return self.child(method={"method": "lora", "rank": rank}, seed=seed, lr=self.lora_lr)
 
-SCALES = {
-    "smoke": (Scale("tiny-bert", "bbc-news", 3, 64, 32, 16, 8, rank=2, large_rank=4, seeds=(0, 1)),),
-    "demo": (
-        Scale("minilm", "bbc-news", 60, None, 300, 32, 16),
-        Scale("smollm2", "bbc-news", 60, None, 100, 24, 8, lora_lr=2e-3, max_blocks=6),
-    ),
-    "paper": (
-        Scale("minilm", "bbc-news", 1000, None, None, 128, 32, seeds=(0, 1, 2, 3, 4)),
-        Scale("smollm2", "rotten-tomatoes", 1000, None, None, 64, 32, seeds=(0, 1, 2, 3, 4)),
-    ),
-}
+    @property
+    def runs(self) -> list[TrainingRun]:
+        """LoRA over seeds, the large rank with a seed of its own (nothing drawn alike), full fine-tuning."""
+        small = [self.lora(self.rank, seed) for seed in self.seeds]
+        full = self.child(method={"method": "full"}, seed=self.seeds[0], lr=self.full_lr)
+        return [*small, self.lora(self.large_rank, max(self.seeds) + 1), full]
 
-
-def jobs(scale: str, *, model: str | None = None, task: str | None = None, seed: int = 0) -> list[Job]:
-    """One comparison per PLM.
-
-    Args:
-        scale: "smoke", "demo" or "paper".
-        model: one PLM instead of the scale's.
-        task: of every run; default: the scale's.
-        seed: shifts all seeds.
-    """
-    chosen = [s for s in SCALES[scale] if model in (None, s.model)] or [SCALES[scale][0]]
-    settings = [replace(s, model=model or s.model, task=task or s.task) for s in chosen]
-    return [Job(NAME, asdict(replace(s, seeds=tuple(seed + n for n in s.seeds)))) for s in settings]
+    @property
+    def few(self) -> int:
+        """r of Hu et al.'s amplification table: 4, or fewer where the update has fewer."""
+        return min(4, self.rank)
 
 
-def measure(job: Job, store: Store) -> Record:
+def measure(c: Subspaces, lab: Lab) -> Result:
     """Train the runs that the store lacks, then compare their leading subspaces matrix by matrix."""
-    c = job.config
-    small = [_solution(c, store, c["rank"], seed) for seed in c["seeds"]]
-    large = _solution(c, store, c["large_rank"], max(c["seeds"]) + 1)  # a seed of its own: nothing drawn alike
-    full = _solution(c, store, None, c["seeds"][0])
+    *small, large, full = solutions(c.runs, lab)
     plm = full.delta.plm
-    matrices = _studied(plm.matrices(ROLES), c["max_blocks"])
-    weights = {m.label: m.of(plm.parameters[m.name]).detach() for m in matrices}
-    places = {m.label: (m.role, m.block) for m in matrices}
-    base = {label: Spectrum.of(W, vectors=True) for label, W in weights.items()}
-    updates = {f"LoRA r = {c['rank']}, seed {s}": _spectra(r, base) for s, r in zip(c["seeds"], small, strict=True)}
+    matrices = studied(plm.matrices(ROLES), c.max_blocks)
+    base = {m.label: Spectrum.of(_weight(m, plm), vectors=True) for m in matrices}
+    updates = [_spectra(run, base) for run in small]
     wide, dense = _spectra(large, base), _spectra(full, base)
-    others = {f"LoRA r = {c['large_rank']}": wide, "full fine-tuning": dense}
-
-    grids, angles = [], []
-    for comparison, A, B, shifted in _comparisons(list(updates.values()), wide, dense, base):
-        for label, (role, block) in places.items():
-            other = _next_block(places, label) if shifted else label
-            if other is None:
-                continue
-            for side, name in SIDES.items():
-                at: dict[str, Any] = {"comparison": comparison, "side": name, "role": role, "block": block}
-                grids.append(_grid(A[label], B[other], side, c["rank"]).assign(**at))
-                angles.append(subspace_angles(A[label], B[other], c["rank"], side=side).assign(**at))  # type: ignore[arg-type]
-    amplified = [
-        amplification(spectra[label], weights[label], _ranks(c), base=base[label]).assign(
-            label=name, matrix=label, role=role, block=block
-        )
-        for name, spectra in (updates | others).items()
-        for label, (role, block) in places.items()
+    grids, angles = _compared(matrices, _comparisons(updates, wide, dense, base), c.rank)
+    names = [
+        *(f"{run.how.title}, seed {run.seed}" for run in c.runs[: len(small)]),
+        *(r.how.title for r in c.runs[-2:]),
     ]
-    keys = ["comparison", "side", "role", "block"]
     tables = {
-        "subspace_similarity": _mean(pd.concat(grids), [*keys, "i", "j"]),
-        "principal_angles": _mean(pd.concat(angles), [*keys, "index"]),
-        "amplification": pd.concat(amplified, ignore_index=True).dropna(subset=["onto_delta"]),
+        "subspace_similarity": _mean(pd.concat(grids), [*PLACE, "i", "j"]),
+        "principal_angles": _mean(pd.concat(angles), [*PLACE, "index"]),
+        "amplification": _amplified(c, plm, matrices, base, dict(zip(names, [*updates, wide, dense], strict=True))),
     }
-    tables = {name: table.assign(model=c["model"], task=c["task"]) for name, table in tables.items()}
-    pairs = pd.concat([g.assign(pair=n // (2 * len(places))) for n, g in enumerate(grids)])
+    tables = {name: table.assign(model=c.model, task=c.task) for name, table in tables.items()}
+    pairs = pd.concat([g.assign(pair=n // (2 * len(matrices))) for n, g in enumerate(grids)])
     metrics: dict[str, Scalar] = {
         "metric": full.metrics["metric"],
-        "score": fmean(float(r.metrics["score"]) for r in small),  # type: ignore[arg-type]
+        "score": fmean(float(run.metrics["score"] or 0) for run in small),
         "score_full": full.metrics["score"],
         "tunable": small[0].metrics["tunable"],
         "quantised": str((plm.provenance or {}).get("quantised") or ""),
         **_numbers(pairs, tables, c),
     }
-    return Record(job, metrics, tables)
+    return Result(metrics, tables)
 
 
-def _studied(matrices: Sequence[WeightMatrix], max_blocks: int | None) -> list[WeightMatrix]:
+def studied(matrices: Sequence[WeightMatrix], max_blocks: int | None) -> list[WeightMatrix]:
     """Those of all blocks, or of evenly spaced pairs of neighbouring blocks."""
     blocks = sorted({m.block for m in matrices})
     if max_blocks is None or len(blocks) <= max_blocks:
@@ -143,20 +102,15 @@ def _studied(matrices: Sequence[WeightMatrix], max_blocks: int | None) -> list[W
     return [m for m in matrices if m.block in first or m.block - 1 in first]
 
 
-def _solution(c: Mapping[str, Any], store: Store, rank: int | None, seed: int) -> Solution:
-    method = {"method": "full"} if rank is None else {"method": "lora", "rank": rank}
-    lr = c["full_lr"] if rank is None else c["lora_lr"]
-    return solution(child_job(c, method=method, seed=seed, lr=lr), store)
+def _weight(m: WeightMatrix, plm: PLM) -> torch.Tensor:
+    return m.of(plm.parameters[m.name]).detach()
 
 
-def _spectra(run: Solution, base: Mapping[str, Spectrum]) -> dict[str, Spectrum]:
+def _spectra(run: Solution, base: Spectra) -> dict[str, Spectrum]:
     """Of the update of each compared matrix, with vectors."""
     with torch.no_grad():
         differences = run.delta.weight_difference(run.phi)
     return {label: Spectrum.of(differences[label], vectors=True) for label in base}
-
-
-Spectra = Mapping[str, Spectrum]
 
 
 def _comparisons(
@@ -171,22 +125,45 @@ def _comparisons(
     yield BLOCKS, small[0], small[0], True
 
 
-def _next_block(places: Mapping[str, tuple[str, int]], label: str) -> str | None:
-    role, block = places[label]
-    return next((other for other, place in places.items() if place == (role, block + 1)), None)
+def _compared(
+    matrices: Sequence[WeightMatrix], comparisons: Iterator[tuple[str, Spectra, Spectra, bool]], rank: int
+) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
+    """Grids φ(i, j) and principal angles of every comparison, matrix and side."""
+    places = {(m.role, m.block): m.label for m in matrices}
+    grids, angles = [], []
+    for comparison, A, B, shifted in comparisons:
+        for (role, block), label in places.items():
+            other = places.get((role, block + shifted))
+            if other is None:  # no next block
+                continue
+            for side, name in SIDES.items():
+                at: dict[str, Any] = dict(zip(PLACE, (comparison, name, role, block), strict=True))
+                grids.append(_grid(A[label], B[other], side, rank).assign(**at))
+                angles.append(subspace_angles(A[label], B[other], rank, side=side).assign(**at))
+    return grids, angles
 
 
-def _grid(A: Spectrum, B: Spectrum, side: str, rank: int) -> pd.DataFrame:
+def _grid(A: Spectrum, B: Spectrum, side: Side, rank: int) -> pd.DataFrame:
     """φ(i, j), i up to r; j up to r, or on the ladder where B has more directions."""
     longer = len(B.values) > rank and len(B.values) > len(A.values)
     columns = [j for j in LADDER if j <= len(B.values)] if longer else range(1, rank + 1)
-    table = subspace_similarity(A, B, side=side, max_rank=max(columns)).table()  # type: ignore[arg-type]
+    table = subspace_similarity(A, B, side=side, max_rank=max(columns)).table()
     return table[table["j"].isin(columns) & (table["i"] <= rank)]
 
 
-def _ranks(c: Mapping[str, Any]) -> tuple[int, ...]:
-    """r of the amplification table: Hu et al.'s 4 and 64 where the update has them, and the runs' own."""
-    return tuple(sorted({min(4, c["rank"]), c["rank"], c["large_rank"]}))
+def _amplified(
+    c: Subspaces, plm: PLM, matrices: Sequence[WeightMatrix], base: Spectra, updates: Mapping[str, Spectra]
+) -> pd.DataFrame:
+    """Table 7 of every update and matrix, for Hu et al.'s r and the runs' own."""
+    ranks = tuple(sorted({c.few, c.rank, c.large_rank}))
+    tables = [
+        amplification(spectra[m.label], _weight(m, plm), ranks, base=base[m.label]).assign(
+            label=name, matrix=m.label, role=m.role, block=m.block
+        )
+        for name, spectra in updates.items()
+        for m in matrices
+    ]
+    return pd.concat(tables, ignore_index=True).dropna(subset=["onto_delta"])
 
 
 def _mean(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -195,12 +172,12 @@ def _mean(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return table.astype({name: "float32" for name in table.columns if table[name].dtype == np.float64})
 
 
-def _numbers(pairs: pd.DataFrame, tables: Mapping[str, pd.DataFrame], c: Mapping[str, Any]) -> dict[str, Scalar]:
-    """What the verdicts are about: overlap over random of every pair of seeds, and the projections of Table 7."""
+def _numbers(pairs: pd.DataFrame, tables: Mapping[str, pd.DataFrame], c: Subspaces) -> dict[str, Scalar]:
+    """What the claims are about: overlap over random of every pair of seeds, and the projections of Table 7."""
     found: dict[str, Scalar] = {}
     seeds = pairs[pairs["comparison"] == SEEDS]
     for side in SIDES.values():
-        for k in (1, c["rank"]):
+        for k in (1, c.rank):
             at = seeds[(seeds["side"] == side) & (seeds["i"] == k) & (seeds["j"] == k)]
             ratio = at["similarity"] / at["random"]
             for n, value in enumerate(ratio.groupby(at["pair"]).mean()):
@@ -210,8 +187,7 @@ def _numbers(pairs: pd.DataFrame, tables: Mapping[str, pd.DataFrame], c: Mapping
     for which, part in first.groupby("side"):
         found[f"ranks_{which}_1"] = float(part["similarity"].mean())
     table = tables["amplification"]
-    table = table[table["rank"] == min(4, c["rank"])]
-    for label, part in table.groupby("label", sort=False):
+    for label, part in table[table["rank"] == c.few].groupby("label", sort=False):
         name = str(label).replace("LoRA r = ", "lora").replace(", seed ", "_seed").replace(" ", "_").replace("-", "_")
         found[f"onto_base_{name}"] = float((part["onto_delta"] / part["onto_base"]).mean())
         found[f"onto_random_{name}"] = float((part["onto_delta"] / part["onto_random"]).mean())
@@ -219,78 +195,87 @@ def _numbers(pairs: pd.DataFrame, tables: Mapping[str, pd.DataFrame], c: Mapping
     return found
 
 
-REPLICATES = ("model", "task", "batch_size", "max_length", "n_validation", "max_blocks", "lora_lr")
-"""What differs between records that are judged together: the PLMs of a scale have settings of their own."""
-
-
-def verdicts(records: Sequence[Record]) -> list[Verdict]:
+def claims(found: Sequence[Finding[Subspaces]]) -> list[Verdict]:
     """Hu et al.'s claims on these models; the unit of an interval is a pair of seeds, or a run, within each PLM."""
-    where = ", ".join(dict.fromkeys(f"{r.job.config['model']} on {r.job.config['task']}" for r in records))
+    where = ", ".join(dict.fromkeys(f"{finding.config.model} on {finding.config.task}" for finding in found))
     runs = f"{where}; LoRA on {' and '.join(ROLES)}"
-    rank = records[0].job.config["rank"]
+    c = found[0].config
 
-    def all_of(start: str) -> dict[str, list[float]]:
-        found: dict[str, list[float]] = {}
-        for r in records:
-            values = [float(v) for k, v in r.metrics.items() if k.startswith(start)]  # type: ignore[arg-type]
-            found.setdefault(f"{r.job.config['model']} {r.job.config['task']}", []).extend(values)
-        return found
+    def verdict(claim: str, place: str, quantity: str, start: str, threshold: float, side: Any, what: str) -> Verdict:
+        by_plm: dict[str, list[float]] = {}
+        for finding in found:
+            values = [float(value) for name, value in finding.metrics.items() if name.startswith(start)]
+            by_plm.setdefault(f"{finding.config.model} {finding.config.task}", []).extend(values)
+        return Verdict(
+            claim=claim, source=f"Hu et al. 2021, section {place}", quantity=f"{quantity}, mean over matrices [1]",
+            measured=stratified_interval(by_plm), threshold=threshold, side=side, setting=f"{runs}{what}",
+            figure="amplification" if "Table" in place else "subspace_similarity",
+        )  # fmt: skip
 
-    shared: dict[str, Any] = {"figure": NAME}
-    found = [
-        Verdict(
-            claim=f"LoRA of one task with different seeds share their {what} of the {side} beyond random.",
-            source="Hu et al. 2021, section 7.2, figure 4",
-            quantity=f"φ({k}, {k}) over its random level, mean over matrices [1]",
-            measured=stratified_interval(all_of(f"seeds_{side}_{k}_")), threshold=1.0, side="above",
-            setting=f"{runs}; pairs of seeds, which share runs", **shared,
+    shared = [
+        verdict(
+            f"LoRA of one task with different seeds share their {what} of the {side} beyond random.",
+            "7.2, figure 4", f"φ({k}, {k}) over its random level", f"seeds_{side}_{k}_", 1.0, "above",
+            "; pairs of seeds, which share runs",
         )
         for side in SIDES.values()
-        for k, what in ((1, "first direction"), (rank, f"first {rank} directions"))
+        for k, what in ((1, "first direction"), (c.rank, f"first {c.rank} directions"))
     ]  # fmt: skip
-    found += [
-        Verdict(
-            claim=f"The first direction of the {side} is the same for a small and a large rank (overlap above ½).",
-            source="Hu et al. 2021, section 7.2, figure 3",
-            quantity="φ(1, 1) of r = 8 and r = 64, mean over matrices [1]",
-            measured=stratified_interval(all_of(f"ranks_{side}_1")), threshold=0.5, side="above",
-            setting=runs, **shared,
+    first = [
+        verdict(
+            f"The first direction of the {side} is the same for a small and a large rank (overlap above ½).",
+            "7.2, figure 3", f"φ(1, 1) of r = {c.rank} and r = {c.large_rank}", f"ranks_{side}_1", 0.5, "above", "",
         )
         for side in SIDES.values()
     ]  # fmt: skip
-    amplified: dict[str, Any] = {"figure": "amplification"}
-    found += [
-        Verdict(
-            claim="ΔW amplifies directions that are not emphasised in W₀.",
-            source="Hu et al. 2021, section 7.3, Table 7",
-            quantity="‖UᵀW₀V‖_F for U, V of ΔW over the same for U, V of W₀, mean over matrices [1]",
-            measured=stratified_interval(all_of(f"onto_base_lora{rank}_seed")), threshold=0.5, side="below",
-            setting=f"{runs}; seeds", **amplified,
+    amplified = [
+        verdict(
+            "ΔW amplifies directions that are not emphasised in W₀.", "7.3, Table 7",
+            "‖UᵀW₀V‖_F for U, V of ΔW over the same for U, V of W₀", f"onto_base_lora{c.rank}_seed", 0.5, "below",
+            "; seeds",
         ),
-        Verdict(
-            claim="ΔW lies along W₀ more than random directions do.",
-            source="Hu et al. 2021, section 7.3, Table 7",
-            quantity="‖UᵀW₀V‖_F for U, V of ΔW over its random level, mean over matrices [1]",
-            measured=stratified_interval(all_of(f"onto_random_lora{rank}_seed")), threshold=1.0, side="above",
-            setting=f"{runs}; seeds", **amplified,
+        verdict(
+            "ΔW lies along W₀ more than random directions do.", "7.3, Table 7",
+            "‖UᵀW₀V‖_F for U, V of ΔW over its random level", f"onto_random_lora{c.rank}_seed", 1.0, "above", "; seeds",
         ),
     ]  # fmt: skip
-    return found
+    return [*shared, *first, *amplified]
 
 
-def summary(store: Store, records: list[Record]) -> str:
-    """Overlaps over random, and the amplification factor."""
-    lines = []
-    for record in records:
-        c, m = record.job.config, record.metrics
-        lines.append(f"{c['model']} on {c['task']} ({m['metric']} {m['score']:.3f}, full {m['score_full']:.3f}):")
-        for side in SIDES.values():
-            for k in dict.fromkeys((1, c["rank"])):
-                ratios = [float(v) for name, v in m.items() if name.startswith(f"seeds_{side}_{k}_")]  # type: ignore[arg-type]
-                lines.append(f"  {side:8s} seeds share φ({k}, {k}) = {fmean(ratios):6.1f} × random")
-        first = f"lora{c['rank']}_seed{c['seeds'][0]}"
-        lines.append(
-            f"  ΔW on W₀: {m[f'onto_base_{first}']:.3f} of W₀'s own directions, {m[f'onto_random_{first}']:.2f} × "
-            f"random; amplification {m[f'amplification_{first}']:.1f}"
-        )
-    return "\n".join(lines)
+_MINILM = Subspaces(
+    model="minilm", task="bbc-news", steps=60, n_train=None, n_validation=300, max_length=32, batch_size=16
+)
+_PAPER = replace(_MINILM, steps=1000, n_validation=None, max_length=128, batch_size=32, seeds=(0, 1, 2, 3, 4))
+
+EXPERIMENT = Experiment(
+    name="subspace_similarity",
+    question="which directions do updates of other seeds, ranks and methods share, and does ΔW amplify what W₀ lacks?",
+    source="Hu et al. 2021, section 7: figures 3 and 4 (subspace similarity) and Table 7 (amplification).",
+    varied="what is compared: seeds, ranks 8 and 64, ΔW and W₀, neighbouring blocks, LoRA and full fine-tuning; the "
+    "side (inputs: right singular vectors, outputs: left ones).",
+    tuned="full fine-tuning's step size on MiniLM (docs/intrinsic_dimension.md); LoRA's by the rule for d and D (2e-3 "
+    "on SmolLM2, not tuned).",
+    fixed="PLM, task, steps, batch size; query and value matrices (of SmolLM2: of six blocks, neighbours in pairs).",
+    expected="seeds share their first directions far beyond random, later ones less; r = 8 and r = 64 share the first; "
+    "ΔW lies along weak directions of W₀, yet more than at random.",
+    cost="demo: 2 minutes (MiniLM) and 4 minutes (SmolLM2) on two cores. smoke: seconds.",
+    view="optimisation",
+    config=Subspaces,
+    scales={
+        "smoke": Subspaces(
+            model="tiny-bert", task="bbc-news", steps=3, n_train=64, n_validation=32, max_length=16, batch_size=8,
+            rank=2, large_rank=4, seeds=(0, 1),
+        ),
+        "demo": (
+            _MINILM,
+            replace(
+                _MINILM, model="smollm2", n_validation=100, max_length=24, batch_size=8, lora_lr=2e-3, max_blocks=6
+            ),
+        ),
+        "paper": (_PAPER, replace(_PAPER, model="smollm2", task="rotten-tomatoes", max_length=64)),
+    },
+    measure=measure,
+    figures=("subspace_similarity", "principal_angles", "amplification"),
+    claims=claims,
+    replicates=("model", "task", "batch_size", "max_length", "n_validation", "max_blocks", "lora_lr"),
+)  # fmt: skip

@@ -4,46 +4,32 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
 import os
 import shlex
 import signal
 import subprocess
 import sys
-import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in lab.__main__: Ctrl-C during the imports shows no traceback
 
 import typer
 from rich.table import Table
-from typer.core import TyperCommand
 
 from lab.commands.claims import claims
 from lab.commands.collection import collection
 from lab.commands.explorer import explorer
+from lab.commands.run import RunCommand, run
 from lab.commands.spectra import spectra
-from lab.commands.terminal import DEFAULT_FORMATS, Formats, complain, name_damaged, output, refusals, write_figure
+from lab.commands.terminal import DEFAULT_FORMATS, Formats, name_damaged, output, refusals, write_figure
 from lab.deferred import pandas as pd
-from lab.execution import Engine, Interrupted, Local, RunsFailed
-from lab.execution.experiment import (
-    SCALES,
-    experiment_names,
-    load_experiment,
-    question,
-    summarized,
-)
-from lab.execution.options import help_text, options_for
-from lab.execution.ray import Ray
 from lab.figures import figure
-from lab.reports import experiments_table, metrics_text, record_text, runs_table
-from lab.runs import Damaged, Store, StoreError, everything, table_with, tabulate, user_store
+from lab.reports import experiments_table, record_text, runs_table
+from lab.runs import Damaged, everything, table_with
 from lab.siblings import come_first
-
-INTERRUPTED = 130  # exit code of a program that was stopped by Ctrl-C: 128 + SIGINT
+from lab.study.catalogue import experiment_names, question
 
 app = typer.Typer(
     help="A laboratory for the theory of delta tuning: intrinsic dimension, spectra and optimal control.",
@@ -56,84 +42,7 @@ StorePath = Annotated[
     Path | None, typer.Option("--store", help="Folder of the runs.  [default: $DELTALAB_STORE, else ./runs]")
 ]
 
-
-class RunCommand(TyperCommand):
-    """A command whose ``--help`` goes on with the experiment that is named before or after it."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        ctx.meta["named"] = [name for word in args if (name := word.replace("-", "_")) in experiment_names()]
-        return super().parse_args(ctx, args)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        super().format_help(ctx, formatter)
-        for name in ctx.meta["named"][:1]:
-            typer.echo(help_text(load_experiment(name)))
-
-
-@app.command(cls=RunCommand, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def run(
-    context: typer.Context,
-    experiment: Annotated[str, typer.Argument(help="Its name; `deltalab list` shows them.")],
-    scale: Annotated[str, typer.Option(help="smoke (seconds, tiny model), demo (minutes) or paper (hours).")] = "demo",
-    model: Annotated[str | None, typer.Option(help="A PLM: minilm, smollm2, a hub id, a local folder.")] = None,
-    task: Annotated[str | None, typer.Option(help="A task: bbc-news, …, glue/sst2, a CSV or JSON-lines file.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    engine: Annotated[str, typer.Option(help="local (this process) or ray (many processes, a cluster).")] = "local",
-    address: Annotated[
-        str | None, typer.Option(help="Of a running Ray cluster, host:port or auto; default: one on this machine.")
-    ] = None,
-    cpus: Annotated[float | None, typer.Option(help="Processors that a job reserves on Ray.  [default: 1]")] = None,
-    gpus: Annotated[float | None, typer.Option(help="GPUs that a job reserves on Ray, also 0.5.  [default: 0]")] = None,
-    store: StorePath = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress display.")] = False,
-    trace: Annotated[bool, typer.Option("--trace", help="Show the traceback of jobs that fail.")] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Write the experiment's figures of these runs to this folder.")
-    ] = None,
-    formats: Formats = DEFAULT_FORMATS,
-) -> None:
-    """Run an experiment; what is done already is not repeated.
-
-    Further options go to the experiment (--lr 0.1 --seeds 0,1,2 …): deltalab run EXPERIMENT --help tells them.
-    """
-    with refusals():
-        chosen = load_experiment(experiment)
-        if scale not in SCALES:
-            raise ValueError(f"unknown scale {scale!r}; choose one of: {', '.join(SCALES)}")
-        named = {"model": model, "task": task, "seed": seed}
-        given = {name: str(value) for name, value in named.items() if value is not None} | extra_options(context.args)
-        jobs = chosen.jobs(scale, **options_for(chosen, given))
-        parts = [f"--{name}={value}" for name, value in given.items()]
-        command = shlex.join(["deltalab", "run", chosen.NAME, "--scale", scale, *parts])
-        reserved = {"address": address, "cpus": cpus, "gpus": gpus}
-        engine_options = {name: value for name, value in reserved.items() if value is not None}
-        store_option = "" if store is None else f" --store {shlex.quote(str(store))}"
-        runs = user_store(store)
-        started = start_engine(engine, runs, command=command, progress=not quiet, **engine_options)
-        here = "" if engine == "local" else f" --engine {engine}"
-        here += "".join(f" --{name} {shlex.quote(str(value))}" for name, value in engine_options.items()) + store_option
-    try:
-        records = started.run(jobs, chosen.measure, label=f"{chosen.NAME} ({scale})")
-    except KeyboardInterrupt as interrupt:
-        told = str(interrupt) if isinstance(interrupt, Interrupted) else "interrupted"
-        complain(f"{told}\nresume with: {command}{here}")
-        raise typer.Exit(INTERRUPTED) from None
-    except RunsFailed as failed:
-        if trace:
-            for failure in failed.failures:
-                traceback.print_exception(failure.error)
-        complain(f"{failed}\nrun the same command again to retry them" + ("" if trace else "; --trace shows where"))
-        raise typer.Exit(1) from None
-    except StoreError as error:
-        complain(str(error))
-        raise typer.Exit(1) from None
-    typer.echo(summarized(chosen, runs, records) or metrics_text(records))
-    manifests = [runs.manifest(record.job) for record in records]
-    if out is not None:
-        with refusals():
-            for drawn in map(figure, chosen.FIGURES):
-                write_figure(drawn, tabulate(manifests, drawn.table), out / drawn.name, formats, command)
-    typer.echo(f"\n{len(records)} record(s) in {runs.path}; to explore them: deltalab app{store_option}")
+app.command("run", cls=RunCommand, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
 
 
 @app.command("list")
@@ -261,22 +170,6 @@ def bench(
     raise typer.Exit(subprocess.run(command, check=False).returncode)
 
 
-def start_engine(name: str, store: Store, *, command: str, progress: bool, **options: Any) -> Engine:
-    """An engine by name, with options of its own.
-
-    Raises:
-        ValueError: there is none of this name, it has no such option, or it cannot start.
-    """
-    engines: dict[str, Callable[..., Engine]] = {"local": Local, "ray": Ray}
-    if name not in engines:
-        raise ValueError(f"unknown engine {name!r}; choose one of: {', '.join(engines)}")
-    for option in options:
-        having = [other for other, made in engines.items() if option in inspect.signature(made).parameters]
-        if name not in having:
-            raise ValueError(f"the {name} engine has no option --{option}; add --engine {' or '.join(having)}")
-    return engines[name](store, command=command, progress=progress, **options)
-
-
 def rows_where(table: pd.DataFrame, condition: str) -> pd.DataFrame:
     """The rows whose column, as text, equals a value.
 
@@ -290,30 +183,6 @@ def rows_where(table: pd.DataFrame, condition: str) -> pd.DataFrame:
     if rows.empty:
         raise ValueError(f"no row has {condition}; {column} is one of: {', '.join(map(str, table[column].unique()))}")
     return rows
-
-
-def extra_options(arguments: list[str]) -> dict[str, str]:
-    """Pairs of ``--name value`` or ``--name=value``.
-
-    Raises:
-        ValueError: a word that belongs to no option, or an option without a value.
-
-    Example:
-        >>> extra_options(["--lr", "0.1", "--seeds=0,1"])
-        {'lr': '0.1', 'seeds': '0,1'}
-    """
-    options: dict[str, str] = {}
-    words = iter(arguments)
-    for word in words:
-        if not word.startswith("--"):
-            raise ValueError(f"{word!r} belongs to no option; options of an experiment are written --name value")
-        name, equals, value = word[2:].partition("=")
-        if not equals:
-            value = next(words, "")
-            if not value:
-                raise ValueError(f"--{name} has no value; write --{name} VALUE")
-        options[name] = value
-    return options
 
 
 def main() -> None:

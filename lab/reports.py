@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from rich.console import Group
 from rich.table import Table
@@ -15,6 +15,9 @@ from rich.text import Text
 from lab.runs import SHOWN_KEY, Damaged, Manifest, Record, Records, flattened, key
 from lab.source_claims import NOT_TESTED, SOURCE_CLAIMS
 from lab.statistics import Judgement, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ANSWERS: tuple[Judgement, ...] = get_args(Judgement)
 LONGEST_VALUE = 32
@@ -57,6 +60,32 @@ def metrics_text(records: Sequence[Record]) -> str:
         head = f"{record.job.experiment} {key(record.job)[:SHOWN_KEY]}"
         blocks.append(f"{head}: {told}\n{_pairs(record.metrics)}" if told else f"{head}\n{_pairs(record.metrics)}")
     return "\n".join(blocks)
+
+
+def table_text(table: pd.DataFrame) -> str:
+    """A table of few rows for a terminal; numbers with four digits."""
+    rows = [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    widths = [max(map(len, column)) for column in zip(table.columns, *rows, strict=True)]
+    lines = [[str(name) for name in table.columns], *rows]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def verdict_text(verdicts: Sequence[Verdict]) -> str:
+    """One line per verdict: the answer, the claim, estimate and interval."""
+    lines = []
+    for verdict in verdicts:
+        m = verdict.measured
+        told = f"({_number(m.estimate)} [{_number(m.low)}, {_number(m.high)}])"
+        lines.append(f"{verdict.answer:20s} {verdict.claim} {told}")
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "–" if value != value else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def record_text(record: Record) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from experiments import EXPERIMENTS
 from lab.cli import app
 from lab.figures import FIGURES
+from lab.study.catalogue import experiment_names
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -113,7 +113,7 @@ def test_commands_exist(page):
     commands = set(re.findall(r"(?:^|`)deltalab ([a-z]+)", text, flags=re.MULTILINE))
     assert commands <= set(get_command(app).commands)  # type: ignore[attr-defined]
     runs = set(re.findall(r"(?:^|`)deltalab run ([a-z_]+)", text, flags=re.MULTILINE))
-    assert runs <= set(EXPERIMENTS)
+    assert runs <= set(experiment_names())
     exported = set(re.findall(r"(?:^|`)deltalab export ([a-z_0-9]+)", text, flags=re.MULTILINE))
     assert exported <= {figure.name for figure in FIGURES}
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from lab.checkpoints.adapter_options import check_options
 from lab.checkpoints.error import CheckpointError
+from lab.checkpoints.folder import expanded
 from lab.checkpoints.json_file import read_object
-from lab.checkpoints.safetensors_file import Entry, check_finite, read_header, read_tensor
+from lab.checkpoints.safetensors_file import Entry, check_finite, read_header, read_named
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 BASE = "base_model.model."
@@ -90,7 +91,7 @@ def read_adapter(path_or_hub_id: str | Path) -> AdapterFolder:
             raise FileNotFoundError(f"{folder} has no {name}; pickled adapters (adapter_model.bin) are not read.")
     config, header = read_object(folder / CONFIG), read_header(folder / WEIGHTS)
     check_options(folder / CONFIG, config, header)
-    return AdapterFolder(folder, config, {name: read_tensor(folder / WEIGHTS, name) for name in header}, header)
+    return AdapterFolder(folder, config, read_named(folder / WEIGHTS, header), header)
 
 
 def open_adapter(folder: Path) -> AdapterFolder:
@@ -133,7 +134,7 @@ def write_adapter(folder: str | Path, config: Mapping[str, Any], tensors: Mappin
 
 
 def _folder(path_or_hub_id: str | Path) -> Path:
-    local = Path(path_or_hub_id)
+    local = expanded(path_or_hub_id)
     if local.is_dir():
         return local
     try:

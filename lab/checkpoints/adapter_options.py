@@ -95,6 +95,7 @@ def check_options(file: Path, config: Mapping[str, Any], header: Mapping[str, En
         (MODULES, lambda name, value: modules(file, name, value)),
         (LIGHT_MODULES, lambda name, value: light_modules(file, name, value)),
         (("layers_to_transform",), lambda name, value: layers(file, name, value)),
+        (("trainable_token_indices", "token_indices"), lambda name, value: tokens(file, name, value)),
         (NUMBER_PATTERNS, lambda name, value: patterned(file, name, value, number)),
         (SIZE_PATTERNS, lambda name, value: patterned(file, name, value, patterned_size)),
     ]
@@ -161,6 +162,14 @@ def layers(file: Path, name: str, value: Any) -> tuple[int, ...]:
     """A layer's number, or several."""
     values = value if isinstance(value, list) else [value]
     return tuple(whole(file, name, item, least=0) for item in values)
+
+
+def tokens(file: Path, name: str, value: Any) -> dict[str, tuple[int, ...]]:
+    """Numbers of tokens, or of each of several embeddings: ending of its path -> numbers; "" for the PLM's own."""
+    found = value if isinstance(value, dict) else {"": value}
+    if not all(isinstance(numbers, list) for numbers in found.values()):
+        raise refused(file, name, value, "a list of numbers of tokens, or one for each of several embeddings")
+    return {ending: tuple(whole(file, name, i, least=0) for i in numbers) for ending, numbers in found.items()}
 
 
 def patterned(file: Path, name: str, value: Any, of: Callable[[Path, str, Any], Any]) -> tuple[tuple[str, Any], ...]:

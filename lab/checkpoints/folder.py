@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,6 +77,14 @@ class WeightFolder:
         """
         require_floats(self.files[name], name, self.entries[name])
         return FLOATS[self.entries[name].dtype]
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with its leading "~" or "~user" replaced; as it is where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def open_folder(path: Path, *, rounded: str = "") -> WeightFolder:

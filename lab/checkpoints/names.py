@@ -31,24 +31,19 @@ def aligned(base: Iterable[str], tuned: Iterable[str]) -> tuple[dict[str, str], 
         tuned name -> base name; base names left over; tuned names left over.
     """
     base, tuned = list(base), list(tuned)
-    best: dict[str, str] = {}
-    for prefix in _prefixes(base, tuned):
-        pairs = {}
-        known = set(base)
-        for name in tuned:
-            other = name.removeprefix(prefix[1:]) if prefix[0] == "-" else prefix[1:] + name
-            if prefix[0] == "-" and not name.startswith(prefix[1:]):
-                continue
-            if other in known:
-                pairs[name] = other
-        if len(pairs) > len(best):
-            best = pairs
+    known, wanted = set(base), set(tuned)
+    candidates = [{name: name for name in tuned if name in known}]
+    candidates += [{n: n[len(p) :] for n in names if n[len(p) :] in known} for p, names in _by_prefix(tuned)]
+    candidates += [{n[len(p) :]: n for n in names if n[len(p) :] in wanted} for p, names in _by_prefix(base)]
+    best = max(candidates, key=len)
     matched = set(best.values())
     return best, [name for name in base if name not in matched], [name for name in tuned if name not in best]
 
 
-def _prefixes(base: list[str], tuned: list[str]) -> list[str]:
-    """Candidates: nothing, and the leading components of names that one side may have on top ("+p" or "-p")."""
-    first = {name.split(".", 1)[0] + "." for name in tuned if "." in name}
-    other = {name.split(".", 1)[0] + "." for name in base if "." in name}
-    return ["+", *sorted("-" + p for p in first), *sorted("+" + p for p in other)]
+def _by_prefix(names: list[str]) -> list[tuple[str, list[str]]]:
+    """Names by their leading component, with its dot."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        if "." in name:
+            groups.setdefault(name.split(".", 1)[0] + ".", []).append(name)
+    return sorted(groups.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -69,20 +70,27 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         CheckpointError: the file is damaged or no safetensors file; a tensor holds NaN or Inf, or codes of a
             quantisation instead of floating-point numbers.
     """
-    for name, entry in read_header(file).items():
+    header = read_header(file)
+    for name, entry in header.items():
         require_floats(file, name, entry)
-    tensors = {}
+    return read_named(file, [name for name, entry in header.items() if entry.dtype in FLOATS and not is_buffer(name)])
+
+
+def read_named(file: Path, names: Iterable[str]) -> dict[str, Tensor]:
+    """Some tensors of a file, copied and finite.
+
+    Raises:
+        CheckpointError: the file is damaged or no safetensors file, or a tensor holds NaN or Inf.
+    """
     try:
         with safe_open(file, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118 - the reader is no mapping
-                if not is_buffer(name):
-                    # a copy: the file's tensors lie at odd addresses, where a matrix product rounds otherwise
-                    tensors[name] = opened.get_tensor(name).clone()
+            # copies: the file's tensors lie at odd addresses, where a matrix product rounds otherwise
+            tensors = {name: opened.get_tensor(name).clone() for name in names}
     except _DAMAGE as error:
         raise _damaged(file, error) from error
     for name, tensor in tensors.items():
         check_finite(file, name, tensor)
-    return {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    return tensors
 
 
 def read_tensor(file: Path, name: str) -> Tensor:

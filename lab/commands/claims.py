@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+import lab.study as study  # its names bring torch when they are first used
 from lab.commands.terminal import name_damaged, output, refusals
-from lab.execution.experiment import all_verdicts
 from lab.reports import claims_page, claims_table
 from lab.runs import Damaged, everything
 
@@ -22,7 +22,7 @@ def claims(
     """Judge the claims of the literature by the records in the store and the gallery."""
     with refusals():
         damaged: Damaged = {}
-        verdicts = all_verdicts(everything(store), damaged)
+        verdicts = study.all_verdicts(everything(store), damaged)
         name_damaged(damaged)
         if not verdicts:
             raise ValueError("no record tests a claim yet; run an experiment first: deltalab list shows them")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -14,9 +15,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lab.commands.terminal import cell, output, refusals
+from lab.commands.terminal import DEFAULT_FORMATS, Formats, cell, output, refusals, write_figure
 from lab.deferred import numpy as np
 from lab.deferred import pandas as pd
+from lab.figures import figure
 
 IN_MEMORY = 1 << 27
 """Numbers (1 GiB in float64) up to which members are read once and kept, as nulls read them again."""
@@ -53,8 +55,9 @@ def collection(
         int | None, typer.Option(help="Keep so many inputs and outputs of every matrix, for all members.", min=1)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write tables to this folder; with --compress, subspace and adapters too.")
+        Path | None, typer.Option(help="Write tables and figures here; with --compress, subspace and adapters too.")
     ] = None,
+    formats: Formats = DEFAULT_FORMATS,
 ) -> None:
     """What adapters of many tasks share: what others explain of each, beside nulls; and how many directions count.
 
@@ -76,8 +79,9 @@ def collection(
         held = opened.in_memory() if opened.numbers() <= IN_MEMORY else opened
         inner = library.gram(held)
         nulls = drawn_nulls(library, held, base, inputs)
-        with Console(stderr=True).status("drawing nulls") if sys.stderr.isatty() else nullcontext():
-            found = library.beyond_chance(held, nulls, inner=inner, unit=unit, n_draws=draws)
+        with Console(stderr=True).status("drawing nulls") if sys.stderr.isatty() else nullcontext() as shown:
+            watch = shown.update if shown is not None else (lambda text: None)
+            found = library.beyond_chance(held, nulls, inner=inner, unit=unit, n_draws=draws, tell=watch)
         tables = {
             "members": members_table(library, inner, unit, found[0]),
             "shares": shares_table(library, held, inner, found),
@@ -90,6 +94,14 @@ def collection(
             for name, table in tables.items():
                 table.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
                 typer.echo(f"wrote {out / f'{name}.csv'}")
+            drawn = {
+                "shared_directions": tables["shares"],
+                "left_out_tasks": library.left_out_table(inner, found[0].n_directions),
+                "task_map": library.task_maps(held),
+            }
+            command = shlex.join(["deltalab", "collection", *adapters])
+            for name, table in drawn.items():
+                write_figure(figure(name), table.assign(label="adapters"), out / name, formats, command)
 
 
 def listed(library: Any, arguments: list[str]) -> dict[Any, str]:

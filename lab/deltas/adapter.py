@@ -49,6 +49,7 @@ class Adapter(DeltaMethod):
     label: str = "adapter"
 
     name = "adapter"
+    sized = (("bottleneck", "{}"),)
     family = "addition"
 
     def __post_init__(self) -> None:

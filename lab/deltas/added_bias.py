@@ -31,6 +31,7 @@ class AddedBias(DeltaMethod):
     label: str = "added_bias"
 
     name = "added-bias"
+    shown = "added biases"
     family = "addition"
 
     def body(self, plm: PLM, seed: int) -> Delta:

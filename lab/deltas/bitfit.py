@@ -19,6 +19,7 @@ class BitFit(DeltaMethod):
     """
 
     name = "bitfit"
+    shown = "BitFit"
     family = "specification"
 
     def body(self, plm: PLM, seed: int) -> Delta:

@@ -15,6 +15,7 @@ class FullFineTuning(DeltaMethod):
     """Every parameter moves: θ ↦ θ + φ, d = D. The reference all deltas are compared with."""
 
     name = "full"
+    shown = "full fine-tuning"
     family = "full"
 
     def body(self, plm: PLM, seed: int) -> Delta:

@@ -32,6 +32,7 @@ class _RandomSubspace(DeltaMethod):
 
     family = "reparameterisation"
     heads = ("inside", "free", "frozen")
+    sized = (("dimension", "d = {:,}"),)
 
     def _full(self, plm: PLM) -> Delta:
         return Additive(plm, plm.layout.names if self.head == "inside" else body_names(plm))
@@ -48,6 +49,7 @@ class DID(_RandomSubspace):
     """
 
     name = "did"
+    shown = "Fastfood"
 
     def body(self, plm: PLM, seed: int) -> Delta:
         full = self._full(plm)
@@ -63,6 +65,7 @@ class SAID(_RandomSubspace):
     """
 
     name = "said"
+    shown = "SAID"
 
     def body(self, plm: PLM, seed: int) -> Delta:
         full = self._full(plm)

@@ -37,6 +37,8 @@ class LoRA(DeltaMethod):
     rslora: bool = False
 
     name = "lora"
+    shown = "LoRA"
+    sized = (("rank", "r = {}"),)
     family = "reparameterisation"
 
     def __post_init__(self) -> None:

@@ -34,10 +34,22 @@ class DeltaMethod(ABC):
     name: ClassVar[str]
     family: ClassVar[Literal["addition", "specification", "reparameterisation", "full", "combination"]]
     heads: ClassVar[tuple[HeadTreatment, ...]] = ("free", "frozen")
+    shown: ClassVar[str] = ""
+    sized: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def __post_init__(self) -> None:
         if self.head not in self.heads:
             raise ValueError(f"{type(self).__name__}: head must be one of {self.heads}; got {self.head!r}.")
+
+    @property
+    def title(self) -> str:
+        """What a figure calls it: "LoRA r = 8", "BitFit", "adapter 16".
+
+        Made from the class's `shown` (by default its name) and `sized`: fields that tell two of its kind apart, each
+        with the form it is written in.
+        """
+        parts = [form.format(value) for name, form in self.sized if (value := getattr(self, name)) is not None]
+        return " ".join([self.shown or self.name, *parts])
 
     @abstractmethod
     def body(self, plm: PLM, seed: int) -> Delta:

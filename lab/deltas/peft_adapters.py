@@ -128,7 +128,7 @@ def _injected(plm: PLM, adapter: AdapterFolder) -> tuple[PeftLayers, Values]:
         method = PeftMethod(json.dumps(options_of, sort_keys=True), label=_LABEL)
         injection = inject(plm, method.config(), peft, seed=0)
         return injection, injected(plm, injection, _LABEL)
-    except (TypeError, ValueError, KeyError, NotImplementedError, AttributeError, RuntimeError) as error:
+    except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{adapter.options} does not fit {plm.name!r}: {error}") from error
 
 

@@ -99,7 +99,7 @@ def _wrapped(model: nn.Module, plm: PLM, config: Any, peft: Any, seed: int) -> A
         warnings.simplefilter("ignore")
         try:
             return peft.get_peft_model(model, config, autocast_adapter_dtype=False)
-        except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
+        except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             dtype = str(plm.dtype).removeprefix("torch.")
             raise ValueError(f"peft cannot put {_kind(config)} on {plm.name!r} in {dtype}: {error}") from error
 

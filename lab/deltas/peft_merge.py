@@ -38,7 +38,7 @@ def merged_differences(plm: PLM, checkpoint: AdapterFolder) -> tuple[dict[str, T
     options = {name: value for name, value in checkpoint.config.items() if name not in left_out}
     try:
         injection = inject(plm, PeftMethod(json.dumps(options, sort_keys=True)).config(), peft_library(), seed=0)
-    except (TypeError, ValueError, KeyError, NotImplementedError, AttributeError, RuntimeError) as error:
+    except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{checkpoint.options} does not fit {plm.name!r}: {error}") from error
     excluded = []
     for key in checkpoint.tensors:

@@ -45,6 +45,7 @@ class Prefix(DeltaMethod):
     label: str = "prefix"
 
     name = "prefix"
+    sized = (("tokens", "{}"),)
     family = "addition"
 
     def __post_init__(self) -> None:

@@ -40,6 +40,7 @@ class Prompt(DeltaMethod):
     label: str = "prompt"
 
     name = "prompt"
+    sized = (("tokens", "{}"),)
     family = "addition"
 
     def __post_init__(self) -> None:

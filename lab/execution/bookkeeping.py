@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from lab.execution.progress import shown
-from lab.execution.protocol import Failure, Interrupted, Measure, RunsFailed
+from lab.execution.protocol import Engine, Failure, Interrupted, Measure, RunsFailed
 from lab.runs import Job, Record, Store, StoreError, observe
 
 Outcomes = Generator[tuple[Job, Exception | None], None, None]
@@ -59,24 +59,30 @@ def run_missing(
     return [store.get(job) for job in jobs]
 
 
-def measure_and_store(job: Job, measure: Measure, store: Store, command: str | None) -> Exception | None:
+def measure_and_store(job: Job, measure: Measure, engine: Engine, command: str | None) -> Exception | None:
     """Measures one job and stores its record with its provenance, unless another process did so meanwhile.
+
+    Args:
+        job: what to measure.
+        measure: how.
+        engine: what its children go to; the record goes to this engine's store.
+        command: the command line that repeats the run, for the provenance; None: what `measure` says itself.
 
     Returns:
         What the measurement or the store raised, or None.
     """
     try:
-        with store.lease(job) as missing:
+        with engine.store.lease(job) as missing:
             if missing:
-                _measured(job, measure, store, command)
+                _measured(job, measure, engine, command)
     except Exception as error:
         return error
     return None
 
 
-def _measured(job: Job, measure: Measure, store: Store, command: str | None) -> None:
-    record = observe(lambda: measure(job, store))
+def _measured(job: Job, measure: Measure, engine: Engine, command: str | None) -> None:
+    record = observe(lambda: measure(job, engine))
     if record.job != job:
         raise ValueError(f"measure returned the record of {record.job}; expected that of the job it was given")
     said = {} if command is None else {"command": command}
-    store.put(replace(record, provenance={**record.provenance, **said}))
+    engine.store.put(replace(record, provenance={**record.provenance, **said}))

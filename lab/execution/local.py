@@ -13,8 +13,7 @@ class Local:
     """The engine for one machine.
 
     Each record is stored, whole, as soon as it is measured; so whatever ends the process, a later `run` of the same
-    jobs goes on where this one stopped. A measurement may run child jobs with an engine of its own (an adaptive search
-    does): they are shown one line below.
+    jobs goes on where this one stopped. Children run inside their parent's turn and are shown one line below it.
 
     Args:
         store: where records go, and where finished ones are found.
@@ -29,9 +28,10 @@ class Local:
 
     def run(self, jobs: Sequence[Job], measure: Measure, label: str = "") -> list[Record]:
         """See `lab.execution.protocol.Engine.run`."""
+        inner = Local(self.store, progress=self.progress)  # the command is the parents'
 
         def outcomes(missing: list[Job]) -> Outcomes:
             for job in missing:
-                yield job, measure_and_store(job, measure, self.store, self.command)
+                yield job, measure_and_store(job, measure, inner, self.command)
 
         return run_missing(self.store, jobs, outcomes, label=label, progress=self.progress)

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from lab.runs import Job, Record, Store, described
 
-Measure = Callable[[Job, Store], Record]
+Measure = Callable[[Job, "Engine"], Record]
+"""A pure function of the job. The engine is the one that runs it: its store can be read, and child jobs go to it."""
 
 
 class Engine(Protocol):
@@ -23,7 +24,7 @@ class Engine(Protocol):
 
         Args:
             jobs: equal jobs are measured once.
-            measure: a pure function of the job; it may read the store, and run child jobs with an engine of its own.
+            measure: a pure function of the job; children that it gives to the engine it gets run where this one does.
             label: what to call this in the progress display.
 
         Raises:

@@ -17,13 +17,14 @@ from lab.execution.protocol import Measure
 from lab.runs import Job, Record, Store
 
 RETRIES = 3  # of a task whose process or machine dies; a measurement that raises is not repeated
+_WEIGHTS = "deltalab weights"
 
 
 class Ray:
     """The engine for many processes.
 
-    Measurements run in Ray's workers, where deltalab and the experiments must be importable; a measurement that runs
-    child jobs runs them inside its own worker.
+    Measurements run in Ray's workers, where deltalab and the experiments must be importable. Children are tasks of
+    their own: Ray takes the processors of a parent that waits for them, so one search uses the whole cluster.
 
     Args:
         store: where records go, and where finished ones are found; on a file system that all workers see.
@@ -69,8 +70,10 @@ class Ray:
             ray = self._ray
             task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=RETRIES)(_measured_by_worker)
             # the weights outlive the worker that read them, because an actor owns them
-            weights = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Weights).remote()
-            waiting = {task.remote(job, measure, self.store, self.command, weights): job for job in missing}
+            owner = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Weights)
+            weights = owner.options(name=_WEIGHTS, get_if_exists=True).remote()
+            reserved = {"cpus": self.cpus, "gpus": self.gpus}
+            waiting = {task.remote(job, measure, self.store, self.command, weights, reserved): job for job in missing}
             try:
                 while waiting:
                     (reference,), _ = ray.wait(list(waiting), num_returns=1)
@@ -109,7 +112,7 @@ class Weights:
 
 
 def _measured_by_worker(
-    job: Job, measure: Measure, store: Store, command: str | None, weights: Any
+    job: Job, measure: Measure, store: Store, command: str | None, weights: Any, reserved: dict[str, Any]
 ) -> Exception | None:
     ray, shelf = _imported(), importlib.import_module("lab.models.shelf")  # brings torch, which the driver does without
 
@@ -118,7 +121,7 @@ def _measured_by_worker(
         return ray.get(found[0])
 
     with shelf.kept_on(shared):
-        return measure_and_store(job, measure, store, command)
+        return measure_and_store(job, measure, Ray(store, progress=False, **reserved), command)
 
 
 def _start(ray: Any, address: str | None) -> None:

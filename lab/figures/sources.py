@@ -264,3 +264,11 @@ KORNBLITH_2019 = Source(
     arxiv="1905.00414",
     entry="inproceedings",
 )
+
+QIN_2021 = Source(
+    key="qin2021universal",
+    authors="Qin, Yujia and Wang, Xiaozhi and Su, Yusheng and Lin, Yankai and Ding, Ning and others",
+    title="Exploring Universal Intrinsic Task Subspace via Prompt Tuning",
+    year=2021,
+    arxiv="2110.07867",
+)

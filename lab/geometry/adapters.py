@@ -16,7 +16,7 @@ from lab.checkpoints.folder import WeightFolder
 from lab.checkpoints.lora_factors import Factors, LoRATensors, lora_tensors
 from lab.checkpoints.lora_options import SUBTRACTED, LoRAOptions, lora_options
 from lab.checkpoints.lora_starts import subtracted_start
-from lab.checkpoints.names import HEADS, aligned
+from lab.checkpoints.names import EMBEDDINGS, HEADS, aligned
 from lab.deltas.peft_merge import merged_differences
 from lab.geometry.folders import coarser
 from lab.geometry.weight_changes import WeightChange, WeightChanges
@@ -113,7 +113,8 @@ class _LoRA:
         whole: dict[str, Tensor] = {}
         excluded: list[tuple[str, str]] = []
         for name, tensor in self.found.saved.items():
-            twin = next((other for other in whole if torch.equal(whole[other], tensor)), None)
+            table = EMBEDDINGS.search(name) or HEADS.search(name)
+            twin = next((other for other in whole if table and torch.equal(whole[other], tensor)), None)
             if twin:
                 excluded.append((name, f"tied: the same numbers as {twin}, counted once"))
             elif tensor.ndim != 2 or HEADS.search(name):
@@ -127,6 +128,10 @@ class _LoRA:
                 excluded.append((f"{module}.weight", f"{len(rows)} trained tokens: their ΔW needs W₀"))
             else:
                 whole[f"{module}.weight"] = rows
+        twice = [name for name in whole if name.removesuffix(".weight") in self.found.factors]
+        twice += [f"{module}.weight" for module in self.found.tokens if f"{module}.weight" in self.found.saved]
+        if twice:
+            raise CheckpointError(f"{self.adapter.weights} stores {twice[0]!r} in two ways; one of them is meant.")
         return whole, excluded
 
     def _stored_change(self, name: str, stored: Tensor, W0: Tensor | None, at: Position) -> WeightChange:

@@ -148,8 +148,8 @@ def intrinsic_dimension(
         search.measure(middle, seeds)
 
     remaining = list(extra_seeds)
-    while not search.settled(tolerance):  # 3. fit, 4. interval
-        wanted = search.next_dimension(factor, min_dimension, max_dimension)
+    while not search.settled(interval := search.interval, tolerance):  # 3. fit, 4. interval
+        wanted = search.next_dimension(interval, factor, min_dimension, max_dimension)
         if wanted is not None and search.can_afford(len(seeds)):
             search.measure(wanted, seeds)
         elif remaining and search.can_afford(2) and search.below:
@@ -251,17 +251,17 @@ class _Search:
         )
         return floor(low + 1e-9) + 1.0 if low > 0 else 0.0, ceil(high - 1e-9) if high < inf else inf
 
-    def settled(self, tolerance: float) -> bool:
+    def settled(self, interval: tuple[float, float], tolerance: float) -> bool:
         """Whether bracket and interval meet the tolerance."""
-        (left, right), (low, high), d = self.bracket, self.interval, self.crossing
+        (left, right), (low, high), d = self.bracket, interval, self.crossing
         bracketed = left > 0 and (right / left <= tolerance or right - left <= 1)
         return bracketed and d is not None and low > 0 and d / tolerance <= low and high - 1 <= d * tolerance
 
-    def next_dimension(self, factor: float, smallest: int, largest: int) -> int | None:
+    def next_dimension(self, interval: tuple[float, float], factor: float, smallest: int, largest: int) -> int | None:
         """What an interval that is open, or whose low end lies in a wide segment, wants measured."""
         if not self.replicated:
             return None
-        (low, high), tried = self.interval, sorted(self.scores)
+        (low, high), tried = interval, sorted(self.scores)
         if high == inf and tried[-1] < largest:
             return min(largest, ceil(tried[-1] * factor))
         if low == 0 and tried[0] > smallest:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lab.checkpoints.adapter_folder import CONFIG, WEIGHTS
 from lab.checkpoints.error import CheckpointError
+from lab.checkpoints.folder import expanded
 from lab.geometry.adapters import adapter_changes
 from lab.geometry.folders import folder_changes
 from lab.geometry.weight_changes import WeightChanges
@@ -26,7 +27,7 @@ def changes_between(
     Raises:
         CheckpointError, ValueError, FileNotFoundError, OSError: as `adapter_changes` and `folder_changes`.
     """
-    folder = Path(tuned)
+    folder = expanded(tuned)
     if adapter is None:
         adapter = (folder / CONFIG).is_file()
         if not adapter and (folder / WEIGHTS).is_file():

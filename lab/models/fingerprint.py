@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
+from lab.checkpoints.folder import expanded
 from lab.models.hub import WANTED
 from lab.models.packaged import PACKAGED
 from lab.runs.content import content_digest
@@ -25,7 +25,7 @@ def fingerprint(name_or_path: str | os.PathLike[str]) -> str | None:
         OSError: a file of the folder cannot be read.
     """
     text = os.fspath(name_or_path)
-    folder = Path(text).expanduser()
+    folder = expanded(text)
     if any(choice.name == text for choice in PACKAGED) or not folder.is_dir():
         return None
     files = {file.name: file for pattern in WANTED for file in folder.glob(pattern) if file.is_file()}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from lab.checkpoints.error import CheckpointError
-from lab.checkpoints.folder import WeightFolder, open_folder
+from lab.checkpoints.folder import WeightFolder, expanded, open_folder
 from lab.models.hub import hub_folder
 from lab.models.packaged import PACKAGED, model_folder
+
+MOST_TENSORS = 10_000
+"""In one file whose tensors are read one at a time; models in shards have a thousand at most."""
 
 
 def model_source(name: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
@@ -32,7 +36,7 @@ def model_source(name: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
         if choice.name == text:
             quantised = "Q4_1" if choice.gguf else None
             return model_folder(choice), {"source": "package", "package": choice.package, "quantised": quantised}
-    folder = Path(text).expanduser()
+    folder = expanded(text)
     if folder.is_dir():
         return folder, {"source": "folder", "quantised": None}
     if isinstance(name, Path) or text.startswith((".", "~", os.sep)) or text.count("/") > 1:
@@ -51,11 +55,21 @@ def open_weights(source: str | os.PathLike[str]) -> WeightFolder:
         CheckpointError: no such path, no safetensors in it, a damaged file, or one tensor name in two files.
         ModuleNotFoundError, OSError: a name whose folder is not to be had, as in `load_plm`.
     """
-    path = Path(source)
+    path = expanded(source)
     if path.exists():
-        return open_folder(path)
+        return _of_few_tensors(open_folder(path))
     try:
         path, origin = model_source(source)
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no {path}; give a model folder or a .safetensors file.") from error
-    return open_folder(path, rounded=origin["quantised"] or "")
+    return _of_few_tensors(open_folder(path, rounded=origin["quantised"] or ""))
+
+
+def _of_few_tensors(opened: WeightFolder) -> WeightFolder:
+    """Tensors are read one by one, each after its file's header: that is slow in files of very many."""
+    for file, n in Counter(opened.files.values()).items():
+        if n > MOST_TENSORS:
+            raise CheckpointError(
+                f"{file} holds {n:,} tensors; at most {MOST_TENSORS:,} in a file are compared: save it in shards."
+            )
+    return opened

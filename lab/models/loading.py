@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -162,7 +164,7 @@ def _build(
     """The model with the checkpoint's tensors, the names that are new, and the tensors it has no place for."""
     cls = model_class(architecture, config, request.kind)
     _check_total(checkpoint, cls, config)
-    with seeded(seed), quiet():
+    with seeded(seed), quiet(), _describing(checkpoint.folder / CONFIG):
         model, info = cls.from_pretrained(
             None,
             config=config,
@@ -182,14 +184,20 @@ def _build(
     return model, new_names, unused
 
 
+@contextmanager
+def _describing(file: Path) -> Iterator[None]:
+    """Says that a configuration is at fault where the model's own code fails on it."""
+    try:
+        yield
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{file} describes no model that can be built: {error}") from error
+
+
 def _check_total(checkpoint: Checkpoint, cls: Any, config: Any) -> None:
     """Refuse sizes that the weights do not have, on a model without memory."""
     file = checkpoint.folder / CONFIG
-    try:
-        with torch.device("meta"), quiet():
-            skeleton = cls._from_config(deepcopy(config), attn_implementation=implementation("eager"))
-    except (ArithmeticError, AssertionError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{file} describes no model that can be built: {error}") from error
+    with torch.device("meta"), quiet(), _describing(file):
+        skeleton = cls._from_config(deepcopy(config), attn_implementation=implementation("eager"), dtype=torch.float32)
     shapes = {name: tuple(t.shape) for name, t in (*skeleton.named_parameters(), *skeleton.named_buffers())}
     check_total(file, shapes, checkpoint.headers.entries)
 

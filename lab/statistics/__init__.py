@@ -12,7 +12,7 @@ from lab.statistics.crossing import crossing_interval
 from lab.statistics.factorial import effects_beside, factorial_effects
 from lab.statistics.interval import LEVEL, Interval, absolute, at_resolution, worst_case
 from lab.statistics.learned import learned
-from lab.statistics.means import cluster_interval, mean_interval, stratified_interval
+from lab.statistics.means import cluster_interval, mean_interval, pair_interval, stratified_interval
 from lab.statistics.multiplicity import expected_false, holm
 from lab.statistics.proportion import proportion_interval
 from lab.statistics.rank_correlation import (
@@ -45,6 +45,7 @@ __all__ = [
     "learned",
     "mantel",
     "mean_interval",
+    "pair_interval",
     "proportion_interval",
     "rank_correlation",
     "rank_correlation_interval",

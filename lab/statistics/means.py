@@ -75,3 +75,31 @@ def stratified_interval(groups: Mapping[str, Sequence[float]], level: float = LE
     freedom = parts.sum() ** 2 / np.sum(parts**2 / [len(x) - 1 for x in arrays])
     half = student_t((1 + level) / 2, float(freedom)) * sqrt(float(parts.sum())) / len(arrays)
     return Interval(estimate, estimate - half, estimate + half, n)
+
+
+def pair_interval(pairs: Mapping[tuple[object, object], float], level: float = LEVEL) -> Interval:
+    """Interval of the mean over pairs of n independent units, such as the similarity of runs with different seeds.
+
+    n(n − 1)/2 pairs share n units and are no n(n − 1)/2 independent values. The jackknife over units (Arvesen 1969):
+    with m̄_{−i} the mean over the pairs without unit i, s² = (n − 1)/n·Σ_i (m̄_{−i} − mean)², and Student's t with
+    n − 1 degrees of freedom.
+
+    Args:
+        pairs: (unit, other unit) -> value; not every pair need be there.
+        level: confidence.
+
+    Returns:
+        The interval with n the number of units; open where fewer than three are there.
+
+    Raises:
+        ValueError: no pair, or a value that is not finite.
+    """
+    values = finite(list(pairs.values()))
+    units = list(dict.fromkeys(unit for pair in pairs for unit in pair))
+    mean, n = float(values.mean()), len(units)
+    left_out = [[value for pair, value in pairs.items() if unit not in pair] for unit in units]
+    if n < 3 or not all(left_out):
+        return Interval(mean, -inf, inf, n)
+    means = np.array([np.mean(rest) for rest in left_out])
+    half = student_t((1 + level) / 2, n - 1) * sqrt((n - 1) / n * float(((means - means.mean()) ** 2).sum()))
+    return Interval(mean, mean - half, mean + half, n)

@@ -10,7 +10,7 @@ from math import factorial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lab.statistics.interval import finite
+from lab.statistics.interval import LEVEL, Interval, finite
 from lab.statistics.rank_correlation import rank_correlation
 
 MOST = 50_000
@@ -37,6 +37,14 @@ class Relabelling:
     attainable: float
     n: int
     exact: bool
+
+    def interval(self, n_units: int, level: float = LEVEL) -> Interval:
+        """The statistic, a correlation, with what the test says of its sign: low end above 0 iff it is positive.
+
+        Two-sided at `level`: p_value ≤ (1 − level)/2. A test of the sign gives no other bound.
+        """
+        positive = self.p_value <= (1 - level) / 2
+        return Interval(self.statistic, float(np.nextafter(0, 1)) if positive else -1.0, 1.0, n_units)
 
     def can_reach(self, alpha: float) -> bool:
         """Whether any outcome would have been significant at α."""

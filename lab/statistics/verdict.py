@@ -27,7 +27,7 @@ class Verdict:
         setting: models, tasks, methods and seeds the measurement covers.
         figure: name of the figure that shows it.
         number: of the claim of the source text it belongs to (`lab.source_claims`); None: it belongs to none.
-        commands: what made the records; `lab.execution.experiment.verdicts_of` fills it in.
+        commands: what made the records; `lab.study.verdicts_of` fills it in.
     """
 
     claim: str

@@ -12,7 +12,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.loading import contents
-from lab.execution.experiment import experiment_names
 from lab.figures import (
     CONTROL_VIEW,
     INTRUDER_ONSET,
@@ -23,6 +22,7 @@ from lab.figures import (
     WEIGHT_DIFFERENCES,
 )
 from lab.runs import Store, places
+from lab.study.catalogue import experiment_names
 
 ROOT = Path(__file__).resolve().parents[2]
 THEMES = {

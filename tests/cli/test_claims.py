@@ -10,12 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from lab.cli import app
-from lab.execution.commands import commands_of
-from lab.execution.experiment import all_verdicts, load_experiment, verdicts_of
 from lab.reports import claims_page
 from lab.runs import Job, Record, Store
 from lab.source_claims import NOT_TESTED, SOURCE_CLAIMS
 from lab.statistics import Interval, Verdict
+from lab.study import all_verdicts, commands_of, load_experiment, verdicts_of
 
 ROOT = Path(__file__).parents[2]
 

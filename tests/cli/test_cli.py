@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 import types
@@ -11,55 +13,81 @@ from typer.testing import CliRunner, Result
 
 import experiments
 import lab.cli
-from lab.cli import app, extra_options
+from lab.cli import app
+from lab.commands.run import ENGINES, extra_options
 from lab.execution import Local
-from lab.figures import INTRINSIC_DIMENSION
 from lab.runs import Job, Record, Store, key
+from lab.study.again import again
+from lab.study.catalogue import load_experiment, outlines
 
+SQUARES = (
+    """
+from dataclasses import dataclass, fields
+import pandas as pd
+from lab.study import Config, Experiment, Result, Settings, setting
 
-def squares() -> types.ModuleType:
-    """A small experiment: squares of numbers, of which some may fail."""
+@dataclass(frozen=True, kw_only=True)
+class Square(Config):
+    i: int = setting("the number")
+    model: str = setting("what counts")
+    seed: int = setting("of nothing", low=0)
+    lr: float | None = setting("how fast", unit="1/s")
+    sizes: tuple[int, ...] = setting("of nothing")
+    failing: int = setting("which one fails")
 
-    def jobs(
-        scale: str,
-        *,
-        model: str = "abacus",
-        seed: int = 0,
-        lr: float | None = None,
-        sizes: tuple[int, ...] = (1, 2),
-        failing: int = -1,
-    ) -> list[Job]:
-        if model == "none such":
-            raise ValueError("unknown model 'none such'; choose one of: abacus")
-        if model == "unreachable":
-            raise OSError("cannot load 'unreachable': the hub does not answer")
-        count = {"smoke": 2, "demo": 3, "paper": 4}[scale]
-        config = {"model": model, "seed": seed, "lr": lr, "sizes": sizes, "failing": failing}
-        return [Job("squares", {"i": i, **config}) for i in range(count)]
+@dataclass(frozen=True, kw_only=True)
+class Plan(Settings):
+    model: str = setting("what counts", "abacus")
+    seed: int = setting("of nothing", 0, low=0)
+    lr: float | None = setting("how fast", None, unit="1/s")
+    sizes: tuple[int, ...] = setting("of nothing", (1, 2))
+    failing: int = setting("which one fails", -1)
+    count: int = setting("how many", low=1)
 
-    def measure(job: Job, store: Store) -> Record:
-        i = job.config["i"]
-        if i == job.config["failing"]:
-            raise ZeroDivisionError(f"no {i}")
-        if i == 2 and job.config["model"] == "interrupts":
-            raise KeyboardInterrupt
-        table = pd.DataFrame({"step": [0, 1], "square": [0, i * i]})
-        return Record(job, {"square": i * i, "score": 0.5}, {"curve": table})
+    def configs(self):
+        if self.model == "none such":
+            raise ValueError("unknown model \'none such\'; choose one of: abacus")
+        if self.model == "unreachable":
+            raise OSError("cannot load \'unreachable\': the hub does not answer")
+        shared = {e.name: getattr(self, e.name) for e in fields(self) if e.name != "count"}
+        return [Square(i=i, **shared) for i in range(self.count)]
 
-    module = types.ModuleType("experiments.squares")
-    module.__dict__.update(NAME="squares", FIGURES=(), jobs=jobs, measure=measure)
-    return module
+def measure(c, lab):
+    if c.i == c.failing:
+        raise ZeroDivisionError(f"no {c.i}")
+    if c.i == 2 and c.model == "interrupts":
+        raise KeyboardInterrupt
+    table = pd.DataFrame({"step": [0, 1], "square": [0, c.i**2]})
+    return Result({"square": c.i**2, "score": 0.5}, {"curve": table})
+
+EXPERIMENT = Experiment(
+    name="squares",
+    question="what is a square? """
+    + "and why " * 40
+    + """",
+    config=Square,
+    scales={"smoke": Plan(count=2), "demo": Plan(count=3), "paper": Plan(count=4)},
+    measure=measure,
+)
+"""
+)
+"""A small experiment: squares of numbers, of which some may fail."""
 
 
 @pytest.fixture
 def fake(monkeypatch, tmp_path):
-    module = squares()
-    monkeypatch.setattr(experiments, "EXPERIMENTS", ("squares", "training_run"))
-    monkeypatch.setitem(sys.modules, "experiments.squares", module)
+    """The experiment, added as anyone adds one: by a file in the folder."""
+    (folder := tmp_path / "experiments").mkdir()
+    (folder / "squares.py").write_text(SQUARES)
+    monkeypatch.setattr(experiments, "__path__", [str(folder), *experiments.__path__])
+    assert experiments.__spec__ is not None
+    monkeypatch.setattr(experiments.__spec__, "submodule_search_locations", experiments.__path__)
+    outlines.cache_clear()
     monkeypatch.setenv("DELTALAB_STORE", str(tmp_path / "runs"))
     monkeypatch.setattr("lab.runs.places.GALLERY", tmp_path / "no gallery")
-    monkeypatch.setattr(lab.cli, "question", lambda name: f"what is {name}? {'and why ' * 40}")
-    return module
+    yield
+    sys.modules.pop("experiments.squares", None)
+    outlines.cache_clear()
 
 
 def invoke(*arguments: str) -> Result:
@@ -79,9 +107,14 @@ def test_run_measures_prints_and_stores(fake, tmp_path):
     assert "squares (demo): 2 of 3 done, 1 left" in again.stderr
 
 
-def test_an_experiment_may_summarize_itself(fake):
-    fake.summary = lambda store, records: f"{len(records)} squares, {len(store.keys())} stored"
-    assert "2 squares, 2 stored" in invoke("run", "squares", "--scale", "smoke").stdout
+def test_one_measurement_is_made_from_its_config_alone(fake, tmp_path):
+    invoke("run", "squares", "--scale", "smoke")
+    (store, other) = (Store(tmp_path / "runs"), Store(tmp_path / "other"))
+    for manifest in store.manifests():
+        command = shlex.split(again(manifest.job.experiment, manifest.job.config))
+        done = invoke(*command[1:], "--store", str(other.path))
+        assert done.exit_code == 0, done.output
+    assert other.keys() == store.keys()
 
 
 def test_options_reach_the_experiment_with_their_types(fake, tmp_path):
@@ -101,21 +134,27 @@ def test_options_reach_the_experiment_with_their_types(fake, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "nothing"], "unknown experiment 'nothing'; choose one of: squares, training_run"),
-        (["run", "squares", "--scale", "huge"], "unknown scale 'huge'; choose one of: smoke, demo, paper"),
-        (["run", "squares", "--engine", "steam"], "unknown engine 'steam'; choose one of: local, ray"),
+        (["run", "nothing"], "unknown experiment 'nothing'; choose one of: training_run, "),
+        (["run", "square"], "unknown experiment 'square'; did you mean 'squares'? choose one of: "),
+        (["run", "squares", "--scale", "huge"], "unknown scale 'huge' of squares; choose one of: smoke, demo, paper"),
+        (["run", "squares", "--engine", "steam"], "unknown engine 'steam'; choose one of: local, workers, ray"),
         (["run", "squares", "--address", "auto"], "the local engine has no option --address; add --engine ray"),
         (["run", "squares", "--gpus", "0.5"], "the local engine has no option --gpus; add --engine ray"),
         (
             ["run", "squares", "--task", "x"],
-            "squares has no option --task; choose from: --model, --seed, --lr",
+            "no option --task; choose from: --model, --seed, --lr",
         ),
         (["run", "squares", "--lr", "fast"], "--lr is 'fast'; expected a number, or none"),
         (["run", "squares", "--sizes", "1,x"], "--sizes is '1,x'; expected whole numbers joined by commas"),
         (["run", "squares", "--lr"], "--lr has no value; write --lr VALUE"),
         (["run", "squares", "demo"], "'demo' belongs to no option"),
         (["run", "squares", "--model", "none such"], "unknown model 'none such'; choose one of: abacus"),
-        (["list", "nothing"], "unknown experiment 'nothing'; choose one of: squares, training_run"),
+        (["run", "squares", "--size", "3", "--count", "0"], "--count is 0; expected at least 1"),
+        (["run", "squares", "--fail", "3"], "no option --fail; did you mean --failing? choose from: --model"),
+        (["run", "squares", "--config", "{}", "--lr", "3"], "--config says everything about one measurement"),
+        (["run", "squares", "--config", "{"], "--config is not JSON"),
+        (["run", "squares", "--config", '{"j": 1}'], "a config of this experiment has no 'j'; "),
+        (["list", "nothing"], "unknown experiment 'nothing'; choose one of: training_run"),
         (["show", "abc"], "has a key that begins with 'abc'"),
         (["export", "nothing"], "no figure is called 'nothing'; there are"),
         (["bench", "nothing"], "unknown benchmark 'nothing'; choose one of:"),
@@ -168,7 +207,7 @@ def test_options_of_ray_reach_it_and_the_command_that_resumes(fake, tmp_path, mo
             asked.append((address, cpus, gpus))
 
     asked: list[tuple[str, float, float]] = []
-    monkeypatch.setattr(lab.cli, "Ray", Fake)
+    monkeypatch.setitem(ENGINES, "ray", Fake)
     options = ["--engine", "ray", "--address", "10.0.0.1:6379", "--cpus", "2", "--gpus", "0.5"]
     done = invoke("run", "squares", "--scale", "paper", "--model", "interrupts", *options)
     assert asked == [("10.0.0.1:6379", 2.0, 0.5)]
@@ -178,7 +217,7 @@ def test_options_of_ray_reach_it_and_the_command_that_resumes(fake, tmp_path, mo
 
 
 def test_list_has_one_line_per_experiment(fake, tmp_path):
-    assert "│ squares      │ 0    │        │        │ what is squares? " in invoke("list").stdout
+    assert re.search(r"│ squares +│ 0 +│ +│ +│ what is a square\? ", invoke("list").stdout)
     invoke("run", "squares", "--scale", "smoke")
     invoke("run", "squares", "--scale", "smoke", "--model", "pen")
     store = Store(tmp_path / "runs")
@@ -187,10 +226,10 @@ def test_list_has_one_line_per_experiment(fake, tmp_path):
     )
     (store.manifest(store.keys("squares")[0]).folder / "manifest.json").write_text("{}")
     lines = invoke("list").stdout.splitlines()
-    (squares,) = (line for line in lines if "what is squares?" in line)
-    assert "│ 3, 1 damaged │ abacus, pen │ 20" in squares
+    (squares,) = (line for line in lines if "what is a square?" in line)
+    assert re.search(r"│ 3, 1 damaged +│ abacus, pen +│ 20", squares)
     (old,) = (line for line in lines if "of_old" in line)
-    assert "│ 1            │ slide rule  │ 1970-01-01 00:00 │ what is of_old?" in old
+    assert re.search(r"│ 1 +│ slide rule +│ 1970-01-01 00:00 +│", old)
 
 
 def test_list_of_an_experiment_shows_its_runs_and_what_they_share(fake, tmp_path):
@@ -212,25 +251,18 @@ def test_list_of_an_experiment_shows_its_runs_and_what_they_share(fake, tmp_path
 
 @pytest.mark.parametrize("arguments", [["squares", "--help"], ["--help", "squares"]])
 def test_help_of_an_experiment_tells_its_question_and_options(fake, arguments):
-    fake.__doc__ = "Squares.\n\nQuestion: how large?\n"
-    fake.jobs.__doc__ = (
-        "Some.\n\n    Args:\n        scale: how many.\n        sizes: of what,\n            in metres.\n"
-    )
-    told = invoke("run", *arguments).stdout
-    assert "--engine" in told
-    assert (
-        "Squares.\n\nQuestion: how large?\n\nOptions of squares:\n  --model: a text\n      [default: abacus]\n" in told
-    )
-    assert "  --lr: a number, or none\n  --sizes: whole numbers joined by commas\n" in told
-    assert "      of what, in metres.\n      [default: 1,2]\n" in told
-    assert "--scale: " not in told
+    text = invoke("run", *arguments).stdout
+    assert "--engine" in text
+    assert "Question: what is a square?" in text
+    assert "  --lr: a number, or none  [none]\n      how fast\n      [1/s]" in text
+    assert "  --sizes: whole numbers joined by commas  [1,2]" in text
     assert "Options of" not in invoke("run", "--help").stdout
 
 
 def test_show_tells_all_of_a_record(fake, tmp_path):
     invoke("run", "squares", "--scale", "smoke")
     store = Store(tmp_path / "runs")
-    job = fake.jobs("smoke")[1]
+    job = load_experiment("squares").jobs("smoke")[1]
     shown = invoke("show", key(job)[:9]).stdout
     assert f"squares {key(job)}" in shown
     assert "  square  1\n" in shown
@@ -254,31 +286,47 @@ def test_the_gallery_is_read_and_never_counts_as_done(fake, tmp_path, monkeypatc
     assert "2 runs" in invoke("list", "squares").stdout, "a record that is in both counts once"
 
 
+DRAWN = """
+from dataclasses import replace
+from experiments.squares import EXPERIMENT as SQUARES
+from lab.figures import INTRINSIC_DIMENSION
+from lab.study import Experiment, Result
+
+def measure(c, lab):
+    return Result({"d90": 1797.0}, {"runs": INTRINSIC_DIMENSION.example().assign(model=f"m{c.i}")})
+
+EXPERIMENT = Experiment(
+    name="drawn",
+    question="does it draw?",
+    figures=("intrinsic_dimension",),
+    config=SQUARES.config,
+    scales=SQUARES.scales,
+    measure=measure,
+)
+"""
+"""The same with the table of a figure in each record."""
+
+
 @pytest.fixture
-def drawable(fake, monkeypatch):
-    """The experiment, with the table of a figure in each record."""
-
-    def measure(job: Job, store: Store) -> Record:
-        table = INTRINSIC_DIMENSION.example().assign(model=f"m{job.config['i']}")
-        return Record(job, {"d90": 1797}, {"runs": table})
-
-    monkeypatch.setattr(fake, "measure", measure)
-    monkeypatch.setattr(fake, "FIGURES", (INTRINSIC_DIMENSION.name,))
-    return fake
+def drawable(fake, tmp_path):
+    (tmp_path / "experiments" / "drawn.py").write_text(DRAWN)
+    outlines.cache_clear()
+    yield
+    sys.modules.pop("experiments.drawn", None)
 
 
 def test_run_writes_the_figures_of_its_own_records(drawable, tmp_path):
-    invoke("run", "squares", "--scale", "paper")
-    done = invoke("run", "squares", "--scale", "smoke", "--out", str(tmp_path / "out"), "--formats", "csv,html")
+    invoke("run", "drawn", "--scale", "paper")
+    done = invoke("run", "drawn", "--scale", "smoke", "--out", str(tmp_path / "out"), "--formats", "csv,html")
     assert done.exit_code == 0, done.output
     assert f"wrote {tmp_path / 'out' / 'intrinsic_dimension.csv'}" in done.stdout
     written = pd.read_csv(tmp_path / "out" / "intrinsic_dimension.csv")
     assert set(written["model"]) == {"m0", "m1"}
-    assert "deltalab run squares --scale smoke" in (tmp_path / "out" / "intrinsic_dimension.html").read_text()
+    assert "deltalab run drawn --scale smoke" in (tmp_path / "out" / "intrinsic_dimension.html").read_text()
 
 
 def test_export_draws_what_is_stored(drawable, tmp_path):
-    invoke("run", "squares", "--scale", "smoke")
+    invoke("run", "drawn", "--scale", "smoke")
     options = ["--out", str(tmp_path / "out"), "--formats", "csv,tex", "--where", "model=m1"]
     done = invoke("export", "intrinsic_dimension", *options)
     assert done.exit_code == 0, done.output
@@ -297,7 +345,7 @@ def test_export_draws_what_is_stored(drawable, tmp_path):
     ],
 )
 def test_export_refuses_what_it_cannot_draw(drawable, tmp_path, options, code, message):
-    invoke("run", "squares", "--scale", "smoke")
+    invoke("run", "drawn", "--scale", "smoke")
     done = invoke("export", "intrinsic_dimension", "--out", str(tmp_path / "out"), *options)
     assert done.exit_code == code
     assert message in done.stderr
@@ -317,7 +365,7 @@ class Launched:
 @pytest.fixture
 def launched(fake, monkeypatch) -> Launched:
     launched = Launched()
-    monkeypatch.setattr(lab.cli.subprocess, "run", launched)
+    monkeypatch.setattr(subprocess, "run", launched)
     return launched
 
 

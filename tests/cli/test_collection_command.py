@@ -57,7 +57,7 @@ def folders(tmp_path_factory) -> tuple[Path, list[Path]]:
 
 def test_shares_stand_beside_nulls_and_the_verdict_counts(folders, tmp_path):
     base, paths = folders
-    done = collection(*paths, "--base", base, "--out", tmp_path / "out")
+    done = collection(*paths, "--base", base, "--out", tmp_path / "out", "--formats", "html,csv")
     assert done.exit_code == 0, done.output
     verdicts = [line for line in done.stdout.splitlines() if line.startswith("shared beyond chance")]
     assert len(verdicts) == 3
@@ -68,6 +68,8 @@ def test_shares_stand_beside_nulls_and_the_verdict_counts(folders, tmp_path):
     own = shares[shares["null"] == "same spectra"].set_index("k")
     assert own.loc[3, "isotropic"] == pytest.approx(3 / 7)
     assert own.loc[7 - 1, "explained"] > own.loc[3, "explained"] > 0.5
+    for name in ("shared_directions", "left_out_tasks", "task_map"):
+        assert (tmp_path / "out" / f"{name}.html").is_file()
     members = pd.read_csv(tmp_path / "out" / "members.csv")
     assert list(members["member"]) == [path.name for path in paths]
     assert (members["explained"] > members["mean_only"]).all()
@@ -92,7 +94,7 @@ def test_a_list_names_tasks_types_and_seeds(folders, tmp_path):
 def test_compress_writes_a_subspace_and_adapters_that_come_back(folders, tmp_path):
     _, paths = folders
     out = tmp_path / "out"
-    done = collection(*paths, "--compress", 4, "--out", out)
+    done = collection(*paths, "--compress", 4, "--out", out, "--formats", "csv")
     assert done.exit_code == 0, done.output
     table = pd.read_csv(out / "compressed.csv")
     truth = read_collection({path.name: path for path in paths})

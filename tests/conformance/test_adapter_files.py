@@ -31,7 +31,9 @@ UNREAD = {
     "gemma saved embedding": "peft changes the one and leaves the other",
     "llama saved embedding": "peft changes the one and leaves the other",
     "gpt2 saved embedding": "peft changes the one and leaves the other",
-    "t5 saved tied embedding": "peft changes the one and leaves the other",  # it ties nothing there
+    # peft ties nothing there
+    "t5 saved tied embedding": "peft changes the one and leaves the other",
+    "gpt2 saved tied embedding": "peft changes the one and leaves the other",
     "t5 saved embedding": "peft changes the one and leaves the other",
 }
 

@@ -1,18 +1,35 @@
-"""Every experiment: header, jobs at every scale, a smoke run, its figures, and that a second run computes nothing."""
+"""Every experiment: what it says of itself, jobs at every scale, a smoke run, its figures, and that a second run
+computes nothing."""
 
 from __future__ import annotations
 
-import re
+import shlex
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from experiments import EXPERIMENTS
+from lab.cli import app
 from lab.execution import Local
-from lab.execution.experiment import SCALES, experiment_drawing, load_experiment, settings_of, summarized, verdicts_of
 from lab.figures import figure
 from lab.runs import Record, Store, key, tabulate
+from lab.study import (
+    SCALES,
+    TRAINING_RUN,
+    TrainingRun,
+    experiment_drawing,
+    experiment_names,
+    load_experiment,
+    measured,
+    outlines,
+    settings_of,
+    verdicts_of,
+)
+from lab.study.settings import meaning
 
-HEADER = ("Question", "Source", "Varied", "Tuned", "Fixed", "Expected", "Cost")
+NAMES = experiment_names()
+GALLERY = Store(Path(__file__).parents[2] / "gallery")
 
 
 @pytest.fixture(scope="module")
@@ -20,48 +37,94 @@ def store(tmp_path_factory):
     return Store(tmp_path_factory.mktemp("store"))
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_header_answers_every_question(name):
-    documentation = load_experiment(name).__doc__ or ""
-    found = re.findall(r"^(\w+):", documentation, re.MULTILINE)
-    assert [word for word in found if word in HEADER] == list(HEADER)
+def test_there_are_experiments():
+    assert len(NAMES) >= 27
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("outline", outlines(), ids=lambda outline: outline.name)
+def test_the_outline_read_without_importing_is_the_experiment(outline):
+    experiment = load_experiment(outline.name)
+    assert (experiment.name, experiment.question, experiment.figures, experiment.view, bool(experiment.scales)) == (
+        outline.name, outline.question, outline.figures, outline.view, outline.scaled
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_experiment_says_what_it_is(name):
+    experiment = load_experiment(name)
+    assert set(experiment.scales) == set(SCALES)
+    for entry in ("question", "varied", "tuned", "fixed", "cost"):
+        assert getattr(experiment, entry), entry
+    for drawn in experiment.figures:
+        assert figure(drawn).name == drawn
+    configured = {entry.name: meaning(entry).help for entry in fields(experiment.config)}
+    assert all(configured.values()), configured
+    names = {entry.name for entry in fields(experiment.config)}
+    assert set(experiment.replicates) <= names
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("scale", SCALES)
 def test_jobs_are_distinct_and_the_same_every_time(name, scale):
-    jobs = load_experiment(name).jobs(scale)
+    experiment = load_experiment(name)
+    jobs = experiment.jobs(scale)
     assert jobs
     keys = [key(job) for job in jobs]
     assert len(set(keys)) == len(keys)
-    assert keys == [key(job) for job in load_experiment(name).jobs(scale)]
+    assert keys == [key(job) for job in experiment.jobs(scale)]
     assert all(job.experiment == name for job in jobs)
+    for job in jobs:
+        assert experiment.job(experiment.config.from_json(job.config)) == job
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", [outline.name for outline in outlines()])
+def test_every_record_of_the_gallery_keeps_its_key(name):
+    """Typed configs write the JSON that the records were keyed by, field for field."""
+    experiment = load_experiment(name)
+    for manifest in GALLERY.manifests(name):
+        assert experiment.config.from_json(manifest.job.config).to_json() == manifest.job.config
+        assert key(manifest.job) == manifest.key
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_scales_are_never_judged_together(name):
     experiment = load_experiment(name)
     records = [Record(job, {"scale": scale}) for scale in SCALES[:2] for job in experiment.jobs(scale)]
-    for together in settings_of(records, getattr(experiment, "REPLICATES", ())):
+    for together in settings_of(records, experiment.replicates):
         assert len({record.metrics["scale"] for record in together}) == 1
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_smoke_run_is_stored_told_and_drawn(name, store):
     experiment = load_experiment(name)
     jobs = experiment.jobs("smoke")
-    records = Local(store, progress=False).run(jobs, experiment.measure)
-    assert summarized(experiment, store, records) or records[0].metrics
-    for drawn in map(figure, experiment.FIGURES):
+    records = Local(store, progress=False).run(jobs, measured)
+    for drawn in map(figure, experiment.figures):
         table = tabulate([store.manifest(job) for job in jobs], drawn.table)
         assert drawn.draw(table).data
-        assert len(drawn.summarize(table))
+        assert len(drawn.answer(table).table)
+    for verdict in verdicts_of(experiment, records):
+        assert figure(verdict.figure).name == verdict.figure
 
-    def forbidden(job, store):
+    def forbidden(job, engine):
         raise AssertionError("a finished job was measured again")
 
     again = Local(store, progress=False).run(jobs, forbidden)
     assert [record.metrics for record in again] == [record.metrics for record in records]
+
+
+@pytest.mark.parametrize("name", [outline.name for outline in outlines()])
+def test_the_command_kept_in_a_record_makes_it_again(name, store, tmp_path):
+    """One record per experiment, parts of others included; what is in the store is not measured again."""
+    manifests = list(store.manifests(name))
+    if not manifests:
+        pytest.skip(f"no smoke run makes a record of {name}")
+    manifest = manifests[0]
+    words = shlex.split(manifest.provenance["command"])
+    assert words[:3] == ["deltalab", "run", name]
+    done = CliRunner().invoke(app, [*words[1:], "--store", str(store.path), "--quiet"])
+    assert done.exit_code == 0, done.output
+    assert store.keys(name) == [m.key for m in manifests]
 
 
 def test_the_experiment_that_draws_a_figure_is_found():
@@ -71,7 +134,7 @@ def test_the_experiment_that_draws_a_figure_is_found():
 
 def test_search_keeps_its_baselines_beside_the_curve(store):
     experiment = load_experiment("intrinsic_dimension")
-    (record,) = Local(store, progress=False).run(experiment.jobs("smoke"), experiment.measure)
+    (record,) = Local(store, progress=False).run(experiment.jobs("smoke"), measured)
     kinds = set(record.tables["runs"]["kind"])
     assert {"full", "linear_probe", "subspace", "random_weights", "fit", "d90", "d90_low", "d90_high"} <= kinds
     subspace = record.tables["runs"].query("kind == 'subspace'")
@@ -81,7 +144,7 @@ def test_search_keeps_its_baselines_beside_the_curve(store):
 
 def test_a_given_baseline_moves_the_line(store):
     experiment = load_experiment("intrinsic_dimension")
-    (record,) = Local(store, progress=False).run(experiment.jobs("smoke", baseline=0.5), experiment.measure)
+    (record,) = Local(store, progress=False).run(experiment.jobs("smoke", baseline=0.5), measured)
     assert record.metrics["line"] == pytest.approx(0.45)
 
 
@@ -91,25 +154,26 @@ def test_unknown_scale_is_refused():
 
 
 def test_any_delta_trains_in_a_random_subspace_of_its_own_vector(store):
-    runs = load_experiment("training_run")
-    shared = {"model": "tiny-bert", "task": "bbc-news", "method": {"method": "lora", "rank": 1}, "seed": 0, "steps": 2}
-    jobs = [
-        runs.training_job(**shared, batch_size=4, max_length=8, n_train=16, n_validation=8, subspace=d)
+    runs = [
+        TrainingRun(
+            model="tiny-bert", task="bbc-news", method={"method": "lora", "rank": 1}, seed=0, steps=2, batch_size=4,
+            max_length=8, n_train=16, n_validation=8, subspace=d,
+        )
         for d in (None, 7)
-    ]
-    whole, small = Local(store, progress=False).run(jobs, runs.measure)
+    ]  # fmt: skip
+    whole, small = Local(store, progress=False).run([TRAINING_RUN.job(run) for run in runs], measured)
     assert "subspace" not in whole.job.config  # earlier records keep their keys
     assert small.metrics["tunable"] == len(small.arrays["phi"]) == 7
-    delta = runs.analysed(small.job.config)
+    delta = runs[1].analysed()
     assert delta.size == 7
     assert delta.inner.size == whole.metrics["tunable"]
-    assert runs.method_label(whole.job.config["method"]) == "LoRA r = 1"
+    assert runs[0].how.title == "LoRA r = 1"
 
 
 def test_verdicts_of_the_loss_experiments_are_of_their_records(store):
     for name, n in (("quadratic", 1), ("predicted_dimension", None)):
         experiment = load_experiment(name)
-        records = Local(store, progress=False).run(experiment.jobs("smoke"), experiment.measure)
+        records = Local(store, progress=False).run(experiment.jobs("smoke"), measured)
         found = verdicts_of(experiment, records)
         assert n is None or len(found) == n
-        assert all(verdict.figure in experiment.FIGURES for verdict in found)
+        assert all(verdict.figure in experiment.figures for verdict in found)

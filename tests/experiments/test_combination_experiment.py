@@ -9,8 +9,12 @@ import pandas as pd
 import pytest
 
 from experiments import combination
-from lab.runs import Record
+from lab.execution import Local
+from lab.runs import Record, Store
 from lab.statistics.combination import FACTORS, contrasts
+from lab.study import measured
+
+COMBINATION = combination.EXPERIMENT
 
 
 def grid(score, train_score=lambda *on: 1.0, seeds=(0, 1, 2)):
@@ -53,9 +57,10 @@ def test_the_best_order_is_chosen_without_the_seed_it_is_judged_on():
     assert gains == pytest.approx([0.2 - 0.5, 0.1 - 0.3, 0.1 - 0.3])
 
 
-def test_every_order_has_its_stages_and_shares_its_beginning():
-    (job,) = combination.jobs("smoke", settings=("sequential",))
-    table = combination.measure(job, None).tables["sequential_combination"]
+def test_every_order_has_its_stages_and_shares_its_beginning(tmp_path):
+    jobs = COMBINATION.jobs("smoke", settings=("sequential",))
+    (record,) = Local(Store(tmp_path), progress=False).run(jobs, measured)
+    table = record.tables["sequential_combination"]
     orders = table[table.order != "all at once"]
     assert set(orders.order) == {" → ".join(p) for p in permutations(FACTORS)}
     assert sorted(orders.groupby("order").stage.max()) == [3] * 6
@@ -66,7 +71,7 @@ def test_every_order_has_its_stages_and_shares_its_beginning():
 
 def test_verdicts_on_planted_scores():
     """The adapter helps by 0.1, the prompt costs 0.02, the last stage adds 0.01 and every order ends alike."""
-    grid_job = combination.jobs("demo", settings=("full",))[0]
+    (grid_job,) = COMBINATION.jobs("demo", settings=("full",))
     table = grid(lambda seed, p, b, a: 0.7 + seed / 50 + 0.1 * a - 0.02 * p).assign(metric="accuracy")
     stages = [
         {"label": "x", "seed": seed, "order": " → ".join(order), "stage": stage, "score": 0.7 + stage / 100 + seed / 50,
@@ -75,10 +80,10 @@ def test_verdicts_on_planted_scores():
     ]  # fmt: skip
     stages = pd.DataFrame(stages)
     records = [Record(grid_job, {"metric": "accuracy"}, {"combination": table})]
-    for job in combination.jobs("demo", settings=("sequential",)):
+    for job in COMBINATION.jobs("demo", settings=("sequential",)):
         mine = stages[stages.seed == job.config["seed"]]
         records.append(Record(job, {}, {"sequential_combination": mine}))
-    found = {verdict.claim: verdict for verdict in combination.verdicts(records)}
+    found = {verdict.claim: verdict for verdict in combination.claims(list(map(COMBINATION.finding, records)))}
     assert found["An adapter in a combination helps."].answer == "holds here"
     assert found["A prompt in a combination hurts."].measured.estimate == pytest.approx(-0.02)
     assert found["Going on with another delta improves what the deltas before it reached."].answer == "holds here"
@@ -87,27 +92,27 @@ def test_verdicts_on_planted_scores():
 
 
 def test_a_part_keeps_its_step_size_in_every_cell():
-    job = combination.jobs("demo", settings=("full",))[0]
-    cell = combination._cell(job.config, 0, (True, False, True)).config
-    assert (cell["lr"], cell["head_lr"]) == (3e-3, 1e-2)
-    assert cell["method"]["step_scales"] == pytest.approx([10 / 3, 1.0])
-    assert [part["method"] for part in cell["method"]["parts"]] == ["prompt", "adapter"]
+    (design,) = COMBINATION.configs("demo", settings=("full",))
+    cell = design.cell(0, (True, False, True))
+    assert (cell.lr, cell.head_lr) == (3e-3, 1e-2)
+    assert cell.method["step_scales"] == pytest.approx([10 / 3, 1.0])
+    assert [part["method"] for part in cell.method["parts"]] == ["prompt", "adapter"]
 
 
 def test_added_biases_stand_for_bitfit_with_a_step_size_of_their_own():
-    found = {job.config["setting"]: job.config for job in combination.jobs("demo", seeds=(13,))}
+    found = {design.setting: design for design in COMBINATION.configs("demo", seeds=(13,))}
     assert {"full", "few-shot", "full-template", "few-shot-template", "sequential"} == set(found)
-    for name, config in found.items():
+    for name, design in found.items():
         decoder = name.endswith("template")
-        assert config["parts"][1]["method"] == ("added-bias" if decoder else "bitfit")
-        assert config["step_sizes"] == [1e-2, combination.ADDED_BIAS_STEP_SIZE if decoder else 3e-3, 3e-3]
-    (job,) = combination.jobs("demo", settings=("full",), model="tiny-llama")
-    assert job.config["added_biases"], "by the model's name"
-    assert combination.jobs("demo", settings=("few-shot",))[0].config["seeds"] == [13, 21, 42, 87, 100]
+        assert design.parts[1]["method"] == ("added-bias" if decoder else "bitfit")
+        assert design.step_sizes == (1e-2, combination.ADDED_BIAS_STEP_SIZE if decoder else 3e-3, 3e-3)
+    (design,) = COMBINATION.configs("demo", settings=("full",), model="tiny-llama")
+    assert design.added_biases, "by the model's name"
+    assert COMBINATION.configs("demo", settings=("few-shot",))[0].seeds == (13, 21, 42, 87, 100)
 
 
 def test_what_is_unknown_is_refused():
     with pytest.raises(ValueError, match="unknown scale 'huge'"):
-        combination.jobs("huge")
-    with pytest.raises(ValueError, match=r"unknown settings \['half'\]; the scale 'demo' has full, few-shot"):
-        combination.jobs("demo", settings=("half",))
+        COMBINATION.jobs("huge")
+    with pytest.raises(ValueError, match=r"unknown settings \['half'\]; the scale has full, few-shot"):
+        COMBINATION.jobs("demo", settings=("half",))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 import torch
 
 from experiments import controllability, planner, pontryagin, solvers
-from experiments.equal_budget import budget_of
-from experiments.fixed_batch import fixed_batch
 from lab.control import gauss_newton_cg, ilqr, residual_toy, rollout
 from lab.deltas import method_from_json
+from lab.execution import Local
 from lab.models import meta_plm, read_by_head
 from lab.runs import Job, Record, Store
+from lab.study import Finding, Lab, measured
+from lab.study.equal_budget import budget_of
+from lab.study.fixed_batch import fixed_batch
 
 
 @pytest.fixture(scope="module")
@@ -58,25 +63,26 @@ def test_reading_position_of_encoders_is_the_first(setting):
 
 
 def test_identities_are_judged_by_their_worst_error():
-    def record(model: str, error: float) -> Record:
+    def record(model: str, error: float) -> Finding:
         rows = [(name, error) for name in ("gradient", "costate", "difference")]
         table = pd.DataFrame(rows, columns=["identity", "error"])
-        return Record(Job("pontryagin", {"model": model, "label": "LoRA"}), {}, {"identities": table})
+        config = {"model": model, "label": "LoRA"}
+        return Finding(SimpleNamespace(**config), Record(Job("pontryagin", config), {}, {"identities": table}))
 
-    good = pontryagin.verdicts([record("a", 1e-13), record("b", 1e-12)])
+    good = pontryagin.claims([record("a", 1e-13), record("b", 1e-12)])
     assert [verdict.answer for verdict in good] == ["holds here"] * 3
     assert {verdict.measured.estimate for verdict in good} == {1e-12}
     assert {verdict.setting for verdict in good} == {"a, b; LoRA"}
-    broken = pontryagin.verdicts([record("a", 1e-13), record("b", 1e-3)])
+    broken = pontryagin.claims([record("a", 1e-13), record("b", 1e-3)])
     assert "holds here" not in {verdict.answer for verdict in broken}
-    assert pontryagin.verdicts([]) == []
+    assert pontryagin.claims([]) == []
 
 
 @pytest.mark.parametrize(("model", "budget", "adapter"), [("minilm", 9216, 11532), ("smollm2", 57600, 51870)])
 def test_budgets_are_about_equal(model, budget, adapter):
     """By counting on a PLM without weights: LoRA, prefix and prompt have the same number of coordinates exactly."""
     plm = meta_plm(model, num_labels=5)
-    asked = {job.config["label"]: job.config["method"] for job in controllability.jobs("demo", model=model)}
+    asked = {c.label: c.method for c in controllability.EXPERIMENT.configs("demo", model=model)}
     deltas = {label: method_from_json(method).on(plm) for label, method in asked.items()}
     sizes = {label: delta.size for label, delta in deltas.items()}
     assert sizes["LoRA"] == sizes["prefix"] == sizes["prompt"] == budget_of(model) == budget
@@ -97,10 +103,11 @@ def test_methods_without_a_size_are_what_they_are():
 
 def test_a_pruned_method_is_judged_by_what_it_keeps(tmp_path):
     """Diff pruning is measured over all its coordinates, and trained down to the share it keeps."""
-    config = {**controllability.SCALES["smoke"], "task": "bbc-news", "label": "diff pruning", "seed": 0,
-              "method": {"method": "diff-pruning", "sparsity": 0.01, "head": "frozen"}, "step_sizes": [1e-2],
-              "thorough": False}  # fmt: skip
-    m = controllability.measure(Job("controllability", config), Store(tmp_path)).metrics
+    c = replace(
+        controllability.EXPERIMENT.configs("smoke")[0], label="diff pruning", step_sizes=(1e-2,), thorough=False,
+        method={"method": "diff-pruning", "sparsity": 0.01, "head": "frozen"},
+    )  # fmt: skip
+    m = controllability.measure(c, Lab(Local(Store(tmp_path)))).metrics
     assert m["coordinates"] > 100 * m["tunable"]
     assert 0 < m["training_norm"] < 1
 
@@ -108,13 +115,13 @@ def test_a_pruned_method_is_judged_by_what_it_keeps(tmp_path):
 def test_directions_that_a_layer_norm_takes_away_are_found():
     """The last block ends in a layer norm, whose output has two fixed moments: LoRA reaches all but two directions of a
     sentence's state, and the biases, which move the norm's own shift, reach one more in each of two sentences."""
-    config = {**controllability.SCALES["smoke"], "task": "bbc-news", "seed": 0}
+    first = controllability.EXPERIMENT.configs("smoke")[0]
     ranks = {}
     for name in ("lora", "bitfit", "full"):
-        method = {"method": name, "head": "frozen"}
-        setting = controllability._setting(config | {"method": method})
+        c = replace(first, method={"method": name, "head": "frozen"})
+        setting = controllability._setting(c)
         phi = setting.delta.phi0 + 0.1 * torch.randn(setting.delta.size, generator=torch.Generator().manual_seed(0))
-        ranks[name] = controllability._read(config | {"method": method}, phi, "pretrained").rank
+        ranks[name] = controllability._read(c, phi, "pretrained").rank
     hidden = setting.plm.model.config.hidden_size
     assert ranks["lora"] == 2 * (hidden - 2)
     assert ranks["lora"] < ranks["bitfit"] < ranks["full"] == 2 * hidden
@@ -123,8 +130,8 @@ def test_directions_that_a_layer_norm_takes_away_are_found():
 def test_seeds_of_one_method_are_no_new_pairs():
     """Two seeds of the same records leave ρ and its number of pairs as they are."""
     records = planted([2.0, 1.0, 4.0, 3.0])
-    again = [Record(Job("controllability", r.job.config | {"seed": 1}), r.metrics) for r in records]
-    once, twice = controllability.verdicts(records), controllability.verdicts(records + again)
+    again = [finding(r.record.job.config | {"seed": 1}, r.metrics) for r in records]
+    once, twice = controllability.claims(records), controllability.claims(records + again)
     assert [v.measured for v in once] == [v.measured for v in twice]
 
 
@@ -132,8 +139,8 @@ def test_methods_are_ranked_within_each_plm_and_task():
     """Another PLM, whose scores, traces and settings are on another level, adds its own pairs in the same order."""
     records = planted([2.0, 1.0, 4.0, 3.0])
     other = {"model": "smollm2", "steps": 10}
-    again = [Record(Job("controllability", r.job.config | other), shifted(dict(r.metrics))) for r in records]
-    (once, *_), (both, *_) = controllability.verdicts(records), controllability.verdicts(records + again)
+    again = [finding(r.record.job.config | other, shifted(dict(r.metrics))) for r in records]
+    (once, *_), (both, *_) = controllability.claims(records), controllability.claims(records + again)
     assert both.measured.estimate == pytest.approx(once.measured.estimate) == pytest.approx(1.0)
     assert (once.measured.n, both.measured.n) == (8, 16)
     assert "minilm on bbc-news, imdb; smollm2 on bbc-news, imdb" in both.setting
@@ -144,12 +151,16 @@ def shifted(metrics: dict) -> dict:
     return metrics | {"score": metrics["score"] / 10, "trace": metrics["trace"] * 1e6}
 
 
-def planted(order: list[float]) -> list[Record]:
+def finding(config: dict, metrics: dict) -> Finding:
+    return Finding(SimpleNamespace(**config), Record(Job("controllability", config), metrics))
+
+
+def planted(order: list[float]) -> list[Finding]:
     """Records of four methods on two tasks whose scores rise with the trace, and follow `order` in effective rank."""
     config = {"model": "minilm", "seed": 0, "steps": 30}
     return [
-        Record(
-            Job("controllability", config | {"task": task, "label": f"method {i}"}),
+        finding(
+            config | {"task": task, "label": f"method {i}"},
             {"score": 0.5 + 0.1 * i, "trace": 10.0**i, "effective_rank": order[i], "unit_norm": 1.0 + i, "tunable": 1},
         )
         for task in ("bbc-news", "imdb")
@@ -158,14 +169,14 @@ def planted(order: list[float]) -> list[Record]:
 
 
 def test_a_score_that_orders_the_methods_is_confirmed_and_its_opposite_is_not():
-    trace, rank, cheapness = controllability.verdicts(planted([2.0, 1.0, 4.0, 3.0]))
+    trace, rank, cheapness = controllability.claims(planted([2.0, 1.0, 4.0, 3.0]))
     assert trace.measured.estimate == pytest.approx(1.0)
     assert trace.answer == "holds here"
     assert cheapness.measured.estimate == pytest.approx(-1.0)  # cheapness is 1 / norm
     assert cheapness.answer == "does not hold here"
     assert rank.answer == "cannot tell"
     assert rank.measured.n == 8
-    assert controllability.verdicts([]) == []
+    assert controllability.claims([]) == []
 
 
 def test_margins_are_the_right_logit_over_the_mean_of_the_others(setting):
@@ -186,27 +197,22 @@ def test_products_count_as_passes_and_as_costate_evaluations():
 
 def test_what_is_recommended_is_trained_beside_equal_ranks(tmp_path):
     """The run is that of the method which promises most; verdicts pool the seeds of one setting."""
-    records = [
-        planner.measure(planner.jobs("smoke", seeds=(seed,))[0], Store(tmp_path)) for seed in (0, 1)
-    ]  # fmt: skip
+    jobs = [planner.EXPERIMENT.jobs("smoke", seeds=(seed,))[0] for seed in (0, 1)]
+    records = [planner.EXPERIMENT.finding(r) for r in Local(Store(tmp_path), progress=False).run(jobs, measured)]
     for record in records:
         table = record.tables["planner"].set_index("label")
         best = str(table.promised.idxmax())
         run = {"equal ranks": "by kernel"}.get(best, best)  # a LoRA gets the ranks of the default rule
         assert table.loss["recommended"] == table.loss[run]
         assert pd.isna(table.promised["recommended"])
-    found = {v.claim: v for v in planner.verdicts(records)}
+    found = {v.claim: v for v in planner.claims(records)}
     (claim,) = (claim for claim in found if "the planner recommends" in claim)
     assert found[claim].measured.n == 2
     assert found[claim].setting == "tiny-bert, bbc-news, 3 steps, seeds 0, 1"
     assert len(found) == 6
     rules = [r.tables["planner"].query("kind != 'recommended'") for r in records]
-    without = [Record(r.job, r.metrics, {"planner": table}) for r, table in zip(records, rules, strict=True)]
-    assert len(planner.verdicts(without)) == 5  # records made before it was trained
-    assert planner.verdicts([]) == []
-
-
-def test_unknown_scales_are_refused():
-    for experiment in (pontryagin, solvers, controllability):
-        with pytest.raises(ValueError, match="unknown scale 'huge'; choose one of"):
-            experiment.jobs("huge")
+    without = [
+        Finding(r.config, Record(r.record.job, r.metrics, {"planner": table}))
+        for r, table in zip(records, rules, strict=True)
+    ]
+    assert len(planner.claims(without)) == 5  # records made before it was trained

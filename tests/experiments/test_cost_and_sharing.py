@@ -11,18 +11,31 @@ from lab.deltas import LoRA, method_from_json, serve
 from lab.deltas.presets import delta_tuning_study
 from lab.execution import Local
 from lab.models.tiny import tiny_plm
-from lab.runs import Job, Record, Store
+from lab.runs import Record, Store
+from lab.study import measured
 from lab.training import example_batch, step_cost
 
 
-def counted(model: str, peaks: dict[str, tuple[float, float, float]]) -> list[Record]:
+def costs(how: str, model: str, table: pd.DataFrame, **more: int):
+    """A finding of efficiency with this table."""
+    config = efficiency.Cost(how=how, model=model, methods=(), batch_sizes=(1, 8, 64), **({"tokens": 128} | more))
+    name = "training_compute" if how == "timed" else "training_memory"
+    return efficiency.EXPERIMENT.finding(Record(efficiency.EXPERIMENT.job(config), {}, {name: table}))
+
+
+def shares(name: str, table: pd.DataFrame, **config):
+    """A finding of sharing with this table."""
+    job = sharing.EXPERIMENT.job(sharing.Sharing(**config))
+    return sharing.EXPERIMENT.finding(Record(job, {"worst_difference": 0.0}, {name: table}))
+
+
+def counted(model: str, peaks: dict[str, tuple[float, float, float]]):
     parts = dict.fromkeys(("parameters", "optimizer", "gradients", "activations"), 0.0)
-    records = []
+    found = []
     for label, values in peaks.items():
         rows = [{"label": label, "batch_size": b, "peak": p, **parts} for b, p in zip((1, 8, 64), values, strict=True)]
-        job = Job("efficiency", {"how": "counted", "model": model, "tokens": 128})
-        records.append(Record(job, {}, {"training_memory": rows_of(rows)}))
-    return records
+        found.append(costs("counted", model, rows_of(rows)))
+    return found
 
 
 def rows_of(rows: list[dict]) -> pd.DataFrame:
@@ -33,10 +46,10 @@ def test_saved_is_against_full_fine_tuning_of_the_same_model_and_batch():
     full = efficiency.FULL
     records = counted("a", {full: (100, 100, 200), "LoRA": (30, 40, 120)})
     records += counted("b", {full: (100, 100, 300), "LoRA": (30, 50, 150), "prompt": (40, 60, 330)})
-    table = efficiency._saved(records, "counted").set_index(["model", "label", "batch_size"]).saved
+    table = efficiency._saved(records).set_index(["model", "label", "batch_size"]).saved
     assert table["a", "LoRA", 64] == pytest.approx(0.4)
     assert table["b", "prompt", 64] == pytest.approx(-0.1)
-    small, large = efficiency.verdicts(records)
+    small, large = efficiency.claims(records)
     assert small.measured.estimate == pytest.approx(0.7)
     assert small.answer == "holds here"
     assert large.measured.estimate == pytest.approx((0.4 - 0.1) / 2)
@@ -47,32 +60,31 @@ def test_the_last_layer_is_no_delta_of_the_claim():
     records = [
         r for m in "ab" for r in counted(m, {efficiency.FULL: (9, 9, 9), "last layer": (8, 8, 8.5), "LoRA": (3, 3, 4)})
     ]
-    assert efficiency.verdicts(records)[1].measured.estimate == pytest.approx(5 / 9)
+    assert efficiency.claims(records)[1].measured.estimate == pytest.approx(5 / 9)
 
 
 def test_lora_is_the_sources_on_every_family():
     """On T5 beside cross-attention's query and value too, as `delta_tuning_study` and `deltalab count` have it."""
-    for job in efficiency.jobs("demo"):
-        chosen = {label: method_from_json(method) for label, method in job.config["methods"]}
-        if job.config["how"] == "counted":
-            plm = tiny_plm("t5" if "t5" in job.config["model"] else "bert", dtype=torch.float32)
+    for c in efficiency.EXPERIMENT.configs("demo"):
+        chosen = {label: method_from_json(method) for label, method in c.methods}
+        if c.how == "counted":
+            plm = tiny_plm("t5" if "t5" in c.model else "bert", dtype=torch.float32)
             assert chosen["LoRA"] == delta_tuning_study(plm)["LoRA"]
-        if job.config["how"] == "timed":
-            assert job.config["batch_sizes"] == [1, 8, 64]
+        if c.how == "timed":
+            assert c.batch_sizes == (1, 8, 64)
 
 
 def test_biases_are_trained_only_where_there_are_some():
-    jobs = efficiency.jobs("demo")
-    labels = {job.config["model"]: [] for job in jobs}
-    for job in jobs:
-        labels[job.config["model"]] += [label for label, _ in job.config["methods"]]
+    labels: dict[str, list[str]] = {}
+    for c in efficiency.EXPERIMENT.configs("demo"):
+        labels.setdefault(c.model, []).extend(label for label, _ in c.methods)
     assert "BitFit" in labels["minilm"]
     assert not any("BitFit" in labels[model] for model in ("smollm2", "t5-v1.1-xl", "llama-2-7b"))
 
 
 def test_counts_of_a_job_are_those_of_the_counter(tmp_path):
-    job = next(j for j in efficiency.jobs("smoke") if j.config["how"] == "counted")
-    (record,) = Local(Store(tmp_path), progress=False).run([job], efficiency.measure)
+    job = next(job for job in efficiency.EXPERIMENT.jobs("smoke") if job.config["how"] == "counted")
+    (record,) = Local(Store(tmp_path), progress=False).run([job], measured)
     memory, compute = record.tables["training_memory"], record.tables["training_compute"]
     assert (memory.peak == memory[["parameters", "optimizer", "gradients", "activations"]].sum(axis=1)).all()
     assert list(memory.batch_size) == list(compute.batch_size) == [1, 4] * 3
@@ -82,29 +94,30 @@ def test_counts_of_a_job_are_those_of_the_counter(tmp_path):
     assert (row.forward_flops, row.weight_flops) == (lora.forward_flops, lora.weight_flops)
 
 
-def served(speeds: dict[int, dict[str, list[float]]]) -> Record:
+def served(speeds: dict[int, dict[str, list[float]]]):
     rows = [
         {"label": label, "round": i, "users": users, "rows_per_second": x}
         for users, strategies in speeds.items()
         for label, values in strategies.items()
         for i, x in enumerate(values)
     ]
-    config = {"what": "serving", "model": "m", "n_users": list(speeds), "rows": 64, "tokens": 32}
-    return Record(Job("sharing", config), {"worst_difference": 0.0}, {"serving_throughput": rows_of(rows)})
+    lora = LoRA(rank=8, head="frozen").to_json()
+    fixed = {"what": "serving", "model": "m", "method": lora, "n_users": tuple(speeds), "rows": 64, "tokens": 32}
+    return shares("serving_throughput", rows_of(rows), **fixed)
 
 
 def test_mixed_batches_are_judged_where_users_are_most():
     few = {sharing.MIXED: [1, 1, 1], sharing.SWAPPED: [9, 9, 9]}
     many = {sharing.MIXED: [8, 8.1, 7.9], sharing.SWAPPED: [2, 2, 2]}
-    (verdict,) = sharing.verdicts([served({1: few, 64: many})])
+    (verdict,) = sharing.claims([served({1: few, 64: many})])
     assert verdict.measured.estimate == pytest.approx(2, abs=0.01)
     assert verdict.answer == "holds here"
 
 
 def test_what_is_on_disk_is_phi(tmp_path):
     """Four bytes per stored number, and a header."""
-    job = sharing.jobs("smoke")[0]
-    (record,) = Local(Store(tmp_path), progress=False).run([job], sharing.measure)
+    job = sharing.EXPERIMENT.jobs("smoke")[0]
+    (record,) = Local(Store(tmp_path), progress=False).run([job], measured)
     table = record.tables["delta_storage"].set_index("label")
     for label, row in table.iterrows():
         assert 0 <= row.bytes - 4 * row.stored < 10_000, label
@@ -134,23 +147,22 @@ def test_without_peft_the_record_says_so(monkeypatch):
 
 
 def test_storage_is_judged_model_by_model_without_an_interval():
-    def stored(model: str, largest: float) -> Record:
+    def stored(model: str, largest: float):
         rows = [
             {"label": "the PLM", "fraction": 1.0},
             {"label": "a", "fraction": 0.01},
             {"label": "b", "fraction": largest},
         ]
-        config = {"what": "storage", "model": model}
-        return Record(Job("sharing", config), {}, {"delta_storage": rows_of(rows)})
+        return shares("delta_storage", rows_of(rows), what="storage", model=model)
 
-    found = sharing.verdicts([stored("small", 0.2), stored("large", 0.05)])
+    found = sharing.claims([stored("small", 0.2), stored("large", 0.05)])
     assert [v.answer for v in found] == ["does not hold here", "holds here"]
     assert [v.measured.high for v in found] == [0.2, 0.05]
 
 
 def test_a_single_user_is_not_judged():
     one = {sharing.MIXED: [1, 1], sharing.SWAPPED: [1, 1]}
-    assert sharing.verdicts([served({1: one})]) == []
+    assert sharing.claims([served({1: one})]) == []
 
 
 def test_steps_are_judged_per_batch_size_against_full_fine_tuning():
@@ -163,9 +175,8 @@ def test_steps_are_judged_per_batch_size_against_full_fine_tuning():
         for size, methods in seconds.items()
         for label, value in {**methods, efficiency.LAST: 0.1}.items()
     ]
-    config = {"how": "timed", "model": "m", "tokens": 16, "rounds": 2}
     complete = rows_of([*rows, {"label": "IA3", "batch_size": 8, "step_seconds": 10}])
-    found = efficiency.verdicts([Record(Job("efficiency", config), {}, {"training_compute": complete})])
+    found = efficiency.claims([costs("timed", "m", complete, tokens=16, rounds=2)])
     assert [v.answer for v in found] == ["holds here", "does not hold here"]
     assert found[0].measured.estimate == pytest.approx(0.5)
     assert "random weights" in found[0].setting

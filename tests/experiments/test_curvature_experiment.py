@@ -10,17 +10,22 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from experiments import curvature
-from lab.runs import Job, Store
+from lab.execution import Local
+from lab.runs import Store
+from lab.study import Lab
 
 
-def smoke(**options) -> Job:
-    return curvature.jobs("smoke", **options)[0]
+def smoke(**options) -> curvature.Curvature:
+    return curvature.EXPERIMENT.configs("smoke", **options)[0]
+
+
+def found(c: curvature.Curvature, path):
+    return curvature.measure(c, Lab(Local(Store(path))))
 
 
 def test_traces_of_the_blocks_sum_to_the_whole_exactly_and_by_products(tmp_path):
-    job = smoke()
-    enough = {**job.config, "sentences": 4, "trace_products": 60}  # a third of them is the rank, 4·(5 − 1), and more
-    record = curvature.measure(replace(job, config=enough), Store(tmp_path))
+    # a third of the products is the rank, 4·(5 − 1), and more
+    record = found(replace(smoke(), sentences=4, trace_products=60), tmp_path)
     spectrum, traces = record.tables["curvature_spectrum"], record.tables["curvature_trace"]
     for (state, estimator), rows in traces.groupby(["state", "estimator"]):
         value = rows.set_index("scope").trace
@@ -36,10 +41,9 @@ def test_traces_of_the_blocks_sum_to_the_whole_exactly_and_by_products(tmp_path)
 
 
 def test_a_language_model_s_curvature_is_that_of_its_next_tokens(tmp_path):
-    job = smoke(head="lm", model="tiny-llama")
-    enough = {**job.config, "trace_products": 3 * 112}  # a third of them is d
-    record = curvature.measure(replace(job, config=enough), Store(tmp_path))
-    delta, batch = curvature._language_model(job.config)
+    c = smoke(head="lm", model="tiny-llama")
+    record = found(replace(c, trace_products=3 * 112), tmp_path)  # a third of them is d
+    delta, batch = curvature._language_model(c)
     logits, keep = delta.logits(delta.phi0, batch).double(), batch["attention_mask"][:, 1:].bool()
     J = torch.func.jacfwd(lambda phi: delta.logits(phi, batch)[:, :-1][keep])(delta.phi0).double()
     p = logits[:, :-1][keep].softmax(1)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from math import inf
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import convergence, generalization_gap, performance, transfer
-from experiments.training_run import LATER, training_job
-from experiments.training_run import measure as train
+from experiments import convergence, generalization_gap, performance
 from lab.deltas import METHODS, SAID, AddedBias, Prompt
 from lab.deltas.presets import delta_tuning_study
 from lab.execution import Local
@@ -18,6 +17,7 @@ from lab.geometry import compression_bound
 from lab.models.tiny import tiny_plm
 from lab.runs import Job, Record, Store, key
 from lab.statistics import mean_interval
+from lab.study import TRAINING_RUN, Finding, Lab, TrainingRun
 
 
 @pytest.mark.parametrize(("k", "lr"), [(-8, 1e-4), (-7, 3e-4), (-6, 1e-3), (0, 1.0), (1, 3.0)])
@@ -26,23 +26,22 @@ def test_step_sizes_are_half_decades(k, lr):
     assert performance.half_decade(lr) == k
 
 
-def fake_runs(monkeypatch, score) -> list[float]:
-    """Training answered by a function of the step size; returns the step sizes asked for."""
-    asked = []
+class FakeLab:
+    """Answers training by a function of the step size; keeps the step sizes asked for."""
 
-    class Fake:
-        def __init__(self, store):
-            pass
+    def __init__(self, score):
+        self.score, self.asked = score, []
 
-        def run(self, jobs, measure, label=""):
-            asked.extend(job.config["lr"] for job in jobs)
-            return [Record(job, {}, {"history": self.history(score(job.config["lr"]))}) for job in jobs]
+    def run(self, experiment, configs, label=""):
+        self.asked += [c.lr for c in configs]
+        return [Finding(c, Record(Job("x", {}), {}, {"history": self.history(self.score(c.lr))})) for c in configs]
 
-        def history(self, score):
-            return pd.DataFrame({"split": ["validation"], "score": [score], "loss": [1.0]})
+    def history(self, score):
+        return pd.DataFrame({"split": ["validation"], "score": [score], "loss": [1.0]})
 
-    monkeypatch.setattr(performance, "Local", Fake)
-    return asked
+
+def lab(path) -> Lab:
+    return Lab(Local(Store(path), progress=False))
 
 
 @pytest.mark.parametrize(
@@ -53,11 +52,11 @@ def fake_runs(monkeypatch, score) -> list[float]:
         (1e-1, [1e-3, 3e-3, 1e-2, 3e-2, 1e-1]),  # beyond the upper edge: five at most
     ],
 )
-def test_a_grid_grows_towards_its_best_and_no_further_than_allowed(monkeypatch, best, grid):
-    asked = fake_runs(monkeypatch, lambda lr: -abs(np.log(lr / best)))
-    config = performance.jobs("demo", methods=("LoRA",))[0].config
-    tried = performance._tuned(config["methods"][0], config, None)
-    assert sorted(tried) == sorted(asked) == grid  # nothing is asked twice
+def test_a_grid_grows_towards_its_best_and_no_further_than_allowed(best, grid):
+    fake = FakeLab(lambda lr: -abs(np.log(lr / best)))
+    (c,) = performance.EXPERIMENT.configs("demo", methods=("LoRA",), tasks=("bbc-news",))
+    tried = performance._tuned(c, fake)["LoRA"]
+    assert sorted(tried) == sorted(fake.asked) == grid  # nothing is asked twice
 
 
 def test_every_method_is_compared_and_the_named_ones_have_the_sources_settings():
@@ -74,52 +73,51 @@ def test_every_method_is_compared_and_the_named_ones_have_the_sources_settings()
 
 def test_a_family_without_biases_gets_added_ones(tmp_path):
     options = {"model": "tiny-llama", "tasks": ("rotten-tomatoes",)}
-    (job,) = performance.jobs("smoke", methods=("added biases", "linear probe"), **options)
-    table = performance.measure(job, Store(tmp_path)).tables["performance"].set_index("label")
+    (c,) = performance.EXPERIMENT.configs("smoke", methods=("added biases", "linear probe"), **options)
+    table = performance.measure(c, lab(tmp_path)).tables["performance"].set_index("label")
     assert table.tunable["added biases"] > table.tunable["linear probe"]
     with pytest.raises(ValueError, match=r"unknown methods \['BitFit'\]; choose from .*added biases"):
-        performance.jobs("smoke", methods=("BitFit",), **options)
+        performance.EXPERIMENT.jobs("smoke", methods=("BitFit",), **options)
 
 
-def test_a_task_with_too_few_examples_is_refused_before_anything_is_trained(monkeypatch):
-    asked = fake_runs(monkeypatch, lambda lr: 0.0)
-    (job,) = performance.jobs("demo", tasks=("drug-reviews",), n_train=9999)
+def test_a_task_with_too_few_examples_is_refused_before_anything_is_trained():
+    fake = FakeLab(lambda lr: 0.0)
+    (c,) = performance.EXPERIMENT.configs("demo", tasks=("drug-reviews",), n_train=9999)
     with pytest.raises(ValueError, match=r"drug-reviews has \d+ examples where 9999 are .*give --n-train \d+ or fewer"):
-        performance.measure(job, None)
-    (job,) = convergence.jobs("demo", tasks=("drug-reviews",), n_validation=9999)
+        performance.measure(c, fake)
+    (c,) = convergence.EXPERIMENT.configs("demo", tasks=("drug-reviews",), n_validation=9999)
     with pytest.raises(ValueError, match="give --n-validation"):
-        convergence.measure(job, None)
-    assert asked == []
-    (job,) = performance.jobs("demo", tasks=("drug-reviews",), n_train=100, n_validation=50)
-    assert (job.config["n_train"], job.config["n_validation"]) == (100, 50)
+        convergence.measure(c, fake)
+    assert fake.asked == []
+    (c,) = performance.EXPERIMENT.configs("demo", tasks=("drug-reviews",), n_train=100, n_validation=50)
+    assert (c.n_train, c.n_validation) == (100, 50)
 
 
 def test_the_head_is_treated_alike_and_children_are_shared_by_the_three_experiments():
-    jobs = [module.jobs("demo") for module in (performance, convergence, generalization_gap)]
+    jobs = [module.EXPERIMENT.jobs("demo") for module in (performance, convergence, generalization_gap)]
     with_pairs = {"combinations": [["LoRA", "prefix"], ["adapter", "BitFit"]]}
     assert [job.config for job in jobs[0]] == [job.config for job in jobs[1]]
     assert [job.config | with_pairs for job in jobs[0]] == [job.config for job in jobs[2]]
-    (job,) = generalization_gap.jobs("demo", tasks=("bbc-news",), methods=("LoRA", "adapter"))
-    assert job.config == performance.jobs("demo", tasks=("bbc-news",), methods=("LoRA", "adapter"))[0].config
-    config = jobs[0][0].config
-    children = [performance.child(entry, config, "bbc-news", 0, 1e-3) for entry in config["methods"]]
-    assert {child.config["method"]["head"] for child in children} == {"free"}
-    assert {child.config.get("head_lr") for child in children} == {config["head_lr"], None}
-    assert len({key(child) for child in children}) == len(children)
+    two = {"tasks": ("bbc-news",), "methods": ("LoRA", "adapter")}
+    (job,) = generalization_gap.EXPERIMENT.jobs("demo", **two)
+    assert job.config == performance.EXPERIMENT.jobs("demo", **two)[0].config
+    c = performance.EXPERIMENT.configs("demo")[0]
+    children = [c.run(entry, 0, 1e-3) for entry in c.methods]
+    assert {child.method["head"] for child in children} == {"free"}
+    assert {child.head_lr for child in children} == {c.head_lr, None}
+    assert len({key(TRAINING_RUN.job(child)) for child in children}) == len(children)
 
 
-@pytest.mark.parametrize("module", [performance, transfer])
-def test_unknown_scales_and_methods_are_refused(module):
-    with pytest.raises(ValueError, match="unknown scale 'huge'"):
-        module.jobs("huge")
+def test_unknown_methods_are_refused():
     with pytest.raises(ValueError, match=r"unknown methods \['magic'\]; choose from"):
-        module.jobs("demo", methods=("magic",))
+        performance.EXPERIMENT.jobs("demo", methods=("magic",))
 
 
-def comparison(module, table: pd.DataFrame) -> list[Record]:
-    """One record per task, as the experiment would make them."""
-    jobs = module.jobs("demo", tasks=tuple(dict.fromkeys(table.task)))
-    return [Record(job, {}, {module.NAME: table[table.task == job.config["task"]]}) for job in jobs]
+def comparison(module, table: pd.DataFrame) -> list[Finding]:
+    """One finding per task, as the experiment would make them."""
+    made = module.EXPERIMENT
+    jobs = made.jobs("demo", tasks=tuple(dict.fromkeys(table.task)))
+    return [made.finding(Record(job, {}, {made.name: table[table.task == job.config["task"]]})) for job in jobs]
 
 
 def planted(levels: dict[str, float], tunable: dict[str, int], column: str = "score") -> pd.DataFrame:
@@ -138,18 +136,17 @@ def answers(verdicts) -> dict[str, str]:
 def test_verdicts_on_performance_are_those_planted():
     levels = {"full fine-tuning": 0.9, "LoRA": 0.8, "adapter": 0.8, "prefix": 0.9, "prompt": 0.6, "BitFit": 0.88}
     tunable = {"LoRA": 400, "adapter": 300, "prefix": 200, "prompt": 500, "BitFit": 100}
-    found = answers(performance.verdicts(comparison(performance, planted(levels, tunable))))
+    found = answers(performance.claims(comparison(performance, planted(levels, tunable))))
     assert found["Full fine-tuning scores higher than LoRA on average."] == "holds here"
     assert found["LoRA scores higher than adapter on average."] == "cannot tell"
     assert found["Adapter scores higher than prefix on average."] == "does not hold here"
     assert found["BitFit keeps more than 95 % of full fine-tuning's score."] == "holds here"
     assert found["Among delta methods, the number of tunable parameters does not decide the score."] == "holds here"
-    assert "mean rank" in performance.summary(None, comparison(performance, planted(levels, tunable)))
 
 
 def test_one_seed_cannot_tell():
     table = planted({"full fine-tuning": 0.9, "LoRA": 0.5}, {}).query("seed == 0 and task == 'a'")
-    (verdict,) = performance.verdicts(comparison(performance, table))
+    (verdict,) = performance.claims(comparison(performance, table))
     assert verdict.answer == "cannot tell"
     assert verdict.measured.high == inf
 
@@ -168,14 +165,13 @@ def test_verdicts_on_convergence_are_those_planted():
         for label, rate in rates.items() for task in ("a", "b") for seed in range(3) for step in range(8, 49, 8)
     ]  # fmt: skip
     records = comparison(convergence, pd.DataFrame(rows))
-    found = answers(convergence.verdicts(records))
+    found = answers(convergence.claims(records))
     assert found["Full fine-tuning converges faster than adapter."] == "holds here"
     assert found["LoRA converges faster than prefix."] == "holds here"
     assert found["LoRA converges faster than prompt."] == "holds here"
     assert found["Full fine-tuning converges faster than prompt."] == "holds here"
     equal = "LoRA and adapter converge equally fast, to within the distance of two evaluations."
     assert found[equal] == "holds here"
-    assert "to 95%" in convergence.summary(None, records)
 
 
 def test_verdicts_on_the_gap_are_those_planted():
@@ -183,11 +179,10 @@ def test_verdicts_on_the_gap_are_those_planted():
     tunable = {"full fine-tuning": 10**7, "LoRA": 10**5, "adapter": 10**6, "prefix": 10**4, "prompt": 1000}
     table = planted(levels, tunable, "gap").assign(train_score=0.9, validation_score=0.8, bound=1.0)
     records = comparison(generalization_gap, table)
-    found = generalization_gap.verdicts(records)
+    found = generalization_gap.claims(records)
     assert [v.answer for v in found] == ["holds here"] * 3
     assert "adapter" in found[0].quantity
     assert "prefix" in found[1].quantity
-    assert "bound" in generalization_gap.summary(None, records)
 
 
 def test_the_gap_of_two_deltas_stands_beside_that_of_each():
@@ -200,7 +195,7 @@ def test_the_gap_of_two_deltas_stands_beside_that_of_each():
          "tunable": 1000, "train_score": 0.9, "validation_score": 0.8, "bound": 1.0}
         for label, level in levels.items() for task in "abc" for seed in (0, 1)
     )  # fmt: skip
-    found = {v.claim: v for v in generalization_gap.verdicts(comparison(generalization_gap, table))}
+    found = {v.claim: v for v in generalization_gap.claims(comparison(generalization_gap, table))}
     pairs = found["Combinations have a larger generalisation gap than single deltas."]
     assert pairs.measured.estimate == pytest.approx(0.04)
     assert pairs.answer == "holds here"
@@ -209,62 +204,33 @@ def test_the_gap_of_two_deltas_stands_beside_that_of_each():
 
 
 def test_pairs_are_trained_with_the_step_sizes_of_their_parts(tmp_path):
-    (job,) = generalization_gap.jobs("smoke", tasks=("rotten-tomatoes",), methods=("LoRA", "prefix"))
-    store = Store(tmp_path)
-    table = generalization_gap.measure(job, store).tables["generalization_gap"]
+    (c,) = generalization_gap.EXPERIMENT.configs("smoke", tasks=("rotten-tomatoes",), methods=("LoRA", "prefix"))
+    runs = lab(tmp_path)
+    table = generalization_gap.measure(c, runs).tables["generalization_gap"]
     assert table.label.tolist() == ["LoRA", "prefix", "LoRA + prefix"]
     assert table.kind.tolist() == ["delta", "delta", "combination"]
-    sizes = performance.compared_runs(job, store).step_sizes
-    (pair,) = [m.job.config for m in store.manifests("training_run") if "parts" in m.job.config["method"]]
+    sizes = performance.compared_runs(c, runs).step_sizes
+    (pair,) = [m.job.config for m in runs.store.manifests("training_run") if "parts" in m.job.config["method"]]
     assert pair["lr"] * np.array(pair["method"]["step_scales"]) == pytest.approx([sizes["LoRA"], sizes["prefix"]])
 
 
-def test_a_gap_is_training_minus_validation_beside_its_bound():
-    record = Record(Job("training_run", {"seed": 0}), {"train_score": 0.9, "score": 0.7})
-    (row,) = generalization_gap.gaps([{"label": "x", "record": record, "tunable": 500, "n_train": 64}]).to_dict(
-        "records"
-    )
-    assert row["gap"] == pytest.approx(0.2)
-    assert row["bound"] == compression_bound(500, 64)
-    assert "record" not in row
+def test_a_gap_is_training_minus_held_out_beside_its_bound():
+    def gap(**metrics: float) -> float:
+        run = Finding(SimpleNamespace(), Record(Job("training_run", {}), metrics))
+        (row,) = generalization_gap.gaps([{"label": "x", "run": run, "tunable": 500, "n_train": 64}]).to_dict("records")
+        assert row["bound"] == compression_bound(500, 64)
+        assert "run" not in row
+        return row["gap"]
 
-
-def test_options_that_came_later_leave_the_keys_of_earlier_jobs_alone():
-    arguments = {"model": "tiny-bert", "task": "bbc-news", "method": {"method": "bitfit"}, "seed": 0, "steps": 2}
-    plain = training_job(**arguments)
-    assert not set(LATER) & set(plain.config)
-    assert key(training_job(**arguments, **LATER)) == key(plain)
-    assert training_job(**arguments, keep_phi=False).config["keep_phi"] is False
+    assert gap(train_score=0.9, score=0.7) == pytest.approx(0.2)
+    assert gap(train_score=0.9, score=0.7, test_score=0.6) == pytest.approx(0.3)
 
 
 def test_phi_is_kept_unless_the_job_says_otherwise(tmp_path):
     shared = {"model": "tiny-bert", "task": "bbc-news", "method": {"method": "bitfit"}, "seed": 0, "steps": 1,
               "n_train": 32, "n_validation": 16, "max_length": 8, "batch_size": 4}  # fmt: skip
-    children = [training_job(**shared), training_job(**shared, keep_phi=False)]
-    with_phi, without = Local(Store(tmp_path), progress=False).run(children, train)
+    children = [TrainingRun(**shared), TrainingRun(**shared, keep_phi=False)]
+    with_phi, without = lab(tmp_path).run(TRAINING_RUN, children)
     assert with_phi.arrays["phi"].shape == (with_phi.metrics["tunable"],)
     assert without.arrays == {}
     assert without.metrics["score"] == with_phi.metrics["score"]
-
-
-def test_transfer_refuses_what_does_not_fit():
-    with pytest.raises(ValueError, match="unknown treatment of the head"):
-        transfer.jobs("demo", heads=("borrowed",))
-    job = transfer.jobs("smoke", tasks=("rotten-tomatoes", "drug-reviews"))[0]
-    with pytest.raises(ValueError, match="tasks of two classes, so that φ fits them all; 'drug-reviews' has 3"):
-        transfer.measure(job, None)
-
-
-def test_verdicts_on_transfer_are_those_planted():
-    records = []
-    for i, job in enumerate(transfer.jobs("demo")):
-        inside = {"inside": 0.8 + 0.01 * i, "across": 0.1}
-        pairs = pd.DataFrame(
-            {"label": job.config["label"], "pair": [f"p{k}" for k in range(10)], "cosine": np.arange(10.0) + i,
-             "subspace": -np.arange(10.0), "transfer": np.arange(10.0) / 10}
-        )  # fmt: skip
-        records.append(Record(job, inside, {"transfer_similarity": pairs}))
-    found = answers(transfer.verdicts(records))
-    assert found["Zero-shot transfer is better inside a type of task than across types."] == "holds here"
-    assert found["The cosine of two updates tells how well the deltas transfer between their tasks."] == "holds here"
-    assert list(found.values())[-1] == "does not hold here"

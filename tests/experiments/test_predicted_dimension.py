@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from experiments.predicted_dimension import KERNEL, VARIANTS, controllability_correlation, jobs, predicted, verdicts
+from experiments.predicted_dimension import (
+    EXPERIMENT,
+    KERNEL,
+    VARIANTS,
+    claims,
+    controllability_correlation,
+    predicted,
+)
 from lab.deltas import LoRA, method_from_json
 from lab.models.tiny import tiny_plm
 from lab.runs import Job, Record
+from lab.study import Finding
 
 
-def record(i: int, effective_rank: float, measured: float | None) -> Record:
+def record(i: int, effective_rank: float, measured: float | None) -> Finding:
     rows = [
         {"label": str(i), "variant": variant, "measure": measure, "predicted": 10.0 - i, "measured": measured,
          "low": 1.0, "high": 2.0, "size": 1000, "effective_rank": effective_rank if variant == KERNEL else -i}
         for variant in (KERNEL, "Gauss-Newton at the solution")
         for measure in ("training loss", "score")
     ]  # fmt: skip
-    config = {"task": f"task-{i}", "model": "tiny", "method": {"method": "bitfit"}}
+    config = replace(EXPERIMENT.configs("smoke")[0], task=f"task-{i}", model="tiny", method={"method": "bitfit"})
     metrics = {"d90": 10 + i, "tunable": 1000, "score_status": "converged"}
-    return Record(Job("predicted_dimension", config), metrics, {"predicted_dimension": pd.DataFrame(rows)})
+    job = Job("predicted_dimension", config.to_json())
+    return Finding(config, Record(job, metrics, {"predicted_dimension": pd.DataFrame(rows)}))
 
 
 def test_controllability_is_ranked_by_the_kernel_s_effective_rank_alone():
@@ -33,7 +44,7 @@ def test_controllability_is_ranked_by_the_kernel_s_effective_rank_alone():
 
 
 def test_every_claim_is_judged_from_the_same_searches():
-    found = {verdict.claim[:20]: verdict for verdict in verdicts([record(i, -float(i), 100.0 + i) for i in range(6)])}
+    found = {verdict.claim[:20]: verdict for verdict in claims([record(i, -float(i), 100.0 + i) for i in range(6)])}
     assert len(found) == 3  # two of the four claims begin alike
     assert found["Controllability expl"].answer == "does not hold here"
     assert found["A delta's solutions "].measured.estimate == pytest.approx(0.0125)
@@ -42,17 +53,18 @@ def test_every_claim_is_judged_from_the_same_searches():
 
 def test_every_method_searched_on_smollm2_fits_a_family_without_biases():
     llama = tiny_plm("llama")
-    found = [job.config["method"] for job in jobs("demo", model="smollm2", task="bbc-news")]
+    found = [c.method for c in EXPERIMENT.configs("demo", model="smollm2", tasks=("bbc-news",))]
     assert [m["method"] for m in found] == ["lora", "added-bias"]
     assert all(method_from_json(m).on(llama).size for m in found)
-    assert jobs("demo", model="smollm2", added_biases=False)[1].config["method"] == {"method": "bitfit"}
-    assert [job.config["method"]["method"] for job in jobs("demo", model="minilm")[:2]] == ["lora", "bitfit"]
+    assert EXPERIMENT.configs("demo", model="smollm2", added_biases=False)[1].method == {"method": "bitfit"}
+    assert [c.method["method"] for c in EXPERIMENT.configs("demo", model="minilm")[:2]] == ["lora", "bitfit"]
 
 
 def test_one_method_alone_can_be_asked_for():
-    assert jobs("demo", method="lora") == [job for job in jobs("demo") if job.config["method"]["method"] == "lora"]
-    with pytest.raises(ValueError, match=r"(?s)no job with method 'prefix'.*\['bitfit', 'lora'\]"):
-        jobs("demo", method="prefix")
+    demo = EXPERIMENT.configs("demo")
+    assert EXPERIMENT.configs("demo", method="lora") == [c for c in demo if c.method["method"] == "lora"]
+    with pytest.raises(ValueError, match="no measurement with the method 'prefix'; choose one of: lora, bitfit"):
+        EXPERIMENT.configs("demo", method="prefix")
 
 
 def test_every_variant_is_predicted_and_the_hessians_are_those_of_the_loss():

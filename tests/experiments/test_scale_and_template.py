@@ -6,28 +6,38 @@ import pandas as pd
 import pytest
 
 from experiments import scale, template
-from lab.figures.scale import SCALE
-from lab.runs import Record
-from lab.statistics.scale import finals, series_of, steps_to_level
+from lab.execution import Local
+from lab.runs import Record, Store
+from lab.statistics.scale import SCALE, finals, series_of, steps_to_level
 from lab.statistics.template import gains
+from lab.study import measured
+
+SIZES, TEMPLATE = scale.EXPERIMENT, template.EXPERIMENT
 
 
 def test_a_size_is_a_name_or_its_first_blocks():
     assert scale.model_and_depth("google/t5-v1_1-small") == ("google/t5-v1_1-small", None)
     with pytest.raises(ValueError, match=r"name:k for its first k blocks; got 'minilm:x'"):
-        scale.jobs("demo", sizes=("minilm:x",))
+        SIZES.jobs("demo", sizes=("minilm:x",))
 
 
 def test_the_packaged_series_are_every_depth_of_minilm_and_smollm2():
-    minilm, smollm2 = (job.config for job in scale.jobs("demo"))
-    assert [scale.model_and_depth(size)[1] for size in minilm["sizes"]] == [1, 2, 3, 4, 5, None]
-    assert smollm2["sizes"][-1] == "smollm2"
-    assert [entry["lr"] for entry in minilm["methods"]] != [entry["lr"] for entry in smollm2["methods"]]
-    (job,) = scale.jobs("demo", sizes=("minilm:2", "minilm"))
-    assert job.config["sizes"] == ["minilm:2", "minilm"]
+    minilm, smollm2 = SIZES.configs("demo")
+    assert [scale.model_and_depth(size)[1] for size in minilm.sizes] == [1, 2, 3, 4, 5, None]
+    assert smollm2.sizes[-1] == "smollm2"
+    assert [entry["lr"] for entry in minilm.methods] != [entry["lr"] for entry in smollm2.methods]
+    (series,) = SIZES.configs("demo", sizes=("minilm:2", "minilm"))
+    assert series.sizes == ("minilm:2", "minilm")
 
 
-@pytest.mark.parametrize("experiment", [scale, template])
+def test_a_cut_plm_is_known_by_its_own_name():
+    """So that the content of a local folder enters the key whatever is kept of it."""
+    (series,) = SIZES.configs("demo", sizes=("folder:2", "folder"))
+    assert list(series.named("model")) == ["folder", "folder"]
+    assert list(series.named("task")) == ["bbc-news"]
+
+
+@pytest.mark.parametrize("experiment", [SIZES, TEMPLATE])
 def test_an_unknown_scale_is_refused(experiment):
     with pytest.raises(ValueError, match="unknown scale 'huge'"):
         experiment.jobs("huge")
@@ -85,13 +95,13 @@ def series(flat: bool):
         table.loc[table.plm == "small", "score"] = 0.5
     labels = (*scale.FOUR, scale.LAST, scale.RANDOM)
     table = pd.concat([table.assign(label=label, task="t") for label in labels], ignore_index=True)
-    (job,) = scale.jobs("demo", sizes=("small", "large"), seeds=(0, 1))
-    return Record(job, {"metric": "accuracy"}, {"scale": table})
+    (job,) = SIZES.jobs("demo", sizes=("small", "large"), seeds=(0, 1))
+    return SIZES.finding(Record(job, {"metric": "accuracy"}, {"scale": table}))
 
 
 @pytest.mark.parametrize(("flat", "answer"), [(False, "holds here"), (True, "cannot tell")])
 def test_what_is_reached_beyond_a_plm_that_learned_nothing_is_no_effect_of_size(flat, answer):
-    found = [v for v in scale.verdicts([series(flat)]) if v.claim.startswith("The larger PLM reaches more")]
+    found = [v for v in scale.claims([series(flat)]) if v.claim.startswith("The larger PLM reaches more")]
     assert {v.answer for v in found} == {answer}
     assert all(("learned nothing" in v.setting) == flat for v in found)
 
@@ -104,19 +114,17 @@ def test_the_gap_with_a_template_is_judged_where_something_is_trained():
         for reading in ("template", "no template")
         for seed in range(3)
     ]  # fmt: skip
-    (job,) = template.jobs("demo")
-    found = template.verdicts([Record(job, {"metric": "accuracy"}, {"template": pd.DataFrame(rows)})])
+    (job,) = TEMPLATE.jobs("demo")
+    record = Record(job, {"metric": "accuracy"}, {"template": pd.DataFrame(rows)})
+    found = template.claims([TEMPLATE.finding(record)])
     gaps = [v for v in found if v.number == 8]
     assert [v.answer for v in gaps] == ["does not hold here", "holds here"]
     assert [v.number for v in found] == [7, 7, 7, 8, 8]
 
 
 def test_random_modules_are_as_many_as_the_last_layer_has(tmp_path):
-    from lab.execution import Local
-    from lab.runs import Store
-
-    store = Store(tmp_path)
-    (record,) = Local(store, progress=False).run(scale.jobs("smoke", seeds=(0,)), scale.measure)
+    (record,) = Local(Store(tmp_path), progress=False).run(SIZES.jobs("smoke", seeds=(0,)), measured)
+    assert list(dict.fromkeys(record.tables["scale"].plm)) == ["tiny-bert:1", "tiny-bert:2"]
     counts = record.tables["scale"].groupby(["plm", "label"]).tunable.max()
     one, two = "tiny-bert:1", "tiny-bert:2"
     assert counts[one, "random modules"] == counts[one, "last layer"] == counts[two, "last layer"]
@@ -137,12 +145,13 @@ def test_gains_are_paired_by_seed():
 
 
 def test_nothing_is_trained_zero_shot():
-    (job,) = template.jobs("demo", seeds=(13,))
-    child = template._child(job.config, None, 0, True, 13).config
-    assert (child["steps"], child["method"]["parts"], child["template"]) == (0, [], True)
-    (two,) = template.jobs("demo", seeds=(13, 21))
-    assert template._child(two.config, None, 0, True, 21) == template._child(two.config, None, 0, True, 13)
-    assert template._child(two.config, None, 0, False, 21) != template._child(two.config, None, 0, False, 13)
-    few = template._child(job.config, 16, 12, False, 13).config
-    assert (few["shots"], few["n_train"], len(few["method"]["parts"])) == (16, None, 1)
-    assert "template" not in few
+    (c,) = TEMPLATE.configs("demo", seeds=(13,))
+    none, few, _ = c.amounts.values()
+    child = c.run(none, True, 13)
+    assert (child.steps, child.method["parts"], child.template) == (0, [], True)
+    (two,) = TEMPLATE.configs("demo", seeds=(13, 21))
+    assert two.run(none, True, 21) == two.run(none, True, 13)
+    assert two.run(none, False, 21) != two.run(none, False, 13)
+    child = c.run(few, False, 13)
+    assert (child.shots, child.n_train, child.steps, len(child.method["parts"])) == (16, None, 10, 1)
+    assert "template" not in child.to_json()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
 
-from experiments.training_run import child_job, few_shot, final, merit, task_of, trained, training_job
 from lab.deltas import Adapter, Combination, LinearProbe
 from lab.models.tiny import tiny_plm
+from lab.study import TRAINING_RUN, Budget, TrainingRun, few_shot, final, merit
 from lab.tasks import load_task, manual_template
 from lab.training import evaluate
 
@@ -18,19 +19,16 @@ TINY = {"task": "rotten-tomatoes", "batch_size": 4, "max_length": 24, "n_validat
 
 
 def test_options_that_are_not_used_are_not_in_the_job():
-    job = training_job(model="tiny-bert", method={"method": "full"}, seed=0, steps=1, n_layers=None, **TINY)
-    assert {"n_layers", "shots", "template"}.isdisjoint(job.config)
-    job = training_job(model="tiny-bert", method={"method": "full"}, seed=0, steps=1, n_layers=1, shots=4, **TINY)
-    assert (job.config["n_layers"], job.config["shots"]) == (1, 4)
+    run = TrainingRun(model="tiny-bert", method={"method": "full"}, seed=0, steps=1, n_layers=None, **TINY)
+    assert {"n_layers", "shots", "template", "splits", "n_test"}.isdisjoint(TRAINING_RUN.job(run).config)
+    config = replace(run, n_layers=1, shots=4).to_json()
+    assert (config["n_layers"], config["shots"]) == (1, 4)
 
 
-def test_a_child_takes_what_a_scale_fixes_and_else_only_what_it_is_given():
-    config = {"model": "tiny-bert", "steps": 5, "n_train": 8, "seed": 3, "evaluations": 7, **TINY}
+def test_a_child_takes_what_a_budget_fixes_and_what_it_is_given():
+    budget = Budget(model="tiny-bert", steps=5, n_train=8, **TINY)
     given = {"method": {"method": "full"}, "seed": 1, "steps": 2}
-    expected = training_job(model="tiny-bert", n_train=8, **given, **TINY)
-    assert child_job(config, **given) == expected
-    with pytest.raises(KeyError, match="n_train"):
-        child_job({name: value for name, value in config.items() if name != "n_train"}, **given)
+    assert budget.child(**given) == TrainingRun(model="tiny-bert", n_train=8, **given, **TINY)
 
 
 def test_step_sizes_are_chosen_by_score_and_where_it_ties_by_loss():
@@ -44,8 +42,8 @@ def test_step_sizes_are_chosen_by_score_and_where_it_ties_by_loss():
 
 def test_no_steps_through_a_template_is_the_untouched_language_model():
     method = Combination().to_json()
-    job = training_job(model="tiny-llama", method=method, seed=3, steps=0, n_train=32, template=True, **TINY)
-    delta, result = trained(job.config)
+    run = TrainingRun(model="tiny-llama", method=method, seed=3, steps=0, n_train=32, template=True, **TINY)
+    delta, result = run.trained()
     task = load_task("rotten-tomatoes").subset(32, 16, seed=0)
     template = manual_template(task)
     plm = tiny_plm("llama", head="lm", verbalizer=template.words, dtype=torch.float32)
@@ -57,21 +55,21 @@ def test_no_steps_through_a_template_is_the_untouched_language_model():
 
 
 def test_depth_and_template_reach_the_model():
-    job = training_job(
+    run = TrainingRun(
         model="tiny-llama", method=Adapter(bottleneck=2).to_json(), seed=0, steps=1, n_train=16, n_layers=1,
         template=True, **TINY,
     )  # fmt: skip
-    delta, result = trained(job.config)
+    delta, result = run.trained()
     assert (delta.plm.n_blocks, delta.head_size, result.steps) == (1, 0, 1)
 
 
 def test_few_shot_draws_from_a_packaged_task_and_scores_on_the_whole_ones_validation_data():
-    job = training_job(model="tiny-bert", method=LinearProbe().to_json(), seed=21, steps=1, shots=3, **TINY)
-    task, whole = task_of(job.config), load_task("rotten-tomatoes")
+    run = TrainingRun(model="tiny-bert", method=LinearProbe().to_json(), seed=21, steps=1, shots=3, **TINY)
+    task, whole = run.data, load_task("rotten-tomatoes")
     assert (len(task.train), len(task.validation)) == (6, 16)
     assert set(task.train.texts) <= set(whole.train.texts)
     assert set(task.validation.texts) <= set(whole.validation.texts)
-    assert task_of(job.config | {"seed": 42}).train.texts != task.train.texts
+    assert replace(run, seed=42).data.train.texts != task.train.texts
 
 
 def folder(root, *files):

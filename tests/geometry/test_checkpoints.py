@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -266,3 +267,18 @@ def test_matrices_of_unlisted_families_have_their_block():
     assert (
         positions(["decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]).popitem()[1].block is None
     )
+
+
+def test_very_many_tensors_are_refused_at_once(tmp_path):
+    path = tmp_path / "many.safetensors"
+    save_file({f"t{i}.weight": torch.ones(1, 1) for i in range(20_000)}, path)
+    start = time.perf_counter()
+    with pytest.raises(CheckpointError, match=r"many.safetensors holds 20,000 tensors; at most 10,000 in a file"):
+        open_weights(path)
+    aligned([f"t{i}.weight" for i in range(20_000)], [f"u{i}.weight" for i in range(20_000)])
+    assert time.perf_counter() - start < 10
+
+
+def test_a_home_that_nobody_has_is_no_crash():
+    with pytest.raises(CheckpointError, match=r"there is no ~nosuchuser/x"):
+        open_weights("~nosuchuser/x")

@@ -11,6 +11,7 @@ from lab.statistics import (
     Interval,
     cluster_interval,
     mean_interval,
+    pair_interval,
     proportion_interval,
     rank_correlation_interval,
     stratified_interval,
@@ -44,6 +45,18 @@ def clusters(n):
     def draw(rng):
         shared = rng.standard_normal(n)
         return cluster_interval({i: 1 + shared[i] + 0.3 * rng.standard_normal(6) for i in range(n)}), 1.0
+
+    return draw
+
+
+def pairs(n):
+    """A similarity of every two of n runs, each of which is more alike to all or less."""
+
+    def draw(rng):
+        unit = rng.standard_normal(n)
+        return pair_interval(
+            {(i, j): 1 + unit[i] + unit[j] + 0.3 * rng.standard_normal() for i in range(n) for j in range(i)}
+        ), 1.0
 
     return draw
 
@@ -106,6 +119,7 @@ CASES = {
     **{f"mean of {n} seeds": seeds(n) for n in (2, 3, 5, 10)},
     **{f"mean of {n} accuracies over 64 examples": accuracies(n) for n in (2, 3, 5, 10)},
     **{f"mean over {n} seeds of six methods": clusters(n) for n in (2, 3, 5, 10)},
+    **{f"mean over pairs of {n} runs": pairs(n) for n in (3, 4, 5, 10)},
     **{f"mean of three fixed tasks, {n} seeds": strata(n) for n in (2, 3, 5, 10)},
     **{f"share of {n} trials": proportions(n) for n in (2, 5, 10, 40)},
     **{f"Spearman's ρ = 0.48 of {n} pairs": spearman(n) for n in (4, 6, 10, 30)},

@@ -13,6 +13,7 @@ from lab.statistics import (
     at_resolution,
     cluster_interval,
     mean_interval,
+    pair_interval,
     proportion_interval,
     rank_correlation_interval,
     stratified_interval,
@@ -134,3 +135,16 @@ def test_one_violation_breaks_a_bound():
 def test_what_shares_a_seed_counts_once():
     found, by_hand = cluster_interval({0: [0.1, 0.3], 1: [0.2, 0.4], 2: [0.5]}), mean_interval([0.2, 0.3, 0.5])
     assert (found.low, found.high, found.n) == (pytest.approx(by_hand.low), pytest.approx(by_hand.high), 3)
+
+
+def test_sums_of_two_units_have_twice_the_interval_of_the_units():
+    """h(i, j) = x_i + x_j: the mean is 2 x̄, without unit i it is 2·mean(x_{−i}), so that s is 2·s_x̄ exactly."""
+    x = [0.3, 0.7, 0.1, 0.9]
+    found = pair_interval({(i, j): x[i] + x[j] for i in range(4) for j in range(i)})
+    units = mean_interval(x)
+    assert (found.low, found.high) == (pytest.approx(2 * units.low), pytest.approx(2 * units.high))
+    assert found.n == 4
+
+
+def test_one_pair_bounds_nothing():
+    assert pair_interval({("a", "b"): 0.4}) == Interval(0.4, -inf, inf, 2)

@@ -39,6 +39,14 @@ def test_symmetry_makes_the_attainable_p_larger():
     assert mantel(first, first).attainable == pytest.approx(2 / 24)
 
 
+def test_the_interval_of_a_correlation_excludes_0_iff_the_test_can_say_so():
+    few, many = (np.array([0.0, 1.0, 3.0, 7.0, 15.0, 31.0][:n]) for n in (4, 6))
+    assert mantel(distances(few), distances(few)).interval(4).low == -1.0
+    found = mantel(distances(many), distances(many)).interval(6)
+    assert (found.estimate, found.n) == (pytest.approx(1.0), 6)
+    assert 0 < found.low < 1e-300
+
+
 def test_a_constant_matrix_shows_nothing():
     found = mantel(np.ones((4, 4)), distances(np.array([0.0, 1.0, 3.0, 7.0])))
     assert np.isnan(found.statistic)

@@ -1,7 +1,7 @@
 """Changes of many tasks on one PLM: what they share, and whether that is more than chance."""
 
 from lab.geometry.collections import merging
-from lab.geometry.collections.angles import subspace_overlaps, task_map
+from lab.geometry.collections.angles import interference, subspace_overlaps, task_map, task_maps
 from lab.geometry.collections.beyond_chance import BeyondChance, beyond_chance
 from lab.geometry.collections.collection import Collection, Member, from_updates
 from lab.geometry.collections.compressed import compress, read_compressed
@@ -9,7 +9,13 @@ from lab.geometry.collections.drawn import from_base, from_inputs, redrawn, same
 from lab.geometry.collections.folders import base_matrices, read_collection
 from lab.geometry.collections.gram import Gram, gram, overlaps
 from lab.geometry.collections.inputs import input_columns, input_moments
-from lab.geometry.collections.leave_out import explained_shares, leave_out, share_against_size
+from lab.geometry.collections.leave_out import (
+    explained_shares,
+    leave_out,
+    left_out_table,
+    share_against_size,
+    units_of,
+)
 from lab.geometry.collections.mode_subspaces import (
     ModeSubspaces,
     leave_out_modes,
@@ -46,6 +52,7 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "survey",
     "subspace_overlaps",
     "task_map",
+    "task_maps",
     # what others explain of a task, and what chance does
     "BeyondChance",
     "base_matrices",
@@ -56,11 +63,14 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "input_columns",
     "input_moments",
     "leave_out",
+    "left_out_table",
+    "units_of",
     "redrawn",
     "same_spaces",
     "same_spectra",
     "share_against_size",
     # one change out of many, and adapters
+    "interference",
     "merging",
     "WrittenAdapter",
     "compress",

@@ -42,6 +42,44 @@ def subspace_overlaps(collection: Collection, side: Side = "right") -> Array:
     return np.divide(shared, possible, out=np.zeros_like(shared), where=possible > 0)
 
 
+def interference(collection: Collection) -> Array:
+    """(N, N): entry [i, j] = Σ_W ‖ΔW_jP_i‖_F²/Σ_W ‖ΔW_i‖_F², what member j does to the inputs that member i reads.
+
+    P_i projects on the row space of ΔW_i, so ‖ΔW_jP_i‖² = Σ σ_a² cos²: the squared singular values of ΔW_j by the
+    principal angles between the two row spaces. Task i's own change acts on its row space alone; a sum adds Σ_{j ≠ i}
+    ΔW_jP_i to it there. 0 off the diagonal means that a sum of changes leaves task i's as it is on those inputs; 1 on
+    the diagonal.
+
+    Raises:
+        ValueError: as `Collection.change`; a member is zero.
+    """
+    held = np.zeros((len(collection),) * 2)
+    energy = np.zeros(len(collection))
+    for name in collection.names:
+        stack = collection.stack(name)
+        for i in range(len(collection)):
+            spectrum = Spectrum.of(collection.change(i, name), vectors=True)
+            assert spectrum.right is not None  # asked for
+            inputs = spectrum.right[:, : spectrum.rank].to(collection.dtype)
+            held[i] += stack.energies(inputs, "right").double().sum(dim=1).numpy()
+            energy[i] += spectrum.frobenius_norm**2
+    if not energy.all():
+        zero = collection.members[int(np.argmin(energy))].name
+        raise ValueError(f"member {zero!r} is zero: nothing can interfere with it; leave it out.")
+    return held / energy[:, None]
+
+
+def task_maps(collection: Collection) -> pd.DataFrame:
+    """`task_map` by the members' inputs and by their outputs: member, type, side, x, y, kept (the plane's share)."""
+    tables = []
+    sides: tuple[tuple[Side, str], ...] = (("right", "inputs"), ("left", "outputs"))
+    for side, name in sides:
+        points = task_map(subspace_overlaps(collection, side), [member.name for member in collection.members])
+        points["type"] = [member.type for member in collection.members]
+        tables.append(points.rename(columns={"share": "kept"}).assign(side=name))
+    return pd.concat(tables, ignore_index=True)
+
+
 def task_map(overlaps: Array, names: list[str]) -> pd.DataFrame:
     """Points in the plane whose distances are like the chordal distances √(1 − overlap): classical scaling.
 

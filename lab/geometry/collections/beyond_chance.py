@@ -70,6 +70,7 @@ def beyond_chance(
     k: int | None = None,
     n_draws: int = DRAWS,
     level: float = 0.05,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> list[BeyondChance]:
     """What the members explain of each other, beside what the members of null collections do.
 
@@ -85,6 +86,7 @@ def beyond_chance(
         k: most directions.
         n_draws: of each null; 1/(n_draws + 1) is the smallest p.
         level: of each test.
+        tell: hears which draw comes next: a progress display's hook.
 
     Returns:
         One comparison per null.
@@ -98,12 +100,14 @@ def beyond_chance(
             f"draw {int(np.ceil(1 / level)) - 1} or more."
         )
     observed = _mean_shares(gram(collection) if inner is None else inner, unit, k)
-    return [
-        BeyondChance(
-            name, observed, np.stack([_mean_shares(gram(drawn(seed)), unit, k) for seed in range(n_draws)]), level
-        )
-        for name, drawn in nulls.items()
-    ]
+    found = []
+    for name, drawn in nulls.items():
+        draws = []
+        for seed in range(n_draws):
+            tell(f"null {name}: draw {seed + 1} of {n_draws}")
+            draws.append(_mean_shares(gram(drawn(seed)), unit, k))
+        found.append(BeyondChance(name, observed, np.stack(draws), level))
+    return found
 
 
 def _mean_shares(inner: Gram, unit: Unit, k: int | None) -> Array:

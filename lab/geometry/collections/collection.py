@@ -79,7 +79,7 @@ class Collection:
         return Layout(tuple(Part(name, shape) for name, shape in self.shapes.items()))
 
     def change(self, member: int, name: str) -> Change:
-        """ΔW (m, n) of one member, in the collection's dtype.
+        """ΔW (m, n) of one member, on the CPU and in the collection's dtype.
 
         Raises:
             ValueError: it has another shape than the collection's, or is not finite; the message names the member.
@@ -91,7 +91,7 @@ class Collection:
         parts = (value.left, value.right) if isinstance(value, LowRank) else (value,)
         if not all(bool(torch.isfinite(part).all()) for part in parts):
             raise ValueError(f"{who} is not finite; leave the member out, or train it again.")
-        converted = [part.detach().to(self.dtype) for part in parts]
+        converted = [part.detach().to("cpu", self.dtype) for part in parts]
         return LowRank(*converted) if isinstance(value, LowRank) else converted[0]
 
     def stack(self, name: str) -> Stack:
@@ -136,10 +136,14 @@ class Vectors(LinearOperator):
         self.shape, self.dtype = (collection.layout.size, len(collection)), collection.dtype
 
     def _matmat(self, X: Tensor) -> Tensor:
+        if not X.shape[1]:
+            return X.new_zeros(self.shape[0], 0)
         parts = [stack.combinations(X.to(self.dtype)) for _, stack in self.collection.stacks()]
         return torch.cat(parts).to(X)
 
     def _rmatmat(self, Y: Tensor) -> Tensor:
+        if not Y.shape[1]:
+            return Y.new_zeros(self.shape[1], 0)
         slices = self.collection.layout.slices
         products = [stack.products(Y[slices[name]].to(self.dtype)) for name, stack in self.collection.stacks()]
         return torch.stack(products).sum(dim=0).to(Y)

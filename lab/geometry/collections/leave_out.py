@@ -110,6 +110,33 @@ def leave_out(gram: Gram, unit: Unit = "member", k: int | None = None) -> pd.Dat
     return pd.DataFrame(rows)
 
 
+def units_of(members: Sequence[Member]) -> tuple[Unit, ...]:
+    """The units that can be left out of a collection, so that others are left to explain somebody."""
+    tasks, types = [task_of(member) for member in members], {member.type for member in members}
+    there: dict[Unit, bool] = {
+        "member": len(members) > 1,
+        "task": 1 < len(set(tasks)) < len(tasks),
+        "type": len(types) > 1 and "" not in types,
+        "seed": len(set(tasks)) < len(tasks),
+    }
+    return tuple(unit for unit, possible in there.items() if possible)
+
+
+def left_out_table(gram: Gram, k: int) -> pd.DataFrame:
+    """What k directions of the others explain of every member, and their mean alone, for all units that there are.
+
+    Returns:
+        One row per member and unit: member, type, left_out (the unit), share, mean_only.
+    """
+    tables = []
+    for unit in units_of(gram.members):
+        shares = leave_out(gram, unit, k)
+        wide = shares.pivot(index=["member", "type"], columns="k", values="share").reset_index()
+        columns = {"member": wide["member"], "type": wide["type"], "left_out": unit}
+        tables.append(pd.DataFrame(columns | {"share": wide[k], "mean_only": wide[0]}))
+    return pd.concat(tables, ignore_index=True)
+
+
 def share_against_size(
     gram: Gram,
     k: int,

@@ -28,6 +28,8 @@ def from_phis(solutions: Mapping[Member | str, tuple[Delta, Tensor]]) -> Collect
     updates = {}
     for who, (delta, phi) in solutions.items():
         name = who.name if isinstance(who, Member) else who
+        if phi.shape != (delta.size,):
+            raise ValueError(f"member {name!r}: φ has shape {tuple(phi.shape)}; its delta's is ({delta.size},).")
         require_finite(phi, f"φ of member {name!r}")
         with torch.no_grad():
             changes = delta.weight_difference(phi)

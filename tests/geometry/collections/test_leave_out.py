@@ -13,9 +13,11 @@ from lab.geometry.collections import (
     from_updates,
     gram,
     leave_out,
+    left_out_table,
     same_spaces,
     same_spectra,
     share_against_size,
+    units_of,
 )
 from lab.linalg import LowRank
 
@@ -76,6 +78,20 @@ def test_units_leave_out_what_they_say():
     assert table.groupby("member")["k"].max().eq(5).all()
     only = table[(table.member == "t0") & (table.k == 3)]["share"].item()
     assert only == pytest.approx(explained_shares(inner, list(range(2, 8)), [0], 3)[0, 3])
+
+
+def test_units_that_leave_nobody_have_no_row():
+    inner = gram(planted(8))
+    assert units_of(inner.members) == ("member", "task", "type", "seed")
+    table = left_out_table(inner, 2)
+    assert len(table) == 4 * 8
+    only = leave_out(inner, "task", 2)
+    expected = only[only.k == 2].set_index("member")["share"]
+    found = table[table["left_out"] == "task"].set_index("member")
+    assert found["share"].to_dict() == pytest.approx(expected.to_dict())
+    alone = from_updates({name: {"w": torch.eye(2)} for name in "abc"})
+    assert units_of(alone.members) == ("member",)
+    assert set(left_out_table(gram(alone), 0)["left_out"]) == {"member"}
 
 
 def test_the_curve_rises_to_its_plateau_when_the_tasks_span_the_subspace():

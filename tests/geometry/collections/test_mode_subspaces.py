@@ -11,6 +11,7 @@ import torch
 from lab.geometry.collections import (
     from_updates,
     gram,
+    interference,
     leave_out_modes,
     mode_shares,
     mode_subspaces,
@@ -159,6 +160,26 @@ def test_random_column_spaces_overlap_by_k_of_n():
         overlaps = subspace_overlaps(same_spectra(collection, seed=seed), "right")
         off.append(overlaps[~np.eye(8, dtype=bool)].mean())
     assert np.mean(off) == pytest.approx(4 / 40, abs=0.005)  # ten means over 28 pairs: standard error 0.002
+
+
+def test_interference_is_what_others_do_on_the_inputs_a_member_reads():
+    updates = changes()
+    found = interference(from_updates(updates))
+    members = list(updates.values())
+    for i, own in enumerate(members):
+        for j, other in enumerate(members):
+            acts = total = 0.0
+            for name in SHAPES:
+                Q = torch.linalg.qr(own[name].right.T).Q
+                acts += float((dense(other[name]) @ Q).square().sum())
+                total += float(dense(own[name]).square().sum())
+            assert found[i, j] == pytest.approx(acts / total, rel=1e-10)
+    np.testing.assert_allclose(np.diagonal(found), 1.0, rtol=1e-12)
+    e = torch.eye(4, dtype=torch.float64)
+    apart = {"a": {"w": LowRank(e[:, :1], e[:1])}, "b": {"w": LowRank(e[:, :1], e[1:2])}}
+    np.testing.assert_allclose(interference(from_updates(apart)), np.eye(2), atol=1e-15)
+    with pytest.raises(ValueError, match="member 'zero' is zero"):
+        interference(from_updates(apart | {"zero": {"w": torch.zeros(4, 4)}}))
 
 
 def test_the_map_keeps_distances_that_fit_into_a_plane():

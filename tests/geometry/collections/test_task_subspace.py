@@ -112,7 +112,8 @@ def test_all_directions_give_the_members_back_and_any_number_gives_their_mean():
     for k in range(6):
         rebuilt = points(task_subspace(collection, k).reconstruction())
         torch.testing.assert_close(rebuilt.mean(dim=0), X.mean(dim=0), rtol=0, atol=1e-12)
-    assert task_subspace(collection, 0).basis.shape == (X.shape[1], 0)
+    assert task_subspace(collection, 0).basis.to_dense().shape == (X.shape[1], 0)
+    assert (collection.vectors().T @ X.T[:, :0]).shape == (6, 0)
 
 
 def test_no_number_depends_on_the_choice_of_factors():
@@ -193,6 +194,8 @@ def test_prompts_are_compared_in_their_own_coordinates():
     np.testing.assert_allclose(gram(collection).total, moved @ moved.T, rtol=1e-12)
     with pytest.raises(ValueError, match="'t0' changes no matrix of the PLM"):
         from_phis({"t0": (delta, phis["t0"])})
+    with pytest.raises(ValueError, match=r"member 't0': φ has shape \(2,\)"):
+        from_phis({"t0": (delta, torch.zeros(2))})
     with pytest.raises(ValueError, match=r"member 'x': φ has shape \(2,\)"):
         from_coordinates(delta, {"x": torch.zeros(2)})
 

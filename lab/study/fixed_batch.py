@@ -6,17 +6,14 @@ Analyses need forward-mode derivatives and second ones, so the PLM runs eager at
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from experiments.training_run import device, subset
 from lab.control import ControlProblem, layerwise
 from lab.deltas import Delta, method_from_json
-from lab.models import PLM, load_plm, random_weights
-from lab.models.tiny import tiny_plm
+from lab.models import PLM
+from lab.study.materials import open_plm, open_task
 from lab.tasks import EncodedTask
 
 
@@ -62,7 +59,7 @@ def fixed_batch(
     """What a control experiment measures on.
 
     Args:
-        model: name for `load_plm`, or "tiny-FAMILY".
+        model: name for `load_plm`.
         task: name for `load_task`.
         method: `DeltaMethod.to_json()`.
         seed: of the head, the method and the choice of the batch.
@@ -73,19 +70,8 @@ def fixed_batch(
         weights: "pretrained" or "random".
         precision: "float32" or "float64".
     """
-    chosen = subset(task, n_train, n_validation)
-    plm = eager_plm(model, chosen.num_labels, seed, weights, precision)
+    chosen = open_task(task, n_train, n_validation)
+    plm = open_plm(model, chosen.num_labels, seed=seed, weights=weights, attention="eager", precision=precision)
     encoded = chosen.encode(plm, max_length=tokens)
     delta = method_from_json(method).on(plm, seed=seed)
     return FixedBatch(plm, encoded, delta, encoded.train.training_batch(0, sentences, seed))
-
-
-@lru_cache(maxsize=2)
-def eager_plm(model: str, num_labels: int, seed: int, weights: str, precision: str) -> PLM:
-    """The PLM of a control experiment, kept between jobs that share it."""
-    dtype = {"float32": torch.float32, "float64": torch.float64}[precision]
-    if model.startswith("tiny-"):
-        plm = tiny_plm(model.removeprefix("tiny-"), num_labels=num_labels, seed=seed, dtype=dtype)
-    else:
-        plm = load_plm(model, num_labels=num_labels, seed=seed, device=device(), dtype=dtype, attention="eager")
-    return random_weights(plm, seed=seed) if weights == "random" else plm

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from experiments.training_run import plm_of
 from lab.deltas import LoRA, method_from_json
-from lab.models import MODELS, PLM, meta_plm
-from lab.models.tiny import tiny_plm
+from lab.models import MODELS, PLM, load_plm, meta_plm
+from lab.models.tiny import BUILT_IN
+from lab.study.materials import open_plm
 
 SIZED = {"adapter": "bottleneck", "prefix": "tokens", "prompt": "tokens"}
 """Method -> the attribute that decides how many coordinates it has, each unit as many as any other."""
@@ -21,11 +21,11 @@ SIZED = {"adapter": "bottleneck", "prefix": "tokens", "prompt": "tokens"}
 @lru_cache(maxsize=1)
 def bare_plm(model: str) -> PLM:
     """A PLM to count on: without weights where its configuration is known, loaded where it is not; the last is kept."""
-    if model.startswith("tiny-"):
-        return tiny_plm(model.removeprefix("tiny-"), dtype=torch.float32, device="meta")
+    if model.startswith(BUILT_IN):
+        return load_plm(model, dtype=torch.float32, device="meta")
     if model in {known.name for known in MODELS}:
         return meta_plm(model)
-    return plm_of(model, num_labels=2, seed=0, weights="pretrained")
+    return open_plm(model)
 
 
 @lru_cache
@@ -41,7 +41,7 @@ def at_budget(method: Mapping[str, Any], model: str) -> dict[str, Any]:
 
     Args:
         method: `DeltaMethod.to_json()`, without the size.
-        model: name for `load_plm`, or "tiny-FAMILY".
+        model: name for `load_plm`.
 
     Example:
         >>> at_budget({"method": "prefix", "head": "frozen"}, "minilm")

@@ -1,0 +1,89 @@
+"""How many tasks until a new one is covered: explained share against the number of tasks that make the subspace."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from lab.figures.definition import TEXT, Column, Figure
+from lab.figures.grammar import Grid, listed, split
+from lab.figures.sources import QIN_2021
+from lab.figures.style import Theme
+from lab.statistics import Answer
+
+_COLUMNS = {
+    "label": Column("the collection: method, PLM", TEXT),
+    "of": Column("the tasks, or the null that was drawn", TEXT),
+    "n": Column("tasks that make the subspace", "count"),
+    "share": Column("share of an unseen task's ‖ΔW‖² that it explains, mean over subsets and unseen tasks", "1"),
+    "low": Column("2.5 % quantile over subsets", "1"),
+    "high": Column("97.5 % quantile over subsets", "1"),
+    "mean_only": Column("what the mean of the subset explains", "1"),
+}
+
+
+def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=2, height=360, share_y=True)
+    for panel, part in grid.by(table, "label"):
+        for name, own in split(part, "of"):
+            own = own.sort_values("n")
+            colour = grid.colour(name)
+            panel.band(own.n, own.low, own.high, name, colour=colour)
+            panel.line(
+                own.n, own.share, name, colour=colour, symbol="circle", hover="%{x} tasks: %{y:.1%}", key="subspace"
+            )
+            panel.line(
+                own.n, own.mean_only, name, colour=colour, dash="dot", hover="%{x} tasks: %{y:.1%}", key="mean alone"
+            )
+        panel.rule(y=0, dash="solid")
+    grid.x("tasks that make the subspace [count]", whole=True)
+    return grid.y("explained of an unseen task [share of ‖ΔW‖²]", percent=True)
+
+
+def _answer(table: pd.DataFrame) -> Answer:
+    rows = []
+    for name, own in split(table, "label", "of"):
+        last = own.sort_values("n").iloc[-1]
+        rows.append(
+            {"collection": name, "tasks [count]": int(last.n), "explained [share of ‖ΔW‖²]": last["share"],
+             "low": last.low, "high": last.high, "mean alone [share of ‖ΔW‖²]": last.mean_only}
+        )  # fmt: skip
+    found = pd.DataFrame(rows)
+    told = [
+        f"{row['collection']} {row['explained [share of ‖ΔW‖²]']:.0%} [{row['low']:.0%}, {row['high']:.0%}] with "
+        f"{row['tasks [count]']} tasks"
+        for row in found.to_dict("records")
+    ]
+    return Answer(listed("Explained of an unseen task", told), found)
+
+
+def _example() -> pd.DataFrame:
+    """Made-up: the curve of the tasks rises and flattens, that of the null does not."""
+    rows = []
+    for n in range(2, 12):
+        for of, top in (("the tasks", 0.6), ("same spectra", 0.0)):
+            share = top * (1 - 0.75**n) - 0.3 / n
+            rows.append(("LoRA r = 8", of, n, share, share - 0.2 / n, share + 0.2 / n, share - 0.1 * (top > 0)))
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
+
+
+TASKS_NEEDED = Figure(
+    name="tasks_needed",
+    title="How many tasks cover a new one",
+    columns=_COLUMNS,
+    build=_build,
+    conclude=_answer,
+    group="weights",
+    order=17,
+    averages=("seed", "task"),
+    caption=(
+        "Share of an unseen task's ‖ΔW‖² that the subspace of n other tasks explains, against n: mean and 95 % band "
+        "over random subsets of n tasks. Dotted: what the mean of the n tasks explains alone."
+    ),
+    reading=(
+        "A curve that goes on rising says that no small number of tasks spans what the next one needs; one that has "
+        "flattened below 1 says that a part of every task is its own, whatever the number. The null rises too, as more "
+        "members span more; only the distance between the curves is of the tasks."
+    ),
+    source=(QIN_2021,),
+    example=_example,
+)

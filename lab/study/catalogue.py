@@ -1,0 +1,124 @@
+"""Which experiments there are: found in the folder `experiments`, listed without importing them (they bring torch)."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from lab.study.experiment import Experiment
+
+SCALES = ("smoke", "demo", "paper")
+View = Literal["run", "optimisation", "methods", "control"]
+VIEWS: tuple[View, ...] = ("run", "optimisation", "methods", "control")
+"""Themes, in the order of lists."""
+
+_PACKAGES = ("lab.study.training_run", "experiments")
+"""The module of the training run, and the package of all other experiments."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a list says of an experiment.
+
+    Attributes:
+        name: of its jobs.
+        module: where it is defined.
+        question: what it asks.
+        figures: names of its figures.
+        view: its theme.
+        scaled: whether it has scales of its own; others are parts of experiments.
+    """
+
+    name: str
+    module: str
+    question: str
+    figures: tuple[str, ...]
+    view: View
+    scaled: bool
+
+
+@cache
+def outlines() -> tuple[Outline, ...]:
+    """Every experiment, by theme and name; those that are parts of others last in each."""
+    found = [outline for module, path in _sources() for outline in _in(module, path)]
+    return tuple(sorted(found, key=lambda o: (VIEWS.index(o.view), not o.scaled, o.name)))
+
+
+def experiment_names() -> tuple[str, ...]:
+    """The names one can run at a scale."""
+    return tuple(outline.name for outline in outlines() if outline.scaled)
+
+
+def outline_of(name: str) -> Outline:
+    """The outline of a name; ``-`` and ``_`` are the same.
+
+    Raises:
+        ValueError: there is none; a near name and the choices are shown.
+    """
+    wanted = name.replace("-", "_")
+    for outline in outlines():
+        if outline.name == wanted:
+            return outline
+    near = get_close_matches(wanted, [outline.name for outline in outlines()], 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"unknown experiment {name!r}; {hint}choose one of: {', '.join(experiment_names())}")
+
+
+def load_experiment(name: str) -> Experiment[Any]:
+    """The experiment of a name, imported.
+
+    Raises:
+        ValueError: there is none.
+    """
+    outline = outline_of(name)
+    values = vars(importlib.import_module(outline.module)).values()
+    return next(value for value in values if getattr(value, "name", None) == outline.name and hasattr(value, "measure"))
+
+
+def experiment_drawing(figure: str) -> str | None:
+    """The first experiment that names this figure."""
+    return next((outline.name for outline in outlines() if figure in outline.figures), None)
+
+
+def question(name: str) -> str:
+    """What an experiment asks; "" for names that there are not."""
+    return next((outline.question for outline in outlines() if outline.name == name), "")
+
+
+def _sources() -> Iterator[tuple[str, Path]]:
+    """Module and file of everything that may define an experiment."""
+    for name in _PACKAGES:
+        spec = importlib.util.find_spec(name)
+        for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+            yield from ((f"{name}.{path.stem}", path) for path in sorted(Path(folder).glob("[!_]*.py")))
+        if spec is not None and spec.submodule_search_locations is None and spec.origin is not None:
+            yield name, Path(spec.origin)
+
+
+def _in(module: str, path: Path) -> Iterator[Outline]:
+    """The calls ``Experiment(name=…, …)`` of a file, as far as they are literal."""
+    source = path.read_text(encoding="utf-8")
+    if "Experiment(" not in source:
+        return
+    for statement in ast.parse(source).body:
+        call = statement.value if isinstance(statement, (ast.Assign, ast.AnnAssign)) else None
+        if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "Experiment":
+            continue
+        given = {keyword.arg: keyword.value for keyword in call.keywords}
+        said = {name: _literal(given.get(name)) for name in ("name", "question", "figures", "view")}
+        yield Outline(
+            str(said["name"]), module, str(said["question"] or ""), tuple(said["figures"] or ()),
+            said["view"] or "methods", "scales" in given,
+        )  # fmt: skip
+
+
+def _literal(value: ast.expr | None) -> Any:
+    return None if value is None else ast.literal_eval(value)

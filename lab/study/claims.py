@@ -1,0 +1,100 @@
+"""What records say of the claims of the literature: one setting at a time, with the commands that made them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Any
+
+from lab.runs import Damaged, Job, Record, Records, canonical
+from lab.statistics import Verdict
+from lab.study.catalogue import experiment_names, load_experiment
+from lab.study.experiment import Experiment
+from lab.tasks import TASKS
+
+TASK_FOLDER = "DELTALAB_TASKS=FOLDER"
+"""What a command needs in front of it where a task is a folder: FOLDER stands for the one above it (docs/tasks.md)."""
+
+
+def verdicts_of(experiment: Experiment[Any], records: Sequence[Record]) -> list[Verdict]:
+    """What records say of the claims an experiment tests; empty where it tests none.
+
+    Its `claims` judge one setting at a time: records whose configs differ in nothing but the experiment's `replicates`
+    (without any, each record is a setting). So runs of another model, budget or scale never mix. The command of each
+    verdict is the one that made its records.
+    """
+    if experiment.claims is None:
+        return []
+    return [
+        replace(verdict, commands=commands_of(alike))
+        for alike in settings_of(records, experiment.replicates)
+        for verdict in experiment.claims([experiment.finding(record) for record in alike])
+    ]
+
+
+def settings_of(records: Sequence[Record], replicates: Sequence[str]) -> list[list[Record]]:
+    """Records in groups whose configs differ in nothing but the entries named, in the order of their first records."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        fixed = {name: value for name, value in record.job.config.items() if name not in replicates}
+        groups.setdefault(canonical(Job(record.job.experiment, fixed)), []).append(record)
+    return list(groups.values())
+
+
+def all_verdicts(runs: Records, damaged: Damaged | None = None) -> list[Verdict]:
+    """The verdicts of all experiments on the records of these stores, in the order of the catalogue.
+
+    Args:
+        runs: the stores.
+        damaged: takes what is wrong with records that cannot be read, by key, while the others are judged.
+
+    Raises:
+        DamagedRecord: a record that is judged cannot be read, without `damaged`.
+    """
+    found = []
+    for name in experiment_names():
+        found += verdicts_of(load_experiment(name), list(runs.records(name, damaged=damaged)))
+    return found
+
+
+def commands_of(records: Iterable[Record]) -> tuple[str, ...]:
+    """The commands that made these records, each once, in the order of the records; empty where none is known.
+
+    Each is what the record's provenance holds, in one spelling: ``--name=value``, no ``--store``, of a path its last
+    part, and `TASK_FOLDER` in front where a task of the record is no package.
+    """
+    found = []
+    for record in records:
+        given = record.provenance.get("command")
+        if isinstance(given, str) and given:
+            folder = any(map(_is_folder, _tasks(record.job.config)))
+            found.append(f"{TASK_FOLDER} {_portable(given)}" if folder else _portable(given))
+    return tuple(dict.fromkeys(found))
+
+
+def _portable(command: str) -> str:
+    words, parts = shlex.split(command), []
+    while words:
+        word = words.pop(0)
+        if word.startswith("--") and "=" not in word and words and not words[0].startswith("--"):
+            word = f"{word}={words.pop(0)}"
+        name, separator, value = word.partition("=")
+        if name != "--store":
+            values = [PurePath(v).name if PurePath(v).is_absolute() else v for v in value.split(",")]
+            parts.append(name + separator + ",".join(values))
+    return shlex.join(parts)
+
+
+def _tasks(config: Mapping[str, Any]) -> Iterator[str]:
+    """Every name that a config calls ``task``, ``tuning_task`` or lists as ``tasks``, at any depth."""
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _tasks(value)
+        elif name in ("task", "tuning_task", "tasks"):
+            yield from [value] if isinstance(value, str) else value
+
+
+def _is_folder(task: str) -> bool:
+    return not task.startswith("glue/") and all(source.name != task for source in TASKS)

@@ -1,0 +1,145 @@
+"""What measurements are made on: PLMs and tasks, opened in one place and kept between jobs that share them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from lab.models import PLM, load_plm, random_weights
+from lab.models.assemble import HeadKind
+from lab.models.attention import Attention
+from lab.models.fingerprint import fingerprint as model_fingerprint
+from lab.tasks import TASKS, Task, load_task
+from lab.tasks.fingerprint import fingerprint as task_fingerprint
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def device() -> torch.device:
+    """The GPU when there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def provenance_of(where: torch.device) -> dict[str, str]:
+    """The GPU's name where one did the work; on a CPU the engine writes the processor's."""
+    return {"device": torch.cuda.get_device_name(where)} if where.type == "cuda" else {}
+
+
+def open_plm(
+    model: str,
+    num_labels: int = 2,
+    *,
+    seed: int = 0,
+    weights: str = "pretrained",
+    n_layers: int | None = None,
+    verbalizer: tuple[str, ...] | None = None,
+    head: HeadKind | None = None,
+    attention: Attention = "sdpa",
+    precision: str = "float32",
+) -> PLM:
+    """A PLM on the GPU, where there is one; the last two are kept, by content.
+
+    Args:
+        model: name for `load_plm`.
+        num_labels: width of a new classification head.
+        seed: of the head, and of random weights.
+        weights: "pretrained", or "random" for the same architecture freshly initialised.
+        n_layers: keep only the first so many blocks.
+        verbalizer: label words of a language-model head; None: a new classification head.
+        head: "lm" for the language-model head without label words; default: what `verbalizer` says.
+        attention: "sdpa" for training, "eager" for derivatives of every kind.
+        precision: "float32" or "float64".
+    """
+    kind: HeadKind = head or ("classification" if verbalizer is None else "lm")
+    content = model_fingerprint(model)
+    return _plm(model, num_labels, seed, weights, n_layers, verbalizer, kind, attention, precision, content)
+
+
+@lru_cache(maxsize=2)
+def _plm(
+    model: str,
+    num_labels: int,
+    seed: int,
+    weights: str,
+    n_layers: int | None,
+    verbalizer: tuple[str, ...] | None,
+    head: HeadKind,
+    attention: Attention,
+    precision: str,
+    content: str | None,
+) -> PLM:
+    plm = load_plm(
+        model, num_labels=num_labels, head=head, verbalizer=verbalizer, n_layers=n_layers, seed=seed,
+        dtype=DTYPES[precision], device=device(), attention=attention,
+    )  # fmt: skip
+    return random_weights(plm, seed=seed) if weights == "random" else plm
+
+
+def open_task(
+    name: str,
+    n_train: int | None = None,
+    n_validation: int | None = None,
+    *,
+    splits: int = 2,
+    n_test: int | None = None,
+) -> Task:
+    """A task cut to size with a fixed seed, so that all jobs see the same examples; the last four are kept, by content.
+
+    Args:
+        name: name or path for `load_task`.
+        n_train: training examples to keep; None: all.
+        n_validation: likewise.
+        splits: 3 sets test data apart (`Task.with_test`).
+        n_test: test examples to keep, or all where there are fewer.
+    """
+    return _task(name, n_train, n_validation, splits, n_test, task_fingerprint(name))
+
+
+@lru_cache(maxsize=4)
+def _task(
+    name: str, n_train: int | None, n_validation: int | None, splits: int, n_test: int | None, content: str | None
+) -> Task:
+    loaded = load_task(name)
+    return (loaded.with_test() if splits == 3 else loaded).subset(n_train, n_validation, seed=0, n_test=n_test)
+
+
+@lru_cache(maxsize=8)
+def few_shot(name: str, shots: int, seed: int, n_validation: int | None) -> Task:
+    """`shots` examples per class to train on, the whole task's validation data to score on.
+
+    A task folder brings its published splits ("16-shot-13", …), and another seed is an error that lists them; of tasks
+    without a folder they are drawn from the training data.
+    """
+    whole = load_task(name)
+    if name.startswith("glue/") or any(source.name == name for source in TASKS):
+        drawn = whole.few_shot(shots, seed)
+    else:
+        drawn = load_task(name, few_shot_split=f"{shots}-shot-{seed}")
+    return replace(drawn, validation=whole.validation).subset(None, n_validation, seed=0)
+
+
+WITHOUT_BIASES = ("llama", "smollm", "t5", "gemma")
+"""Families without biases, as the names of their PLMs say them."""
+
+
+def without_biases(model: str) -> bool:
+    """Whether a PLM's name is of a family without biases, where BitFit has nothing to move.
+
+    Example:
+        >>> without_biases("smollm2"), without_biases("google/t5-v1_1-base"), without_biases("minilm")
+        (True, True, False)
+    """
+    return any(family in model.lower() for family in WITHOUT_BIASES)
+
+
+def with_added_biases(
+    methods: Iterable[dict[str, Any]], model: str, added: bool | None = None
+) -> tuple[dict[str, Any], ...]:
+    """Methods with `AddedBias` in BitFit's place, for PLMs without biases; by default those of such a family."""
+    if not (without_biases(model) if added is None else added):
+        return tuple(methods)
+    return tuple({"method": "added-bias"} if m["method"] == "bitfit" else m for m in methods)
