@@ -14,6 +14,7 @@ The names one starts with, each imported when it is first used:
 from __future__ import annotations
 
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -77,12 +78,6 @@ _ROOM = {
     "Store": "runs",
 }
 _NAME_THERE = {"spectra": "weight_difference_spectra"}
-ROOMS = (
-    "control", "deltas", "execution", "figures", "geometry", "linalg", "models", "projections", "runs", "statistics",
-    "tasks", "training",
-)  # fmt: skip
-"""The packages of the laboratory, attributes of `lab` without an import of their own."""
-
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load_plm", "load_task", "METHODS", "FullFineTuning", "LinearProbe", "Adapter", "Prefix", "Prompt", "IA3",
     "AddedBias", "BitFit", "LastLayer", "SelectiveModule", "DiffPruning", "Mask", "LoRA", "DID", "SAID", "from_peft",
@@ -91,19 +86,24 @@ __all__ = [  # noqa: RUF022 (in the order of use)
 
 
 def __getattr__(name: str) -> Any:
-    if name in ROOMS:
-        return import_module(f"lab.{name}")
     if name in _ROOM:
         found = getattr(import_module(f"lab.{_ROOM[name]}"), _NAME_THERE.get(name, name))
         globals()[name] = found
         return found
+    if name in rooms():
+        return import_module(f"lab.{name}")
     if name.startswith("__"):  # asked by machinery, not by people
         raise AttributeError(f"module 'lab' has no attribute {name!r}")
     raise AttributeError(_unknown(name))
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *ROOMS])
+    return sorted([*__all__, *rooms()])
+
+
+def rooms() -> tuple[str, ...]:
+    """The packages of the laboratory, attributes of `lab` without an import of their own."""
+    return tuple(module.name for module in iter_modules(__path__) if module.ispkg)
 
 
 def _unknown(name: str) -> str:

@@ -17,7 +17,8 @@ from lab.runs import Store
 def test_every_name_and_room_is_there_and_listed():
     for name in dir(lab):
         assert getattr(lab, name) is not None, name
-    assert set(lab.__all__) | set(lab.ROOMS) == set(dir(lab))
+    assert set(lab.__all__) | set(lab.rooms()) == set(dir(lab))
+    assert {"linalg", "deltas", "control", "runs"} <= set(lab.rooms())
 
 
 def test_names_are_those_of_their_rooms():
