@@ -70,18 +70,10 @@ def _answer(table: pd.DataFrame) -> Answer:
 def _example() -> pd.DataFrame:
     """Made-up projections: the update's directions between W₀'s own and random ones."""
     rows = [
-        {
-            "label": label,
-            "role": role,
-            "block": block,
-            "rank": rank,
-            "delta_norm": norm,
-            "base_norm": 20.0,
-            "onto_delta": onto * np.sqrt(rank) * (1 + 0.1 * block),
-            "onto_base": 5.0 * np.sqrt(rank),
-            "onto_random": 20.0 * rank / 384,
-            "factor": norm / (onto * np.sqrt(rank) * (1 + 0.1 * block)),
-        }
+        {"label": label, "role": role, "block": block, "rank": rank, "delta_norm": norm}
+        | {"base_norm": 20.0, "onto_delta": onto * np.sqrt(rank) * (1 + 0.1 * block)}
+        | {"onto_base": 5.0 * np.sqrt(rank), "onto_random": 20.0 * rank / 384}
+        | {"factor": norm / (onto * np.sqrt(rank) * (1 + 0.1 * block))}
         for label, norm, onto in (("LoRA r = 8", 2.0, 0.3), ("full fine-tuning", 0.3, 0.6))
         for role in ("query", "value")
         for block in range(4)

@@ -78,21 +78,8 @@ def _example() -> pd.DataFrame:
     for label, price, limit in (("LoRA", 0.2, 4.0), ("prompt", 1.5, 1.5)):
         for request in (0.1, 0.3, 1.0, 3.0, 10.0):
             achieved = limit * request / (limit + request)
-            rows.append(
-                (
-                    label,
-                    "minilm",
-                    "bbc-news",
-                    request,
-                    price * request,
-                    request,
-                    achieved,
-                    0.7 * achieved,
-                    1.2 * achieved,
-                    9 * price,
-                    limit / 2,
-                )
-            )
+            first, got = (request, price * request, request), (achieved, 0.7 * achieved, 1.2 * achieved)
+            rows.append((label, "minilm", "bbc-news", *first, *got, 9 * price, limit / 2))
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 

@@ -88,16 +88,8 @@ def _example() -> pd.DataFrame:
                 for step in range(10, 61, 10):
                     score = 0.2 + (best - 0.1 * t - 0.2) * (1 - np.exp(-rate * step)) + 0.01 * np.cos(4 * seed + step)
                     rows.append(
-                        {
-                            "label": label,
-                            "kind": kind,
-                            "task": task,
-                            "seed": seed,
-                            "step": step,
-                            "seconds": cost * step,
-                            "score": score,
-                            "metric": "accuracy",
-                        }
+                        {"label": label, "kind": kind, "task": task, "seed": seed, "step": step}
+                        | {"seconds": cost * step, "score": score, "metric": "accuracy"}
                     )
     return pd.DataFrame(rows)
 

@@ -84,21 +84,10 @@ def example() -> pd.DataFrame:
         for step in (0, 10, 20):
             size = float(np.exp(-0.1 * speed * step))
             for t, stage in enumerate(("embed", "block 0", "block 1", "block 2", "readout")):
-                rows.append(
-                    (
-                        label,
-                        "minilm",
-                        "bbc-news",
-                        step,
-                        stage,
-                        t,
-                        0.01 * 1.6**t * size,
-                        0.02 * (t - 2) * size,
-                        1.6 * size,
-                        0 if label == "prompt" and 0 < t < 4 else 100,
-                        0.0 if label == "prompt" and 0 < t < 4 else 0.05 * 1.3**t * size,
-                    )
-                )
+                acts = not (label == "prompt" and 0 < t < 4)
+                sizes = (0.01 * 1.6**t * size, 0.02 * (t - 2) * size, 1.6 * size)
+                controls, residual = (100, 0.05 * 1.3**t * size) if acts else (0, 0.0)
+                rows.append((label, "minilm", "bbc-news", step, stage, t, *sizes, controls, residual))
     table = pd.DataFrame(rows, columns=[*_COLUMNS, "controls", "residual"])
     lengths = np.sqrt(0.01 * table.step)  # controls start at 0
     return table.assign(residual_relative=table.residual * lengths / table.loss)

@@ -77,40 +77,14 @@ def _range(values: pd.Series) -> str:
 
 def _example() -> pd.DataFrame:
     """Made-up rows: feedback in all blocks, an initial condition, and a method that does not split over layers."""
-    rows = []
+    acts = (512, 9.0, 224.0, 14.0, 0.5)
+    begins = (320, 80.0, 300.0, 190.0, 1.0)
+    nowhere = (0, 0.0, 0.0, 0.0, 0.0)
+    rows: list[tuple[object, ...]] = []
     for t, stage in enumerate(("embed", "block 0", "block 1", "readout")):
-        inside = stage.startswith("block")
-        rows.append(
-            (
-                "LoRA",
-                stage,
-                t,
-                "feedback: bilinear",
-                512 if inside else 0,
-                9.0 if inside else 0.0,
-                224.0 if inside else 0.0,
-                14.0 if inside else 0.0,
-                0.5 if inside else 0.0,
-                1.0,
-                0.0,
-            )
-        )
-        first = stage == "embed"
-        rows.append(
-            (
-                "prompt",
-                stage,
-                t,
-                "initial condition",
-                320 if first else 0,
-                80.0 if first else 0.0,
-                300.0 if first else 0.0,
-                190.0 if first else 0.0,
-                1.0 if first else 0.0,
-                0.0,
-                0.3,
-            )
-        )
+        inside, first = stage.startswith("block"), stage == "embed"
+        rows.append(("LoRA", stage, t, "feedback: bilinear", *(acts if inside else nowhere), 1.0, 0.0))
+        rows.append(("prompt", stage, t, "initial condition", *(begins if first else nowhere), 0.0, 0.3))
     rows.append(("DID", "all", 0, "coupled over time", 40, np.nan, np.nan, np.nan, np.nan, 1.0, 0.0))
     names = [name for name in _COLUMNS if name not in ("model", "task")]
     return pd.DataFrame(rows, columns=names).assign(model="minilm", task="bbc-news")[list(_COLUMNS)]

@@ -78,16 +78,10 @@ def _answer(table: pd.DataFrame) -> Answer:
 def _example() -> pd.DataFrame:
     """Made-up onsets about their forecasts."""
     rows = [
-        {
-            "label": label,
-            "matrix": f"block.{n}.query",
-            "forecast": base * 1.3**n,
-            "forecast_low": base * 1.1**n / 1.2,
-            "forecast_high": base * 1.4**n * 1.2,
-            "seen": base * 1.3**n * (0.9 + 0.1 * (n % 4)),
-            "seen_random": base * 1.3**n,
-            "aligned": base * 1.3**n,
-        }
+        {"label": label, "matrix": f"block.{n}.query", "forecast": base * 1.3**n}
+        | {"forecast_low": base * 1.1**n / 1.2, "forecast_high": base * 1.4**n * 1.2}
+        | {"seen": base * 1.3**n * (0.9 + 0.1 * (n % 4)), "seen_random": base * 1.3**n}
+        | {"aligned": base * 1.3**n}
         for label, base in (("LoRA r = 8", 3.0), ("full fine-tuning", 40.0))
         for n in range(6)
     ]

@@ -53,14 +53,8 @@ def _answer(table: pd.DataFrame) -> Answer:
 def _example() -> pd.DataFrame:
     """Made-up scores that fall as intruders are removed."""
     rows = [
-        {
-            "label": label,
-            "lambda": x,
-            "strength": t,
-            "score": top - drop * (1 - x) ** 2,
-            "intruders": round(12 * x),
-            "mitigated": 12,
-        }
+        {"label": label, "lambda": x, "strength": t, "score": top - drop * (1 - x) ** 2}
+        | {"intruders": round(12 * x), "mitigated": 12}
         for label, t, top, drop in (("LoRA r = 8", 4.0, 0.9, 0.2), ("full fine-tuning", 32.0, 0.8, 0.05))
         for x in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]

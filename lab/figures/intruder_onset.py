@@ -83,29 +83,14 @@ def _example() -> pd.DataFrame:
             for size in (1e-3, 3e-3, 1e-2):
                 at = slow * 4e-2 / size * 1.15**n
                 rows.append(
-                    {
-                        "label": label,
-                        "along": "training time",
-                        "run": f"η = {size:g}",
-                        "matrix": f"block.{n}.query",
-                        "forecast": at,
-                        "extrapolated": 0.8 * at,
-                        "seen": 1.1 * at,
-                        "before": 0.95 * at,
-                    }
+                    {"label": label, "along": "training time", "run": f"η = {size:g}"}
+                    | {"matrix": f"block.{n}.query", "forecast": at, "extrapolated": 0.8 * at}
+                    | {"seen": 1.1 * at, "before": 0.95 * at}
                 )
             at = slow * 1e-3 * 1.15**n
             rows.append(
-                {
-                    "label": label,
-                    "along": "step size",
-                    "run": "60 steps",
-                    "matrix": f"block.{n}.query",
-                    "forecast": at,
-                    "extrapolated": 0.7 * at,
-                    "seen": 1.2 * at,
-                    "before": 0.6 * at,
-                }
+                {"label": label, "along": "step size", "run": "60 steps", "matrix": f"block.{n}.query"}
+                | {"forecast": at, "extrapolated": 0.7 * at, "seen": 1.2 * at, "before": 0.6 * at}
             )
     return pd.DataFrame(rows)
 

@@ -66,15 +66,10 @@ def _example() -> pd.DataFrame:
         for t in (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0):
             share = float(np.clip(np.log2(max(t, 0.1) / onset) / 3 + 0.3, 0, 1))
             rows.append(
-                {
-                    "label": label,
-                    "strength": t,
-                    "score": 0.3 + 0.6 * float(np.exp(-abs(np.log(max(t, 0.1))) / 3)),
-                    "with_intruder": share,
-                    "forecast": min(1.0, share * 1.1),
-                    "low": share * 0.8,
-                    "high": min(1.0, share * 1.3),
-                }
+                {"label": label, "strength": t}
+                | {"score": 0.3 + 0.6 * float(np.exp(-abs(np.log(max(t, 0.1))) / 3))}
+                | {"with_intruder": share, "forecast": min(1.0, share * 1.1), "low": share * 0.8}
+                | {"high": min(1.0, share * 1.3)}
             )
     return pd.DataFrame(rows)
 

@@ -59,15 +59,9 @@ def _example() -> pd.DataFrame:
             for step in range(5, 61, 5):
                 share = float(np.clip(np.log(step * size / 1e-3 / slow) + 0.5, 0, 1))
                 rows.append(
-                    {
-                        "label": label,
-                        "step_size": size,
-                        "step": step,
-                        "with_intruder": share,
-                        "forecast": min(1.0, 1.15 * share),
-                        "low": 0.8 * share,
-                        "high": min(1.0, 1.4 * share),
-                    }
+                    {"label": label, "step_size": size, "step": step, "with_intruder": share}
+                    | {"forecast": min(1.0, 1.15 * share), "low": 0.8 * share}
+                    | {"high": min(1.0, 1.4 * share)}
                 )
     return pd.DataFrame(rows)
 

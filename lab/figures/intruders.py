@@ -68,15 +68,9 @@ def _answer(table: pd.DataFrame) -> Answer:
 def _example() -> pd.DataFrame:
     """Made-up overlaps: nothing at t = 1, one intruder at t = 8."""
     rows = [
-        {
-            "label": label,
-            "kind": kind,
-            "matrix": f"block.{block}.query",
-            "block": block,
-            "strength": strength,
-            "index": j,
-            "overlap": max(0.1, 1 - 0.005 * j * strength * (1 + (kind == "random") + 0.2 * block)),
-        }
+        {"label": label, "kind": kind, "matrix": f"block.{block}.query", "block": block}
+        | {"strength": strength, "index": j}
+        | {"overlap": max(0.1, 1 - 0.005 * j * strength * (1 + (kind == "random") + 0.2 * block))}
         for label in ("LoRA r = 8", "full fine-tuning")
         for kind in ("tuned", "random")
         for block in range(3)

@@ -107,15 +107,8 @@ def _example() -> pd.DataFrame:
             for seed in range(3):
                 score = level - 0.08 * t + 0.02 * np.cos(5 * seed + 3 * m + t)
                 rows.append(
-                    {
-                        "label": label,
-                        "kind": kind,
-                        "task": task,
-                        "seed": seed,
-                        "score": score,
-                        "tunable": tunable,
-                        "metric": "accuracy",
-                    }
+                    {"label": label, "kind": kind, "task": task, "seed": seed, "score": score}
+                    | {"tunable": tunable, "metric": "accuracy"}
                 )
     return pd.DataFrame(rows)
 

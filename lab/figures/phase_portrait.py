@@ -111,20 +111,8 @@ def _example() -> pd.DataFrame:
             side = 1 if example % 2 else -1
             for kind, pull in (("base", 0.0), ("controlled", 1.0), ("target", 1.5)):
                 x = 0.4 * np.sin(3 * example) + side * pull * (block + 1)
-                rows.append(
-                    (
-                        "LoRA",
-                        "minilm",
-                        "bbc-news",
-                        block,
-                        kind,
-                        example,
-                        ("sport", "tech")[example % 2],
-                        x,
-                        0.5 * np.cos(2 * example),
-                        0.8,
-                    )
-                )
+                where = (example, ("sport", "tech")[example % 2], x, 0.5 * np.cos(2 * example), 0.8)
+                rows.append(("LoRA", "minilm", "bbc-news", block, kind, *where))
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 

@@ -87,16 +87,10 @@ def _example() -> pd.DataFrame:
         for variant, predicted in (("Gauss-Newton at the start", 4 * 1.5**i), ("kernel at the start", 60 - 7 * i)):
             for measure, factor in (("training loss", 1.0), ("score", 0.6)):
                 rows.append(
-                    {
-                        "label": f"minilm · task {i % 3} · method {i // 3}",
-                        "variant": variant,
-                        "measure": measure,
-                        "predicted": round(predicted),
-                        "measured": round(factor * measured),
-                        "size": 10_000,
-                        "low": 0.7 * factor * measured,
-                        "high": 1.5 * factor * measured if i else np.nan,
-                    }
+                    {"label": f"minilm · task {i % 3} · method {i // 3}", "variant": variant}
+                    | {"measure": measure, "predicted": round(predicted)}
+                    | {"measured": round(factor * measured), "size": 10_000, "low": 0.7 * factor * measured}
+                    | {"high": 1.5 * factor * measured if i else np.nan}
                 )
     return pd.DataFrame(rows)
 

@@ -58,16 +58,9 @@ def _example() -> pd.DataFrame:
     """Made-up angles: the first two shared, the rest as at random."""
     return pd.DataFrame(
         [
-            {
-                "comparison": comparison,
-                "side": side,
-                "role": "query",
-                "block": block,
-                "index": k,
-                "angle": min(89.0, start + 15 * (k - 1) + block),
-                "null_low": 70.0 + 4 * k,
-                "null_high": 75.0 + 3.5 * k,
-            }
+            {"comparison": comparison, "side": side, "role": "query", "block": block, "index": k}
+            | {"angle": min(89.0, start + 15 * (k - 1) + block), "null_low": 70.0 + 4 * k}
+            | {"null_high": 75.0 + 3.5 * k}
             for comparison, start in (("seed against seed", 25.0), ("ΔW against W₀", 72.0))
             for side in ("inputs", "outputs")
             for block in range(3)

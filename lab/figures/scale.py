@@ -85,25 +85,15 @@ def _answer(table: pd.DataFrame) -> Answer:
 def _example() -> pd.DataFrame:
     """Made-up scores: all grow with size, the last layer least."""
     sizes = {"small": 14e6, "middle": 18e6, "large": 23e6}
-    methods = {
-        "adapter": 0.80,
-        "LoRA": 0.79,
-        "prefix": 0.76,
-        "prompt": 0.73,
-        "last layer": 0.72,
-        "random modules": 0.78,
-    }
+    methods = {"adapter": 0.80, "LoRA": 0.79, "prefix": 0.76, "prompt": 0.73, "last layer": 0.72}
+    methods |= {"random modules": 0.78}
     return pd.DataFrame(
         [
-            {
-                "label": label,
-                "plm": plm,
-                "parameters": size,
-                "seed": seed,
-                "step": step,
+            {"label": label, "plm": plm, "parameters": size, "seed": seed, "step": step}
+            | {
                 "score": 0.5
                 + (best - 0.58 + 0.04 * k) * (1 - np.exp(-step * (k + 1) / 12))
-                + 0.01 * np.cos(5 * seed + i),
+                + 0.01 * np.cos(5 * seed + i)
             }
             for i, (label, best) in enumerate(methods.items())
             for k, (plm, size) in enumerate(sizes.items())

@@ -104,13 +104,8 @@ def _example() -> pd.DataFrame:
     }
     return pd.DataFrame(
         [
-            {
-                "label": "example",
-                "order": order,
-                "seed": seed,
-                "stage": stage,
-                "score": score + 0.012 * np.cos(5 * seed + 3 * stage + 2 * i),
-            }
+            {"label": "example", "order": order, "seed": seed, "stage": stage}
+            | {"score": score + 0.012 * np.cos(5 * seed + 3 * stage + 2 * i)}
             for i, (order, scores) in enumerate(orders.items())
             for seed in range(3)
             for stage, score in enumerate(scores, start=1)

@@ -84,32 +84,12 @@ def _example() -> pd.DataFrame:
         for state, negative, at in (("start", 0.02, 1.6), ("trained", 0.001, 1.1)):
             bump = lambda centre, width: np.exp(-0.5 * ((x - centre) / width) ** 2) / width  # noqa: E731
             p = 0.4 * (bump(0, 0.05) + negative * bump(-0.25, 0.04) + 0.01 * bump(at * scale, 0.05))
-            rows.append(
-                pd.DataFrame(
-                    {
-                        "label": label,
-                        "state": state,
-                        "scope": "all",
-                        "eigenvalue": x,
-                        "density": p,
-                        "standard_error": 0.2 * p,
-                    }
-                )
-            )
+            own = {"label": label, "state": state, "scope": "all", "eigenvalue": x, "density": p}
+            rows.append(pd.DataFrame({**own, "standard_error": 0.2 * p}))
     for block in range(4):
         p = np.exp(-0.5 * (x / 0.05) ** 2) + 1e-3 * np.exp(-0.5 * ((x - 0.3 * block) / 0.05) ** 2)
-        rows.append(
-            pd.DataFrame(
-                {
-                    "label": "LoRA r = 8",
-                    "state": "trained",
-                    "scope": f"block {block}",
-                    "eigenvalue": x,
-                    "density": p / p.sum() / (x[1] - x[0]),
-                    "standard_error": 0.1 * p,
-                }
-            )
-        )
+        own = {"label": "LoRA r = 8", "state": "trained", "scope": f"block {block}", "eigenvalue": x}
+        rows.append(pd.DataFrame({**own, "density": p / p.sum() / (x[1] - x[0]), "standard_error": 0.1 * p}))
     return pd.concat(rows, ignore_index=True)
 
 

@@ -63,15 +63,9 @@ def _answer(table: pd.DataFrame) -> Answer:
 def _example() -> pd.DataFrame:
     """Made-up overlaps that fall from the first directions on."""
     cells = [
-        {
-            "comparison": comparison,
-            "side": side,
-            "role": "query",
-            "i": i,
-            "j": j,
-            "similarity": top * np.exp(-0.2 * (min(i, j) - 1)) / (1 + 0.1 * abs(i - j)),
-            "random": max(i, j) / 384,
-        }
+        {"comparison": comparison, "side": side, "role": "query", "i": i, "j": j}
+        | {"similarity": top * np.exp(-0.2 * (min(i, j) - 1)) / (1 + 0.1 * abs(i - j))}
+        | {"random": max(i, j) / 384}
         for comparison, top in (("seed against seed", 0.6), ("ΔW against W₀", 0.1))
         for side in ("inputs", "outputs")
         for i in range(1, 5)

@@ -70,13 +70,10 @@ def _example() -> pd.DataFrame:
     means = {"zero-shot": (0.72, 0.5), "16 per class": (0.78, 0.6), "480 examples": (0.84, 0.83)}
     return pd.DataFrame(
         [
-            {
-                "label": "example",
-                "amount": amount,
-                "reading": reading,
-                "seed": seed,
+            {"label": "example", "amount": amount, "reading": reading, "seed": seed}
+            | {
                 "score": score
-                + (0 if amount == "zero-shot" and reading == READINGS[0] else 0.02 * np.cos(5 * seed + i)),
+                + (0 if amount == "zero-shot" and reading == READINGS[0] else 0.02 * np.cos(5 * seed + i))
             }
             for amount, scores in means.items()
             for i, (reading, score) in enumerate(zip(READINGS, scores, strict=True))

@@ -87,16 +87,9 @@ def _example() -> pd.DataFrame:
                 relative = 1.0 if i == j else level - 0.1 * abs(i - j) if source_type == target_type else 0.1 * (i - j)
                 own = 0.8 - 0.05 * j
                 rows.append(
-                    {
-                        "label": label,
-                        "source": source,
-                        "target": target,
-                        "source_type": source_type,
-                        "target_type": target_type,
-                        "own": own,
-                        "score": 0.5 + relative * (own - 0.5),
-                        "relative": relative,
-                    }
+                    {"label": label, "source": source, "target": target, "source_type": source_type}
+                    | {"target_type": target_type, "own": own, "score": 0.5 + relative * (own - 0.5)}
+                    | {"relative": relative}
                 )
     return pd.DataFrame(rows)
 

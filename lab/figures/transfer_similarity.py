@@ -74,15 +74,9 @@ def _example() -> pd.DataFrame:
         for i in range(10):
             cosine = 0.05 * i - 0.1 + (0.05 if label == "LoRA" else 0.0)
             rows.append(
-                {
-                    "label": label,
-                    "pair": f"task {i % 5} · task {i % 4}",
-                    "types": "inside" if i > 7 else "across",
-                    "cosine": cosine,
-                    "subspace": 0.1 + 0.03 * i,
-                    "random": 0.02,
-                    "transfer": 1.5 * cosine + 0.1 * np.cos(4 * i),
-                }
+                {"label": label, "pair": f"task {i % 5} · task {i % 4}"}
+                | {"types": "inside" if i > 7 else "across", "cosine": cosine, "subspace": 0.1 + 0.03 * i}
+                | {"random": 0.02, "transfer": 1.5 * cosine + 0.1 * np.cos(4 * i)}
             )
     return pd.DataFrame(rows)
 

@@ -86,20 +86,9 @@ def _example() -> pd.DataFrame:
             sigma = 0.02 * np.sqrt(33 - index) + 0.02 * strength * (block + 1) * np.exp(-index / 3)
             norm = np.sqrt(np.sum(sigma**2))
             null = norm * np.sqrt(33 - index) / np.sqrt(np.sum(33 - index))
-            rows.append(
-                pd.DataFrame(
-                    {
-                        "label": "full fine-tuning",
-                        "matrix": f"block.{block}.{role}.weight",
-                        "role": role,
-                        "block": block,
-                        "index": index,
-                        "sigma": sigma,
-                        "null_low": 0.93 * null,
-                        "null_high": 1.07 * null,
-                    }
-                )
-            )
+            own = {"label": "full fine-tuning", "matrix": f"block.{block}.{role}.weight", "role": role, "block": block}
+            bands = {"null_low": 0.93 * null, "null_high": 1.07 * null}
+            rows.append(pd.DataFrame({**own, "index": index, "sigma": sigma, **bands}))
     return pd.concat(rows, ignore_index=True)
 
 
