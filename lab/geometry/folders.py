@@ -21,7 +21,8 @@ def folder_changes(base: str | Path, tuned: str | Path, *, allow_missing: str | 
 
     Names are matched exactly, or after one common prefix ("bert.", "model."). Heads and poolers that only one of them
     has are excluded; vectors are excluded, and buffers (position_ids, masks), which are no weights; anything else that
-    does not match is an error, since a renamed matrix would otherwise vanish from every table.
+    does not match is an error, since a renamed matrix would otherwise vanish from every table. Of an embedding whose vocabulary was
+    resized the common rows are compared.
 
     Args:
         base: W₀, as for `open_weights`: folder, safetensors file, packaged name, hub id.
@@ -61,10 +62,14 @@ def folder_changes(base: str | Path, tuned: str | Path, *, allow_missing: str | 
             if HEADS.search(name):
                 excluded.append((name, f"head of another shape: {shape_before} and {shape}"))
                 continue
-            raise CheckpointError(
-                f"{after.files[name]}: tensor {name!r} has shape {shape}, but {shape_before} in {before.files[other]}; "
-                "the tuned model has another base (or a resized vocabulary)."
-            )
+            if not (EMBEDDINGS.search(name) and shape[1:] == shape_before[1:]):
+                raise CheckpointError(
+                    f"{after.files[name]}: tensor {name!r} has shape {shape}, but {shape_before} in "
+                    f"{before.files[other]}; the tuned model has another base."
+                )
+            side, rows = ("tuned model", shape[0]) if shape[0] > shape_before[0] else ("base", shape_before[0])
+            first = min(shape[0], shape_before[0])
+            excluded.append((name, f"rows {first} to {rows - 1}: only in the {side}, a vocabulary of another size"))
         if not shape and after.entries[name].dtype not in FLOATS:
             excluded.append((name, "a count: no weight"))
             continue
@@ -132,6 +137,8 @@ def _left_over(
 
 def _difference(before: WeightFolder, after: WeightFolder, base_name: str, name: str, at: Position) -> WeightChange:
     base, tuned = before.tensor(base_name), after.tensor(name)
+    common = min(len(base), len(tuned))  # rows of an embedding; equal for all else
+    base, tuned = base[:common], tuned[:common]
     storage = coarser(before.storage(base_name), after.storage(name))
     # float64 holds every float32, float16 and bfloat16 difference of one magnitude exactly
     base = base.to(torch.float64)

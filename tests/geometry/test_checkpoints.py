@@ -269,6 +269,24 @@ def test_matrices_of_unlisted_families_have_their_block():
     )
 
 
+def test_the_common_rows_of_a_resized_vocabulary_are_compared(tmp_path):
+    name = "embeddings.word_embeddings.weight"
+    longer = torch.cat([BASE[name] + 1, gaussian(4, 6, seed=7)])
+    base = folder(tmp_path / "base", BASE)
+    for path, tensor, reason in (
+        ("longer", longer, "rows 20 to 23: only in the tuned model, a vocabulary of another size"),
+        ("shorter", BASE[name][:15] + 1, "rows 15 to 19: only in the base, a vocabulary of another size"),
+    ):
+        changes = folder_changes(base, folder(tmp_path / path, BASE | {name: tensor}))
+        rows = min(len(tensor), len(BASE[name]))
+        difference = changes.read(name).difference
+        assert tuple(difference.shape) == (rows, 6)
+        torch.testing.assert_close(difference, torch.ones(rows, 6, dtype=torch.float64), rtol=0, atol=1e-6)
+        assert dict(changes.excluded)[name] == reason
+    with pytest.raises(CheckpointError, match=r"has shape \(20, 7\), but \(20, 6\) in .*another base"):
+        folder_changes(base, folder(tmp_path / "wider", BASE | {name: gaussian(20, 7)}))
+
+
 def test_very_many_tensors_are_refused_at_once(tmp_path):
     path = tmp_path / "many.safetensors"
     save_file({f"t{i}.weight": torch.ones(1, 1) for i in range(20_000)}, path)
