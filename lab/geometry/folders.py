@@ -21,8 +21,8 @@ def folder_changes(base: str | Path, tuned: str | Path, *, allow_missing: str | 
 
     Names are matched exactly, or after one common prefix ("bert.", "model."). Heads and poolers that only one of them
     has are excluded; vectors are excluded, and buffers (position_ids, masks), which are no weights; anything else that
-    does not match is an error, since a renamed matrix would otherwise vanish from every table. Of an embedding whose vocabulary was
-    resized the common rows are compared.
+    does not match is an error, since a renamed matrix would otherwise vanish from every table. Of an
+    embedding whose vocabulary was resized the common rows are compared.
 
     Args:
         base: W₀, as for `open_weights`: folder, safetensors file, packaged name, hub id.
