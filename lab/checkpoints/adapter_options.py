@@ -54,6 +54,9 @@ LONGEST_PATH = 256
 # a bound on a rank; the width of an encoder that is not stored
 _UNBOUNDED = (("LOKR", "r"), ("P_TUNING", "encoder_hidden_size"), ("PREFIX_TUNING", "encoder_hidden_size"))
 
+# types whose patterns of sizes peft puts into patterns of its own; `lab.deltas.peft_targets` spells out all others
+_MATCHED_BY_PEFT = ("OSF", "FOURIERFT", "WAVEFT", "C3A")
+
 # types with which r = 0 means "choose by another option"
 _RANKLESS = ("OFT", "BOFT", "SUPERTUNING", "GRALORA", "MISS")
 
@@ -87,6 +90,7 @@ def check_options(file: Path, config: Mapping[str, Any], header: Mapping[str, En
             return number(file, name, value)  # a share of the rank
         return size(file, name, value)
 
+    light = kind in _MATCHED_BY_PEFT
     checks: list[tuple[tuple[str, ...], Callable[[str, Any], object]]] = [
         (FLAGS, lambda name, value: flag(file, name, value)),
         (("r",), lambda name, value: size(file, name, value, -1 if kind in _RANKLESS else 1)),
@@ -97,7 +101,10 @@ def check_options(file: Path, config: Mapping[str, Any], header: Mapping[str, En
         (("layers_to_transform",), lambda name, value: layers(file, name, value)),
         (("trainable_token_indices", "token_indices"), lambda name, value: tokens(file, name, value)),
         (NUMBER_PATTERNS, lambda name, value: patterned(file, name, value, number)),
-        (SIZE_PATTERNS, lambda name, value: patterned(file, name, value, patterned_size)),
+        (
+            SIZE_PATTERNS,
+            lambda name, value: patterned(file, name, value, patterned_size, light=light),
+        ),
     ]
     for names, check in checks:
         for name in names:
@@ -172,12 +179,14 @@ def tokens(file: Path, name: str, value: Any) -> dict[str, tuple[int, ...]]:
     return {ending: tuple(whole(file, name, i, least=0) for i in numbers) for ending, numbers in found.items()}
 
 
-def patterned(file: Path, name: str, value: Any, of: Callable[[Path, str, Any], Any]) -> tuple[tuple[str, Any], ...]:
+def patterned(
+    file: Path, name: str, value: Any, of: Callable[[Path, str, Any], Any], *, light: bool = False
+) -> tuple[tuple[str, Any], ...]:
     """A mapping of patterns to values."""
     if not isinstance(value, dict):
         raise refused(file, name, value, "a mapping of patterns to values")
     for text in value:
-        matched(file, name, text)
+        matched(file, name, text, light=light)
     return tuple((text, of(file, name, item)) for text, item in value.items())
 
 

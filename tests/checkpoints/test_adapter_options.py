@@ -34,6 +34,15 @@ def test_catastrophic_patterns_are_refused_for_every_type(kind, pattern):
     assert time.perf_counter() - start < 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "entry"), [("OSF", "rank_pattern"), ("FOURIERFT", "n_frequency_pattern"), ("C3A", "block_size_pattern")]
+)
+def test_patterns_that_peft_itself_matches_are_light(kind, entry):
+    check_options(FILE, {"peft_type": kind, entry: {r"layers\.\d+\.q": 2}}, HEADER)
+    with pytest.raises(CheckpointError, match=rf"{entry} is .*at most two repetitions: peft itself matches this one"):
+        check_options(FILE, {"peft_type": kind, entry: {".*.*.*x": 2}}, HEADER)
+
+
 HOSTILE = {
     "peft_type": (None, 3, ["LORA"]),
     "r": (0, -1, "2", 4.9, True, [2], 10**6, 10**9, None),
