@@ -51,7 +51,7 @@ class _Walk:
                     raise ValueError(f"an alignment of {alignment} bytes")
                 continue
             self.value(kind)
-        ends = [0]
+        ends = []
         for _ in range(self.count(n_tensors, 24)):
             name = self.string()
             if name in names:
@@ -59,8 +59,9 @@ class _Walk:
             names.add(name)
             ends.append(self.end_of_tensor(name))
         begin = -(-self.at // alignment) * alignment
-        if begin + max(ends) > len(self.content):
-            raise ValueError(f"{len(self.content):,} bytes of {begin + max(ends):,}: it is cut short")
+        end = begin + max(ends) if ends else self.at
+        if end > len(self.content):
+            raise ValueError(f"{len(self.content):,} bytes of {end:,}: it is cut short")
 
     def end_of_tensor(self, name: bytes) -> int:
         n_dimensions = self.number("I")

@@ -13,7 +13,7 @@ from lab.checkpoints.adapter_options import LONGEST_PATH, flag, layers, light_mo
 from lab.checkpoints.patterns import pattern
 
 # options of peft's LoraConfig that add to W + s·B·A, in layers that only peft has
-_FURTHER = {
+_FURTHER: dict[str, tuple[object, ...]] = {
     "use_qalora": (False, None),
     "use_bdlora": (None, False),
     "layer_replication": (None,),

@@ -66,7 +66,7 @@ def test_what_cannot_be_opened_is_said_without_the_place_it_lay_in(folders, monk
     cases = [
         (weights[:-7], config, "adapter_model.safetensors is damaged or no safetensors file"),
         (pickle.dumps({"a": 1}), config, "is damaged or no safetensors file"),
-        (weights, b"{not json", "adapter_config.json is no valid JSON"),
+        (weights, b"{not json", "adapter_config.json is not readable JSON"),
         (weights, b'{"peft_type": "LORA", "r": 3}', "but its rank is 3"),
         (
             weights,
