@@ -1,6 +1,6 @@
 """How often the intervals of d90 cover a d90 that was planted: the table of docs/intrinsic_dimension.md.
 
-    python benchmarks/coverage.py [trials]
+    python benchmarks/interval_coverage.py [trials]
 
 Five hundred trials a cell take four minutes on one core.
 """
