@@ -60,7 +60,7 @@ def _answer(table: pd.DataFrame) -> Answer:
     found = found.reset_index().rename(columns={"label": "update", "rank": "r [count]"})
     least = table[table["rank"] == table["rank"].min()]
     told = [
-        f"{label} {(part.onto_delta / part.onto_random).mean():.1f} times the random level, "
+        f"{label}: {(part.onto_delta / part.onto_random).mean():.1f} times the random level, "
         f"{(part.onto_delta / part.onto_base).mean():.2f} of W₀'s own"
         for label, part in split(least, "model", "task", "label")
     ]

@@ -37,7 +37,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         own = own if len(own) else part
         rows.append((label, own.cka.iloc[0], own.cka.iloc[-1], own.cka.min(), part.shuffled.max()))
     names = ["layers of", "first layer", "last layer", "least", "shuffled, largest"]
-    told = [f"{label} {first:.2f} at the first, {last:.2f} at the last" for label, first, last, _, _ in rows]
+    told = [f"{label}: {first:.2f} at the first, {last:.2f} at the last" for label, first, last, _, _ in rows]
     end = f". Shuffling the sentences gives at most {max(row[-1] for row in rows):.2f}."
     return Answer(listed("CKA of a layer with its pre-trained self", told, end=end), pd.DataFrame(rows, columns=names))
 

@@ -62,7 +62,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         summary[f"{name} [0.01]"] = 100 * found[column]
     beside = found[found.kind == KINDS[1]].sort_values("estimate", key=abs, ascending=False)
     told = [
-        f"{row['term'].removesuffix(' beside another')} {100 * row['estimate']:+.1f} "
+        f"{row['term'].removesuffix(' beside another')}: {100 * row['estimate']:+.1f} "
         f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}] ({row['label']})"
         for row in beside.to_dict("records")
     ]

@@ -66,7 +66,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         rows.append(row | {"time to 95 % [s]": part.time.mean()})
     summary = pd.DataFrame(rows).sort_values("steps to 95 % [count]", kind="stable", ignore_index=True)
     told = [
-        f"{row['method']} {row['steps to 95 % [count]']:.0f} steps ({row['time to 95 % [s]']:.1f} s)"
+        f"{row['method']}: {row['steps to 95 % [count]']:.0f} steps ({row['time to 95 % [s]']:.1f} s)"
         for row in summary.to_dict("records")
     ]
     tasks = counted(table.task.nunique(), "task")

@@ -51,7 +51,7 @@ def _answer(table: pd.DataFrame) -> Answer:
     found = pd.DataFrame(rows, columns=["label", "kind", "variant", "points [count]", "first d at 90 %"])
     order = found.sort_values("kind", key=lambda kinds: kinds != "measured", kind="stable")
     told = [
-        f"{row['label']}, {row['variant']} " + (f"{d:.0f}" if (d := row["first d at 90 %"]) == d else "never")
+        f"{row['label']}, {row['variant']}: " + (f"{d:.0f}" if (d := row["first d at 90 %"]) == d else "never")
         for row in order.to_dict("records")
     ]
     return Answer(listed("Dimension at which a random subspace recovers 90 % of the loss", told), found)

@@ -148,7 +148,7 @@ class Figure:
                 continue
             if (table.groupby(self.label)[column].nunique() > 1).any():
                 beside = table[column].map(lambda value, of=column: worded(value, of)).where(table[column].notna(), "")
-                inside = [not own or own in label for label, own in zip(table[self.label], beside, strict=True)]
+                inside = [not own or own in str(label) for label, own in zip(table[self.label], beside, strict=True)]
                 names = table[self.label]
                 table = table.assign(**{self.label: names.where(inside, names + " · " + beside)})
         return table

@@ -40,11 +40,11 @@ def _answer(table: pd.DataFrame) -> Answer:
     for model, part in split(table, "model"):
         deltas = part[~part.label.isin([PLM, "full fine-tuning"])]
         if deltas.empty:
-            told.append(f"{model} {part.bytes.iloc[0] / 1e6:.3g} MB for {part.label.iloc[0]}, nothing beside it")
+            told.append(f"{model}: {part.bytes.iloc[0] / 1e6:.3g} MB for {part.label.iloc[0]}, nothing beside it")
             continue
         least, most = deltas.loc[deltas.bytes.idxmin()], deltas.loc[deltas.bytes.idxmax()]
         told.append(
-            f"{model} {least.bytes / 1e6:.3g} MB ({least.label}, {least.fraction:.2%} of the PLM) "
+            f"{model}: {least.bytes / 1e6:.3g} MB ({least.label}, {least.fraction:.2%} of the PLM) "
             f"to {most.bytes / 1e6:.3g} MB ({most.label}, {most.fraction:.2%})"
         )
     return Answer(listed("Size of a delta on disk", told), found)

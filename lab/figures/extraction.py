@@ -61,8 +61,8 @@ def _answer(table: pd.DataFrame) -> Answer:
         before = f"{title}: " if of else ""
         for kind, own in split(part, "kind"):
             ends = own.sort_values("mean_rank").iloc[[0, -1]] if kind == "extracted" else own.head(0)
-            told += [f"{before}LoRA of mean rank {row.mean_rank:.3g} {row.score:.3f}" for row in ends.itertuples()]
-            told += [f"{before}{kind} {own.score.mean():.3f}"] if kind != "extracted" else []
+            told += [f"{before}LoRA of mean rank {row.mean_rank:.3g}: {row.score:.3f}" for row in ends.itertuples()]
+            told += [f"{before}{kind}: {own.score.mean():.3f}"] if kind != "extracted" else []
     found = found.rename(columns=columns | {"named": "LoRA or reference"})
     return Answer(listed("Validation scores", told), found)
 

@@ -70,7 +70,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         rho = rank_correlation_interval(list(trained["tunable [count]"]), list(trained.gap))
         estimates["rank correlation of the gap with d"] = rho
         end += f"; rank correlation of the gap with d {rho.estimate:+.2f} [{rho.low:+.2f}, {rho.high:+.2f}]"
-    told = [f"{row['method']} {row['gap']:+.3f}" for row in found.to_dict("records")]
+    told = [f"{row['method']}: {row['gap']:+.3f}" for row in found.to_dict("records")]
     return Answer(listed("Mean generalisation gap, largest first", told, end=end + "."), found, estimates)
 
 

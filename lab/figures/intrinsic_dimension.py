@@ -131,7 +131,7 @@ def _answer(table: pd.DataFrame) -> Answer:
     rows = [{name: getattr(answer, field) for field, name in columns.items()} for answer in found]
     told, warnings = [], []
     for answer in found:
-        told.append(f"{answer.label}, {answer.model} on {answer.task} {answer.text}")
+        told.append(f"{answer.label}, {answer.model} on {answer.task}: {answer.text}")
         if answer.probe_passes:
             warnings.append("where the linear probe alone reaches the line, a freely trained head would hide d90")
         if answer.diverged:

@@ -68,7 +68,7 @@ def _answer(table: pd.DataFrame) -> Answer:
             row["random directions, median t [1]"] = float(part.seen_random.median())
         rows.append(row)
     told = [
-        f"{row['run']} {row['seen / forecast, median [1]']:.2f} times the forecast, "
+        f"{row['run']}: {row['seen / forecast, median [1]']:.2f} times the forecast, "
         f"{row['intrude [count]']} of {counted(row['matrices [count]'], 'matrix', 'matrices')}"
         for row in rows
     ]

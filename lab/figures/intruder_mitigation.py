@@ -44,7 +44,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         part = part.sort_values("lambda")
         removed, kept = part.iloc[0], part.iloc[-1]
         told.append(
-            f"{label} at t = {kept.strength:g} {kept.score:.3f} with all {kept.mitigated:g} intruders "
+            f"{label} at t = {kept.strength:g}: {kept.score:.3f} with all {kept.mitigated:g} intruders "
             f"(λ = {kept['lambda']:g}), {removed.score:.3f} at λ = {removed['lambda']:g}"
         )
     return Answer(listed("Score", told), table[list(columns)].rename(columns=columns))

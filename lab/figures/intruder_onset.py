@@ -68,7 +68,7 @@ def _answer(table: pd.DataFrame) -> Answer:
             row[f"rank correlation, {key} [1]"] = order
         rows.append(row)
     told = [
-        f"{row['run']}, over {row['over']} {row['seen / forecast, norm known, median [1]']:.2f} times the forecast "
+        f"{row['run']}, over {row['over']}: {row['seen / forecast, norm known, median [1]']:.2f} times the forecast "
         f"({row['intrude [count]']} of {row['looked at [count]']})"
         for row in rows
     ]

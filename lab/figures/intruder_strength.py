@@ -55,7 +55,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         best = part.sort_values(["score", "strength"], ascending=[False, True]).iloc[0]
         intruded = part[part.with_intruder > 0]
         first = f"the first intruders at t = {intruded.strength.iloc[0]:g}" if len(intruded) else "no intruder"
-        told.append(f"{label} best score {best.score:.3f} at t = {best.strength:g}, {first}")
+        told.append(f"{label}: best score {best.score:.3f} at t = {best.strength:g}, {first}")
     return Answer(listed("As the update grows", told), table[list(columns)].rename(columns=columns))
 
 

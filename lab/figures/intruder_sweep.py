@@ -43,7 +43,7 @@ def _answer(table: pd.DataFrame) -> Answer:
     names = {"label": "run", "kind": "directions", "strength": "t [1]", "k": "k [count]"}
     strongest = table[table.strength == table.groupby("label").strength.transform("max")]
     told = [
-        f"{label}, {kind} {part['count'].min():.1f} to {part['count'].max():.1f} at t = {part.strength.iloc[0]:g}"
+        f"{label}, {kind}: {part['count'].min():.1f} to {part['count'].max():.1f} at t = {part.strength.iloc[0]:g}"
         for label, own in split(strongest, "label")
         for kind, part in split(own, "kind")
     ]

@@ -42,7 +42,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         rows.append((label, size, _half(part, "with_intruder"), _half(part, "forecast"), *shares))
     names = ["run", "η [1]", "half have one [steps]", "half forecast [steps]", "at the end [fraction]"]
     found = pd.DataFrame(rows, columns=[*names, "forecast at the end [fraction]"])
-    told = [f"{run} at η = {size:g} {seen:.0%} ({forecast:.0%} forecast)" for run, size, *_, seen, forecast in rows]
+    told = [f"{run} at η = {size:g}: {seen:.0%} ({forecast:.0%} forecast)" for run, size, *_, seen, forecast in rows]
     return Answer(listed("Matrices with an intruder at the end of training", told), found)
 
 

@@ -61,7 +61,7 @@ def _answer(table: pd.DataFrame) -> Answer:
             f"{' and '.join(f'{row[kind]:g} ({kind})' for kind in row.dropna().index)} at t = {strength:g}"
             for strength, row in kinds.sort_index().iterrows()
         ]
-        told.append(f"{label} {', '.join(counts)}")
+        told.append(f"{label}: {', '.join(counts)}")
     return Answer(listed("Intruders among the ten leading directions of all matrices", told), found)
 
 

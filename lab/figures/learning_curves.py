@@ -76,7 +76,7 @@ def _answer(table: pd.DataFrame) -> Answer:
     found = grouped.agg(**{name: pd.NamedAgg(*how) for name, how in columns.items()}).reset_index()
     shown = found[found.split == "validation"] if (found.split == "validation").any() else found
     told = [
-        f"{row['label']} {row['score']:.3f} [{row['lowest score']:.3f}, {row['highest score']:.3f}]"
+        f"{row['label']}: {row['score']:.3f} [{row['lowest score']:.3f}, {row['highest score']:.3f}]"
         for row in shown.sort_values("score", ascending=False).to_dict("records")
     ]
     return Answer(listed(f"Last {shown['split'].iloc[0]} score, mean and range over seeds", told), found)

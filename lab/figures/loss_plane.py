@@ -69,7 +69,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         rows.append((label, plane, len(loss), loss.min(), loss.max(), float((loss > 10 * loss.min()).mean())))
     names = ["label", "plane", "points [count]", "least loss [nats]", "largest loss [nats]"]
     found = pd.DataFrame(rows, columns=[*names, "above ten times the least [share]"])
-    told = [f"{label}, {plane} {low:.3g} to {high:.3g}" for label, plane, _, low, high, _ in rows]
+    told = [f"{label}, {plane}: {low:.3g} to {high:.3g}" for label, plane, _, low, high, _ in rows]
     return Answer(listed("Loss on the planes [nats]", told), found)
 
 

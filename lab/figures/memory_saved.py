@@ -79,7 +79,7 @@ def _answer(table: pd.DataFrame) -> Answer:
     for size, part in found.groupby("batch_size"):
         best, worst = part.loc[part.saved.idxmax()], part.loc[part.saved.idxmin()]
         told.append(
-            f"at batch size {size:g} from {worst.saved:.0%} ({worst.label}, {worst.model}) "
+            f"at batch size {size:g}: from {worst.saved:.0%} ({worst.label}, {worst.model}) "
             f"to {best.saved:.0%} ({best.label}, {best.model})"
         )
     lead = f"Full fine-tuning's memory saved, over {counted(found.model.nunique(), 'model')}"

@@ -72,7 +72,7 @@ def _answer(table: pd.DataFrame) -> Answer:
     summary = pd.DataFrame(rows, columns=names)
     first = summary[summary["90 % of"] == summary["90 % of"].iloc[0]].sort_values("ρ", ascending=False)
     told = [
-        f"{row['variant']} " + ("unknown" if row["ρ"] != row["ρ"] else f"{row['ρ']:.2f}")
+        f"{row['variant']}: " + ("unknown" if row["ρ"] != row["ρ"] else f"{row['ρ']:.2f}")
         for row in first.to_dict("records")
     ]
     lead = f"Rank correlation of predicted with measured dimension ({first['90 % of'].iloc[0]})"

@@ -47,7 +47,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         rows.append(row | {"matrices [count]": len(below)})
     found = pd.DataFrame(rows)
     told = [
-        f"{row['comparison']} ({row['side']}) {row['smallest angle [degrees]']:.0f}°, "
+        f"{row['comparison']} ({row['side']}): {row['smallest angle [degrees]']:.0f}°, "
         f"at random {row['random, lower end [degrees]']:.0f}° or more"
         for row in found.sort_values("smallest angle [degrees]").to_dict("records")
     ]

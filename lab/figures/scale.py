@@ -77,7 +77,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         sizes = _sizes(part)
         for row in rows:
             first, final = row[f"score, {sizes[0]}"], row[f"score, {sizes[-1]}"]
-            told.append(f"{row['label']} {first:.3f} ({sizes[0]}) to {final:.3f} ({sizes[-1]})")
+            told.append(f"{row['label']}: {first:.3f} ({sizes[0]}) to {final:.3f} ({sizes[-1]})")
     n = counted(int(table.groupby(["label", "plm"]).seed.nunique().max()), "seed")
     return Answer(listed(f"Last score from the smallest to the largest PLM, mean over {n}", told), pd.DataFrame(rows))
 

@@ -7,7 +7,7 @@ import pandas as pd
 from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DING_2022
-from lab.figures.style import Theme
+from lab.figures.style import Theme, counted
 from lab.statistics import Answer
 
 _COLUMNS = {
@@ -50,7 +50,8 @@ def _answer(table: pd.DataFrame) -> Answer:
     for (model, users), part in found.groupby(["model", "users"], sort=False):
         best, worst = part.loc[part["median"].idxmax()], part.loc[part["median"].idxmin()]
         told.append(
-            f"{model}, {users:g} users: {best.label} {best['median']:.4g}, slowest {worst.label} {worst['median']:.4g}"
+            f"{model}, {counted(int(users), 'user')}: {best.label} {best['median']:.4g}, "
+            f"slowest {worst.label} {worst['median']:.4g}"
         )
     return Answer(listed("Rows served per second, the fastest first", told), found.rename(columns=names))
 

@@ -72,7 +72,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         below = float(np.trapezoid(np.where(x < 0, p, 0), x)) if len(x) > 1 else 0.0
         rows.append((label, state, seen.min(), seen.max(), below / total if total else 0.0))
     found = pd.DataFrame(rows, columns=["label", "state", "smallest", "largest", "below zero [share]"])
-    told = [f"{label}, {state} {low:.3g} to {high:.3g}" for label, state, low, high, _ in rows]
+    told = [f"{label}, {state}: {low:.3g} to {high:.3g}" for label, state, low, high, _ in rows]
     return Answer(listed("The Hessian's eigenvalues lie between", told), found)
 
 

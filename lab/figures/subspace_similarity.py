@@ -54,7 +54,7 @@ def _answer(table: pd.DataFrame) -> Answer:
             rows.append((comparison, side, k, at.similarity.mean(), at.random.mean(), len(at)))
     found = pd.DataFrame(rows, columns=["comparison", "side", "i = j [count]", "φ", "random", "matrices [count]"])
     told = [
-        f"{row['comparison']} ({row['side']}) {row['φ']:.2f}, at random {row['random']:.3f}"
+        f"{row['comparison']} ({row['side']}): {row['φ']:.2f}, at random {row['random']:.3f}"
         for row in found.drop_duplicates(["comparison", "side"]).sort_values("φ", ascending=False).to_dict("records")
     ]
     return Answer(listed("Similarity φ of the first directions", told), found)

@@ -77,7 +77,9 @@ def _answer(table: pd.DataFrame) -> Answer:
         own = rows[rows[quantity].notna() & (rows.label != FULL)]
         for model, part in own.groupby("model", sort=False):
             least, most = part.loc[part[quantity].idxmin()], part.loc[part[quantity].idxmax()]
-            told.append(f"{model}, {name} {least[quantity]:.0%} ({least.label}) to {most[quantity]:.0%} ({most.label})")
+            told.append(
+                f"{model}, {name}: {least[quantity]:.0%} ({least.label}) to {most[quantity]:.0%} ({most.label})"
+            )
     if not told:
         return Answer("Operations of training steps; full fine-tuning is not among them to compare with.", found)
     return Answer(listed("A step beside full fine-tuning's", told), found)

@@ -60,7 +60,7 @@ def _answer(table: pd.DataFrame) -> Answer:
     for (model, size), part in table[table.how == "counted"].groupby(["model", "batch_size"], sort=False):
         least, most = part.loc[part.peak.idxmin()], part.loc[part.peak.idxmax()]
         told.append(
-            f"{model}, batch {size:g} from {least.peak / _GIB:.3g} ({least.label}) "
+            f"{model}, batch {size:g}: from {least.peak / _GIB:.3g} ({least.label}) "
             f"to {most.peak / _GIB:.3g} ({most.label})"
         )
     if not told:

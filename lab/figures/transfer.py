@@ -72,7 +72,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         row |= dict(zip(("score/own inside [1]", "score/own across [1]"), ratios, strict=True))
         rows.append(row | {"own score": part.score[part.source == part.target].mean()})
         words = ["unknown" if value != value else f"{value:.2f}" for value in (inside, across)]
-        told.append(f"{label} {words[0]} inside types and {words[1]} across")
+        told.append(f"{label}: {words[0]} inside types and {words[1]} across")
     lead = "Mean transfer to other tasks, 1 being training on the target and 0 chance"
     return Answer(listed(lead, told), pd.DataFrame(rows))
 

@@ -60,7 +60,7 @@ def _answer(table: pd.DataFrame) -> Answer:
             names = (f"ρ with {quantity} [1]", f"{quantity} low", f"{quantity} high")
             row |= dict(zip(names, ends, strict=True))
             if rho is not None and rho.estimate == rho.estimate:
-                told.append(f"{label} {rho.estimate:+.2f} [{ends[1]:+.2f}, {ends[2]:+.2f}] with {quantity}")
+                told.append(f"{label}: {rho.estimate:+.2f} [{ends[1]:+.2f}, {ends[2]:+.2f}] with {quantity}")
                 estimates[f"ρ with {quantity}, {label}"] = rho
         rows.append(row | {"pairs [count]": int((table.label == label).sum())})
     lead = "Rank correlation over pairs of tasks between transfer and the likeness of updates"

@@ -73,7 +73,7 @@ def _answer(table: pd.DataFrame) -> Answer:
     for label, part in split(found, "label"):
         above, n = part["above null [count]"], int(part["values [count]"].max())
         over = f"{above.min()} to {above.max()} above chance" if above.max() else "none above chance"
-        told.append(f"{label} {part['effective rank'].median():.1f} of {n} ({over})")
+        told.append(f"{label}: {part['effective rank'].median():.1f} of {n} ({over})")
     return Answer(listed("Median effective rank of the matrices' differences", told), found)
 
 

@@ -48,4 +48,4 @@ def test_summary_takes_the_last_evaluation_of_each_seed():
     (row,) = LEARNING_CURVES.summarize(TABLE).to_dict("records")
     assert (row["seeds [count]"], row["steps [count]"], row["time [s]"]) == (2, 10, 3.0)
     assert (row["score"], row["lowest score"], row["highest score"]) == pytest.approx((0.7, 0.6, 0.8))
-    assert "LoRA 0.700 [0.600, 0.800]" in LEARNING_CURVES.alt(TABLE)
+    assert "LoRA: 0.700 [0.600, 0.800]" in LEARNING_CURVES.alt(TABLE)

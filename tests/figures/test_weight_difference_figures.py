@@ -107,7 +107,7 @@ def test_extraction_tells_references_beside_ranks():
     found = EXTRACTION.summarize(table).set_index("LoRA or reference")
     assert found.loc["rank 1", "score [fraction]"] == pytest.approx(0.5)
     assert found.loc["full fine-tuning", "score [fraction]"] == pytest.approx(0.92)
-    assert "full fine-tuning 0.920" in EXTRACTION.alt(table)
+    assert "full fine-tuning: 0.920" in EXTRACTION.alt(table)
 
 
 def test_ticks_are_whole_and_few():
