@@ -5,16 +5,20 @@ import os
 import signal
 import sys
 import types
+from dataclasses import replace
+from itertools import pairwise
 
 import pandas as pd
 import pytest
 import torch
 
 from experiments import performance
-from lab.execution import Local, RunsFailed
+from lab.execution import Engine, Local, RunsFailed
 from lab.execution.ray import Ray
+from lab.execution.workers import Workers
 from lab.models.tiny import tiny_plm
 from lab.runs import Job, Record, Store
+from lab.study import Lab, load_experiment, measured
 
 
 def test_without_ray_the_error_says_how_to_get_it(monkeypatch, tmp_path):
@@ -68,7 +72,7 @@ def ray(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_killed_worker_is_replaced_and_a_failure_is_named(tmp_path, ray):
-    def measure(job: Job, store: Store) -> Record:
+    def measure(job: Job, engine: Engine) -> Record:
         i, attempts = job.config["i"], tmp_path / f"attempts{job.config['i']}"
         with attempts.open("a") as file:
             file.write("x")
@@ -97,7 +101,7 @@ def test_the_weights_of_a_plm_are_read_once_and_outlive_the_worker_that_read_the
     tiny_plm("bert", dtype=torch.float32).model.save_pretrained(folder := tmp_path / "plm")
     reads, attempts = tmp_path / "reads", tmp_path / "attempts"
 
-    def measure(job: Job, store: Store) -> Record:
+    def measure(job: Job, engine: Engine) -> Record:
         from lab.models import checkpoint, load_plm
 
         read = checkpoint.read_tensors
@@ -120,7 +124,7 @@ def test_the_weights_of_a_plm_are_read_once_and_outlive_the_worker_that_read_the
 
     engine = Ray(Store(tmp_path / "runs"), progress=False, cpus=2)  # one after the other: there are two processors
     records = engine.run([Job("sum", {"i": i}) for i in range(3)], measure)
-    assert {record.metrics["total"] for record in records} == {measure(records[0].job, engine.store).metrics["total"]}
+    assert {record.metrics["total"] for record in records} == {measure(records[0].job, engine).metrics["total"]}
     assert attempts.read_text() == "xxxx" + "x"
     assert reads.read_text() == "x" + "x", "once on Ray, once here"
 
@@ -149,21 +153,23 @@ def test_training_gives_the_same_numbers_on_both_engines(tmp_path, ray, tiny_fol
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as many as Ray gives a job that reserves one processor
     methods = ("full fine-tuning", "LoRA", "prefix", "linear probe")
-    jobs = performance.jobs("smoke", model=tiny_folder if model == "tiny" else model, methods=methods)
+    made = performance.EXPERIMENT
+    jobs = made.jobs("smoke", model=tiny_folder if model == "tiny" else model, methods=methods)
     local, remote = Store(tmp_path / "local"), Store(tmp_path / "ray")
     try:
-        Local(local, progress=False).run(jobs, performance.measure)
+        Local(local, progress=False).run(jobs, measured)
     finally:
         torch.set_num_threads(threads)
 
-    def measure(job: Job, store: Store) -> Record:
+    def measure(job: Job, engine: Engine) -> Record:
         attempts = tmp_path / f"attempts of {job.config['task']}"
         with attempts.open("a") as file:
             file.write("x")
         if job == jobs[0] and attempts.stat().st_size == 1:
-            performance.compared_runs(Job(job.experiment, job.config | {"methods": job.config["methods"][:2]}), store)
+            c = made.finding(Record(job, {})).config
+            performance.compared_runs(replace(c, methods=c.methods[:2]), Lab(engine))
             os.kill(os.getpid(), signal.SIGKILL)
-        return performance.measure(job, store)
+        return measured(job, engine)
 
     engine = Ray(remote, progress=False)
     records = engine.run(jobs, measure)
@@ -183,3 +189,26 @@ def test_training_gives_the_same_numbers_on_both_engines(tmp_path, ray, tiny_fol
     before = [remote.manifest(job).provenance for job in jobs]
     assert [record.provenance for record in engine.run(jobs, measure)] == before, "a second run measures nothing"
     assert (tmp_path / f"attempts of {jobs[1].config['task']}").read_text() == "x"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["ray", "workers"])
+def test_the_children_of_one_search_run_side_by_side(tmp_path, ray, kind):
+    """One job, two processors, one processor a child: the parent gives its own back while it waits."""
+    jobs = load_experiment("intrinsic_dimension").jobs("smoke", seeds=(0, 1), baseline_seeds=(0, 1))
+    store = Store(tmp_path / "runs")
+    engine = Ray(store, progress=False, cpus=1) if kind == "ray" else Workers(store, workers=2, progress=False)
+    (record,) = engine.run(jobs, measured)
+    spans = sorted((m.provenance["started"], m.provenance["ended"]) for m in store.manifests("training_run"))
+    assert len(spans) >= 8
+    assert any(later <= end for (_, end), (later, _) in pairwise(spans))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        (same,) = Local(Store(tmp_path / "local"), progress=False).run(jobs, measured)
+    finally:
+        torch.set_num_threads(threads)
+    known = [name for name in same.metrics if name not in CLOCK]
+    assert {n: record.metrics[n] for n in known} == {n: same.metrics[n] for n in known}
+    assert Store(tmp_path / "local").keys() == store.keys()
