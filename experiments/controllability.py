@@ -27,7 +27,8 @@ from lab.control import (
 from lab.linalg import Spectrum
 from lab.models import read_by_head
 from lab.projections import OneHot
-from lab.statistics import Verdict, rank_correlation_interval
+from lab.statistics import Verdict
+from lab.statistics.controllability import ranking_correlations
 from lab.study import (
     Config,
     Experiment,
@@ -325,9 +326,7 @@ def claims(findings: Sequence[Finding[Controllability]]) -> list[Verdict]:
     if not rows:
         return []
     table = pd.DataFrame(rows).assign(cheapness=lambda t: 1 / t.unit_norm)
-    # seeds of a method are no new pairs
-    means = table.groupby(["model", "task", "label"])[[*CANDIDATES, "score"]].mean()
-    ranks = means.groupby(["model", "task"]).rank()  # within a task: tasks differ in level
+    found = ranking_correlations(table, tuple(CANDIDATES))
     per_plm = (f"{model} on {', '.join(part.task.unique())}" for model, part in table.groupby("model", sort=False))
     steps = " or ".join(map(str, sorted(table.steps.unique())))
     where = (
@@ -338,8 +337,8 @@ def claims(findings: Sequence[Finding[Controllability]]) -> list[Verdict]:
         Verdict(
             claim=f"Controllability explains the ranking of the methods: the {words} orders them as their scores do.",
             source="Ding et al. 2022: ranking of the methods, and delta tuning as optimal control",
-            quantity="Spearman's ρ between score and candidate, ranked within each PLM and task",
-            measured=rank_correlation_interval(ranks[name].tolist(), ranks["score"].tolist()),
+            quantity="Spearman's ρ between score and candidate, ranked within each PLM and task; interval over methods",
+            measured=found[name],
             threshold=HALF_OF_RANK_VARIANCE,
             side="above",
             setting=where,

@@ -49,6 +49,11 @@ def measure(c: Comparison, lab: Lab) -> Result:
     return Result(metrics, {"convergence": table})
 
 
+def _by_task(table: pd.DataFrame, first: str, second: str) -> dict[str, list[float]]:
+    """Task -> what the first method takes longer, one value per seed."""
+    return {task: list(seeds.values()) for task, seeds in steps_to_common_level(table, first, second).items()}
+
+
 def claims(found: Sequence[Finding[Comparison]]) -> list[Verdict]:
     """The source's order of speed pair by pair, and whether the number of tunable parameters decides it."""
     table, where = joined(found, "convergence"), told(found)
@@ -60,9 +65,9 @@ def claims(found: Sequence[Finding[Comparison]]) -> list[Verdict]:
             setting=where, number=number, **shared,
         )
         for slower, faster, number in PAIRS
-        if (differences := steps_to_common_level(table, slower, faster))
+        if (differences := _by_task(table, slower, faster))
     ]  # fmt: skip
-    if differences := steps_to_common_level(table, "LoRA", "adapter"):
+    if differences := _by_task(table, "LoRA", "adapter"):
         between = float(table.step.drop_duplicates().sort_values().diff().min())
         verdicts.append(
             Verdict(

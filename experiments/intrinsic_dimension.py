@@ -19,6 +19,7 @@ import pandas as pd
 from lab.geometry import IntrinsicDimension, intrinsic_dimension
 from lab.statistics import Interval, Verdict
 from lab.study import TRAINING_RUN, Budget, Experiment, Finding, Lab, Result, TrainingRun, reported, setting
+from lab.tasks.constant import constant_score
 
 METHODS, HEADS = ("did", "said"), ("inside", "free", "frozen")
 LOW_SHARE = 0.01
@@ -44,6 +45,7 @@ class Search(Budget):
     tolerance: float = setting("largest ratio of d90 to either end of its interval", 1.5, low=1, keyed=True)
     max_evaluations: int = setting("most runs in subspaces", 16, unit="run", low=1, keyed=True)
     precision: str = setting("of the matrix products", "float32", choices=("float32", "bfloat16"), keyed=True)
+    only_learned: bool = setting("search only where the baseline beats the majority share and the probe", True)
 
     @property
     def smallest(self) -> int:
@@ -58,12 +60,16 @@ def measure(c: Search, lab: Lab) -> Result:
     """Baselines, linear probe, the search, and random weights at the found dimension."""
     runs = _Runs(c, lab)
     full = runs.baselines()
+    judged = "validation" if c.data.test is None else "test"
+    reference = max(constant_score(c.data, judged), runs.mean("linear_probe") if c.head != "frozen" else 0.0)
     found = intrinsic_dimension(
         lambda d, seeds: runs.scores("subspace", c.subspace(d), seeds, lr=c.lr),
         full if c.baseline is None else [c.baseline],
         max_dimension=c.max_dimension,
         min_dimension=c.smallest,
         start=c.start,
+        reference=reference if c.only_learned and c.baseline is None else None,
+        n_examples=len(c.data.splits[judged]) if c.data.metric.name == "accuracy" else None,
         seeds=c.seeds,
         extra_seeds=c.extra_seeds,
         tolerance=c.tolerance,
@@ -71,7 +77,7 @@ def measure(c: Search, lab: Lab) -> Result:
     )
     null_at = found.d if found.d is not None else c.max_dimension
     runs.scores("random_weights", c.subspace(null_at), c.seeds, weights="random", lr=c.lr)
-    return Result(_metrics(found, runs, full), {"runs": _table(c, found, runs), "history": runs.histories()})
+    return Result(_metrics(found, runs, full, reference), {"runs": _table(c, found, runs), "history": runs.histories()})
 
 
 class _Runs:
@@ -136,7 +142,7 @@ class _Runs:
         return pd.concat(tables, ignore_index=True)
 
 
-def _metrics(found: IntrinsicDimension, runs: _Runs, full: list[float]) -> dict[str, Any]:
+def _metrics(found: IntrinsicDimension, runs: _Runs, full: list[float], reference: float) -> dict[str, Any]:
     return {
         "d90": found.d if found.d is not None else None,
         "d90_low": found.low,
@@ -144,6 +150,7 @@ def _metrics(found: IntrinsicDimension, runs: _Runs, full: list[float]) -> dict[
         "line": found.line,
         "full": fmean(full),
         "linear_probe": runs.mean("linear_probe"),
+        "reference": reference,
         "random_weights": runs.mean("random_weights"),
         "probe_passes": runs.mean("linear_probe") >= found.line,
         "status": found.status,
@@ -178,7 +185,7 @@ def claims(found: Sequence[Finding[Search]]) -> list[Verdict]:
                 claim="Fine-tuning can be done in a subspace whose dimension is a small share of all weights.",
                 source="Aghajanyan et al. 2020; Ding et al. 2022, section on the optimisation view",
                 quantity="d90 / D",
-                measured=Interval(d90, low, high, m["evaluations"]),
+                measured=Interval(d90, low, high, len(c.seeds)),
                 threshold=LOW_SHARE,
                 side="below",
                 setting=f"{c.method.upper()}, {c.projection}, {c.model} on {c.task}, {m['evaluations']} runs",
@@ -192,6 +199,7 @@ def claims(found: Sequence[Finding[Search]]) -> list[Verdict]:
 _SMOKE = Search(
     model="tiny-bert", task="bbc-news", method="did", steps=4, n_train=64, n_validation=32, max_length=16, batch_size=8,
     full_lrs=(1e-3,), baseline_seeds=(0,), seeds=(0,), start=64, max_dimension=256, max_evaluations=4,
+    only_learned=False,  # four steps teach nothing
 )  # fmt: skip
 _DEMO = Search(
     model="minilm", task="bbc-news", method="did", steps=60, n_train=None, n_validation=300, max_length=32,

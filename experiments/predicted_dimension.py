@@ -36,7 +36,7 @@ from lab.geometry import (
     predicted_intrinsic_dimension,
 )
 from lab.linalg import RecordedHessian
-from lab.statistics import Interval, Verdict, mean_interval, rank_correlation_interval
+from lab.statistics import Interval, Verdict, cluster_interval, stratified_rank_correlation
 from lab.study import (
     TRAINING_RUN,
     Budget,
@@ -51,6 +51,7 @@ from lab.study import (
     setting,
     with_added_biases,
 )
+from lab.tasks.constant import constant_score
 from lab.training import default_step_size
 
 VARIANTS = {
@@ -138,9 +139,13 @@ def measure(c: Prediction, lab: Lab) -> Result:
         "max_dimension": delta.size // 2, "min_dimension": 2, "start": c.start, "seeds": c.seeds, "tolerance": 2.0,
         "max_evaluations": c.max_evaluations,
     }  # fmt: skip
-    chance = 1 / c.data.num_labels
-    by_score = intrinsic_dimension(runs.scores, [reported(run) for run in full], floor_score=chance, **options)
-    by_loss = intrinsic_dimension(runs.recovered, [1.0], **options)
+    judged = "validation" if c.data.test is None else "test"
+    chance, reference = 1 / c.data.num_labels, constant_score(c.data, judged)
+    by_score = intrinsic_dimension(
+        runs.scores, [reported(run) for run in full], floor_score=chance, reference=reference,
+        n_examples=len(c.data.splits[judged]) if c.data.metric.name == "accuracy" else None, **options,
+    )  # fmt: skip
+    by_loss = intrinsic_dimension(runs.recovered, [runs.share(run) for run in full], **options)
     phi = torch.from_numpy(full[0].arrays["phi"]).to(delta.phi0)
     predictions = predicted(delta, phi, batch, c.hessian_steps)
     label = f"{c.model} · {c.task} · {runs.shared.how.title}"
@@ -148,7 +153,8 @@ def measure(c: Prediction, lab: Lab) -> Result:
         "d90": by_score.d, "d90_low": by_score.low, "d90_high": _finite(by_score.high), "score_status": by_score.status,
         "d90_loss": by_loss.d, "loss_low": by_loss.low, "loss_high": _finite(by_loss.high),
         "loss_status": by_loss.status,
-        "full": fmean(reported(run) for run in full), "start_loss": runs.start_loss,
+        "full": fmean(reported(run) for run in full), "floor": chance, "reference": reference,
+        "start_loss": runs.start_loss,
         "full_loss": runs.full_loss, "step_size": runs.step_size,
         "exponent": runs.exponent, "tunable": delta.size, "native": delta.plm.size,
         **{f"predicted, {name}": found.d for name, found in predictions.items()},
@@ -228,8 +234,11 @@ class _Runs:
 
     def recovered(self, d: int, seeds: Sequence[int]) -> list[float]:
         """Share of the training loss recovered: 0 at the start, 1 where the whole delta ends."""
-        fall = self.start_loss - self.full_loss
-        return [(self.start_loss - _loss(run)) / fall for run in self._subspace(d, seeds)]
+        return [self.share(run) for run in self._subspace(d, seeds)]
+
+    def share(self, run: Finding[TrainingRun]) -> float:
+        """Share of the training loss that a run recovered; 1 on average over the runs of the whole delta."""
+        return (self.start_loss - _loss(run)) / (self.start_loss - self.full_loss)
 
     def _subspace(self, d: int, seeds: Sequence[int]) -> list[Finding[TrainingRun]]:
         if not self._tuned:  # once, on the first dimension and seed
@@ -284,7 +293,7 @@ def _scatter(
         for variant, found in predictions.items():
             rows.append(
                 {"label": label, "variant": variant, "measure": name, "predicted": found.d, "measured": d,
-                 "low": ends[0], "high": ends[1], "size": size, "effective_rank": found.participation_ratio}
+                 "low": ends[0], "high": ends[1], "size": size, "participation_ratio": found.participation_ratio}
             )  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -309,28 +318,44 @@ def _curves(
 
 def correlations(findings: Sequence[Finding[Prediction]], measure: str) -> dict[str, Interval]:
     """Spearman's ρ between predicted and measured dimension over records, per variant; unmeasured ones left out."""
-    table = pd.concat([finding.tables["predicted_dimension"] for finding in findings], ignore_index=True)
-    table = table[(table.measure == measure) & table.measured.notna()]
-    return {
-        str(variant): rank_correlation_interval(rows.predicted.tolist(), rows.measured.tolist())
-        for variant, rows in table.groupby("variant", sort=False)
-    }
+    table = _measured(findings, measure)
+    return {str(variant): _correlation(rows, "predicted") for variant, rows in table.groupby("variant", sort=False)}
+
+
+def _measured(findings: Sequence[Finding[Prediction]], measure: str) -> pd.DataFrame:
+    """The rows with a measured dimension, and the PLM and task of each: its methods are no independent records."""
+    tables = [
+        finding.tables["predicted_dimension"].assign(unit=f"{finding.config.model} {finding.config.task}")
+        for finding in findings
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    return table[(table.measure == measure) & table.measured.notna()]
+
+
+def _correlation(rows: pd.DataFrame, column: str) -> Interval:
+    """Spearman's ρ of a column and the measured dimension; the units are PLMs and tasks."""
+    return stratified_rank_correlation(
+        rows[column].tolist(), rows.measured.tolist(), strata=[""] * len(rows), units=rows.unit.tolist()
+    )
 
 
 def controllability_correlation(findings: Sequence[Finding[Prediction]]) -> Interval:
-    """Spearman's ρ between the effective rank of the Gramian at the logits and the measured dimension, over records.
+    """Spearman's ρ between the Gramian's participation ratio at the logits and the measured dimension, over records.
 
     The Gramian W = J Jᵀ of the start's logits is the tangent kernel, so its spectrum is the kernel's.
     """
-    table = pd.concat([finding.tables["predicted_dimension"] for finding in findings], ignore_index=True)
-    rows = table[(table.variant == KERNEL) & (table.measure == "training loss") & table.measured.notna()]
-    return rank_correlation_interval(rows.effective_rank.tolist(), rows.measured.tolist())
+    rows = _measured(findings, "training loss").query("variant == @KERNEL")
+    old = "effective_rank"  # what records made before the two were told apart call it
+    return _correlation(rows, "participation_ratio" if "participation_ratio" in rows else old)
 
 
 def claims(findings: Sequence[Finding[Prediction]]) -> list[Verdict]:
     """That few dimensions suffice, that curvature tells how many, and that controllability does."""
-    known = [f.metrics for f in findings if f.metrics["d90"] and f.metrics["score_status"] != "below_range"]
-    shares = [float(m["d90"]) / float(m["tunable"]) for m in known]
+    shares: dict[str, list[float]] = {}
+    for f in findings:  # a record without a reference does not say whether its baseline learned anything
+        m = f.metrics
+        if m["d90"] and m["score_status"] != "below_range" and "reference" in m:
+            shares.setdefault(f"{f.config.model} {f.config.task}", []).append(float(m["d90"]) / float(m["tunable"]))
     tasks = sorted({f.config.task for f in findings})
     methods = sorted({f.config.child(method=f.config.method, seed=0).how.title for f in findings})
     models = sorted({f.config.model for f in findings})
@@ -340,7 +365,8 @@ def claims(findings: Sequence[Finding[Prediction]]) -> list[Verdict]:
         few = Verdict(
             claim="A delta's solutions can be found in a random subspace of few of its own dimensions.",
             source="Ding et al. 2022 (low-dimensional solution space); Li et al. 2018",
-            quantity="d90 / d, mean over tasks and methods [1]", measured=mean_interval(shares), threshold=0.1,
+            quantity="d90 / d, mean over tasks, methods averaged within each; floor of d90: chance [1]",
+            measured=cluster_interval(shares), threshold=0.1,
             side="below", setting=where, figure="predicted_dimension", number=11,
         )  # fmt: skip
         found.append(few)
@@ -354,9 +380,10 @@ def claims(findings: Sequence[Finding[Prediction]]) -> list[Verdict]:
             )  # fmt: skip
             found.append(ranks)
     controlled = Verdict(
-        claim="Controllability explains intrinsic dimension: the Gramian's effective rank orders deltas as d90 does.",
+        claim="Controllability explains intrinsic dimension: the Gramian's participation ratio orders deltas as d90 "
+        "does.",
         source="optimal-control view (docs/controllability.md)",
-        quantity="Spearman's ρ of W's effective rank at the logits and the dimension of the training loss [1]",
+        quantity="Spearman's ρ of W's participation ratio at the logits and the dimension of the training loss [1]",
         measured=controllability_correlation(findings), threshold=0.0, side="above", setting=where,
         figure="predicted_dimension", number=11,
     )  # fmt: skip

@@ -18,7 +18,7 @@ import pandas as pd
 
 from experiments.combination import HEAD_STEP_SIZE
 from lab.deltas import Adapter, DeltaMethod, LastLayer, LoRA, Prefix, Prompt, SelectiveModule
-from lab.statistics import Interval, Verdict, mean_interval, stratified_interval
+from lab.statistics import Interval, Verdict, cluster_interval, mean_interval
 from lab.statistics.convergence import steps_to_common_level
 from lab.statistics.scale import finals
 from lab.study import TRAINING_RUN, Config, Experiment, Finding, Lab, Result, TrainingRun, reported, setting
@@ -233,13 +233,18 @@ def _of_series(finding: Finding[Series]) -> list[Verdict]:
 
 
 def faster(table: pd.DataFrame, small: str, large: str) -> Interval:
-    """Steps on the larger PLM minus steps on the smaller to a common level; seeds within methods.
+    """Steps on the larger PLM minus steps on the smaller to a common level, mean over the methods; interval over seeds.
 
+    The methods share a seed's examples and its head: they are averaged within it and are no units of their own.
     Where the smaller PLM has learned nothing its level is chance, and being there early is no convergence: the interval
     is then open.
     """
     as_tasks = table.assign(task=table.label, label=table.plm)
-    return _if(learned(table, small), stratified_interval(steps_to_common_level(as_tasks, large, small)))
+    by_seed: dict[int, list[float]] = {}
+    for seeds in steps_to_common_level(as_tasks, large, small).values():
+        for seed, difference in seeds.items():
+            by_seed.setdefault(seed, []).append(difference)
+    return _if(learned(table, small), cluster_interval(by_seed))
 
 
 def learned(table: pd.DataFrame, plm: str) -> bool:

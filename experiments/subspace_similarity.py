@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from math import sqrt
 from statistics import fmean
 from typing import Any
 
@@ -18,7 +19,7 @@ from lab.linalg import Spectrum
 from lab.models import PLM
 from lab.models.architecture import WeightMatrix
 from lab.runs.record import Scalar
-from lab.statistics import Verdict, stratified_interval
+from lab.statistics import Verdict, pair_interval, stratified_interval
 from lab.study import Budget, Experiment, Finding, Lab, Result, Solution, TrainingRun, setting
 from lab.study.training_run import solutions
 
@@ -195,8 +196,13 @@ def _numbers(pairs: pd.DataFrame, tables: Mapping[str, pd.DataFrame], c: Subspac
     return found
 
 
+def _pairs(n: int) -> list[tuple[int, int]]:
+    """The seeds of n pairs in the order of their metrics, n = k(k − 1)/2: (0, 1), (0, 2), …, (1, 2), …"""
+    return list(combinations(range(round((1 + sqrt(1 + 8 * n)) / 2)), 2))
+
+
 def claims(found: Sequence[Finding[Subspaces]]) -> list[Verdict]:
-    """Hu et al.'s claims on these models; the unit of an interval is a pair of seeds, or a run, within each PLM."""
+    """Hu et al.'s claims on these models; the unit of an interval is a run, within each PLM."""
     where = ", ".join(dict.fromkeys(f"{finding.config.model} on {finding.config.task}" for finding in found))
     runs = f"{where}; LoRA on {' and '.join(ROLES)}"
     c = found[0].config
@@ -206,9 +212,11 @@ def claims(found: Sequence[Finding[Subspaces]]) -> list[Verdict]:
         for finding in found:
             values = [float(value) for name, value in finding.metrics.items() if name.startswith(start)]
             by_plm.setdefault(f"{finding.config.model} {finding.config.task}", []).extend(values)
+        pairs = {plm: dict(zip(_pairs(len(values)), values, strict=True)) for plm, values in by_plm.items()}
         return Verdict(
             claim=claim, source=f"Hu et al. 2021, section {place}", quantity=f"{quantity}, mean over matrices [1]",
-            measured=stratified_interval(by_plm), threshold=threshold, side=side, setting=f"{runs}{what}",
+            measured=pair_interval(pairs) if start.startswith("seeds") else stratified_interval(by_plm),
+            threshold=threshold, side=side, setting=f"{runs}{what}",
             figure="amplification" if "Table" in place else "subspace_similarity",
         )  # fmt: skip
 
@@ -216,7 +224,7 @@ def claims(found: Sequence[Finding[Subspaces]]) -> list[Verdict]:
         verdict(
             f"LoRA of one task with different seeds share their {what} of the {side} beyond random.",
             "7.2, figure 4", f"φ({k}, {k}) over its random level", f"seeds_{side}_{k}_", 1.0, "above",
-            "; pairs of seeds, which share runs",
+            "; pairs of seeds, interval over seeds",
         )
         for side in SIDES.values()
         for k, what in ((1, "first direction"), (c.rank, f"first {c.rank} directions"))

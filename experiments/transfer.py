@@ -22,7 +22,7 @@ from lab.deltas import Adapter, Delta, DeltaMethod, LinearProbe, LoRA, Prefix, P
 from lab.geometry import update_cosine, update_of, update_subspace_similarity
 from lab.models import settled
 from lab.runs.record import Scalar
-from lab.statistics import Verdict, mean_interval, rank_correlation_interval
+from lab.statistics import Relabelling, Verdict, mantel, relabelled
 from lab.study import TRAINING_RUN, Config, Experiment, Finding, Lab, Result, TrainingRun, open_plm, open_task, setting
 from lab.tasks import Task
 from lab.training import evaluate, fit
@@ -195,7 +195,7 @@ def _similarities(delta: Delta, phis: Mapping[str, Tensor], table: pd.DataFrame)
 
 
 def claims(found: Sequence[Finding[Transfer]]) -> list[Verdict]:
-    """Inside against across types, over methods; and whether likeness of updates tells transfer, over pairs."""
+    """Inside against across types, and whether likeness of updates tells transfer: exact tests, tasks are the units."""
     c = found[0].config
     seeds = ", ".join(map(str, sorted({finding.config.seed for finding in found})))
     where = (
@@ -208,29 +208,67 @@ def claims(found: Sequence[Finding[Transfer]]) -> list[Verdict]:
     ]
     verdicts = []
     if deltas:
-        differences = pd.Series([f.metrics["inside"] - f.metrics["across"] for f in deltas])
-        by_method = differences.groupby([f.config.label for f in deltas]).mean()  # seeds averaged within each method
+        by_type = transfer_by_type(deltas)
         verdicts.append(
             Verdict(
                 claim="Zero-shot transfer is better inside a type of task than across types.",
-                quantity="relative transfer inside types minus across types, mean over pairs of tasks and seeds; "
-                "interval over methods [1]",
-                measured=mean_interval(list(by_method)), figure="transfer", **shared,
+                quantity="relative transfer inside types minus across types, mean over pairs of tasks, methods and "
+                f"seeds; {_exact(by_type, len(c.tasks))} [1]",
+                measured=by_type.interval(len(c.tasks)), figure="transfer", **shared,
             )
         )  # fmt: skip
     pairs = similarity_of(deltas)
+    tasks = len({task for pair in pairs.index for task in pair.split(" · ")})
     for column, name in (("cosine", "cosine"), ("subspace", "subspace similarity")):
-        if len(pairs) > 3:
+        if tasks > 2 and len(pairs) == tasks * (tasks - 1) // 2:
+            test = mantel(*(_matrix_of(pairs[quantity]) for quantity in (column, "transfer")))
             verdicts.append(
                 Verdict(
                     claim=f"The {name} of two updates tells how well the deltas transfer between their tasks.",
-                    quantity=f"Spearman's ρ between {name} and relative transfer over pairs of tasks, means over runs "
-                    "[1]",
-                    measured=rank_correlation_interval(list(pairs[column]), list(pairs.transfer)),
-                    figure="transfer_similarity", **shared,
+                    quantity=f"Spearman's ρ between {name} and relative transfer over pairs of tasks, means over runs; "
+                    f"{_exact(test, tasks)} [1]",
+                    measured=test.interval(tasks), figure="transfer_similarity", **shared,
                 )
             )  # fmt: skip
     return verdicts
+
+
+def transfer_by_type(found: Sequence[Finding[Transfer]]) -> Relabelling:
+    """Mean relative transfer inside types minus across them, against the same with the types dealt out otherwise.
+
+    The statement is about tasks, and the tasks are the units: methods and seeds on the same tasks are averaged.
+    """
+    tables = [finding.tables["transfer"] for finding in found]
+    table = pd.concat([table[table["head"] == table["head"].iloc[0]] for table in tables], ignore_index=True)
+    table = table[(table.source != table.target) & table.relative.notna()]
+    means = table.groupby(["source", "target"]).relative.mean()
+    types = {**dict(zip(table.source, table.source_type, strict=True)),
+             **dict(zip(table.target, table.target_type, strict=True))}  # fmt: skip
+    tasks = sorted(types)
+    sources, targets = ([tasks.index(task) for task in means.index.get_level_values(end)] for end in (0, 1))
+    values = means.to_numpy()
+
+    def inside_minus_across(order: np.ndarray) -> float:
+        dealt = np.array([types[tasks[i]] for i in order])
+        inside = dealt[sources] == dealt[targets]
+        return float(values[inside].mean() - values[~inside].mean()) if 0 < inside.sum() < len(inside) else np.nan
+
+    return relabelled(inside_minus_across, len(tasks))
+
+
+def _exact(test: Relabelling, n: int) -> str:
+    kind = "exact" if test.exact else "permutation"
+    return f"{kind} test over {n} tasks: p = {test.p_value:.3f}, the smallest possible {test.attainable:.3f}"
+
+
+def _matrix_of(pairs: pd.Series[float]) -> np.ndarray:
+    """Symmetric matrix over tasks of what is indexed by "one · other"."""
+    names = sorted({task for pair in pairs.index for task in pair.split(" · ")})
+    found = np.full((len(names), len(names)), np.nan)
+    for pair, value in pairs.items():
+        i, j = (names.index(task) for task in str(pair).split(" · "))
+        found[i, j] = found[j, i] = value
+    return found
 
 
 def similarity_of(found: Sequence[Finding[Transfer]]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import inf, sqrt
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def mean_interval(values: Sequence[float], level: float = LEVEL, *, resolution: 
     return Interval(mean, mean - half, mean + half, len(x))
 
 
-def cluster_interval(groups: Mapping[object, Sequence[float]], level: float = LEVEL) -> Interval:
+def cluster_interval(groups: Mapping[Any, Sequence[float]], level: float = LEVEL) -> Interval:
     """Student's t interval of the mean of group means, the groups being what was drawn at random.
 
     Such as methods that share a seed, or cells that share a method: n is the number of groups. Beside
@@ -69,37 +70,62 @@ def stratified_interval(groups: Mapping[str, Sequence[float]], level: float = LE
     estimate, n = float(np.mean([x.mean() for x in arrays])), sum(map(len, arrays))
     if min(map(len, arrays)) == 1:
         return Interval(estimate, -inf, inf, n)
-    parts = np.array([x.var(ddof=1) / len(x) for x in arrays])
-    if parts.sum() == 0:
-        return Interval(estimate, estimate, estimate, n)
-    freedom = parts.sum() ** 2 / np.sum(parts**2 / [len(x) - 1 for x in arrays])
-    half = student_t((1 + level) / 2, float(freedom)) * sqrt(float(parts.sum())) / len(arrays)
-    return Interval(estimate, estimate - half, estimate + half, n)
+    return _joined(estimate, [(float(x.var(ddof=1)) / len(x), len(x) - 1) for x in arrays], n, level)
 
 
-def pair_interval(pairs: Mapping[tuple[object, object], float], level: float = LEVEL) -> Interval:
-    """Interval of the mean over pairs of n independent units, such as the similarity of runs with different seeds.
+Pairs = Mapping[tuple[Any, Any], float]
+"""(unit, other unit) -> value; not every pair need be there."""
 
-    n(n − 1)/2 pairs share n units and are no n(n − 1)/2 independent values. The jackknife over units (Arvesen 1969):
-    with m̄_{−i} the mean over the pairs without unit i, s² = (n − 1)/n·Σ_i (m̄_{−i} − mean)², and Student's t with
-    n − 1 degrees of freedom.
+
+def pair_interval(groups: Mapping[Any, Pairs], level: float = LEVEL) -> Interval:
+    """Interval of a mean over pairs of units, such as the similarity of runs with different seeds, in fixed groups.
+
+    n(n − 1)/2 pairs share n units and are no n(n − 1)/2 independent values. In each group the jackknife over units
+    (Arvesen 1969): with m̄_{−i} the mean over the pairs without unit i, s_g² = (n − 1)/n·Σ_i (m̄_{−i} − mean)² with n − 1
+    degrees of freedom. The groups, such as PLMs, are weighted alike and joined as in `stratified_interval`.
 
     Args:
-        pairs: (unit, other unit) -> value; not every pair need be there.
+        groups: name -> its pairs, whose units are independent.
         level: confidence.
 
     Returns:
-        The interval with n the number of units; open where fewer than three are there.
+        The interval with n the number of units of all groups; open where a group has fewer than three.
 
     Raises:
-        ValueError: no pair, or a value that is not finite.
+        ValueError: no group, one without pairs, or a value that is not finite.
     """
+    if not groups:
+        raise ValueError("an interval over pairs needs one group or more; got none.")
+    means, parts, n = [], [], 0
+    for pairs in groups.values():
+        mean, variance, units = _jackknifed(pairs)
+        means.append(mean)
+        parts.append((variance, units - 1))
+        n += units
+    return _joined(float(np.mean(means)), parts, n, level)
+
+
+def _jackknifed(pairs: Pairs) -> tuple[float, float, int]:
+    """Mean over pairs, its jackknife variance (inf where a unit is in all pairs), and the number of units."""
     values = finite(list(pairs.values()))
     units = list(dict.fromkeys(unit for pair in pairs for unit in pair))
-    mean, n = float(values.mean()), len(units)
     left_out = [[value for pair, value in pairs.items() if unit not in pair] for unit in units]
-    if n < 3 or not all(left_out):
-        return Interval(mean, -inf, inf, n)
+    if not all(left_out):
+        return float(values.mean()), inf, len(units)
     means = np.array([np.mean(rest) for rest in left_out])
-    half = student_t((1 + level) / 2, n - 1) * sqrt((n - 1) / n * float(((means - means.mean()) ** 2).sum()))
-    return Interval(mean, mean - half, mean + half, n)
+    return float(values.mean()), (1 - 1 / len(units)) * float(((means - means.mean()) ** 2).sum()), len(units)
+
+
+def _joined(estimate: float, parts: Sequence[tuple[float, int]], n: int, level: float) -> Interval:
+    """Interval of a mean of independent group means with variances v_g of ν_g degrees of freedom: (v_g, ν_g) each.
+
+    Welch's and Satterthwaite's degrees of freedom, (Σ v_g)²/Σ v_g²/ν_g.
+    """
+    total = sum(v for v, _ in parts)
+    if total == inf or min(freedom for _, freedom in parts) < 1:
+        return Interval(estimate, -inf, inf, n)
+    if total == 0:
+        return Interval(estimate, estimate, estimate, n)
+    freedom = total**2 / sum(v**2 / nu for v, nu in parts)
+    half = student_t((1 + level) / 2, freedom) * sqrt(total) / len(parts)
+    return Interval(estimate, estimate - half, estimate + half, n)

@@ -23,20 +23,20 @@ from lab.runs import Job, Record
 from lab.study import Finding
 
 
-def record(i: int, effective_rank: float, measured: float | None) -> Finding:
+def record(i: int, participation: float, measured: float | None) -> Finding:
     rows = [
         {"label": str(i), "variant": variant, "measure": measure, "predicted": 10.0 - i, "measured": measured,
-         "low": 1.0, "high": 2.0, "size": 1000, "effective_rank": effective_rank if variant == KERNEL else -i}
+         "low": 1.0, "high": 2.0, "size": 1000, "participation_ratio": participation if variant == KERNEL else -i}
         for variant in (KERNEL, "Gauss-Newton at the solution")
         for measure in ("training loss", "score")
     ]  # fmt: skip
     config = replace(EXPERIMENT.configs("smoke")[0], task=f"task-{i}", model="tiny", method={"method": "bitfit"})
-    metrics = {"d90": 10 + i, "tunable": 1000, "score_status": "converged"}
+    metrics = {"d90": 10 + i, "tunable": 1000, "score_status": "converged", "reference": 0.5}
     job = Job("predicted_dimension", config.to_json())
     return Finding(config, Record(job, metrics, {"predicted_dimension": pd.DataFrame(rows)}))
 
 
-def test_controllability_is_ranked_by_the_kernel_s_effective_rank_alone():
+def test_controllability_is_ranked_by_the_kernel_s_participation_ratio_alone():
     planted = [record(i, 2.0 * i, 100.0 + i) for i in range(6)]
     assert controllability_correlation(planted).estimate == pytest.approx(1.0)
     unmeasured = [*planted, record(9, 0.0, None)]
@@ -49,6 +49,25 @@ def test_every_claim_is_judged_from_the_same_searches():
     assert found["Controllability expl"].answer == "does not hold here"
     assert found["A delta's solutions "].measured.estimate == pytest.approx(0.0125)
     assert found["The curvature spectr"].measured.estimate == pytest.approx(-1.0)
+
+
+def test_methods_of_one_task_are_one_unit():
+    planted = [record(i, 2.0 * i, 100.0 + i) for i in range(6)]
+    twice = [*planted, *(replace(f, config=replace(f.config, method={"method": "lora", "rank": 4})) for f in planted)]
+    assert controllability_correlation(twice).n == 6
+    few = next(verdict for verdict in claims(twice) if verdict.threshold == 0.1)
+    assert few.measured.n == 6
+
+
+def test_what_learned_nothing_and_what_does_not_say_so_has_no_dimension():
+    silent = [record(i, 1.0 + i, 100.0 + i) for i in range(6)]
+    for finding in silent:
+        del finding.record.metrics["reference"]
+    assert not [verdict for verdict in claims(silent) if verdict.threshold == 0.1]
+    nothing = [record(i, 1.0 + i, 100.0 + i) for i in range(6)]
+    for finding in nothing:
+        finding.record.metrics.update({"d90": None, "score_status": "nothing_learned"})
+    assert not [verdict for verdict in claims(nothing) if verdict.threshold == 0.1]
 
 
 def test_every_method_searched_on_smollm2_fits_a_family_without_biases():

@@ -7,8 +7,9 @@ import pytest
 
 from experiments import scale, template
 from lab.execution import Local
+from lab.figures.scale import SCALE
 from lab.runs import Record, Store
-from lab.statistics.scale import SCALE, finals, series_of, steps_to_level
+from lab.statistics.scale import finals, series_of, steps_to_level
 from lab.statistics.template import gains
 from lab.study import measured
 
@@ -77,9 +78,9 @@ def test_a_level_is_that_of_a_series_and_cuts_of_another_plm_are_none_of_it():
     alone = steps_to_level(curves())
     assert both[both.plm.isin(["small", "large"])].steps.tolist() == alone.steps.tolist()
     assert list(series_of(pd.Series(["small", "deep:1", "deep"]))) == ["", "deep", "deep"]
-    told = SCALE.describe(pd.concat([curves(), other], ignore_index=True))
-    assert "From small to large: a" in told
-    assert "From deep:1 to deep: a" in told
+    told = SCALE.alt(pd.concat([curves(), other], ignore_index=True))
+    assert "a 0.600 (small) to 0.700 (large)" in told
+    assert "a 0.067 (deep:1) to 0.078 (deep)" in told
 
 
 def test_being_early_at_chance_is_no_convergence():

@@ -36,11 +36,11 @@ def test_own_level_is_a_share_of_the_last_score():
 def test_pairs_are_compared_at_a_level_that_both_reach():
     # the lower last score is 0.4, the level 0.38: strong is there before its first evaluation, weak at step 29
     table = pd.concat([run("strong", [0.5, 0.8, 0.9]), run("weak", [0.1, 0.2, 0.4])])
-    assert steps_to_common_level(table, "weak", "strong") == {"t": [pytest.approx(29 - 10)]}
-    assert steps_to_common_level(table, "strong", "weak") == {"t": [pytest.approx(10 - 29)]}
+    assert steps_to_common_level(table, "weak", "strong") == {"t": {0: pytest.approx(29 - 10)}}
+    assert steps_to_common_level(table, "strong", "weak") == {"t": {0: pytest.approx(10 - 29)}}
 
 
 def test_a_seed_that_one_of_the_two_lacks_is_left_out():
     table = pd.concat([run("a", [0.5, 0.8]), run("a", [0.5, 0.8], seed=1), run("b", [0.5, 0.8], seed=1)])
-    assert steps_to_common_level(table, "a", "b") == {"t": [0.0]}
+    assert steps_to_common_level(table, "a", "b") == {"t": {1: 0.0}}
     assert steps_to_common_level(table, "a", "c") == {}

@@ -54,9 +54,8 @@ def pairs(n):
 
     def draw(rng):
         unit = rng.standard_normal(n)
-        return pair_interval(
-            {(i, j): 1 + unit[i] + unit[j] + 0.3 * rng.standard_normal() for i in range(n) for j in range(i)}
-        ), 1.0
+        found = {(i, j): 1 + unit[i] + unit[j] + 0.3 * rng.standard_normal() for i in range(n) for j in range(i)}
+        return pair_interval({"one PLM": found}), 1.0
 
     return draw
 

@@ -140,11 +140,23 @@ def test_what_shares_a_seed_counts_once():
 def test_sums_of_two_units_have_twice_the_interval_of_the_units():
     """h(i, j) = x_i + x_j: the mean is 2 x̄, without unit i it is 2·mean(x_{−i}), so that s is 2·s_x̄ exactly."""
     x = [0.3, 0.7, 0.1, 0.9]
-    found = pair_interval({(i, j): x[i] + x[j] for i in range(4) for j in range(i)})
+    found = pair_interval({"one PLM": {(i, j): x[i] + x[j] for i in range(4) for j in range(i)}})
     units = mean_interval(x)
     assert (found.low, found.high) == (pytest.approx(2 * units.low), pytest.approx(2 * units.high))
     assert found.n == 4
 
 
 def test_one_pair_bounds_nothing():
-    assert pair_interval({("a", "b"): 0.4}) == Interval(0.4, -inf, inf, 2)
+    assert pair_interval({"one PLM": {("a", "b"): 0.4}}) == Interval(0.4, -inf, inf, 2)
+    with pytest.raises(ValueError, match="needs one group or more"):
+        pair_interval({})
+
+
+def test_pairs_of_two_plms_are_compared_within_each():
+    """Levels of 1 and 50 are no spread: the interval is that of pairs that differ from their PLM's mean by the same."""
+    x = [0.3, 0.7, 0.1, 0.9]
+    low, high = ({(i, j): level + x[i] + x[j] for i in range(4) for j in range(i)} for level in (1, 50))
+    one, two = pair_interval({"low": low}), pair_interval({"low": low, "high": high})
+    assert two.n == 8
+    assert two.estimate == pytest.approx(one.estimate + 49 / 2)
+    assert two.high - two.low < one.high - one.low
