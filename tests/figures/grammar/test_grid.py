@@ -1,0 +1,99 @@
+"""Panels without empty cells, one legend of what is drawn, rules that stand in empty panels, one look for a method."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from lab.figures import DARK, LIGHT, SIZES, Size
+from lab.figures.grammar import Grid, look
+from lab.figures.grammar.looks import looks
+
+TABLE = pd.DataFrame({"label": ["LoRA", "BitFit", "LoRA"], "task": ["a", "a", "b"], "x": [1, 2, 3], "y": [1.0, 2, 3]})
+
+
+def drawn(size: Size = SIZES["screen"], wrap: int = 2):
+    grid = Grid(LIGHT, wrap=wrap, share_y=True, labels=TABLE.label)
+    for panel, part in grid.by(TABLE, "task", "label"):
+        for name, own in part.groupby("label"):
+            panel.line(own.x, own.y, name, colour=grid.look(name).colour).band(own.x, own.y, own.y, name)
+    return grid.x("x [1]").y("y [1]").figure(size)
+
+
+def test_every_combination_that_is_there_has_a_panel_and_no_other():
+    titles = [note.text for note in drawn().layout.annotations]
+    assert titles == ["a · LoRA", "a · BitFit", "b · LoRA"]
+    assert len(list(drawn().select_xaxes())) == 3
+
+
+def test_rows_hold_fewer_panels_where_the_page_is_narrow():
+    def columns(size: Size) -> int:
+        return len({axis.domain[0] for axis in drawn(size, wrap=3).select_xaxes()})
+
+    assert (columns(SIZES["double"]), columns(Size(width=358, font=13, fixed=False))) == (3, 1)
+
+
+def test_a_name_is_in_the_legend_once_and_a_line_stands_for_its_band():
+    entries = [(trace.name, trace.fill) for trace in drawn().data if trace.showlegend]
+    assert entries == [("LoRA", None), ("BitFit", None)]
+
+
+def test_titles_of_axes_stand_once_in_a_row_and_at_the_foot_of_a_column():
+    axes = drawn().to_dict()["layout"]
+    assert [bool(axes[f"yaxis{n}"].get("title")) for n in ("", "2", "3")] == [True, False, True]
+    assert [bool(axes[f"xaxis{n}"].get("title")) for n in ("", "2", "3")] == [False, True, True]
+
+
+def test_a_rule_stands_in_a_panel_without_marks_and_is_named_in_the_legend():
+    grid = Grid(LIGHT)
+    grid.panel("one").points([1], [2], "seen")
+    grid.panel("empty").rule(y=0, name="null").rule(x=1)
+    null, at = grid.figure().layout.shapes
+    assert (null.yref, null.xref, null.y0, null.showlegend, null.name) == ("y2", "x2 domain", 0, True, "null")
+    assert (at.xref, at.yref, at.x0) == ("x2", "y2 domain", 1)
+    with pytest.raises(ValueError, match="stands at an x or at a y; got both or neither"):
+        grid.panels[0].rule()
+
+
+def test_what_a_dash_means_stands_above_the_legend():
+    grid = Grid(LIGHT)
+    grid.panel().line([1, 2], [1, 2], "LoRA", key="trained").line([1, 2], [2, 3], "LoRA", dash="dot", key="start")
+    assert grid.figure().layout.legend.title.text == "─── trained    · · · · start"
+
+
+def test_depth_has_a_colour_bar_on_a_line_that_is_drawn():
+    grid = Grid(DARK).depths([0, 5, 2])
+    for block in (0, 2, 5, None):
+        grid.panel().line([1, 2], [1, 2], f"block {block}", depth=block)
+    figure = grid.figure()
+    assert [trace.marker.coloraxis for trace in figure.data] == ["coloraxis", None, None, None]
+    assert figure.layout.coloraxis.colorbar.ticktext == ("0", "2", "5")
+    assert not any(trace.showlegend for trace in figure.data[:3])
+
+
+def test_names_are_made_safe_once():
+    grid = Grid(LIGHT)
+    panel = grid.panel("<b>&").points(["<i>"], [1], "<u>", data=[["<a>"]], hover="%{customdata[0]}")
+    panel.y(categories=["<i>"])
+    text = grid.figure().to_json().replace("\\u003c", "<").replace("\\u003e", ">").replace("\\u0026", "&")
+    assert not any(tag in text for tag in ("<b>", "<i>", "<u>", "<a>"))
+    assert "&lt;b&gt;&amp;" in text
+    assert "&amp;lt;" not in text
+
+
+def test_a_method_looks_the_same_in_every_figure():
+    alone, among = looks(LIGHT, ["LoRA r = 8"]), looks(LIGHT, ["full fine-tuning", "prefix", "LoRA r = 8"])
+    assert alone["LoRA r = 8"] == among["LoRA r = 8"] == look(LIGHT, "LoRA")
+    assert look(LIGHT, "an unknown method") is None
+
+
+def test_no_two_labels_look_alike():
+    labels = [*(f"LoRA r = {r}" for r in range(6)), "DID", "BitFit", "diff pruning", *(f"new {i}" for i in range(12))]
+    found = looks(LIGHT, labels)
+    assert list(found) == labels
+    assert len(set(found.values())) == len(labels)
+
+
+def test_a_grid_without_panels_is_refused():
+    with pytest.raises(ValueError, match=r"make one with grid\.panel\(\) or grid\.by\(\)"):
+        Grid(LIGHT).figure()
