@@ -315,7 +315,7 @@ def _energy_table(setting: FixedBatch, least: MinimumEnergy) -> pd.DataFrame:
 
 CANDIDATES = {
     "trace": "trace of the Gramian at the logits",
-    "effective_rank": "effective rank of the Gramian at the logits",
+    "effective_rank": "effective rank of ∂logits/∂φ",
     "cheapness": "cheapness, one over the norm that raises every margin by one logit",
 }
 

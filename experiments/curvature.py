@@ -131,7 +131,7 @@ class _Found:
             f"{state}_largest": float(values[0]),
             f"{state}_trace": whole.trace,
             f"{state}_rank": len(values),
-            f"{state}_effective_rank": float(values.sum() ** 2 / values.square().sum()),
+            f"{state}_participation_ratio": float(values.sum() ** 2 / values.square().sum()),
             f"{state}_top_share": float(values[: self.config.top].sum()) / whole.trace,
         }
         return whole

@@ -31,7 +31,7 @@ from lab.control import (
 from lab.control.skeleton import record_blocks
 from lab.deltas import Delta, method_from_json, prefix_mass
 from lab.models import PLM
-from lab.statistics import Interval, Verdict, proportion_interval
+from lab.statistics import Interval, Verdict, clustered_proportion
 from lab.study import (
     TRAINING_RUN,
     Config,
@@ -361,7 +361,7 @@ def _pair(c: Pair, lab: Lab) -> Result:
 
 def _share(table: pd.DataFrame, k: int) -> Interval:
     chosen = table[table.tokens == k]
-    return proportion_interval(int(chosen.forced.sum()), len(chosen))
+    return clustered_proportion({state: part.forced.tolist() for state, part in chosen.groupby("state")})
 
 
 def claims(findings: Sequence[Finding[Reach]]) -> list[Verdict]:
@@ -399,7 +399,7 @@ def claims(findings: Sequence[Finding[Reach]]) -> list[Verdict]:
                 Verdict(
                     claim=f"prompts of at most {c.longest} tokens force most of the targets tried",
                     source="Bhargava et al. 2023 (97 % of the 75 likeliest tokens with k ≤ 10, on larger models)",
-                    quantity="share of (state, target) pairs, exact binomial interval",
+                    quantity="share of the targets of a state, mean over states; interval over states",
                     measured=_share(table, c.longest), threshold=0.5, side="above",
                     setting=f"{c.language_model}, {c.n_states} states, target ranks "
                     f"{', '.join(map(str, c.target_ranks))}, width {c.width}",

@@ -22,7 +22,8 @@ from lab.deltas import Adapter, Delta, DeltaMethod, LinearProbe, LoRA, Prefix, P
 from lab.geometry import update_cosine, update_of, update_subspace_similarity
 from lab.models import settled
 from lab.runs.record import Scalar
-from lab.statistics import Relabelling, Verdict, mantel, relabelled
+from lab.statistics import Relabelling, Verdict, relabelled
+from lab.statistics.transfer import likeness_test
 from lab.study import TRAINING_RUN, Config, Experiment, Finding, Lab, Result, TrainingRun, open_plm, open_task, setting
 from lab.tasks import Task
 from lab.training import evaluate, fit
@@ -220,8 +221,7 @@ def claims(found: Sequence[Finding[Transfer]]) -> list[Verdict]:
     pairs = similarity_of(deltas)
     tasks = len({task for pair in pairs.index for task in pair.split(" · ")})
     for column, name in (("cosine", "cosine"), ("subspace", "subspace similarity")):
-        if tasks > 2 and len(pairs) == tasks * (tasks - 1) // 2:
-            test = mantel(*(_matrix_of(pairs[quantity]) for quantity in (column, "transfer")))
+        if len(pairs) and (test := likeness_test(pairs[column], pairs.transfer)) is not None:
             verdicts.append(
                 Verdict(
                     claim=f"The {name} of two updates tells how well the deltas transfer between their tasks.",
@@ -259,16 +259,6 @@ def transfer_by_type(found: Sequence[Finding[Transfer]]) -> Relabelling:
 def _exact(test: Relabelling, n: int) -> str:
     kind = "exact" if test.exact else "permutation"
     return f"{kind} test over {n} tasks: p = {test.p_value:.3f}, the smallest possible {test.attainable:.3f}"
-
-
-def _matrix_of(pairs: pd.Series[float]) -> np.ndarray:
-    """Symmetric matrix over tasks of what is indexed by "one · other"."""
-    names = sorted({task for pair in pairs.index for task in pair.split(" · ")})
-    found = np.full((len(names), len(names)), np.nan)
-    for pair, value in pairs.items():
-        i, j = (names.index(task) for task in str(pair).split(" · "))
-        found[i, j] = found[j, i] = value
-    return found
 
 
 def similarity_of(found: Sequence[Finding[Transfer]]) -> pd.DataFrame:

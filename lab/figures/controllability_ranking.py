@@ -8,7 +8,8 @@ from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, score_title
-from lab.statistics import Answer, rank_correlation_interval
+from lab.statistics import Answer
+from lab.statistics.controllability import ranking_correlations
 
 _COLUMNS = {
     "label": Column("the method", TEXT),
@@ -52,15 +53,10 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
 
 def _answer(table: pd.DataFrame) -> Answer:
     """Spearman's ρ of each candidate with the score, ranked within each PLM and task, with its 95 % interval."""
-    found = _prepared(table)
-    groups, rows, estimates = found.groupby(["model", "task"]), [], {}
-    for name, title in _AXES.items():
-        x, y = (groups[column].rank() for column in (name, "score"))
-        both = x.notna() & y.notna()
-        rho = rank_correlation_interval(x[both].tolist(), y[both].tolist())
-        estimates[f"ρ of {title.split(' [')[0]}"] = rho
-        rows.append((title, rho.estimate, rho.low, rho.high, rho.n))
-    names = ["candidate", "Spearman's ρ", "low", "high", "pairs [count]"]
+    found = ranking_correlations(_prepared(table), tuple(_AXES))
+    estimates = {f"ρ of {title.split(' [')[0]}": found[name] for name, title in _AXES.items()}
+    rows = [(_AXES[name], rho.estimate, rho.low, rho.high, rho.n) for name, rho in found.items()]
+    names = ["candidate", "Spearman's ρ", "low", "high", "methods [count]"]
     told = [f"{title.split(' [')[0]} {rho:.2f} [{low:.2f}, {high:.2f}]" for title, rho, low, high, _ in rows]
     summary = pd.DataFrame(rows, columns=names).head(max(1, len(table)))
     return Answer(listed("Rank correlation with the trained score", told), summary, estimates)
@@ -97,13 +93,14 @@ CONTROLLABILITY_RANKING = Figure(
     averages=("model", "task", "seed"),
     caption=(
         "Validation score after training against three candidates for a controllability score, all known before "
-        "training: trace and effective rank of the Gramian at the logits, and one over the norm of the least control "
-        "that raises every margin by one logit. One point per method and task; lines join the points of a PLM and task."
+        "training: trace of the Gramian at the logits, effective rank of ∂logits/∂φ, and one over the norm of the "
+        "least control that raises every margin by one logit. One point per method and task; lines join the points of "
+        "a PLM and task."
     ),
     reading=(
         "If controllability explained which method trains best, points of one PLM and task (one symbol) would rise "
-        "from left to right. The table gives the rank correlation within tasks, with its interval: one that holds zero "
-        "means that these runs cannot tell. Traces and norms are in each method's own coordinates."
+        "from left to right. The table gives the rank correlation within tasks, with its interval over methods: one "
+        "that holds zero means that these runs cannot tell. Traces and norms are in each method's own coordinates."
     ),
     source=(DING_2022,),
     example=_example,

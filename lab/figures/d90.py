@@ -51,7 +51,12 @@ class D90:
 
     @property
     def text(self) -> str:
-        """d90 and its interval: "812 [600, 1,100]", "812 [open, 1,100]", "> 10,000", "≤ 2", "not found"."""
+        """d90 and its interval: "812 [600, 1,100]", "812 [open, 1,100]", "> 10,000", "≤ 2", "not found".
+
+        Without subspace runs there was no search: the baseline had learned nothing.
+        """
+        if not isfinite(self.d90) and not self.runs:
+            return "nothing learned"
         if not isfinite(self.d90):
             return f"> {count(self.low)}" if isfinite(self.low) and self.low > 0 else "not found"
         if self.low == 0 and self.high <= self.d90:

@@ -8,7 +8,7 @@ from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import BHARGAVA_2023, ZOU_2023
 from lab.figures.style import Theme
-from lab.statistics import Answer, proportion_interval
+from lab.statistics import Answer, clustered_proportion
 
 _COLUMNS = {
     "language_model": Column("the PLM", TEXT),
@@ -23,7 +23,7 @@ _COLUMNS = {
 def _shares(part: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for k, found in part.groupby("tokens"):
-        share = proportion_interval(int(found.forced.sum()), len(found))
+        share = clustered_proportion({state: own.forced.tolist() for state, own in found.groupby("state")})
         rows.append({"tokens": k, "share": share.estimate, "low": share.low, "high": share.high, "n": share.n})
     return pd.DataFrame(rows)
 
@@ -43,7 +43,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
             look = {"colour": colours.get(rank, theme.ink), "width": 3 if every else 1.6, "size": 8 if every else 6}
             look |= {"dash": "solid" if every else "dot", "symbol": grid.symbol(str(rank))}
             bars = {"error": found.high - found.share, "error_down": found.share - found.low}
-            hover = f"k ≤ %{{x:.0f}}: %{{y:.2f}}, {found.n.max()} pairs"
+            hover = f"k ≤ %{{x:.0f}}: %{{y:.2f}}, {found.n.max()} states"
             label = "all targets" if every else f"target of rank {rank:,}"
             panel.line(found.tokens + 0.035 * (i - len(lines) / 2), found.share, label, hover=hover, **look, **bars)
     grid.x("prompt tokens k [count]", options={"dtick": 1})
@@ -59,7 +59,7 @@ def _answer(table: pd.DataFrame) -> Answer:
                 reached = part["rank"][part.tokens == row["tokens"]].median()
                 found = {"PLM": name, "rank without prompt": rank, "k [count]": row["tokens"]}
                 found |= {"share forced": row["share"], "low": row["low"], "high": row["high"]}
-                rows.append(found | {"pairs [count]": row["n"], "median rank reached": reached})
+                rows.append(found | {"states [count]": row["n"], "median rank reached": reached})
         told += [
             f"{name} {row.share:.2f} [{row.low:.2f}, {row.high:.2f}] with k ≤ {row.tokens}"
             for row in _shares(own).itertuples()
@@ -90,12 +90,12 @@ FORCED_TOKENS = Figure(
     caption=(
         "Share of (state, target) pairs for which a prompt of at most k tokens, found by greedy search and greedy "
         "coordinate gradient, makes the target the most probable next token; by the target's rank without a prompt, "
-        "and over all. Bars: exact 95 % binomial intervals."
+        "and over all. Bars: 95 % intervals over states."
     ),
     reading=(
         "One minus the height at k estimates ε of k-ε controllability for this set of pairs, from above: a longer "
-        "search can only raise the line. Lines of rarer targets lie lower, or rise later. Pairs share states, so that "
-        "the intervals, which take pairs for independent, are somewhat too short."
+        "search can only raise the line. Lines of rarer targets lie lower, or rise later. The targets after one state "
+        "are no independent trials, so that the intervals count states."
     ),
     source=(BHARGAVA_2023, ZOU_2023),
     example=_example,

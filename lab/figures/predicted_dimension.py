@@ -11,7 +11,7 @@ from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DEREZINSKI_2020, LI_2018
 from lab.figures.style import Theme
-from lab.statistics import Answer, Interval, rank_correlation_interval
+from lab.statistics import Answer, Interval, stratified_rank_correlation
 
 _COLUMNS = {
     "label": Column("PLM, task and method of the search", TEXT),
@@ -53,11 +53,14 @@ def _title(variant: str, rows: pd.DataFrame) -> str:
 
 
 def _correlation(rows: pd.DataFrame, measure: str) -> Interval | None:
-    """Spearman's ρ with its interval; None where fewer than four were measured or all are alike."""
+    """Spearman's ρ with its interval over PLMs and tasks; None where fewer than four were measured or all are alike."""
     part = rows[(rows.measure == measure) & rows.measured.notna() & rows.predicted.notna()]
     if len(part) < 4 or part.predicted.nunique() < 2 or part.measured.nunique() < 2:
         return None
-    return rank_correlation_interval(part.predicted.tolist(), part.measured.tolist())
+    units = part.label.str.rpartition(" · ")[0].tolist()  # without the method: those of one task share it
+    return stratified_rank_correlation(
+        part.predicted.tolist(), part.measured.tolist(), strata=[""] * len(part), units=units
+    )
 
 
 def _answer(table: pd.DataFrame) -> Answer:

@@ -14,7 +14,7 @@ from lab.statistics.interval import LEVEL, Interval, absolute, at_resolution, wo
 from lab.statistics.learned import learned
 from lab.statistics.means import cluster_interval, mean_interval, pair_interval, stratified_interval
 from lab.statistics.multiplicity import expected_false, holm
-from lab.statistics.proportion import proportion_interval
+from lab.statistics.proportion import clustered_proportion, proportion_interval
 from lab.statistics.rank_correlation import (
     rank_correlation,
     rank_correlation_interval,
@@ -36,6 +36,7 @@ __all__ = [
     "absolute",
     "at_resolution",
     "cluster_interval",
+    "clustered_proportion",
     "critical_difference",
     "crossing_interval",
     "effects_beside",

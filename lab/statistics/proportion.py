@@ -1,8 +1,12 @@
-"""The interval of a share."""
+"""Intervals of a share."""
 
 from __future__ import annotations
 
-from lab.statistics.interval import LEVEL, Interval
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lab.statistics.interval import LEVEL, Interval, finite
+from lab.statistics.means import mean_interval
 from lab.statistics.quantiles import beta
 
 
@@ -18,3 +22,21 @@ def proportion_interval(successes: int, n: int, level: float = LEVEL) -> Interva
     low = 0.0 if successes == 0 else beta(tail, successes, n - successes + 1)
     high = 1.0 if successes == n else beta(1 - tail, successes + 1, n - successes)
     return Interval(successes / n, low, high, n)
+
+
+def clustered_proportion(groups: Mapping[Any, Sequence[float]], level: float = LEVEL) -> Interval:
+    """Interval of the mean share of groups drawn at random, such as the targets forced after each text.
+
+    Trials of one group are no independent trials. Student's t over the shares of the groups, within [0, 1]; a group's
+    share has steps of 1 over its trials, and groups that agree by those steps do not agree for sure.
+
+    Args:
+        groups: name -> trials of 0 and 1.
+        level: confidence.
+
+    Raises:
+        ValueError: no group, or one without trials.
+    """
+    shares = [float(finite(trials).mean()) for trials in groups.values()]
+    found = mean_interval(shares, level, resolution=1 / min(map(len, groups.values())) if groups else 0.0)
+    return Interval(found.estimate, max(0.0, found.low), min(1.0, found.high), found.n)

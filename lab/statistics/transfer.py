@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from lab.statistics.interval import Interval
-from lab.statistics.rank_correlation import rank_correlation_interval
+from lab.statistics.rank_correlation import rank_correlation
+from lab.statistics.relabelling import Relabelling, mantel
+
+BETWEEN = " · "
+"""Between the two tasks in the name of a pair."""
 
 
 def with_ratio(table: pd.DataFrame) -> pd.DataFrame:
@@ -14,9 +19,41 @@ def with_ratio(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def correlations(table: pd.DataFrame, column: str) -> dict[str, Interval]:
-    """Method -> Spearman's ρ between a similarity and transfer over pairs of tasks; pairs without transfer left out."""
+    """Method -> Spearman's ρ between a similarity and transfer over pairs of tasks; pairs without transfer left out.
+
+    n tasks are n units, whatever the number of their pairs: the interval is what an exact test says of the sign of ρ
+    (`likeness_test`), and open where pairs are missing.
+    """
     known = table.dropna(subset=[column, "transfer"])
-    return {
-        str(label): rank_correlation_interval(list(part[column]), list(part.transfer))
-        for label, part in known.groupby("label", sort=False)
-    }
+    found = {}
+    for label, part in known.groupby("label", sort=False):
+        means = part.groupby("pair", sort=False)[[column, "transfer"]].mean()
+        test, n = likeness_test(means[column], means.transfer), len(_tasks(means.index))
+        rho = rank_correlation(means[column], means.transfer)
+        found[str(label)] = Interval(rho, -1.0, 1.0, n) if test is None else test.interval(n)
+    return found
+
+
+def likeness_test(similarity: pd.Series, transfer: pd.Series) -> Relabelling | None:
+    """Mantel's test of two quantities of pairs of tasks; None with fewer than three tasks, or where pairs are missing.
+
+    Args:
+        similarity, transfer: indexed alike by "one · other".
+    """
+    tasks = _tasks(similarity.index)
+    if len(tasks) < 3 or len(similarity) < len(tasks) * (len(tasks) - 1) // 2:
+        return None
+    return mantel(_matrix(similarity, tasks), _matrix(transfer, tasks))
+
+
+def _tasks(pairs: pd.Index) -> list[str]:
+    return sorted({task for pair in pairs for task in str(pair).split(BETWEEN)})
+
+
+def _matrix(pairs: pd.Series, tasks: list[str]) -> np.ndarray:
+    """Symmetric over tasks."""
+    found = np.zeros((len(tasks), len(tasks)))
+    for pair, value in pairs.items():
+        i, j = (tasks.index(task) for task in str(pair).split(BETWEEN))
+        found[i, j] = found[j, i] = value
+    return found

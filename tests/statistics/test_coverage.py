@@ -10,6 +10,7 @@ import pytest
 from lab.statistics import (
     Interval,
     cluster_interval,
+    clustered_proportion,
     mean_interval,
     pair_interval,
     proportion_interval,
@@ -77,6 +78,16 @@ def proportions(n):
     return draw
 
 
+def states(n):
+    """Five targets after each of n texts; texts differ in how easily they are forced (beta-binomial, mean 0.7)."""
+
+    def draw(rng):
+        ease = rng.beta(2.8, 1.2, n)
+        return clustered_proportion({i: rng.binomial(1, p, 5).tolist() for i, p in enumerate(ease)}), 0.7
+
+    return draw
+
+
 def correlated(rng, n, r):
     x = rng.standard_normal(n)
     return x, r * x + sqrt(1 - r * r) * rng.standard_normal(n)
@@ -121,6 +132,7 @@ CASES = {
     **{f"mean over pairs of {n} runs": pairs(n) for n in (3, 4, 5, 10)},
     **{f"mean of three fixed tasks, {n} seeds": strata(n) for n in (2, 3, 5, 10)},
     **{f"share of {n} trials": proportions(n) for n in (2, 5, 10, 40)},
+    **{f"share of five targets of {n} texts": states(n) for n in (2, 4, 10)},
     **{f"Spearman's ρ = 0.48 of {n} pairs": spearman(n) for n in (4, 6, 10, 30)},
     **{f"Spearman's ρ = 0 of {n} pairs": spearman(n, 0.0) for n in (4, 6, 10)},
     **{f"Spearman's ρ = 0.89 of {n} pairs": spearman(n, 0.9) for n in (6, 10)},
