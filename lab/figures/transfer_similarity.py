@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 
@@ -71,10 +73,10 @@ def _example() -> pd.DataFrame:
     """Made-up pairs: what is alike transfers, more or less."""
     rows = []
     for label in ("LoRA", "prompt"):
-        for i in range(10):
+        for i, pair in enumerate(combinations(range(5), 2)):
             cosine = 0.05 * i - 0.1 + (0.05 if label == "LoRA" else 0.0)
             rows.append(
-                {"label": label, "pair": f"task {i % 5} · task {i % 4}"}
+                {"label": label, "pair": " · ".join(f"task {task}" for task in pair)}
                 | {"types": "inside" if i > 7 else "across", "cosine": cosine, "subspace": 0.1 + 0.03 * i}
                 | {"random": 0.02, "transfer": 1.5 * cosine + 0.1 * np.cos(4 * i)}
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 
@@ -41,7 +43,8 @@ def likeness_test(similarity: pd.Series, transfer: pd.Series) -> Relabelling | N
         similarity, transfer: indexed alike by "one · other".
     """
     tasks = _tasks(similarity.index)
-    if len(tasks) < 3 or len(similarity) < len(tasks) * (len(tasks) - 1) // 2:
+    known = {frozenset(str(pair).split(BETWEEN)) for pair in similarity.index}
+    if len(tasks) < 3 or not known >= {frozenset(pair) for pair in combinations(tasks, 2)}:
         return None
     return mantel(_matrix(similarity, tasks), _matrix(transfer, tasks))
 
