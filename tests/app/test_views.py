@@ -168,20 +168,12 @@ def plms(shown: AppTest) -> set[str]:
     return set(re.findall(r'"model": "(\w+)"', words(shown)))
 
 
-def test_all_plms_are_drawn_by_a_figure_that_names_them(opened, of_two_plms):
-    shown = opened("weight_differences", of_two_plms, figure=INTRUDER_ONSET.title)
-    assert shown.multiselect(key="model").options == ["minilm", "smollm2"]
-    assert {run.partition(": ")[0] for run in shown.dataframe[0].value["run"]} == {"minilm", "smollm2"} == plms(shown)
-
-
-def test_one_plm_is_drawn_by_a_figure_that_would_take_two_for_one(opened, of_two_plms):
-    shown = opened("weight_differences", of_two_plms, figure=WEIGHT_DIFFERENCE_SPECTRA.title)
+@pytest.mark.parametrize("drawn", [WEIGHT_DIFFERENCE_SPECTRA, INTRUDER_ONSET], ids=lambda drawn: drawn.name)
+def test_one_plm_is_drawn_where_a_figure_is_not_about_several(drawn, opened, of_two_plms):
+    shown = opened("weight_differences", of_two_plms, figure=drawn.title)
     assert shown.selectbox(key="model").options == ["smollm2", "minilm"]  # the newest record's first
     assert plms(shown) == {"smollm2"}
     assert plms(shown.selectbox(key="model").set_value("minilm").run()) == {"minilm"}
-    shown.selectbox(key="figure").set_value(INTRUDER_ONSET.title).run()
-    assert not shown.exception
-    assert "model" not in {select.key for select in shown.selectbox}
 
 
 def test_one_run_is_drawn_by_a_figure_that_would_take_two_for_one(opened, of_two_runs):

@@ -99,7 +99,7 @@ class Axis:
         if len(ticks) < 2 and not isinstance(self.ticks, Mapping):
             ticks = [float(f"{tick:.2g}") for tick in np.linspace(low, high, 3)]
         words = _decades(ticks)
-        while len(ticks) > 8 or (len(ticks) > 2 and sum(text_width(word) + 1 for word in words) > room):
+        while len(ticks) > 8 or (len(ticks) > 2 and sum(text_width(word) + 1.6 for word in words) > room):
             ticks, words = ticks[::2], words[::2]
         axis |= {"range": [math.log10(low), math.log10(high)]}
         return axis | {"tickvals": ticks, "ticktext": words}

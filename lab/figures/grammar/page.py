@@ -73,7 +73,12 @@ class Page:
         }
 
     def _rows(self) -> list[list[Panel]]:
-        most = max(1, min(self.grid.wrap, int((self.size.width - 4 * self.em) // (_NARROWEST * self.em))))
+        axes = [self.grid.axis(panel.number, "y") for panel in self.grid.panels]
+        words = max((self._tick_width(name) for axis in axes for name in axis.texts), default=0.0)
+        once = words if self.grid.shared["y"] else 0.0  # names of a shared axis stand at the left alone
+        room = (self.size.width - 4 * self.em) / self.em - once
+        least = _NARROWEST * (0.75 if once else 1) + (words - once) / 2
+        most = max(1, min(self.grid.wrap, int(room // least)))
         if not any(panel.new_row for panel in self.grid.panels):  # rows of equal length where that can be
             n = len(self.grid.panels)
             most = -(-n // -(-n // most))
@@ -118,7 +123,13 @@ class Page:
             return 1.4 * self.em
         titled = first or axis.title != self._left_of(panel)
         widest = max((self._tick_width(name) for name in axis.texts), default=3.4)
-        return self.em * (widest + 1.1 + (1.9 if titled and axis.title else 0))
+        title = 0.6 + 1.3 * self._broken(axis.title) if titled and axis.title else 0
+        return self.em * (widest + 1.1 + title)
+
+    def _broken(self, title: str) -> int:
+        """About how many lines an upright title takes, before heights are known."""
+        length = max(7 * self.em, min(self.grid.height, 0.8 * self.size.width / self.columns) * 0.7)
+        return self._wrapped(title, length).count("<br>") + 1
 
     def _tick_width(self, name: str) -> float:
         return max(text_width(line) for line in self._tick_text(name).split("<br>"))
@@ -158,8 +169,9 @@ class Page:
         for r, row in enumerate(self.rows):
             height = self.grid.height * (1 if len(self.rows) == 1 else 0.68) * scale * self.size.slenderness
             height = max(min(height, 1.1 * self.panel_width), 7 * self.em)
-            names = [len(axis.names) for p in row if (axis := self.grid.axis(p.number, "y")).categories is not None]
-            height = max([height, *(1.55 * self.em * n for n in names)])
+            for axis in (self.grid.axis(panel.number, "y") for panel in row):
+                lines = max((self._tick_text(name).count("<br>") + 1 for name in axis.names), default=1)
+                height = max(height, len(axis.names) * (0.35 + 1.2 * lines) * self.em)
             tops.append((top, height))
             if r + 1 < len(self.rows):
                 top += height + self._below(r) + self.em * (0.6 + 1.3 * self._lines(r + 1))
@@ -180,7 +192,8 @@ class Page:
             lines = max((name.count("<br>") for name in names), default=0)
             if ticks and wide and (max(wide) + 0.6) * len(wide) * self.em > self.panel_width:
                 ticks = max(wide) * 0.95 + 1  # plotly turns them
-            most = max(most, ticks + 1.2 * lines + (1.9 if self._titled(panel, "x") else 0))
+            broken = self._wrapped(axis.title, self.panel_width).count("<br>")
+            most = max(most, ticks + 1.2 * lines + (1.9 + 1.3 * broken if self._titled(panel, "x") else 0))
         return self.em * (most + 0.7)
 
     def _titled(self, panel: Panel, which: str) -> bool:
