@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from lab.geometry import IntrinsicDimension, intrinsic_dimension
-from lab.statistics import Interval, Verdict
+from lab.statistics import Interval, Verdict, crossing_interval
 from lab.study import TRAINING_RUN, Budget, Experiment, Finding, Lab, Result, TrainingRun, reported, setting
 from lab.tasks.constant import constant_score
 
@@ -171,6 +171,15 @@ def _table(c: Search, found: IntrinsicDimension, runs: _Runs) -> pd.DataFrame:
     return table.assign(metric=table["metric"].ffill())
 
 
+def _interval(finding: Finding[Search]) -> tuple[float, float]:
+    """Of d90, from the scores in the record: how sure they make us is no part of what was measured."""
+    c, runs = finding.config, finding.tables["runs"]
+    by_d = runs[runs.kind == "subspace"].groupby("d").score
+    scores = {int(d): [float(score) for score in own] for d, own in by_d}
+    baseline = runs.score[runs.kind == "full"].tolist() if c.baseline is None else [c.baseline]
+    return crossing_interval(scores, baseline, fraction=0.9)
+
+
 def claims(found: Sequence[Finding[Search]]) -> list[Verdict]:
     """One per search: is d90 a small share of all weights, whole interval included?"""
     verdicts = []
@@ -178,8 +187,7 @@ def claims(found: Sequence[Finding[Search]]) -> list[Verdict]:
         c, m = finding.config, finding.metrics
         if m["d90"] is None or c.model.startswith("tiny"):
             continue
-        high = inf if m["d90_high"] is None else m["d90_high"]
-        d90, low, high = (end / m["native"] for end in (m["d90"], m["d90_low"], high))
+        d90, low, high = (end / m["native"] for end in (m["d90"], *_interval(finding)))
         verdicts.append(
             Verdict(
                 claim="Fine-tuning can be done in a subspace whose dimension is a small share of all weights.",
@@ -188,7 +196,7 @@ def claims(found: Sequence[Finding[Search]]) -> list[Verdict]:
                 measured=Interval(d90, low, high, len(c.seeds)),
                 threshold=LOW_SHARE,
                 side="below",
-                setting=f"{c.method.upper()}, {c.projection}, {c.model} on {c.task}, {m['evaluations']} runs",
+                setting=f"{c.method.upper()}, {c.projection}, {c.model} on {c.task}, {m['evaluations']} runs, floor 0",
                 figure="intrinsic_dimension",
                 number=11,
             )

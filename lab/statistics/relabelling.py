@@ -38,13 +38,18 @@ class Relabelling:
     n: int
     exact: bool
 
-    def interval(self, n_units: int, level: float = LEVEL) -> Interval:
-        """The statistic, a correlation, with what the test says of its sign: low end above 0 iff it is positive.
+    def interval(self, n_units: int, level: float = LEVEL, *, largest: float = 1.0) -> Interval:
+        """The statistic with what the test says of its sign: low end above 0 iff it is positive.
 
         Two-sided at `level`: p_value ≤ (1 − level)/2. A test of the sign gives no other bound.
+
+        Args:
+            n_units: units that were relabelled.
+            level: confidence.
+            largest: absolute value the statistic can have. Default 1, that of a correlation.
         """
         positive = self.p_value <= (1 - level) / 2
-        return Interval(self.statistic, float(np.nextafter(0, 1)) if positive else -1.0, 1.0, n_units)
+        return Interval(self.statistic, float(np.nextafter(0, 1)) if positive else -largest, largest, n_units)
 
     def can_reach(self, alpha: float) -> bool:
         """Whether any outcome would have been significant at α."""
