@@ -18,6 +18,8 @@ import pandas as pd
 from lab.deltas import (
     DID,
     IA3,
+    METHODS,
+    SAID,
     Adapter,
     AddedBias,
     BitFit,
@@ -54,6 +56,9 @@ from lab.study import (
 SOURCE = "Ding et al. 2022, performance comparison on T5-base"
 RANKING = ("full fine-tuning", "LoRA", "adapter", "prefix", "prompt")
 """The source's order of the average score, best first."""
+
+FURTHER = 3e-3
+"""Where the grid of step sizes starts for methods that are not named here: LoRA's."""
 
 HALF_OF_RANK_VARIANCE = sqrt(0.5)
 """|Spearman's ρ| above which one ranking explains more than half of the variance of the other's ranks (ρ² > 1/2)."""
@@ -125,7 +130,7 @@ def compared(plan: Plan) -> dict[str, tuple[DeltaMethod, float]]:
     biases: tuple[str, DeltaMethod] = ("BitFit", BitFit())
     if without_biases(plan.model):
         biases = ("added biases", AddedBias())
-    return {
+    named: dict[str, tuple[DeltaMethod, float]] = {
         "full fine-tuning": (FullFineTuning(), 1e-4),
         "linear probe": (LinearProbe(), plan.head_lr),
         "LoRA": (LoRA(rank=8), 3e-3),
@@ -140,6 +145,8 @@ def compared(plan: Plan) -> dict[str, tuple[DeltaMethod, float]]:
         "DID": (DID(dimension=plan.dimension, head="free"), 3e-1),
         "diff pruning": (DiffPruning(), 1e-4),
     }
+    known = {SAID, BitFit, AddedBias, *(type(method) for method, _ in named.values())}
+    return named | {method().title: (method(), FURTHER) for method in METHODS if method not in known}
 
 
 def measure(c: Comparison, lab: Lab) -> Result:

@@ -25,6 +25,7 @@ HIDDEN = {
 BY_STRING = {
     "lab": "the names one starts with are imported when they are used",
     "lab.deferred": "packages that take long to import",
+    "lab.deltas.further": "methods are found by being there",
     "lab.cli": "a command imports what it runs, not what the others run",
     "lab.commands.collection": "the command line imports torch when a command needs it",
     "lab.commands.spectra": "the command line imports torch when a command needs it",

@@ -13,12 +13,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-import lab.study as study  # its names bring torch when they are first used
+import lab.figures as figures  # its names bring plotly when they are first used
+import lab.study as study  # its names bring torch
 from lab.commands.terminal import DEFAULT_FORMATS, Formats, complain, refusals, write_figure
 from lab.execution import Engine, Interrupted, Local, RunsFailed
 from lab.execution.ray import Ray
 from lab.execution.workers import Workers
-from lab.figures import TableError, figure
 from lab.reports import metrics_text, table_text, verdict_text
 from lab.runs import Job, Manifest, Record, Store, StoreError, tabulate, user_store
 
@@ -105,7 +105,7 @@ def run(
     typer.echo(answers(chosen, records, manifests))
     if out is not None:
         with refusals():
-            for drawn in map(figure, chosen.figures):
+            for drawn in map(figures.figure, chosen.figures):
                 write_figure(drawn, tabulate(manifests, drawn.table), out / drawn.name, formats, command)
     typer.echo(f"\n{len(records)} record(s) in {runs.path}; to explore them: deltalab app{store_option}")
 
@@ -138,10 +138,10 @@ def asked(
 def answers(chosen: study.Experiment[Any], records: Sequence[Record], manifests: Sequence[Manifest]) -> str:
     """What the records say: the answers of the experiment's figures, the first one with its table, and the verdicts."""
     parts: list[str] = []
-    for drawn in map(figure, chosen.figures):
+    for drawn in map(figures.figure, chosen.figures):
         try:
             answer = drawn.answer(tabulate(list(manifests), drawn.table))
-        except (StoreError, TableError):  # some experiments make a figure's table in some of their jobs only
+        except (StoreError, figures.TableError):  # some experiments make a figure's table in some of their jobs only
             continue
         parts.append(answer.sentence if parts else f"{answer.sentence}\n\n{table_text(answer.table)}")
     verdicts = study.verdicts_of(chosen, records)

@@ -13,6 +13,7 @@ from lab.deltas.counts import CountRow, count_table, percentage
 from lab.deltas.delta import Combined, Counts, Delta, Reparameterized, TrainingForm
 from lab.deltas.diff_pruning import DiffPruning
 from lab.deltas.full_fine_tuning import FullFineTuning
+from lab.deltas.further import further
 from lab.deltas.ia3 import IA3
 from lab.deltas.intrinsic import DID, SAID
 from lab.deltas.linear_probe import LinearProbe
@@ -46,6 +47,8 @@ METHODS: tuple[type[DeltaMethod], ...] = (
     LoRA,
     DID,
     SAID,
+    # what else lies in this folder
+    *further(),
 )
 
 

@@ -1,0 +1,138 @@
+"""A method, a figure and an experiment are added by one file each, and no other is touched: in a copy of the tree."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+METHOD = '''
+"""One number for all biases: b ↦ b·(1 + φ)."""
+from dataclasses import dataclass
+import torch
+from lab.deltas.delta import Delta
+from lab.deltas.method import DeltaMethod, body_names
+from lab.linalg import Layout
+
+
+class Louder(Delta):
+    def __init__(self, plm):
+        self.names = [name for name in body_names(plm) if name.endswith("bias")]
+        theta = plm.parameters[self.names[0]]
+        self.plm, self.at_identity = plm, True
+        self.phi0 = torch.zeros(1, dtype=theta.dtype, device=theta.device)
+        self.layout = Layout.of({"volume": self.phi0})
+
+    def overrides(self, phi):
+        return {name: self.plm.parameters[name] * (1 + phi) for name in self.names}
+
+
+@dataclass(frozen=True)
+class Volume(DeltaMethod):
+    name = "volume"
+    family = "specification"
+
+    def body(self, plm, seed):
+        return Louder(plm)
+
+
+METHOD = Volume
+'''
+
+FIGURE = '''
+"""Score against steps."""
+import pandas as pd
+from lab.figures.definition import TEXT, Column, Figure
+from lab.figures.grammar import Grid
+from lab.statistics import Answer
+
+
+def build(table, theme):
+    grid = Grid(theme)
+    for panel, part in grid.by(table, "label"):
+        panel.points(part.steps, part.score, "runs")
+    return grid.x("steps [step]").y("score [1]")
+
+
+def conclude(table):
+    return Answer(f"{len(table)} runs.", table)
+
+
+TOY = Figure(
+    name="toy",
+    title="A toy",
+    columns={"label": Column("method", TEXT), "steps": Column("steps", "step"), "score": Column("score", "1")},
+    build=build,
+    conclude=conclude,
+    caption="A toy.",
+    reading="Dots.",
+    source=(),
+    example=lambda: pd.DataFrame({"label": ["a"], "steps": [1], "score": [0.5]}),
+    group="training",
+)
+'''
+
+EXPERIMENT = '''
+"""A toy."""
+from dataclasses import dataclass
+import pandas as pd
+from lab.study import TRAINING_RUN, Budget, Experiment, Lab, Result, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toy(Budget):
+    ladder: tuple[int, ...] = setting("numbers of steps", unit="step", low=1)
+
+
+def measure(c: Toy, lab: Lab) -> Result:
+    runs = lab.run(TRAINING_RUN, [c.child(method={"method": "volume"}, seed=0, steps=n) for n in c.ladder])
+    table = pd.DataFrame(
+        {"label": r.config.how.title, "steps": r.config.steps, "score": r.metrics["score"]} for r in runs
+    )
+    return Result({"runs": len(table)}, {"toy": table})
+
+
+SMOKE = Toy(
+    model="tiny-bert", task="bbc-news", steps=1, ladder=(1, 2), n_train=16, n_validation=8, max_length=8, batch_size=4
+)
+EXPERIMENT = Experiment(
+    name="toy", question="does it work?", config=Toy, scales={"smoke": SMOKE}, measure=measure, figures=("toy",)
+)
+'''
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tree")
+    for name in ("lab", "experiments"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.nb[ic]"))
+    (folder / "lab/deltas/volume.py").write_text(METHOD, encoding="utf-8")
+    (folder / "lab/figures/toy.py").write_text(FIGURE, encoding="utf-8")
+    (folder / "experiments/toy.py").write_text(EXPERIMENT, encoding="utf-8")
+    return folder
+
+
+def deltalab(folder: Path, *arguments: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-m", "lab.cli", *arguments], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_it_is_listed_run_with_children_drawn_and_compared(copy):
+    assert "does it work?" in deltalab(copy, "list")
+    told = deltalab(copy, "run", "toy", "--scale", "smoke", "--ladder", "1,2,3", "--out", "out", "--formats", "csv")
+    assert "3 runs." in told
+    assert (copy / "out/toy.csv").exists()
+    found = "from experiments.performance import SCALES, compared; print(compared(SCALES['smoke'])['volume'])"
+    environment = os.environ | {"PYTHONPATH": str(copy)}
+    done = subprocess.run([sys.executable, "-c", found], cwd=copy, env=environment, capture_output=True, text=True)
+    assert "Volume" in done.stdout, done.stderr
