@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,13 +44,13 @@ def reaching(table: pd.DataFrame, share: float = SHARE) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def steps_to_common_level(table: pd.DataFrame, first: str, second: str) -> dict[str, dict[int, float]]:
+def steps_to_common_level(table: pd.DataFrame, first: str, second: str) -> dict[str, dict[Any, float]]:
     """Task -> seed -> steps of the first method minus steps of the second, for each seed that both have.
 
     The level is 95 % of the lower of the two last scores, which both runs reach: no comparison is lost because a weak
     method never gets to a level that a strong one sets, and none is won by ending low.
     """
-    found: dict[str, dict[int, float]] = {}
+    found: dict[str, dict[Any, float]] = {}
     runs = {name: run.sort_values("step") for name, run in table.groupby(["task", "seed", "label"], sort=False)}
     for task, seed in dict.fromkeys((task, seed) for task, seed, _ in runs):
         pair = [runs[task, seed, label] for label in (first, second) if (task, seed, label) in runs]
@@ -57,5 +58,5 @@ def steps_to_common_level(table: pd.DataFrame, first: str, second: str) -> dict[
             continue
         level = SHARE * min(float(run.score.iloc[-1]) for run in pair)
         steps = [first_reached(run.step.to_numpy(float), run.score.to_numpy(float), level) for run in pair]
-        found.setdefault(str(task), {})[int(seed)] = steps[0] - steps[1]
+        found.setdefault(str(task), {})[seed] = steps[0] - steps[1]
     return found

@@ -27,6 +27,11 @@ def several(*names: tuple[str, str, str]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def test_without_a_search_nothing_was_learned():
+    answer = replace(ANSWER, d90=nan, low=0, high=nan, runs=0)
+    assert (answer.text, answer.equation) == ("nothing learned", "d<sub>90</sub> nothing learned")
+
+
 @pytest.mark.parametrize(
     ("d90", "low", "high", "text", "equation"),
     [
