@@ -85,6 +85,11 @@ class Targets:
         return None
 
 
+def is_every_linear(modules: Any) -> bool:
+    """Whether `target_modules` is peft's word for every linear layer but the head."""
+    return isinstance(modules, str) and modules.lower() == "all-linear"
+
+
 def _means(modules: tuple[str, ...] | str, path: str) -> bool:
     if isinstance(modules, str):
         return pattern(modules).fullmatch(path)
@@ -175,7 +180,7 @@ def lora_options(file: Path, config: Mapping[str, Any]) -> LoRAOptions:
         dora=entry("use_dora", flag, False),
         fan_in_fan_out=entry("fan_in_fan_out", flag, False),
         targets=Targets(
-            modules=None if chosen is None or chosen == "all-linear" else modules(file, "target_modules", chosen),
+            modules=None if chosen is None or is_every_linear(chosen) else modules(file, "target_modules", chosen),
             excluded=entry("exclude_modules", modules, ()),
             saved=entry("modules_to_save", light_modules, ()),
             layers=entry("layers_to_transform", layers, ()),

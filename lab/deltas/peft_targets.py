@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from lab.checkpoints.lora_options import is_every_linear
 from lab.checkpoints.patterns import pattern
 
 _WHOLE = ("target_modules", "exclude_modules", "feedforward_modules")
@@ -29,7 +30,7 @@ def spelled_out(config: Any, paths: Sequence[str]) -> Any:
     config = copy.copy(config)
     for name in _WHOLE:
         text = getattr(config, name, None)
-        if not isinstance(text, str) or text == "all-linear" or kind == "ADAPTION_PROMPT":
+        if not isinstance(text, str) or is_every_linear(text) or kind == "ADAPTION_PROMPT":
             continue
         found = [path for path in paths if pattern(text).fullmatch(path)]
         if not found and name == "target_modules":
