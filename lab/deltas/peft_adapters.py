@@ -17,7 +17,7 @@ from lab.deltas.delta import Combined, Delta
 from lab.deltas.lora import LowRankUpdate
 from lab.deltas.lora_checkpoint import lora_checkpoint, read_lora
 from lab.deltas.peft import PeftMethod, injected, peft_library
-from lab.deltas.peft_layers import PeftLayers, inject, trained_names
+from lab.deltas.peft_layers import FAULTS, PeftLayers, inject, trained_names
 from lab.deltas.peft_prompts import PREFIXES, PROMPTS, stored_prompt
 from lab.deltas.stored_values import stored_values
 from lab.deltas.values import Values
@@ -128,7 +128,7 @@ def _injected(plm: PLM, adapter: AdapterFolder) -> tuple[PeftLayers, Values]:
         method = PeftMethod(json.dumps(options_of, sort_keys=True), label=_LABEL)
         injection = inject(plm, method.config(), peft, seed=0)
         return injection, injected(plm, injection, _LABEL)
-    except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except FAULTS as error:
         raise CheckpointError(f"{adapter.options} does not fit {plm.name!r}: {error}") from error
 
 

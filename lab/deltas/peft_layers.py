@@ -20,6 +20,11 @@ from lab.deltas.peft_targets import spelled_out
 from lab.models import PLM
 from lab.models.assemble import seeded
 
+FAULTS = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+"""What peft raises of options that mean nothing to it."""
+
 
 @dataclass(frozen=True, eq=False)
 class PeftLayers:
@@ -99,7 +104,7 @@ def _wrapped(model: nn.Module, plm: PLM, config: Any, peft: Any, seed: int) -> A
         warnings.simplefilter("ignore")
         try:
             return peft.get_peft_model(model, config, autocast_adapter_dtype=False)
-        except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        except FAULTS as error:
             dtype = str(plm.dtype).removeprefix("torch.")
             raise ValueError(f"peft cannot put {_kind(config)} on {plm.name!r} in {dtype}: {error}") from error
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from lab.checkpoints.adapter_folder import BASE, AdapterFolder
 from lab.checkpoints.error import CheckpointError
 from lab.deltas.peft import PeftMethod, peft_library
-from lab.deltas.peft_layers import inject
+from lab.deltas.peft_layers import FAULTS, inject
 from lab.deltas.peft_prompts import PREFIXES, PROMPTS
 from lab.models import PLM
 
@@ -36,9 +36,10 @@ def merged_differences(plm: PLM, checkpoint: AdapterFolder) -> tuple[dict[str, T
         raise CheckpointError(f"{checkpoint.source} is a {kind} adapter: it adds tokens and changes no weight.")
     left_out = ("modules_to_save", "base_model_name_or_path")
     options = {name: value for name, value in checkpoint.config.items() if name not in left_out}
+    peft = peft_library()
     try:
-        injection = inject(plm, PeftMethod(json.dumps(options, sort_keys=True)).config(), peft_library(), seed=0)
-    except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        injection = inject(plm, PeftMethod(json.dumps(options, sort_keys=True)).config(), peft, seed=0)
+    except FAULTS as error:
         raise CheckpointError(f"{checkpoint.options} does not fit {plm.name!r}: {error}") from error
     excluded = []
     for key in checkpoint.tensors:

@@ -178,7 +178,8 @@ def _build(
     missing = {*info["missing_keys"], *misfits} & set(dict(model.named_parameters()))
     _check(checkpoint, architecture, model, request, missing, misfits)
     new_names = tuple(name for name, _ in model.named_parameters() if name in missing)
-    reseed_head(model, new_names, seed)
+    with _describing(checkpoint.folder / CONFIG):
+        reseed_head(model, new_names, seed)
     unused = tuple(sorted({*info["unexpected_keys"], *misfits}))
     _warn_of_unused(checkpoint, architecture, unused)
     return model, new_names, unused
