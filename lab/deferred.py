@@ -35,6 +35,8 @@ class Deferred:
 
 
 transformers: Any = Deferred("transformers")
+huggingface_hub: Any = Deferred("huggingface_hub")
+hub_errors: Any = Deferred("huggingface_hub.errors")
 
 if TYPE_CHECKING:
     import duckdb
@@ -53,4 +55,16 @@ else:
     safetensors = Deferred("safetensors")
     numpy_files = Deferred("safetensors.numpy")
 
-__all__ = ["Deferred", "duckdb", "numpy", "numpy_files", "pandas", "parquet", "pyarrow", "safetensors", "transformers"]
+__all__ = [
+    "Deferred",
+    "duckdb",
+    "hub_errors",
+    "huggingface_hub",
+    "numpy",
+    "numpy_files",
+    "pandas",
+    "parquet",
+    "pyarrow",
+    "safetensors",
+    "transformers",
+]

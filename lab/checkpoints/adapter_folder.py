@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -21,6 +19,7 @@ from lab.checkpoints.error import CheckpointError
 from lab.checkpoints.folder import expanded
 from lab.checkpoints.json_file import read_object
 from lab.checkpoints.safetensors_file import Entry, check_finite, read_header, read_named
+from lab.deferred import hub_errors, huggingface_hub
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 BASE = "base_model.model."
@@ -138,8 +137,8 @@ def _folder(path_or_hub_id: str | Path) -> Path:
     if local.is_dir():
         return local
     try:
-        return Path(snapshot_download(str(path_or_hub_id), allow_patterns=[CONFIG, WEIGHTS]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        return Path(huggingface_hub.snapshot_download(str(path_or_hub_id), allow_patterns=[CONFIG, WEIGHTS]))
+    except (hub_errors.HfHubHTTPError, hub_errors.HFValidationError, OSError) as error:  # or it is not in the cache
         raise FileNotFoundError(
             f"{str(path_or_hub_id)!r} is neither a folder nor an adapter the Hugging Face hub gives us now "
             f"({type(error).__name__}). Give the folder that holds {CONFIG} and {WEIGHTS}."

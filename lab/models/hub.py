@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import huggingface_hub
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-
+from lab.deferred import hub_errors, huggingface_hub
 from lab.models.packaged import packaged_choices
 
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -28,7 +26,7 @@ def hub_folder(name: str) -> Path:
         cached = Path(huggingface_hub.snapshot_download(name, local_files_only=True))
         if (cached / "config.json").is_file() and any(cached.glob("*.safetensors")):
             return cached
-    except HFValidationError as error:
+    except hub_errors.HFValidationError as error:
         raise _unavailable(name, f"it is no valid hub id ({error})") from error
     except OSError:  # not in the cache
         pass
@@ -47,9 +45,9 @@ def _probe(name: str) -> None:
     """Ask the hub for one file's header, once: a download would retry for 20 s where there is no network."""
     try:
         huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(name, "config.json"), timeout=TIMEOUT)
-    except OfflineModeIsEnabled as error:
+    except hub_errors.OfflineModeIsEnabled as error:
         raise _unavailable(name, "it is not in the hub's cache and HF_HUB_OFFLINE is set") from error
-    except HfHubHTTPError as error:
+    except hub_errors.HfHubHTTPError as error:
         reason = f"the hub refuses it ({type(error).__name__}): check the spelling, or log in if the model is gated"
         raise _unavailable(name, reason) from error
     except Exception as error:  # whatever the HTTP client in use raises

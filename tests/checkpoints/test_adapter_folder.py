@@ -71,7 +71,7 @@ def test_what_is_nowhere_is_said(monkeypatch):
     def offline(*_args, **_kwargs):
         raise OSError("no network")
 
-    monkeypatch.setattr("lab.checkpoints.adapter_folder.snapshot_download", offline)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     with pytest.raises(FileNotFoundError, match="'someone/adapter' is neither a folder nor an adapter"):
         read_adapter("someone/adapter")
 
@@ -83,7 +83,7 @@ def test_a_hub_id_is_downloaded_without_pickles(folder, monkeypatch):
         asked[name] = allow_patterns
         return str(folder)
 
-    monkeypatch.setattr("lab.checkpoints.adapter_folder.snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert read_adapter("someone/adapter").config == LORA
     assert asked == {"someone/adapter": [CONFIG, WEIGHTS]}
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import huggingface_hub
+import huggingface_hub.errors
 import pytest
 import torch
 

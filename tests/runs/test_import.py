@@ -37,5 +37,5 @@ def test_neither_torch_nor_scipy_comes_with(module):
 
 @pytest.mark.parametrize("module", ["experiments.training_run", "experiments.intrinsic_dimension"])
 def test_an_experiment_brings_torch_but_no_compiler_and_no_peer(module):
-    unwanted = ("transformers", "peft", "accelerate", "sklearn", "scipy.stats", "scipy.optimize", *PLOTS, *COMPILERS)
+    unwanted = (*MODELS[1:], "sklearn", "scipy.stats", "scipy.optimize", *PLOTS, *COMPILERS)
     assert imported_with(module, "torch", *unwanted) == {"torch"}
