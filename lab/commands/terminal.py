@@ -6,15 +6,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+import lab.figures as figures  # its names bring plotly when they are first used
 from lab.deferred import pandas as pd
-from lab.figures import FORMATS, Figure, export
+from lab.figures.formats import FORMATS
 from lab.runs import Damaged, StoreError, UnknownRecord
+
+if TYPE_CHECKING:
+    from lab.figures import Figure
 
 MISUSE = 2
 
@@ -29,7 +33,7 @@ def write_figure(chosen: Figure, table: pd.DataFrame, stem: Path, formats: str, 
         ValueError: an unknown format, or a table that the figure cannot draw.
     """
     wanted = [name.strip() for name in formats.split(",") if name.strip()]
-    typer.echo(export(chosen, stem, wanted, table, provenance={"command": command}).message)
+    typer.echo(figures.export(chosen, stem, wanted, table, provenance={"command": command}).message)
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lab.figures.d90 import D90, answers
     from lab.figures.definition import IDENTITY, TEXT, Column, Figure, TableError
-    from lab.figures.exporting import FORMATS, Exported, Skipped, export, rendered
+    from lab.figures.exporting import Exported, Skipped, export, rendered
+    from lab.figures.formats import FORMATS
     from lab.figures.images import HOW_TO_GET_A_BROWSER, ImageError, find_browser
     from lab.figures.registry import GROUPS, figure
     from lab.figures.sources import Source
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "d90": ("D90", "answers"),
     "definition": ("IDENTITY", "TEXT", "Column", "Figure", "TableError"),
-    "exporting": ("FORMATS", "Exported", "Skipped", "export", "rendered"),
+    "exporting": ("Exported", "Skipped", "export", "rendered"),
+    "formats": ("FORMATS",),
     "images": ("HOW_TO_GET_A_BROWSER", "ImageError", "find_browser"),
     "registry": ("GROUPS", "figure"),
     "sources": ("Source",),

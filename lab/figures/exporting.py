@@ -11,14 +11,13 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from lab.figures.definition import Figure
+from lab.figures.formats import FORMATS
 from lab.figures.images import IMAGE_FORMATS, ImageError, images
 from lab.figures.latex import booktabs, escaped
 from lab.figures.page import page
 from lab.figures.style import LIGHT, SCREEN, SIZES, Theme
 
 TEXT_FORMATS = ("html", "csv", "tex", "caption", "bib")
-FORMATS = ("html", "pdf", "svg", "csv", "tex")
-"""What `export` writes unless told otherwise, caption and BibTeX besides."""
 SUFFIXES = {name: name for name in (*TEXT_FORMATS, *IMAGE_FORMATS)} | {"caption": "caption.tex"}
 
 _SHORT = 12  # digits of a key that people are shown

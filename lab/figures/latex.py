@@ -6,8 +6,8 @@ import math
 import re
 from collections.abc import Sequence
 
-import numpy as np
-import pandas as pd
+from lab.deferred import numpy as np
+from lab.deferred import pandas as pd
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
