@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations, product
 
-import numpy as np
-import pandas as pd
-
+from lab.deferred import numpy as np
+from lab.deferred import pandas as pd
 from lab.statistics.factorial import effects_beside, factorial_effects
 from lab.statistics.interval import Interval
 from lab.statistics.means import mean_interval

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pandas as pd
-
+from lab.deferred import pandas as pd
 from lab.statistics.interval import Interval
 from lab.statistics.rank_correlation import stratified_rank_correlation
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-import pandas as pd
+from lab.deferred import numpy as np
+from lab.deferred import pandas as pd
 
 SHARE = 0.95
 """Share of a last score that counts as having converged."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import inf, sqrt
 
-import numpy as np
-
+from lab.deferred import numpy as np
 from lab.statistics.interval import LEVEL
 from lab.statistics.monotone import monotone_fit, reached_at
 from lab.statistics.quantiles import student_t

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-import numpy as np
+from lab.deferred import numpy as np
 
 LEVEL = 0.95
 """Confidence of an interval where nothing else is said."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
+from lab.deferred import numpy as np
+from lab.deferred import pandas as pd
 
 
 def onset(table: pd.DataFrame) -> pd.Series:

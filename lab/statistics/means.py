@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import inf, sqrt
 from typing import Any
 
-import numpy as np
-
+from lab.deferred import numpy as np
 from lab.statistics.interval import LEVEL, Interval, finite
 from lab.statistics.quantiles import student_t
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from math import exp, log
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import ArrayLike
+from lab.deferred import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 def monotone_fit(means: ArrayLike, weights: ArrayLike) -> np.ndarray:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 
-import numpy as np
+from lab.deferred import numpy as np
 
 
 def normal(p: float) -> float:

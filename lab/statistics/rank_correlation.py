@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf, nan, sqrt
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import ArrayLike
-
+from lab.deferred import numpy as np
 from lab.statistics.interval import LEVEL, Interval, finite
 from lab.statistics.quantiles import normal, student_t
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 def ranks(values: ArrayLike) -> np.ndarray:

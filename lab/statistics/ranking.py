@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from math import inf, nan, sqrt
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from lab.deferred import numpy as np
 from lab.statistics.interval import LEVEL
 from lab.statistics.quantiles import chi_squared_tail, studentized_range
 

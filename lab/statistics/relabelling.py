@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
 from math import factorial
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import ArrayLike
-
+from lab.deferred import numpy as np
 from lab.statistics.interval import LEVEL, Interval, finite
 from lab.statistics.rank_correlation import rank_correlation
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 MOST = 50_000
 """Up to this many relabellings all of them are made, which is exact."""

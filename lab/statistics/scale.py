@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
+from lab.deferred import numpy as np
+from lab.deferred import pandas as pd
 from lab.statistics.convergence import SHARE, first_reached
 
 

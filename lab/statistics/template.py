@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from lab.deferred import pandas as pd
 
 READINGS = ("template", "no template")
 """Template with label words under the language-model head, or a new classification head without either."""

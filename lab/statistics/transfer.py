@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from itertools import combinations
 
-import numpy as np
-import pandas as pd
-
+from lab.deferred import numpy as np
+from lab.deferred import pandas as pd
 from lab.statistics.interval import Interval
 from lab.statistics.rank_correlation import rank_correlation
 from lab.statistics.relabelling import Relabelling, mantel

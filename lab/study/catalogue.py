@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -22,6 +23,9 @@ VIEWS: tuple[View, ...] = ("run", "optimisation", "methods", "control")
 
 _PACKAGES = ("lab.study.training_run", "experiments")
 """The module of the training run, and the package of all other experiments."""
+
+_ASSIGNED = re.compile(r"^\w+(?:: [^=\n]+)? = Experiment\((?:.*\)$|\n(?:(?!\)).*\n)*\).*$)", re.MULTILINE)
+"""At the margin, and closed on the same line or at the margin."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +109,7 @@ def _sources() -> Iterator[tuple[str, Path]]:
 
 def _in(module: str, path: Path) -> Iterator[Outline]:
     """The calls ``Experiment(name=…, …)`` of a file, as far as they are literal."""
-    source = path.read_text(encoding="utf-8")
-    if "Experiment(" not in source:
-        return
-    for statement in ast.parse(source).body:
+    for statement in _assignments(path.read_text(encoding="utf-8")):
         call = statement.value if isinstance(statement, (ast.Assign, ast.AnnAssign)) else None
         if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "Experiment":
             continue
@@ -118,6 +119,14 @@ def _in(module: str, path: Path) -> Iterator[Outline]:
             str(said["name"]), module, str(said["question"] or ""), tuple(said["figures"] or ()),
             said["view"] or "methods", "scales" in given,
         )  # fmt: skip
+
+
+def _assignments(source: str) -> list[ast.stmt]:
+    """The statements ``NAME = Experiment(…)``, cut out before they are parsed: whole files take a third of a second."""
+    try:
+        return [statement for found in _ASSIGNED.finditer(source) for statement in ast.parse(found.group()).body]
+    except SyntaxError:  # one that is laid out in another way
+        return ast.parse(source).body
 
 
 def _literal(value: ast.expr | None) -> Any:

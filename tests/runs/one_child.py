@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from lab.execution import Local
+from lab.execution import Engine, Local
 from lab.runs import Job, Record, Store
 
 CHILD = Job("child", {"i": 1})
@@ -22,14 +22,14 @@ def parent(name: str) -> Job:
 if __name__ == "__main__":
     path, log, name, seconds = sys.argv[1:]
 
-    def slow(job: Job, store: Store) -> Record:
+    def slow(job: Job, engine: Engine) -> Record:
         with Path(log).open("a") as file:
             file.write(name)
         time.sleep(float(seconds))
         return Record(job, {"by": name})
 
-    def measure(job: Job, store: Store) -> Record:
-        (child,) = Local(store, progress=False).run([CHILD], slow)
+    def measure(job: Job, engine: Engine) -> Record:
+        (child,) = engine.run([CHILD], slow)
         return Record(job, {"child": child.metrics["by"]})
 
     Local(Store(path), progress=False).run([parent(name)], measure)

@@ -30,9 +30,9 @@ def test_manifests_are_read_by_the_standard_library_alone(module):
     assert imported_with(module, *TABLES, *PLOTS, *STATISTICS, *MODELS) == set()
 
 
-@pytest.mark.parametrize("module", ["lab.statistics", "lab.cli"])
-def test_neither_torch_nor_scipy_comes_with(module):
-    assert imported_with(module, *STATISTICS, *MODELS) == set()
+@pytest.mark.parametrize("module", ["lab.statistics", "lab.figures", "lab.cli"])
+def test_help_and_lists_need_no_table_no_plot_and_no_model(module):
+    assert imported_with(module, *TABLES, *PLOTS, *STATISTICS, *MODELS) == set()
 
 
 @pytest.mark.parametrize("module", ["experiments.training_run", "experiments.intrinsic_dimension"])
