@@ -35,7 +35,7 @@ def test_help_and_lists_need_no_table_no_plot_and_no_model(module):
     assert imported_with(module, *TABLES, *PLOTS, *STATISTICS, *MODELS) == set()
 
 
-@pytest.mark.parametrize("module", ["experiments.training_run", "experiments.intrinsic_dimension"])
+@pytest.mark.parametrize("module", ["lab.study.training_run", "experiments.intrinsic_dimension"])
 def test_an_experiment_brings_torch_but_no_compiler_and_no_peer(module):
     unwanted = (*MODELS[1:], "sklearn", "scipy.stats", "scipy.optimize", *PLOTS, *COMPILERS)
     assert imported_with(module, "torch", *unwanted) == {"torch"}
