@@ -240,7 +240,7 @@ EXPERIMENT = Experiment(
     "steps, line search), and so does L-MSA.",
     fixed="PLM, delta (LoRA, r = 8, query and value, with the head), one batch, start, seed; what every solver "
     "may spend.",
-    expected="per costate evaluation E-MSA and Gauss-Newton are ahead, products counted; per pass and per second "
+    expected="per iteration E-MSA and Gauss-Newton are ahead; per pass, second and product through a block "
     "AdamW is (Li, Chen, Tai & E 2017 report faster initial decrease per iteration, at a higher cost of each).",
     cost="demo: about 3 minutes on two cores (MiniLM, 16 sentences of 16 tokens). smoke: 5 s. Gradient ascent on "
     "H is run beside back-propagation through the PLM's own forward pass, and their difference recorded.",
