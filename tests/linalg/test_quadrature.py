@@ -31,8 +31,8 @@ def test_integrates_to_one_and_matches_moments():
 def test_marchenko_pastur_is_found():
     """The density of XXᵀ/n, smoothed with the same kernel, within the reported error."""
     m, n = 400, 800
-    X = gaussian(m, n, seed=3)
-    density = spectral_density(Matrix(X @ X.T / n), n_probes=10, n_steps=60, width=0.05)
+    X = Matrix(gaussian(m, n, seed=3))
+    density = spectral_density(X @ X.T * (1 / n), n_probes=10, n_steps=60, width=0.05)
     law = MarchenkoPastur(m / n)
     x = np.linspace(*law.edges, 4001)
     kernel = np.exp(-0.5 * ((density.grid.numpy()[:, None] - x) / 0.05) ** 2) / (0.05 * sqrt(2 * pi))
