@@ -10,7 +10,6 @@ WHOLE_MACHINE = (
     "app/test_browser.py",
     "execution/test_kill.py",
     "execution/test_ray.py",
-    "execution/test_ray_start.py",
     "notebooks",
     "packaging",
 )

@@ -8,14 +8,19 @@ they lie in the object store, and every worker of a machine has them as views (`
 from __future__ import annotations
 
 import importlib
+import os
 import socket
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from lab.execution.bookkeeping import Outcomes, measure_and_store, run_missing
 from lab.execution.protocol import Measure
 from lab.runs import Job, Record, Store
 
+LONGEST_FOLDER = 38
+"""Bytes of the path of Ray's folder: a socket's may have 103 (macOS), ``session_…/sockets/plasma_store`` takes 65."""
 RETRIES = 3  # of a task whose process or machine dies; a measurement that raises is not repeated
 _WEIGHTS = "deltalab weights"
 
@@ -126,15 +131,41 @@ def _measured_by_worker(
 
 def _start(ray: Any, address: str | None) -> None:
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    own = address is None and "RAY_ADDRESS" not in os.environ
     try:
         if port.isdecimal():  # in seconds; ray itself knocks for minutes, then ends the process
             socket.create_connection((host, int(port)), timeout=10).close()
-        ray.init(address=address, log_to_driver=False, include_dashboard=False)
-    except (OSError, ValueError, RuntimeError) as error:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            include_dashboard=False,
+            **({"_temp_dir": str(_short_folder())} if own else {}),
+        )
+    except Exception as error:  # ray raises a bare one when its processes do not start in time
+        if own:
+            raise ValueError(f"Ray cannot start on this machine ({error}); --engine local needs no Ray") from error
+        given = repr(address) if address is not None else f"{os.environ['RAY_ADDRESS']!r} ($RAY_ADDRESS)"
         raise ValueError(
-            f"no Ray cluster answers at address {address!r} ({error}); start one with: ray start --head, "
+            f"no Ray cluster answers at address {given} ({error}); start one with: ray start --head, "
             "or leave the address out for one on this machine"
         ) from error
+
+
+def _short_folder() -> Path:
+    """Where Ray keeps its files: under the system's folder for temporary ones, unless that is too deep for sockets.
+
+    Raises:
+        ValueError: it is too deep, and there is no other.
+    """
+    wanted = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "ray")
+    places = (wanted, *(Path(root, f"ray-{os.getuid()}") for root in ("/tmp", "/var/tmp", "/dev/shm")))
+    for place in places:
+        if len(os.fsencode(place)) <= LONGEST_FOLDER and os.access(place.parent, os.W_OK):
+            return place
+    raise ValueError(
+        f"the path {wanted} is too long for Ray's sockets: {len(os.fsencode(wanted))} bytes, "
+        f"at most {LONGEST_FOLDER}; set TMPDIR to a shorter one"
+    )
 
 
 def _imported() -> Any:
