@@ -1,0 +1,52 @@
+"""What the claim about d90 reads from a record: its scores, not the interval that was stored beside them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf, log
+
+import pandas as pd
+import pytest
+
+from experiments.intrinsic_dimension import EXPERIMENT, claims
+from lab.runs import Job, Record
+from lab.study import Finding
+
+
+def planted(noise: float, seeds: tuple[int, ...]) -> Finding:
+    """Scores that rise by 0.1 per e-fold of d and reach 0.9 · 1 at d = 1,000; the stored interval has no width."""
+    rows = [
+        {"kind": "subspace", "d": d, "seed": seed, "score": 0.9 + 0.1 * log(d / 1000) + noise * (-1) ** seed}
+        for d in (250, 500, 707, 990, 1400, 4000)
+        for seed in seeds
+    ]
+    rows += [{"kind": "full", "d": 10**7, "seed": seed, "score": 1.0 + noise * (-1) ** seed} for seed in (0, 1)]
+    metrics = {"d90": 1000, "d90_low": 1000.0, "d90_high": 1000.0, "native": 10**7, "evaluations": len(rows)}
+    config = replace(EXPERIMENT.configs("demo")[0], seeds=seeds)
+    return Finding(config, Record(Job("intrinsic_dimension", config.to_json()), metrics, {"runs": pd.DataFrame(rows)}))
+
+
+def test_the_interval_is_that_of_the_scores():
+    (verdict,) = claims([planted(0.01, (0, 1))])
+    found = verdict.measured
+    assert found.estimate == pytest.approx(1e-4)
+    assert 0.5e-4 < found.low < 1e-4 < found.high < 2e-4
+    assert (found.n, verdict.answer) == (2, "holds here")
+
+
+def test_one_seed_decides_nothing():
+    (verdict,) = claims([planted(0.0, (0,))])
+    assert (verdict.measured.low, verdict.measured.high) == (0.0, inf)
+    assert verdict.answer == "cannot tell"
+
+
+def test_where_nothing_was_learned_nothing_is_judged():
+    finding = planted(0.01, (0, 1))
+    finding.record.metrics["d90"] = None
+    assert claims([finding]) == []
+
+
+def test_the_smoke_run_searches_though_it_learns_nothing_and_other_scales_do_not():
+    assert not EXPERIMENT.configs("smoke")[0].only_learned
+    assert all(c.only_learned for scale in ("demo", "paper") for c in EXPERIMENT.configs(scale))
+    assert "only_learned" not in EXPERIMENT.configs("demo")[0].to_json()  # the keys of older records stay
