@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -39,7 +41,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
             for label, points in split(part, "label") if len(part) else ():
                 points, look = points.sort_values("block"), grid.look(label)
                 hover = "block %{x}: %{y:.3g}<br>amplification %{customdata[0]:.3g}"
-                marked = {"colour": look.colour, "symbol": look.symbol, "size": 7}
+                marked: dict[str, Any] = {"colour": look.colour, "symbol": look.symbol, "size": 7}
                 panel.points(points.block, points.onto_delta, label, data=[points.factor], hover=hover, **marked)
     return grid.x("block [index]", whole=True).y("‖UᵀW₀V‖<sub>F</sub> [1]", log=True)
 

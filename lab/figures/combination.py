@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,12 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         hover = "%{x:.4f}, seed %{customdata[0]}<extra>%{y}</extra>"
         cells.points(part.score, part.cell, "one run", colour=colour, alpha=0.55, size=7, data=[part.seed], hover=hover)
         means = part.groupby("cell", sort=False).score.mean()
-        bar = {"colour": theme.ink, "symbol": "line-ns", "size": 15, "hover": "mean %{x:.4f}<extra>%{y}</extra>"}
+        bar: dict[str, Any] = {
+            "colour": theme.ink,
+            "symbol": "line-ns",
+            "size": 15,
+            "hover": "mean %{x:.4f}<extra>%{y}</extra>",
+        }
         cells.points(means, means.index, "mean of the seeds", **bar)
         cells.x(score_title(part.metric if "metric" in part else [])).y(categories=CELLS)
         _effects(effects, found[found.label == part.label.iloc[0]])
@@ -46,7 +52,7 @@ def _effects(panel: Panel, found: pd.DataFrame) -> None:
         part = found[found.kind == kind].astype({"estimate": float, "low": float, "high": float})
         low, high = (100 * (part[end] - part.estimate).abs().where(np.isfinite(part[end])) for end in ("low", "high"))
         hover = "%{x:+.2f} [%{customdata[0]:+.2f}, %{customdata[1]:+.2f}], %{customdata[2]} seeds<extra>%{y}</extra>"
-        look = {"symbol": symbol, "hover": hover, "data": [100 * part.low, 100 * part.high, part.n]}
+        look: dict[str, Any] = {"symbol": symbol, "hover": hover, "data": [100 * part.low, 100 * part.high, part.n]}
         if len(part):
             panel.points(100 * part.estimate, part.term, kind, across=high, across_left=low, **look)
 

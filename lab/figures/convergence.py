@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -46,7 +48,11 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         times.x("training time [s]", log=True)
         for label, line in split(means[means.task == part.task.iloc[0]], "label"):
             look = grid.look(label)
-            style = {"colour": look.colour, "symbol": look.symbol, "dash": _DASHES.get(line.kind.iloc[0], "solid")}
+            style: dict[str, Any] = {
+                "colour": look.colour,
+                "symbol": look.symbol,
+                "dash": _DASHES.get(line.kind.iloc[0], "solid"),
+            }
             style |= {"data": [line.step, line.seconds, line.low, line.high, line.seeds], "size": 5}
             if (line.seeds > 1).any():
                 steps.band(line.step, line.low, line.high, label, colour=look.colour, alpha=0.07)
@@ -61,7 +67,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         return Answer("No run has a score.", pd.DataFrame(columns=["method", "runs [count]"]))
     rows = []
     for label, part in split(found, "label"):
-        row = {"method": label, "runs [count]": len(part), "last score": part.final.mean()}
+        row: dict[str, Any] = {"method": label, "runs [count]": len(part), "last score": part.final.mean()}
         row |= {"steps to 95 % [count]": part.steps.mean(), "fewest": part.steps.min(), "most": part.steps.max()}
         rows.append(row | {"time to 95 % [s]": part.time.mean()})
     summary = pd.DataFrame(rows).sort_values("steps to 95 % [count]", kind="stable", ignore_index=True)

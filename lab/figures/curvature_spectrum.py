@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -31,7 +33,11 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         for state, rows in split(own, "state"):
             whole = rows[(rows.scope == "all") & (rows.eigenvalue > 0)].sort_values("index")
             top = rows[rows.scope != "all"].groupby("scope").eigenvalue.max()
-            style = {"colour": look.colour, "symbol": look.symbol, "dash": "solid" if state == "trained" else "dot"}
+            style: dict[str, Any] = {
+                "colour": look.colour,
+                "symbol": look.symbol,
+                "dash": "solid" if state == "trained" else "dot",
+            }
             style |= {"width": 1.4 if _RANDOM in label else 2, "size": 5, "key": state}
             left.line(whole["index"], whole.eigenvalue, label, hover="λ<sub>%{x}</sub> = %{y:.3g}", **style)
             if len(top):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -33,8 +35,10 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
                 panel.line(points.d, points.share, variant, width=2)
                 continue
             known = "low" in points and points.low.notna().any()
-            bars = {"error": points.high - points.share, "error_down": points.share - points.low} if known else {}
-            look = {"colour": theme.ink, "size": 6, "symbol": grid.symbol(variant)}
+            bars: dict[str, Any] = (
+                {"error": points.high - points.share, "error_down": points.share - points.low} if known else {}
+            )
+            look: dict[str, Any] = {"colour": theme.ink, "size": 6, "symbol": grid.symbol(variant)}
             panel.points(points.d, points.share, variant, hover="d = %{x}: %{y:.3f}", **look, **bars)
         panel.rule(y=0.9, name="90 %").x("dimension d [count]", log=True)
     low = min(-0.05, max(-0.6, float(table.share.min()) - 0.05))

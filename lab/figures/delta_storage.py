@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from lab.figures.definition import TEXT, Column, Figure
@@ -25,7 +27,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     grid = Grid(theme, wrap=2, height=38 * len(labels), share_y=True)
     size, load = grid.panel().x("size on disk [MB]", log=True), grid.panel().x("time to load [ms]", log=True)
     for model, part in split(table, "model"):
-        marked = {"symbol": grid.symbol(model), "size": 10, "data": [part.fraction]}
+        marked: dict[str, Any] = {"symbol": grid.symbol(model), "size": 10, "data": [part.fraction]}
         for panel, values, unit in ((size, part.bytes / 1e6, "MB"), (load, 1e3 * part.load_seconds, "ms")):
             hover = f"%{{y}}: %{{x:.4g}} {unit}, %{{customdata[0]:.3%}} of the PLM"
             panel.points(values, part.label, model, hover=hover, **marked)

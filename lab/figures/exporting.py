@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -88,7 +89,7 @@ def export(
         skipped: list[Skipped] = []
         drawing = figure.draw(table, theme, SIZES[size])
     else:
-        named = {"title": "Figure", "alt": "a figure made with deltalab", "provenance": made_by}
+        named: dict[str, Any] = {"title": "Figure", "alt": "a figure made with deltalab", "provenance": made_by}
         texts = {"html": page(figure, theme=theme, **named)} if "html" in formats else {}  # type: ignore[arg-type]
         reason = "a finished drawing has no table; pass a lab.figures.Figure and table="
         skipped = [Skipped(name, reason) for name in formats if name in TEXT_FORMATS and name != "html"]
@@ -147,8 +148,8 @@ def _texts(
     for name in formats:
         if name == "html":
             drawing, answer = figure.draw(table, theme, SCREEN), figure.answer(table)
-            told = {"alt": answer.sentence, "answer": answer.table.head(200)}
-            written = {"title": figure.title, "caption": figure.caption, "reading": figure.reading}
+            told: dict[str, Any] = {"alt": answer.sentence, "answer": answer.table.head(200)}
+            written: dict[str, Any] = {"title": figure.title, "caption": figure.caption, "reading": figure.reading}
             made[name] = page(drawing, theme=theme, sources=figure.source, provenance=provenance, **told, **written)
         elif name == "csv":
             made[name] = figure.checked(table).to_csv(index=False, lineterminator="\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -31,7 +33,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         for label, own in split(part, "label"):
             look, found = grid.look(label), mean_interval(list(own.gap))
             half = found.high - found.estimate if found.n > 1 else 0.0
-            marked = {"colour": look.colour, "symbol": look.symbol}
+            marked: dict[str, Any] = {"colour": look.colour, "symbol": look.symbol}
             hover = f"gap %{{y:+.3f}} ± {half:.3f}, {counted(found.n, 'seed')}<br>d = {count(own.tunable.mean())}"
             hover += f"<br>bound {own.bound.mean():.3g}"
             panel.points(own.tunable, own.gap, label, alpha=0.35, size=5, data=[own.seed], listed=False, **marked)
@@ -54,7 +56,7 @@ def _shape(panel: Panel, part: pd.DataFrame, theme: Theme) -> None:
 def _answer(table: pd.DataFrame) -> Answer:
     rows = []
     for label, part in split(table, "model", "label"):
-        row = {
+        row: dict[str, Any] = {
             "method": label,
             "kind": part.kind.iloc[0],
             "tunable [count]": part.tunable.mean(),

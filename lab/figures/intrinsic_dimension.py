@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -91,17 +92,29 @@ def _curve(
         panel.zone(x=(low, answer.high if isfinite(answer.high) else span[1]), colour=look["colour"])
     null, fit, runs = (rows[rows.kind == kind] for kind in ("random_weights", "fit", "subspace"))
     hover = f"d = %{{x:,}}, seed %{{customdata[0]}}<br>score %{{y:.3f}}<extra>{plain(name)}</extra>"
-    points = {"hover": hover, "edge": grid.theme.background}
+    points: dict[str, Any] = {"hover": hover, "edge": grid.theme.background}
     if len(null):
-        cross = {"symbol": "x-thin", "size": 8, "colour": grid.theme.muted, "edge": grid.theme.muted, "edge_width": 2}
+        cross: dict[str, Any] = {
+            "symbol": "x-thin",
+            "size": 8,
+            "colour": grid.theme.muted,
+            "edge": grid.theme.muted,
+            "edge_width": 2,
+        }
         panel.points(null.d, null.score, "random weights", data=[null.seed], **points | cross)
     fit = fit.sort_values("d")
     panel.line(fit.d, fit.score, name, width=2, **look)
-    marked = {"symbol": grid.symbol(look["colour"]), "alpha": 0.8, "size": 7, "colour": look["colour"]}
+    marked: dict[str, Any] = {"symbol": grid.symbol(look["colour"]), "alpha": 0.8, "size": 7, "colour": look["colour"]}
     panel.points(runs.d, runs.score, name, data=[runs.seed], **points | marked)
     if isfinite(answer.d90):
         said = f"{answer.equation}<extra>{plain(name)}</extra>"
-        diamond = {"symbol": "diamond", "size": 12, "edge": grid.theme.background, "edge_width": 1.5, "hover": said}
+        diamond: dict[str, Any] = {
+            "symbol": "diamond",
+            "size": 12,
+            "edge": grid.theme.background,
+            "edge_width": 1.5,
+            "hover": said,
+        }
         panel.points([answer.d90], [answer.line], name, **diamond, **look)
 
 

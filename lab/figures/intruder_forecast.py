@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -43,7 +45,9 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
                 continue
             known = part[np.isfinite(part[column]) & np.isfinite(part.forecast)]
             late, early = known.forecast_high - known.forecast, known.forecast - known.forecast_low
-            marked = {"across": late.where(np.isfinite(late)), "across_left": early} if column == "seen" else {}
+            marked: dict[str, Any] = (
+                {"across": late.where(np.isfinite(late)), "across_left": early} if column == "seen" else {}
+            )
             marked |= {"colour": look.colour, "symbol": look.symbol + suffix, "size": 9, "key": key}
             panel.points(known.forecast, known[column], label, data=[known.matrix], hover=HOVER, **marked)
     grid.x("forecast strength t of the first intruder [1]", log=True, range=ends)
@@ -56,7 +60,11 @@ def _answer(table: pd.DataFrame) -> Answer:
     for label, part in split(table, "label"):
         pairs = part[np.isfinite(part.seen) & np.isfinite(part.forecast)]
         inside = pairs.seen.between(pairs.forecast_low, pairs.forecast_high)
-        row = {"run": label, "matrices [count]": len(part), "intrude [count]": int(np.isfinite(part.seen).sum())}
+        row: dict[str, Any] = {
+            "run": label,
+            "matrices [count]": len(part),
+            "intrude [count]": int(np.isfinite(part.seen).sum()),
+        }
         row |= {"median seen t [1]": float(part.seen.median()), "median forecast t [1]": float(part.forecast.median())}
         row |= {"seen / forecast, median [1]": float((pairs.seen / pairs.forecast).median())}
         row |= {"inside the forecast's range [%]": 100 * float(inside.mean()) if len(pairs) else np.nan}

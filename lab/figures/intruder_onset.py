@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -37,7 +39,13 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
             for column, (suffix, key) in reversed(_KINDS.items()):
                 known = own[np.isfinite(own[column])].assign(at=onset).dropna(subset="at")
                 bars = {"error": known.seen - known["at"], "error_down": known["at"] - known.before}
-                marked = {"colour": look.colour, "symbol": look.symbol + suffix, "size": 7, "alpha": 0.75, "key": key}
+                marked: dict[str, Any] = {
+                    "colour": look.colour,
+                    "symbol": look.symbol + suffix,
+                    "size": 7,
+                    "alpha": 0.75,
+                    "key": key,
+                }
                 marked |= bars if column == "forecast" else {}
                 x, data = known[column].clip(*ends), [known.matrix + ", " + known.run]
                 panel.points(x, known["at"], label, data=data, hover=HOVER, **marked)
@@ -59,7 +67,12 @@ def _answer(table: pd.DataFrame) -> Answer:
     rows = []
     for (label, along), part in table.groupby(["label", "along"], sort=False):
         seen = part[np.isfinite(part.seen)]
-        row = {"run": label, "over": along, "looked at [count]": len(part), "intrude [count]": len(seen)}
+        row: dict[str, Any] = {
+            "run": label,
+            "over": along,
+            "looked at [count]": len(part),
+            "intrude [count]": len(seen),
+        }
         row |= {"forecast to [count]": int(np.isfinite(part.forecast).sum())}
         for column, (_, key) in _KINDS.items():
             both = seen[np.isfinite(seen[column])].assign(at=onset).dropna(subset="at")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from lab.figures.definition import TEXT, Column, Figure
@@ -29,7 +31,11 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
             for kind, line in split(own, "kind"):
                 line, null = line.sort_values("epsilon"), kind == "random"
                 name = f"k = {k:g}" + (", random directions" if null else "")
-                look = {"colour": grid.colour(f"k = {k:g}"), "dash": "dot" if null else "solid", "width": 1.6}
+                look: dict[str, Any] = {
+                    "colour": grid.colour(f"k = {k:g}"),
+                    "dash": "dot" if null else "solid",
+                    "width": 1.6,
+                }
                 panel.line(line.epsilon, line["count"], name, symbol=grid.symbol(f"k = {k:g}"), size=5, **look)
     return grid.x("ε [1]").y("intruders [per matrix]", zero=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -48,7 +50,13 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
             for which, part in split(own, "split"):
                 if (part.seeds > 1).any():
                     panel.band(part.step, part.low, part.high, label, colour=look.colour)
-                style = {"colour": look.colour, "symbol": look.symbol, "size": 5, "hover": hover, "key": which}
+                style: dict[str, Any] = {
+                    "colour": look.colour,
+                    "symbol": look.symbol,
+                    "size": 5,
+                    "hover": hover,
+                    "key": which,
+                }
                 style |= {"dash": _DASHES.get(which, "dash")}
                 style |= {"data": [part.low, part.high, part.seeds, part.seconds]}
                 panel.line(part.step, part["mean"], label, **style)
@@ -91,7 +99,13 @@ def _example() -> pd.DataFrame:
                 reached = (1 - np.exp(-rate * step)) * (1 + 0.02 * np.cos(3 * seed + step))
                 for which, shift in (("validation", 0.0), ("train", 0.03)):
                     score = 0.2 + (best + shift - 0.2) * reached
-                    row = {"label": label, "seed": seed, "step": step, "seconds": 0.4 * step, "split": which}
+                    row: dict[str, Any] = {
+                        "label": label,
+                        "seed": seed,
+                        "step": step,
+                        "seconds": 0.4 * step,
+                        "split": which,
+                    }
                     rows.append(row | {"loss": 1.6 * (1.1 - reached) - shift, "score": score})
     return pd.DataFrame(rows)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -51,7 +53,7 @@ def _contours(panel: Panel, part: pd.DataFrame) -> None:
     if len(cells):
         panel.heat(cells, _SCALE, log=True, smooth=True, data=[cells], hover=_HOVER)
     if len(path):
-        look = {"colour": panel.grid.theme.palette[1], "symbol": "circle", "size": 4, "width": 2}
+        look: dict[str, Any] = {"colour": panel.grid.theme.palette[1], "symbol": "circle", "size": 4, "width": 2}
         panel.line(path.alpha, path.beta, "training", data=[path.loss], hover="loss %{customdata[0]:.3g} nats", **look)
     if len(points):
         names = points["name"] if "name" in points else pd.Series("", index=points.index)

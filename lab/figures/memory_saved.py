@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from lab.figures.definition import TEXT, Column, Figure
@@ -49,7 +51,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         for label in labels:
             for how, part in own[own.label == label].groupby("how", sort=False):
                 look, x = grid.look(label), [f"{size:g}" for size in part.batch_size]
-                style = {"colour": look.colour, "hover": "batch %{x}: %{y:.1%} saved", "key": how}
+                style: dict[str, Any] = {"colour": look.colour, "hover": "batch %{x}: %{y:.1%} saved", "key": how}
                 if how == "measured":
                     panel.points(x, part.saved, label, symbol="circle-open", size=11, **style)
                 else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,7 +56,11 @@ def _ranks(panel: Panel, table: pd.DataFrame, theme: Theme) -> None:
     half = ranking.critical_difference / 2 if ranking is not None and ranking.critical_difference < inf else 0.0
     for label, rank in ranks.items():
         look = panel.grid.look(label)
-        marked = {"colour": look.colour, "symbol": look.symbol, "hover": "mean rank %{x:.2f}<extra>%{y}</extra>"}
+        marked: dict[str, Any] = {
+            "colour": look.colour,
+            "symbol": look.symbol,
+            "hover": "mean rank %{x:.2f}<extra>%{y}</extra>",
+        }
         panel.points([rank], [label], across=[half], **marked)
     most = max(ranks.values(), default=1) + 0.6  # the best on the right, as in the other panels
     step = {"tick0": 1, "dtick": 1 if len(ranks) < 8 else 2}
@@ -69,7 +74,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         ranks = {} if ranking is None else ranking.mean_ranks
         for label in ordered(own):
             part = own[own.label == label]
-            row = {**before, "method": label, "mean rank": ranks.get(str(label), np.nan)}
+            row: dict[str, Any] = {**before, "method": label, "mean rank": ranks.get(str(label), np.nan)}
             row |= {"tunable [count]": part.tunable.mean()}
             for task, runs in split(own, "task"):
                 scores = runs.score[runs.label == label].tolist()

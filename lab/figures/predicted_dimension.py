@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil, floor, log10
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,11 +39,17 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         panel = grid.panel(_title(variant, own))
         panel.line(ends, ends, "equality", colour=theme.muted, dash="dot", width=1)
         for measure, part in split(own[own.measured.notna()], "measure"):
-            bars = {"error": (part.high - part.measured).fillna(0), "error_down": (part.measured - part.low).fillna(0)}
-            look = {"colour": grid.colour(measure), "symbol": "diamond-open" if measure == "score" else "circle"}
+            bars: dict[str, Any] = {
+                "error": (part.high - part.measured).fillna(0),
+                "error_down": (part.measured - part.low).fillna(0),
+            }
+            look: dict[str, Any] = {
+                "colour": grid.colour(measure),
+                "symbol": "diamond-open" if measure == "score" else "circle",
+            }
             hover = "%{customdata[0]}<br>predicted %{x}, measured %{y}"
             panel.points(part.predicted, part.measured, measure, hover=hover, data=[part.label], **bars, **look)
-    axis = {"log": True, "range": ends}
+    axis: dict[str, Any] = {"log": True, "range": ends}
     return grid.x("predicted d₉₀ [count]", **axis).y("measured d₉₀ [count]", **axis)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from lab.figures.definition import TEXT, Column, Figure
@@ -41,7 +43,11 @@ def _answer(table: pd.DataFrame) -> Answer:
     for (comparison, side), part in table.groupby(["comparison", "side"], sort=False):
         first = part[part["index"] == part["index"].min()]
         below = (part.angle < part.null_low).groupby([part.role, part.block]).sum()
-        row = {"comparison": comparison, "side": side, "smallest angle [degrees]": float(first.angle.median())}
+        row: dict[str, Any] = {
+            "comparison": comparison,
+            "side": side,
+            "smallest angle [degrees]": float(first.angle.median()),
+        }
         row |= {"random, lower end [degrees]": float(first.null_low.median())}
         row |= {"angles below random [count]": float(below.median()), "of [count]": int(part["index"].max())}
         rows.append(row | {"matrices [count]": len(below)})

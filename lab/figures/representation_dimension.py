@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -27,9 +29,12 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     for panel, own in grid.by(table, "estimator"):
         for label, part in split(own, "label"):
             part, look = part.sort_values("layer"), grid.look(label)
-            ends = {"error": part.high - part.dimension, "error_down": part.dimension - part.low.clip(lower=0.5)}
+            ends: dict[str, Any] = {
+                "error": part.high - part.dimension,
+                "error_down": part.dimension - part.low.clip(lower=0.5),
+            }
             dash = "dot" if label.startswith("random weights") else "solid"
-            marked = {"colour": look.colour, "symbol": look.symbol, "dash": dash, "size": 5}
+            marked: dict[str, Any] = {"colour": look.colour, "symbol": look.symbol, "dash": dash, "size": 5}
             panel.line(part.layer, part.dimension, label, hover="layer %{x}: %{y:.1f}", **marked, **ends)
     low, high = max(1.0, float(table.dimension.min())), max(2.0, float(table.dimension.max()))
     return grid.x("layer [count]", whole=True).y("dimension [count]", log=True, range=(0.7 * low, 1.5 * high))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -58,7 +60,13 @@ def _line(panel: Panel, part: pd.DataFrame, sizes: list[str], label: str, aside:
             rows.append((place + aside, found.estimate, *ends, found.n, plm))
     line = pd.DataFrame(rows, columns=["x", "y", "up", "down", "n", "plm"], dtype=object)
     look = panel.grid.look(label)
-    marked = {"colour": look.colour, "symbol": look.symbol, "size": 8, "width": 2, "data": [line.n, line.plm]}
+    marked: dict[str, Any] = {
+        "colour": look.colour,
+        "symbol": look.symbol,
+        "size": 8,
+        "width": 2,
+        "data": [line.n, line.plm],
+    }
     hover = "%{customdata[1]}: %{y:.4g}, %{customdata[0]} seeds"
     panel.line(line.x, line.y, label, error=line.up, error_down=line.down, hover=hover, **marked)
 

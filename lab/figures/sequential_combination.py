@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -63,13 +65,25 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     named = [names.get(pair, "") for pair in zip(found.label, found.order, strict=True)]
     last = table[table.stage == max(stages, default=0)]
     y = [names.get(pair) for pair in zip(last.label, last.order, strict=True)]
-    one = {"alpha": 0.5, "size": 6, "data": [last.seed], "hover": "%{x:.4f}, seed %{customdata[0]}<extra>%{y}</extra>"}
+    one: dict[str, Any] = {
+        "alpha": 0.5,
+        "size": 6,
+        "data": [last.seed],
+        "hover": "%{x:.4f}, seed %{customdata[0]}<extra>%{y}</extra>",
+    }
     panel.points(last.score, y, "one run, last stage", colour=theme.colour(0), **one)
     for stage, colour in zip(stages, theme.depths(len(stages)), strict=True):
         part, final = found.assign(name=named)[found.stage == stage], stage == stages[-1]
         up, down = (part.high - part.estimate), (part.estimate - part.low)
-        bars = {"across": up.where(np.isfinite(up)), "across_left": down.where(np.isfinite(down))} if final else {}
-        look = {"colour": colour, "symbol": grid.symbol(str(stage)), "size": 9, "edge": theme.background}
+        bars: dict[str, Any] = (
+            {"across": up.where(np.isfinite(up)), "across_left": down.where(np.isfinite(down))} if final else {}
+        )
+        look: dict[str, Any] = {
+            "colour": colour,
+            "symbol": grid.symbol(str(stage)),
+            "size": 9,
+            "edge": theme.background,
+        }
         name = f"mean after stage {stage}" + (", 95 % interval" if final else "")
         look["hover"] = f"stage {stage}: %{{x:.4f}}<extra>%{{y}}</extra>"
         panel.points(part.estimate, part["name"], name, **look, **bars)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from lab.figures.definition import TEXT, Column, Figure
@@ -30,8 +32,13 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     panel = grid.panel()
     for name, part in split(found, "label", "model"):
         part, y = part.sort_values("users"), part.sort_values("users")["median"]
-        look = {"symbol": grid.symbol(name), "size": 8, "dash": "dot" if "peft" in name else "solid", "width": 2}
-        bars = {"error": part["max"] - y, "error_down": y - part["min"]}
+        look: dict[str, Any] = {
+            "symbol": grid.symbol(name),
+            "size": 8,
+            "dash": "dot" if "peft" in name else "solid",
+            "width": 2,
+        }
+        bars: dict[str, Any] = {"error": part["max"] - y, "error_down": y - part["min"]}
         panel.line(part.users, y, name, hover="%{x} users: %{y:.4g} rows/s", **look, **bars)
     grid.x("users in the batch [count]", log=True, ticks=sorted(found.users.unique()))
     return grid.y("rows served [1/s]", zero=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -40,7 +42,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
             panel.heat(_grid(own, "similarity"), "φ [1]", low=0, high=1, hover=hover, data=[_grid(own, "random")])
         level = _grid(part, "random")
         grid.panel(RANDOM).heat(level, "φ [1]", low=0, high=1, hover=hover, data=[level])
-    text = {"options": {"type": "category"}}
+    text: dict[str, Any] = {"options": {"type": "category"}}
     return grid.x("j [count]", **text).y("i [count]", **text)
 
 

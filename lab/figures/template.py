@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -37,14 +39,20 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
 def _series(panel: Panel, part: pd.DataFrame, at: dict[str, float], reading: str) -> None:
     """One reading: every run as a point, means with their interval joined by a line."""
     colour, finite = panel.grid.colour(reading), part[np.isfinite(part.score.astype(float))]
-    look = {"colour": colour, "alpha": 0.45, "size": 6, "listed": False, "data": [finite.seed]}
+    look: dict[str, Any] = {"colour": colour, "alpha": 0.45, "size": 6, "listed": False, "data": [finite.seed]}
     panel.points(finite.amount.map(at), finite.score, reading, hover="%{y:.4f}, seed %{customdata[0]}", **look)
     found = {str(amount): mean_interval(list(group.score)) for amount, group in finite.groupby("amount", sort=False)}
     bounded = [np.isfinite(q.low) for q in found.values()]
     up = [q.high - q.estimate if known else None for q, known in zip(found.values(), bounded, strict=True)]
     down = [q.estimate - q.low if known else None for q, known in zip(found.values(), bounded, strict=True)]
     x, y = [at[amount] for amount in found], [q.estimate for q in found.values()]
-    bars = {"error": up, "error_down": down, "symbol": panel.grid.symbol(reading), "size": 9, "width": 2}
+    bars: dict[str, Any] = {
+        "error": up,
+        "error_down": down,
+        "symbol": panel.grid.symbol(reading),
+        "size": 9,
+        "width": 2,
+    }
     panel.line(x, y, reading, colour=colour, hover="mean %{y:.4f}", **bars)
 
 
@@ -52,7 +60,7 @@ def _answer(table: pd.DataFrame) -> Answer:
     rows, told, differences = [], [], gains(table)
     for (label, amount), part in table.groupby(["label", "amount"], sort=False):
         means = part.groupby("reading", sort=False).score.mean()
-        row = {"label": label, "amount": amount, "seeds [count]": part.seed.nunique()}
+        row: dict[str, Any] = {"label": label, "amount": amount, "seeds [count]": part.seed.nunique()}
         row |= {str(reading): float(score) for reading, score in means.items()}
         if values := differences.get((str(label), str(amount))):
             gain = mean_interval(values)

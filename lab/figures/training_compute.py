@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from typing import Any
 
 import pandas as pd
 
@@ -53,7 +54,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         for i, size in enumerate(timed):
             own = part[(part.batch_size == size) & part.time.notna()]
             symbol = ("circle-open", "square-open", "diamond-open")[i % 3]
-            look = {"symbol": symbol, "size": 9, "colour": theme.ink, "data": [own.seconds]}
+            look: dict[str, Any] = {"symbol": symbol, "size": 9, "colour": theme.ink, "data": [own.seconds]}
             hover = "%{y}: %{x:.1%}, %{customdata[0]:.3g} s"
             if len(own):
                 panel.points(own.time, own.label, f"time, batch {size:g}", hover=hover, **look)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from lab.figures.definition import TEXT, Column, Figure
@@ -44,7 +46,12 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
                     panel.bars(whole[column] / _GIB, whole.label, name, horizontal=True, stacked=True, hover=hover)
             measured = part[part.how == "measured"]
             if len(measured):
-                bar = {"symbol": "line-ns-open", "size": 14, "colour": theme.ink, "hover": "%{y}: %{x:.3g} GiB"}
+                bar: dict[str, Any] = {
+                    "symbol": "line-ns-open",
+                    "size": 14,
+                    "colour": theme.ink,
+                    "hover": "%{y}: %{x:.3g} GiB",
+                }
                 panel.points(measured.peak / _GIB, measured.label, "measured", **bar)
     grid.x("peak memory [GiB]", zero=True, options={"nticks": 5})
     return grid.y(categories=full_first(table, "peak"))

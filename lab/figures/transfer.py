@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from lab.figures.definition import TEXT, Column, Figure
@@ -48,7 +50,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         panel.heat(cells[0], "relative transfer [1]", low=0, high=1, text=words, data=cells[1:], hover=hover, gap=1)
         for k in range(1, len(tasks)):
             if types[k] != types[k - 1]:
-                gap = {"colour": theme.background, "dash": "solid", "width": 4, "above": True}
+                gap: dict[str, Any] = {"colour": theme.background, "dash": "solid", "width": 4, "above": True}
                 panel.rule(x=k - 0.5, **gap).rule(y=k - 0.5, **gap)
     ticks = dict(enumerate(tasks))
     bare = {"showgrid": False}
@@ -67,7 +69,7 @@ def _answer(table: pd.DataFrame) -> Answer:
     rows, told = [], []
     for label, part in split(table, "label"):
         inside, across = _means(part)
-        row = {"method": label, "inside types [1]": inside, "across types [1]": across}
+        row: dict[str, Any] = {"method": label, "inside types [1]": inside, "across types [1]": across}
         ratios = _means(with_ratio(part), "ratio")
         row |= dict(zip(("score/own inside [1]", "score/own across [1]"), ratios, strict=True))
         rows.append(row | {"own score": part.score[part.source == part.target].mean()})

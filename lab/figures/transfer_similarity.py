@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,11 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
             look = grid.look(label)
             for _, part in sorted(split(own, "types"), key=lambda pair: pair[0]):
                 inside = part.types.iloc[0] == "inside"
-                marked = {"colour": look.colour, "symbol": look.symbol + ("" if inside else "-open"), "size": 9}
+                marked: dict[str, Any] = {
+                    "colour": look.colour,
+                    "symbol": look.symbol + ("" if inside else "-open"),
+                    "size": 9,
+                }
                 marked["key"] = "both tasks of one type" if inside else "of two types"
                 hover = "%{customdata[0]}<br>%{x:.3f}, transfer %{y:.2f}"
                 panel.points(part[quantity], part.transfer, label, data=[part.pair], hover=hover, **marked)

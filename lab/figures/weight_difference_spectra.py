@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -63,7 +65,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         sigma = np.sort(part.sigma.dropna().to_numpy(float))[::-1]
         squares, largest = float(np.sum(sigma**2)), float(sigma[0]) if len(sigma) else 0.0
         p = sigma[sigma > 0] / sigma.sum() if sigma.sum() > 0 else np.empty(0)
-        row = {"label": label, "matrix": matrix, "role": part.role.iloc[0], "block": part.block.iloc[0]}
+        row: dict[str, Any] = {"label": label, "matrix": matrix, "role": part.role.iloc[0], "block": part.block.iloc[0]}
         row |= {"values [count]": len(sigma), "largest σ": largest, "Frobenius norm": squares**0.5}
         row |= {"stable rank": squares / largest**2 if largest > 0 else 0.0}
         row |= {"effective rank": float(np.exp(-np.sum(p * np.log(p)))) if len(p) else 0.0}
