@@ -29,8 +29,8 @@ _OPTIONAL = {
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     grid = Grid(theme, wrap=3, height=340, share_y=True)
     for panel, part in grid.by(table, "label"):
-        for (kind, variant), points in part.groupby(["kind", "variant"], sort=False):
-            points = points.sort_values("d")
+        for (kind, named), points in part.groupby(["kind", "variant"], sort=False):
+            variant, points = str(named), points.sort_values("d")
             if kind == "predicted":
                 panel.line(points.d, points.share, variant, width=2)
                 continue

@@ -150,5 +150,7 @@ class Figure:
                 beside = table[column].map(lambda value, of=column: worded(value, of)).where(table[column].notna(), "")
                 inside = [not own or own in str(label) for label, own in zip(table[self.label], beside, strict=True)]
                 names = table[self.label]
-                table = table.assign(**{self.label: names.where(inside, names + " · " + beside)})
+                table = table.assign(
+                    **{self.label: names.where(pd.Series(inside, index=table.index), names + " · " + beside)}
+                )
         return table

@@ -44,7 +44,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         if deltas.empty:
             told.append(f"{model}: {part.bytes.iloc[0] / 1e6:.3g} MB for {part.label.iloc[0]}, nothing beside it")
             continue
-        least, most = deltas.loc[deltas.bytes.idxmin()], deltas.loc[deltas.bytes.idxmax()]
+        least, most = (deltas.sort_values("bytes").iloc[i] for i in (0, -1))
         told.append(
             f"{model}: {least.bytes / 1e6:.3g} MB ({least.label}, {least.fraction:.2%} of the PLM) "
             f"to {most.bytes / 1e6:.3g} MB ({most.label}, {most.fraction:.2%})"

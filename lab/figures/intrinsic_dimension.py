@@ -83,7 +83,7 @@ def _references(panel: Panel, rows: pd.DataFrame, answer: D90, colour: str) -> N
 
 
 def _curve(
-    panel: Panel, rows: pd.DataFrame, answer: D90, name: str, look: dict[str, str], span: tuple[float, float]
+    panel: Panel, rows: pd.DataFrame, answer: D90, name: str, look: dict[str, Any], span: tuple[float, float]
 ) -> None:
     """Interval, fit, a point per seed, the null, and the diamond at (d90, line)."""
     grid = panel.grid

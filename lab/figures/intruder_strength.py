@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -29,7 +31,8 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     zero = float(positive.min()) / 2 if len(positive) else 0.5  # t = 0 has no place on a logarithmic axis
     for label, part in split(table, "label"):
         part, look = part.sort_values("strength"), grid.look(label)
-        x, marked = part.strength.where(part.strength > 0, zero), {"colour": look.colour, "symbol": look.symbol}
+        x = part.strength.where(part.strength > 0, zero)
+        marked: dict[str, Any] = {"colour": look.colour, "symbol": look.symbol}
         left.line(x, part.score, label, size=7, **marked)
         right.band(x, part.low, part.high, label, colour=look.colour, alpha=0.18)
         right.line(x, part.forecast, label, colour=look.colour, dash="dash", width=1.2, key="forecast")

@@ -35,7 +35,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
             panel.band(null.index, null["min"], null["max"], name, colour=theme.muted, alpha=0.3)
         for (matrix, block), own in part[part.kind != "random"].groupby(["matrix", "block"], sort=False):
             hover = "u<sub>%{x}</sub>: %{y:.3f}"
-            panel.line(own["index"], own.overlap, matrix, depth=block, width=1.3, hover=hover)
+            panel.line(own["index"], own.overlap, str(matrix), depth=block, width=1.3, hover=hover)
         panel.rule(y=EPSILON, name="ε = ½", colour=theme.ink, dash="dash")
     return grid.x("j [count]", log=True).y("largest overlap [1]", range=(0, 1.03))
 

@@ -79,7 +79,7 @@ def _answer(table: pd.DataFrame) -> Answer:
     names = ["model", "how", "batch size [count]", "saves most", "saved most [fraction]", "saves least"]
     told = []
     for size, part in found.groupby("batch_size"):
-        best, worst = part.loc[part.saved.idxmax()], part.loc[part.saved.idxmin()]
+        worst, best = (part.sort_values("saved").iloc[i] for i in (0, -1))
         told.append(
             f"at batch size {size:g}: from {worst.saved:.0%} ({worst.label}, {worst.model}) "
             f"to {best.saved:.0%} ({best.label}, {best.model})"

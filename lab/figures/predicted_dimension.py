@@ -72,7 +72,8 @@ def _correlation(rows: pd.DataFrame, measure: str) -> Interval | None:
 
 def _answer(table: pd.DataFrame) -> Answer:
     """Per variant and measure: searches, Spearman's ρ and interval, median of predicted over measured."""
-    rows, estimates = [], {}
+    rows: list[tuple[Any, ...]] = []
+    estimates: dict[str, Interval] = {}
     for (variant, measure), part in table.groupby(["variant", "measure"], sort=False):
         found, known = _correlation(part, str(measure)), part[part.measured.notna()]
         ends = (np.nan,) * 3 if found is None else (found.estimate, found.low, found.high)

@@ -54,10 +54,10 @@ def _answer(table: pd.DataFrame) -> Answer:
         "max": "fastest [1/s]",
     }
     found, told = _medians(table), []
-    for (model, users), part in found.groupby(["model", "users"], sort=False):
-        best, worst = part.loc[part["median"].idxmax()], part.loc[part["median"].idxmin()]
+    for (model, _), part in found.groupby(["model", "users"], sort=False):
+        worst, best = (part.sort_values("median").iloc[i] for i in (0, -1))
         told.append(
-            f"{model}, {counted(int(users), 'user')}: {best.label} {best['median']:.4g}, "
+            f"{model}, {counted(int(best.users), 'user')}: {best.label} {best['median']:.4g}, "
             f"slowest {worst.label} {worst['median']:.4g}"
         )
     return Answer(listed("Rows served per second, the fastest first", told), found.rename(columns=names))

@@ -68,7 +68,9 @@ def _answer(table: pd.DataFrame) -> Answer:
             told.append(f"{label}, {amount}: {gain.estimate:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
         rows.append(row)
     means = table.groupby(["label", "reading"], sort=False).score.mean()
-    scores = [f"{label}, {reading}: {score:.3f}" for (label, reading), score in means.items()]
+    scores = [
+        f"{label}, {reading}: {score:.3f}" for label, reading, score in means.reset_index().itertuples(index=False)
+    ]
     lead = f"What the template adds to the score ({READINGS[0]} − {READINGS[1]})" if told else "Mean score"
     return Answer(listed(lead, told or scores), pd.DataFrame(rows))
 

@@ -77,7 +77,7 @@ def _answer(table: pd.DataFrame) -> Answer:
     for quantity, name in (("work", "operations"), ("time", "time")):
         own = rows[rows[quantity].notna() & (rows.label != FULL)]
         for model, part in own.groupby("model", sort=False):
-            least, most = part.loc[part[quantity].idxmin()], part.loc[part[quantity].idxmax()]
+            least, most = (part.sort_values(quantity).iloc[i] for i in (0, -1))
             told.append(
                 f"{model}, {name}: {least[quantity]:.0%} ({least.label}) to {most[quantity]:.0%} ({most.label})"
             )

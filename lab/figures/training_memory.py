@@ -65,7 +65,7 @@ def _answer(table: pd.DataFrame) -> Answer:
     found = rows[kept].rename(columns={"batch_size": "batch size [count]"}).reset_index(drop=True)
     told = []
     for (model, size), part in table[table.how == "counted"].groupby(["model", "batch_size"], sort=False):
-        least, most = part.loc[part.peak.idxmin()], part.loc[part.peak.idxmax()]
+        least, most = (part.sort_values("peak").iloc[i] for i in (0, -1))
         told.append(
             f"{model}, batch {size:g}: from {least.peak / _GIB:.3g} ({least.label}) "
             f"to {most.peak / _GIB:.3g} ({most.label})"

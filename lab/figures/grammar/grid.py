@@ -96,11 +96,11 @@ class Grid:
         self.depth = Scale(title, values=known)
         return self
 
-    def known_depth(self, value: float | None) -> float | None:
+    def known_depth(self, value: Any) -> float | None:
         """The depth as one of the scale's values; None for one that is missing."""
         return None if value is None or pd.isna(value) or value not in self.depth.values else float(value)
 
-    def depth_colour(self, value: float) -> str:
+    def depth_colour(self, value: Any) -> str:
         """The colour of a depth; ink for one that is missing."""
         if pd.isna(value) or value not in self.depth.values:
             return self.theme.ink

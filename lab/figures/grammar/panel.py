@@ -35,7 +35,7 @@ class Panel:
 
     def line(
         self, x: Values, y: Values, name: str = "", *, colour: str = "", dash: str = "solid", width: float = 1.8,
-        symbol: str = "", size: float = 6, depth: float | None = None, key: str = "", hover: str = "",
+        symbol: str = "", size: float = 6, depth: Any = None, key: str = "", hover: str = "",
         data: Sequence[Values] = (), listed: bool = True, opacity: float = 1.0, error: Values | None = None,
         error_down: Values | None = None,
     ) -> Self:  # fmt: skip
@@ -65,7 +65,7 @@ class Panel:
         alpha: float = 1.0, edge: str = "", edge_width: float = 1.0, error: Values | None = None,
         error_down: Values | None = None, across: Values | None = None, across_left: Values | None = None,
         key: str = "", hover: str = "", data: Sequence[Values] = (), text: Values | None = None, listed: bool = True,
-        depth: float | None = None, more: Mapping[str, Any] | None = None,
+        depth: Any = None, more: Mapping[str, Any] | None = None,
     ) -> Self:  # fmt: skip
         """Points, with bars where `error` (upwards, downwards) or `across` (to the right, to the left) is given.
 
@@ -90,7 +90,7 @@ class Panel:
 
     def band(
         self, x: Values, low: Values, high: Values, name: str = "", *, colour: str = "", alpha: float = 0.15,
-        depth: float | None = None, edge: float = 0.0, listed: bool = True,
+        depth: Any = None, edge: float = 0.0, listed: bool = True,
     ) -> Self:  # fmt: skip
         """The area between two lines; in the legend only where nothing else has its name."""
         colour = self.grid.depth_colour(depth) if depth is not None else colour or self.grid.colour(name)
