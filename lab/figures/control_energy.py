@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from lab.figures.definition import TEXT, Column, Figure
@@ -26,50 +27,71 @@ _COLUMNS = {
 }
 
 
+_MOST_PLACES = 3
+"""PLMs and tasks of which both panels are drawn: six panels at most."""
+
+
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    """Per PLM and task: what was wanted against what happens, and against the price; a line per method and seed."""
-    grid = Grid(theme, wrap=2, height=360, labels=table.label)
-    for place, part in split(table, "model", "task"):
-        promised, price = (grid.panel(f"{place}, {what}") for what in ("promised and achieved", "price"))
-        wanted = sorted(part.request.unique())
-        promised.line(wanted, wanted, "as promised", colour=theme.muted, dash="dot", width=1.5)
+    """Per PLM and task: what is wanted against what happens, and against the price; of more than three, the price."""
+    grid, places = Grid(theme, wrap=2, height=360, labels=table.label), split(table, "model", "task")
+    for place, part in places:
+        promised = grid.panel(f"{place}, promised and achieved") if len(places) <= _MOST_PLACES else None
+        price = grid.panel(f"{place}, price")
         for _, run in part.groupby(["label", *(name for name in SEED if name in part)], sort=False):
-            _run(promised, price, run.sort_values("request"))
-        promised.x("wanted rise [logits]", log=True)
-        price.x("‖δφ‖ [units of φ]", log=True)
+            run = run.sort_values("request")
+            _price(price, run)
+            if promised is not None:
+                _promised(promised, run)
+        if promised is not None:
+            wanted = sorted(part.request.unique())
+            promised.line(wanted, wanted, "as promised", colour=theme.muted, dash="dot", width=1.5)
+            promised.x("wanted rise [logits]", log=True)
+        price.rule(y=0, dash="solid").x("‖δφ‖ [units of φ]", log=True)
     return grid.y("rise that happens [logits]")
 
 
-def _run(promised: Panel, price: Panel, run: pd.DataFrame) -> None:
-    label, look = run.label.iloc[0], promised.grid.look(run.label.iloc[0])
-    promised.band(run.request, run.lowest, run.highest, label, colour=look.colour, alpha=0.12)
-    for panel, x in ((promised, run.request), (price, run.norm)):
-        hover = "%{x:.3g}: %{y:.3g} logits"
-        panel.line(x, run.achieved, label, colour=look.colour, symbol=look.symbol, hover=hover)
-    star = {"symbol": "star", "size": 12, "colour": look.colour, "edge": promised.grid.theme.ink, "listed": False}
-    end = run.iloc[:1]
-    hover = "training: ‖δφ‖ = %{x:.3g}, %{y:.3g} logits"
-    price.points(end.training_norm, end.training_change, label, hover=hover, key="training", **star)
+def _promised(panel: Panel, run: pd.DataFrame) -> None:
+    label = run.label.iloc[0]
+    look, hover = panel.grid.look(label), "wanted %{x:.3g}, happens %{y:.3g} logits"
+    panel.band(run.request, run.lowest, run.highest, label, colour=look.colour, alpha=0.12)
+    panel.line(
+        run.request, run.achieved, label, colour=look.colour, symbol=look.symbol, key="least control", hover=hover
+    )
+
+
+def _price(panel: Panel, run: pd.DataFrame) -> None:
+    label, end = run.label.iloc[0], run.iloc[:1]
+    look, hover = panel.grid.look(label), "‖δφ‖ = %{x:.3g}: %{y:.3g} logits"
+    panel.line(run.norm, run.achieved, label, colour=look.colour, symbol=look.symbol, key="least control", hover=hover)
+    panel.points(
+        end.training_norm, end.training_change, label, colour=look.colour, symbol="star", size=12, key="training",
+        edge=panel.grid.theme.ink, listed=False, hover=f"training, {hover}",
+    )  # fmt: skip
 
 
 def _answer(table: pd.DataFrame) -> Answer:
     """Per method: the price of one logit, how much of it arrives, up to where at least half arrives; and the norm of
     training over the first-order price of what training achieved."""
-    rows, told = [], []
+    rows = []
     names = ["label", "model", "task", *(["seed"] if "seed" in table and table.seed.nunique() > 1 else [])]
     for values, run in table.groupby(names, sort=False):
-        one = run.iloc[int((run.request - 1).abs().to_numpy().argmin())]
-        holds = run[run.achieved >= 0.5 * run.request]
-        slope = float(one.norm / one.predicted) if one.predicted > 0 else float("nan")
+        one, holds = run.iloc[int((run.request - 1).abs().to_numpy().argmin())], run[run.achieved >= 0.5 * run.request]
+        slope = float(one.norm / one.predicted) if one.predicted > 0 else np.nan
         change, norm = float(run.training_change.iloc[0]), float(run.training_norm.iloc[0])
-        row = dict(zip(["method", *names[1:]], values, strict=True)) | {"‖δφ‖ per logit": slope}
+        row = dict(zip(["method", *names[1:]], values, strict=True)) | {"‖δφ‖ per logit [units of φ]": slope}
         row |= {f"achieved of {one.request:g} [logits]": float(one.achieved)}
         row |= {"half arrives up to [logits]": float(holds.request.max()) if len(holds) else 0.0}
-        row |= {"training: rise [logits]": change, "training: ‖δφ‖": norm}
-        known = change > 0 and slope > 0
-        rows.append(row | {"training over least": norm / (slope * change) if known else float("nan")})
-        told.append(f"{row['method']} on {row['task']} {slope:.3g}, of which {one.achieved:.2f} arrives")
-    return Answer(listed("Least ‖δφ‖ that raises every margin by one logit", told), pd.DataFrame(rows))
+        row |= {"training: rise [logits]": change, "training: ‖δφ‖ [units of φ]": norm}
+        rows.append(row | {"training over least [1]": norm / (slope * change) if change > 0 and slope > 0 else np.nan})
+    found = pd.DataFrame(rows)
+    arrives = next(str(name) for name in found if str(name).startswith("achieved"))
+    told = [
+        f"{name} {part[arrives].mean():.2f} (training {part['training: rise [logits]'].mean():.2f})"
+        for name, part in split(found, "method", "model", "task")
+    ]
+    wanted = arrives.removeprefix("achieved of ").removesuffix(" [logits]")
+    lead = f"Rise of the margins that the least control for {wanted} logits gives, and that of training [logits]"
+    return Answer(listed(lead, told), found)
 
 
 def _example() -> pd.DataFrame:
@@ -94,7 +116,8 @@ CONTROL_ENERGY = Figure(
     caption=(
         "The smallest change of φ that raises every sentence's margin by a given amount to first order, applied to the "
         "network: rise that was wanted against rise that happens (left; band: smallest and largest among the "
-        "sentences), and rise against the norm of the control (right), with training's norm and rise as a star."
+        "sentences), and rise against the norm of the control (right), with training's norm and rise as a star. Of "
+        "more than three pairs of PLM and task, the right panel alone."
     ),
     reading=(
         "On the dotted line first order tells the truth; where a curve bends away, the network has left the region "

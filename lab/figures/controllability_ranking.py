@@ -44,10 +44,15 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
             part = part.sort_values(name)
             panel.line(part[name], part.score, colour=theme.muted, width=1, dash=grid.dash(task), key=task)
             for label, own in split(part, "label"):
-                look = grid.look(label)
-                marked = {"colour": look.colour, "symbol": look.symbol, "size": 10, "data": [[task] * len(own)]}
-                hover = "%{x:.3g}: %{y:.3f}, %{customdata[0]}"
-                panel.points(own[name], own.score, label, hover=hover, **marked)
+                look, x, data, hover = (
+                    grid.look(label),
+                    own[name],
+                    [[task] * len(own)],
+                    "%{x:.3g}: %{y:.3f}, %{customdata[0]}",
+                )
+                panel.points(
+                    x, own.score, label, colour=look.colour, symbol=look.symbol, size=10, data=data, hover=hover
+                )
     return grid.y(score_title(found.metric))
 
 

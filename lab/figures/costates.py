@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from lab.figures.definition import TEXT, Column, Figure
-from lab.figures.grammar import Grid, first_seen, listed, split
+from lab.figures.grammar import Grid, Panel, listed, split
 from lab.figures.sources import LI_2017, LI_HAO_2018
+from lab.figures.stages import chain, short, written
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
@@ -27,36 +28,51 @@ _COLUMNS = {
 }
 
 
-def stages_of(part: pd.DataFrame) -> list[str]:
-    """The stages of a run in the order of the chain."""
-    return first_seen(part.sort_values("t").stage)
-
-
-def short(stage: str) -> str:
-    """Blocks by number alone: their names would not fit side by side."""
-    return stage.removeprefix("block ")
-
-
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    grid = Grid(theme, wrap=3, height=300).depths(table.step, "step [count]")
-    for name, part in split(table, "label", "model", "task"):
-        stages, steps = stages_of(part), [f"{step:g}" for step in sorted(part.step.unique())]
-        map_, norms, values = grid.row(name, 3)
-        cells = part.pivot_table("costate", "stage", "step").reindex(stages).set_axis(steps, axis=1)
-        hover = "step %{x}, %{y}: %{customdata[0]:.3g}"
-        map_.heat(cells, "‖p‖ [nats / state]", log=True, data=[cells], gap=0, hover=hover)
-        map_.x("training step [count]", categories=steps).y("stage [name]", categories=stages)
-        for step, along in part.groupby("step"):
-            along = along.sort_values("t")
-            for panel, quantity in ((norms, "costate"), (values, "hamiltonian")):
-                y = along[quantity].where((along[quantity] > 0) | (quantity == "hamiltonian"))
-                look = {"depth": step, "symbol": "circle", "size": 4, "hover": "%{x}: %{y:.4g}"}
-                panel.line(along.stage.map(short), y, f"step {step:g}", **look)
-        norms.y("‖p<sub>t+1</sub>‖ [nats / state]", log=True)
-        values.y("H<sub>t</sub> [nats]")
-        for panel in (norms, values):
-            panel.x("stage, blocks by number [name]", categories=[short(stage) for stage in stages])
+    """One run: a line for each step. Several: start and end of each, a row for each PLM and task."""
+    if len(split(table, "label", "model", "task")) == 1:
+        return _one(table, theme)
+    grid = Grid(theme, wrap=2, height=360, labels=table.label)
+    for place, own in split(table, "model", "task"):
+        panels = _panels(grid, place, own)
+        for label, part in split(own, "label"):
+            for when, step in (("at the start", part.step.min()), ("at the end", part.step.max())):
+                _ends(panels, part[part.step == step].sort_values("t"), label, when)
     return grid
+
+
+def _one(table: pd.DataFrame, theme: Theme) -> Grid:
+    grid = Grid(theme, wrap=2, height=360).depths(table.step, "training step [count]")
+    ((name, _),) = split(table, "label", "model", "task")
+    norms, values = _panels(grid, name, table)
+    for step in sorted(table.step.unique()):
+        along = table[table.step == step].sort_values("t")
+        for panel, y in ((norms, along.costate.where(along.costate > 0)), (values, along.hamiltonian)):
+            hover = f"step {step:g}, %{{x}}: %{{y:.4g}}"
+            panel.line(along.stage.map(short), y, depth=float(step), symbol="circle", size=4, hover=hover)
+    return grid
+
+
+def _ends(panels: tuple[Panel, Panel], along: pd.DataFrame, label: str, when: str) -> None:
+    """A method's line at the start (dotted, thin) or at the end of its training, in both panels."""
+    look, end = panels[0].grid.look(label), when == "at the end"
+    dash, width, size = ("solid", 2.0, 6.0) if end else ("dot", 1.0, 4.0)
+    for panel, y in zip(panels, (along.costate.where(along.costate > 0), along.hamiltonian), strict=True):
+        x, hover, colour = along.stage.map(short), "%{x}: %{y:.4g}", look.colour
+        panel.line(
+            x, y, label, colour=colour, symbol=look.symbol, size=size, dash=dash, width=width, key=when, hover=hover
+        )
+
+
+def _panels(grid: Grid, title: str, table: pd.DataFrame) -> tuple[Panel, Panel]:
+    """Norms of costates, and the Hamiltonian with its zero, along the stages of one PLM."""
+    names = [short(stage) for stage in chain(table.stage)]
+    norms, values = grid.row(title, 2)
+    norms.y("‖p<sub>t+1</sub>‖ [nats / state]", log=True)
+    values.rule(y=0, dash="solid").y("H<sub>t</sub> [nats]")
+    for panel in (norms, values):
+        panel.x("stage [block number]", categories=names, ticks=written(names))
+    return norms, values
 
 
 def _answer(table: pd.DataFrame) -> Answer:
@@ -69,11 +85,12 @@ def _answer(table: pd.DataFrame) -> Answer:
             blocks = along[along.stage.str.startswith("block")]
             first, last = (float(blocks.costate.iloc[i]) for i in (0, -1)) if len(blocks) else (np.nan, np.nan)
             energy = float(blocks.hamiltonian.iloc[-1]) if len(blocks) else np.nan
-            row |= {f"loss, {word} [nats]": float(along.loss.iloc[0]), f"‖p‖ after the first block, {word}": first}
-            row |= {f"after the last, {word}": last, f"H after the last, {word} [nats]": energy}
+            row |= {f"loss, {word} [nats]": float(along.loss.iloc[0])}
+            row |= {f"‖p‖ after the first block, {word} [nats / state]": first}
+            row |= {f"‖p‖ after the last, {word} [nats / state]": last, f"H after the last, {word} [nats]": energy}
         rows.append(row)
-        told.append(f"{name} {first:.3g} to {last:.3g}")
-    lead = "‖p‖ from the first block to the last, after training"
+        told.append(f"{name} {first:.2g} to {last:.2g}")
+    lead = "‖p‖ from the first block to the last at the end of training [nats / state]"
     return Answer(listed(lead, told), pd.DataFrame(rows))
 
 
@@ -103,8 +120,8 @@ COSTATES = Figure(
     conclude=_answer,
     caption=(
         "Norm of the costates p = −∂J/∂h and Hamiltonian H along the stages of the network (depth is time), at several "
-        "steps of training, on one fixed batch; one row per method. Left: all steps as a heat map, on a logarithmic "
-        "colour scale; middle and right: one line per step."
+        "steps of training, on one fixed batch. Of one run, a line for each step; of several, the start (dotted) and "
+        "the end (solid) of each method's training, one row per PLM and task."
     ),
     reading=(
         "A costate says how much the loss would fall per unit of change of the state there, so a layer with a large "

@@ -8,6 +8,7 @@ import pandas as pd
 from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DING_2022
+from lab.figures.stages import chain, short, written
 from lab.figures.style import Theme, count
 from lab.statistics import Answer
 
@@ -28,29 +29,28 @@ _COLUMNS = {
 }
 
 
+_ROOM = 12
+"""Most stages of a panel whose cells have room for a number."""
+
+
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    """A panel per PLM and task: methods by the stages of that PLM."""
-    grid = Grid(theme, wrap=1, height=200)
+    """A panel per PLM and task: methods by the stages of that PLM; numbers are written where there is room."""
+    grid = Grid(theme, wrap=1, height=160)
     for panel, own in grid.by(table, "model", "task"):
-        stages, names, norms, words = _stages(own), [], [], []
+        stages, rows, words = chain(own.stage[own.stage != "all"]) or ["all"], {}, []
         for name, part in split(own, "label"):
             at = part[part.controls > 0].set_index("stage")
-            names.append(f"{name} ({part.kind.iloc[0]})")
-            norms.append([float(at.norm.get(stage, np.nan)) for stage in stages])
+            rows[f"{name} ({part.kind.iloc[0]})"] = [float(at.norm.get(stage, np.nan)) for stage in stages]
             words.append([count(at.controls[stage]) if stage in at.index else "" for stage in stages])
-        cells = pd.DataFrame(norms, index=names, columns=stages)
-        hover = "%{y}<br>%{x}: %{text} controls, ‖B‖ = %{customdata[0]:.3g}"
-        panel.heat(cells, "‖B<sub>t</sub>‖ [1]", log=True, text=words, data=[cells], hover=hover, gap=2)
-        panel.x("stage [name]", categories=stages).y("method and type of control [name]", categories=names)
+        names = [short(stage) for stage in stages]
+        cells = pd.DataFrame(rows, index=names).T
+        told = pd.DataFrame(words)
+        hover = "%{y}<br>stage %{x}: %{customdata[1]} controls, ‖B‖ = %{customdata[0]:.3g}"
+        text = words if len(stages) <= _ROOM else None
+        panel.heat(cells, "‖B<sub>t</sub>‖ [1]", log=True, text=text, data=[cells, told], hover=hover, gap=2)
+        panel.x("stage [block number]", categories=names, ticks=written(names, 12))
+        panel.y("method and type of control [name]", categories=list(rows))
     return grid
-
-
-def _stages(table: pd.DataFrame) -> list[str]:
-    """embed, the blocks by number, the rest; "all" where no method splits over stages."""
-    order = table[table.stage != "all"].sort_values("t").stage
-    blocks = sorted({stage for stage in order if stage.startswith("block")}, key=lambda stage: int(stage.split()[-1]))
-    first = [stage for stage in dict.fromkeys(order) if stage == "embed"]
-    return list(dict.fromkeys([*first, *blocks, *order])) or ["all"]
 
 
 def _answer(table: pd.DataFrame) -> Answer:
@@ -58,8 +58,8 @@ def _answer(table: pd.DataFrame) -> Answer:
     rows = []
     for name, part in split(table, "label", "model", "task"):
         blocks = part[part.stage.str.startswith("block") & (part.controls > 0)]
-        row = {"method": name, "control": part.kind.iloc[0], "d": int(part.controls.sum())}
-        row |= {"d_t per block": _range(blocks.controls), "‖B_t‖ in blocks": float(blocks.norm.mean())}
+        row = {"method": name, "control": part.kind.iloc[0], "d [count]": int(part.controls.sum())}
+        row |= {"d_t per block [count]": _range(blocks.controls), "‖B_t‖ in blocks": float(blocks.norm.mean())}
         row |= {"rank B_t": _range(blocks["rank"].dropna()), "directions of B_t": float(blocks.participation.mean())}
         row |= {"blocks reached [%]": 100 * float(part.layers_reached.iloc[0])}
         rows.append(row | {"identity error": float(part.identity_error.iloc[0])})
@@ -99,10 +99,10 @@ DELTA_AS_CONTROL = Figure(
     order=4,
     conclude=_answer,
     caption=(
-        "Where each delta method acts on the chain of layers: number of its coordinates per stage (written), strength "
-        "‖B_t‖ with B_t = ∂h_{t+1}/∂u_t (colour), and the type of control, found by measuring what the method adds to "
-        "each module's output: independent of the input (open loop), proportional to it, affine in it (bilinear), or "
-        "nonlinear."
+        "Where each delta method acts on the chain of layers: number of its coordinates per stage (written, where "
+        "there is room), strength ‖B_t‖ with B_t = ∂h_{t+1}/∂u_t (colour), and the type of control, found by "
+        "measuring what the method adds to each module's output: independent of the input (open loop), proportional "
+        "to it, affine in it (bilinear), or nonlinear."
     ),
     reading=(
         "An empty cell is a stage the method does not act in: a prompt is an initial condition, a probe a terminal "

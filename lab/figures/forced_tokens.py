@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from lab.figures.definition import TEXT, Column, Figure
-from lab.figures.grammar import Grid, listed, split
+from lab.figures.grammar import Grid, Panel, listed, split
 from lab.figures.sources import BHARGAVA_2023, ZOU_2023
-from lab.figures.style import Theme
+from lab.figures.style import Theme, counted
 from lab.statistics import Answer, clustered_proportion
 
 _COLUMNS = {
@@ -37,17 +37,24 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     grid, ranks = Grid(theme, wrap=2, height=400, share_y=True), sorted(table.start_rank.unique())
     colours = dict(zip(ranks, theme.depths(len(ranks)), strict=True))
     for name, own in _models(table):
-        panel, lines = grid.panel(name), [*own.groupby("start_rank"), (None, own)]
-        for i, (rank, part) in enumerate(lines):
-            found, every = _shares(part), rank is None
-            look = {"colour": colours.get(rank, theme.ink), "width": 3 if every else 1.6, "size": 8 if every else 6}
-            look |= {"dash": "solid" if every else "dot", "symbol": grid.symbol(str(rank))}
-            bars = {"error": found.high - found.share, "error_down": found.share - found.low}
-            hover = f"k ≤ %{{x:.0f}}: %{{y:.2f}}, {found.n.max()} states"
-            label = "all targets" if every else f"target of rank {rank:,}"
-            panel.line(found.tokens + 0.035 * (i - len(lines) / 2), found.share, label, hover=hover, **look, **bars)
+        panel = grid.panel(name)
+        for i, rank in enumerate(ranks):
+            part, aside = own[own.start_rank == rank], 0.035 * (i - len(ranks) / 2)
+            if len(part):
+                _line(panel, part, f"target of rank {rank:,}", colours[rank], aside, "dot")
+        _line(panel, own, "all targets", theme.ink, 0.035 * len(ranks) / 2, "solid")
     grid.x("prompt tokens k [count]", options={"dtick": 1})
     return grid.y("share of targets forced [fraction]", range=(-0.03, 1.03))
+
+
+def _line(panel: Panel, part: pd.DataFrame, name: str, colour: str, aside: float, dash: str) -> None:
+    """Shares with their exact intervals, a little aside of others; that of all targets is thicker."""
+    found, (width, size) = _shares(part), (3.0, 8.0) if dash == "solid" else (1.6, 6.0)
+    panel.line(
+        found.tokens + aside, found.share, name, colour=colour, dash=dash, width=width, size=size,
+        symbol=panel.grid.symbol(name), error=found.high - found.share, error_down=found.share - found.low,
+        hover=f"k ≤ %{{x:.0f}}: %{{y:.2f}}, {counted(int(found.n.max()), 'state')}",
+    )  # fmt: skip
 
 
 def _answer(table: pd.DataFrame) -> Answer:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lab.figures.definition import TEXT, Column, Figure
-from lab.figures.grammar import Grid, listed, split
+from lab.figures.grammar import Grid, Panel, listed, split
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme
 from lab.statistics import Answer
@@ -26,27 +26,37 @@ _COLUMNS = {
 }
 SEED = {"seed": Column("seed of head, method and batch", "count")}
 NULL = "random subspace"
+_MOST_PANELS = 6
 _KINDS = {"at the start": "solid", "after training": "dash", "random weights": "dot"}
 _PLACES = {"logits": "logits", "read": "state that the head reads", "end": "state after the last block"}
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    """A panel per PLM, task and place; a line per method, time and seed."""
+    """Six panels at most, shared among PLMs and tasks, whole spectra first; a line per method, time and seed."""
     grid = Grid(theme, wrap=2, height=380, labels=[label for label in table.label if label != NULL])
-    places = [at for at in _PLACES if at in set(table["at"])] + sorted(set(table["at"]) - set(_PLACES))
-    runs = [name for name in SEED if name in table]
-    for task, own in split(table, "model", "task"):
-        for at in [at for at in places if (own["at"] == at).any()]:
-            panel = grid.panel(f"{task}, {_PLACES.get(at, at)}")
-            for (label, kind, *_), run in own[own["at"] == at].groupby(["label", "kind", *runs], sort=False):
-                run, look = run.sort_values("index"), {"colour": theme.muted, "width": 4, "opacity": 0.55}
-                if label != NULL:
-                    method = grid.look(label)
-                    look = {"colour": method.colour, "symbol": method.symbol, "key": kind}
-                    look |= {"dash": _KINDS.get(kind, "solid")}
-                y, hover = run.sigma.where(run.sigma > 0), "σ<sub>%{x}</sub> = %{y:.4g}"
-                panel.line(run["index"], y, label, hover=hover, **look)
+    runs, places = [name for name in SEED if name in table], split(table, "model", "task")
+    for place, own in places:
+        there = [at for at in _PLACES if at in set(own["at"])] + sorted(set(own["at"]) - set(_PLACES))
+        for at in there[: max(1, _MOST_PANELS // len(places))]:
+            panel = grid.panel(f"{place}, {_PLACES.get(at, at)}")
+            part = own[own["at"] == at].sort_values("index")
+            for (label, kind, *_), run in part.groupby(["label", "kind", *runs], sort=False):
+                _line(panel, run, str(label), str(kind))
     return grid.x("index [count]").y("singular value [units of y per unit of φ]", log=True)
+
+
+def _line(panel: Panel, run: pd.DataFrame, label: str, kind: str) -> None:
+    """A method at the start in full; after training and on random weights thinner and without markers."""
+    y, hover = run.sigma.where(run.sigma > 0), "σ<sub>%{x}</sub> = %{y:.4g}"
+    if label == NULL:
+        panel.line(run["index"], y, label, colour=panel.grid.theme.muted, width=4, opacity=0.55, hover=hover)
+        return
+    look, dash = panel.grid.look(label), _KINDS.get(kind, "solid")
+    symbol, width, opacity = (look.symbol, 2.0, 1.0) if dash == "solid" else ("", 1.2, 0.6)
+    panel.line(
+        run["index"], y, label, colour=look.colour, symbol=symbol, dash=dash, key=kind, hover=hover, width=width,
+        opacity=opacity,
+    )  # fmt: skip
 
 
 def _answer(table: pd.DataFrame) -> Answer:
@@ -63,12 +73,11 @@ def _answer(table: pd.DataFrame) -> Answer:
         rows.append(row | {"effective rank": float(np.exp(-(p * np.log(p)).sum())) if len(p) else 0.0})
     found = pd.DataFrame(rows)
     start = found[(found["at"] == "logits") & (found.kind == "at the start")]
-    told = [
-        f"{name} {row['effective rank'].mean():.1f} of {row['values [count]'].max()}"
-        for name, row in split(start if len(start) else found, "label", "model", "task")
-    ]
-    summary = found.rename(columns={"label": "method", "kind": "when"})
-    return Answer(listed("Effective rank of what each method can move at the logits before training", told), summary)
+    shown = start if len(start) else found
+    told = [f"{name} {row['effective rank'].mean():.1f}" for name, row in split(shown, "label", "model", "task")]
+    words = f"of {shown['values [count]'].max()} directions at the logits before training" if len(start) else "of y"
+    lead = f"Effective rank {words}"
+    return Answer(listed(lead, told), found.rename(columns={"label": "method", "kind": "when"}))
 
 
 def _example() -> pd.DataFrame:

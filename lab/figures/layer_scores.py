@@ -7,6 +7,7 @@ import pandas as pd
 from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, listed
 from lab.figures.sources import LI_2017
+from lab.figures.stages import short, written
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
@@ -27,8 +28,9 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     for panel, part in grid.by(table, "label", "model", "task", "place"):
         part = part.sort_values("t")
         for name in ("predicted", "measured"):
-            panel.bars(part.stage, part[name], name, hover="%{x}: %{y:.4g} nats")
-        panel.x("stage [name]", categories=part.stage.tolist())
+            panel.bars(part.stage.map(short), part[name], name, hover="stage %{x}: %{y:.4g} nats")
+        names = [short(stage) for stage in part.stage]
+        panel.rule(y=0, dash="solid").x("stage [block number]", categories=names, ticks=written(names))
     return grid.y("fall of J [nats]")
 
 

@@ -28,29 +28,28 @@ _KINDS = {
     "controlled": ("circle", "with delta"),
     "target": ("x-thin", "full fine-tuning"),
 }
-_MOST_PANELS = 8
+_MOST_PANELS = 6
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    """A row or two per run: the blocks it has, at most eight of one run, four of each of several."""
-    grid = Grid(theme, wrap=4, height=260)
+    """Six panels at most, shared among the runs: of each the last block, and earlier ones where there is room."""
+    grid = Grid(theme, wrap=3, height=300)
     runs, classes = split(table, "label", "model", "task"), sorted(table["class"].unique())
     for name, part in runs:
-        for i, block in enumerate(_shown(part, _MOST_PANELS if len(runs) == 1 else _MOST_PANELS // 2)):
+        for block in _shown(sorted(part.block.unique()), max(1, _MOST_PANELS // len(runs))):
             own = part[part.block == block]
             lead = f"{name} · " if len(runs) > 1 else ""
-            panel = grid.panel(f"{lead}block {block:g}, {own.explained.iloc[0]:.0%}", new_row=i == 0)
+            panel = grid.panel(f"{lead}block {block:g}, {own.explained.iloc[0]:.0%}")
             for kind in classes:
                 _class(panel, own[own["class"] == kind], str(kind))
     return grid.x("axis 1 [1]").y("axis 2 [1]")
 
 
-def _shown(table: pd.DataFrame, most: int) -> list[float]:
-    """At most so many blocks, evenly spaced, the first and the last among them."""
-    blocks = sorted(table.block.unique())
+def _shown(blocks: list[float], most: int) -> list[float]:
+    """At most so many blocks, evenly spaced, the last one always and the first where there are several."""
     if len(blocks) <= most:
         return blocks
-    return [blocks[round(i)] for i in np.linspace(0, len(blocks) - 1, most)]
+    return [blocks[round(i)] for i in np.linspace(len(blocks) - 1, 0, most)][::-1]
 
 
 def _class(panel: Panel, part: pd.DataFrame, name: str) -> None:
@@ -60,12 +59,23 @@ def _class(panel: Panel, part: pd.DataFrame, name: str) -> None:
     ways = [(*zip(s.x, s.y, strict=True), (None, None)) for _, s in moved.groupby("example")]
     x, y = ([point[axis] for way in ways for point in way] for axis in (0, 1))
     if x:
-        panel.line(x, y, name, colour=colour, width=1, opacity=0.45)
+        panel.line(x, y, name, colour=colour, width=1, opacity=0.45, listed=False)
     for kind, (symbol, word) in _KINDS.items():
-        own = part[part.kind == kind]
-        look = {"colour": colour, "symbol": symbol, "size": 7, "edge": colour, "edge_width": 1.2, "key": word}
+        own, hover = part[part.kind == kind], "%{x:.3g}, %{y:.3g}"
         if len(own):
-            panel.points(own.x, own.y, name, hover="%{x:.3g}, %{y:.3g}", **look)
+            edge, width = colour, 1.2
+            panel.points(
+                own.x,
+                own.y,
+                name,
+                colour=colour,
+                symbol=symbol,
+                size=7,
+                hover=hover,
+                edge=edge,
+                edge_width=width,
+                key=word,
+            )
 
 
 def _answer(table: pd.DataFrame) -> Answer:
@@ -83,10 +93,12 @@ def _answer(table: pd.DataFrame) -> Answer:
             row = {"method": name, "block": block, "moved [1]": _distance(points, "base", "controlled")}
             row |= {"from the target [1]": _distance(points, "controlled", "target")}
             apart = {kind: _separation(points[kind]) for kind in _KINDS if kind in points}
-            rows.append(row | {f"separation, {kind}": value for kind, value in apart.items()})
+            rows.append(row | {f"η² {_KINDS[kind][1]}": value for kind, value in apart.items()})
         word = ", ".join(f"{_KINDS[kind][1]} {value:.2f}" for kind, value in apart.items())
         told.append(f"{name} {word}")
-    return Answer(listed("How far classes come apart after the last block (η²)", told), pd.DataFrame(rows))
+    return Answer(
+        listed("Share η² of the plane's variance that lies between classes, last block", told), pd.DataFrame(rows)
+    )
 
 
 def _distance(points: dict[str, pd.DataFrame], a: str, b: str) -> float:
@@ -125,9 +137,10 @@ PHASE_PORTRAIT = Figure(
     order=3,
     conclude=_answer,
     caption=(
-        "Hidden states at the position the head reads, after each block, for the sentences of one batch: without delta "
-        "(open), with the trained delta (filled) and under full fine-tuning (crosses). Every panel shows the two main "
-        "axes of its own layer's states; the title gives the share of variance they hold; colour is the class."
+        "Hidden states at the position the head reads, after each block, for the sentences of one batch: without "
+        "delta (open), with the trained delta (filled) and under full fine-tuning (crosses): six blocks of one run, "
+        "or the last ones of several. Every panel shows the two main axes of its own layer's states; the title gives "
+        "the share of variance they hold; colour is the class."
     ),
     reading=(
         "Lines lead from where a sentence's state was to where the delta takes it. Control that pulls classes apart in "

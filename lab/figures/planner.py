@@ -31,8 +31,6 @@ _PANELS = {
     "score_difference": "score beside equal ranks [fraction]",
 }
 
-_WRITTEN = 5  # methods whose names have room beside their points
-
 
 def _compared(table: pd.DataFrame) -> list[str]:
     """Labels but the reference, whose difference is 0 by definition; all labels where there is nothing else."""
@@ -54,18 +52,15 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
 
 
 def _promises(panel: Panel, table: pd.DataFrame) -> None:
-    """Promised fall against final loss, one point per method with its interval over seeds."""
+    """Promised fall against final loss, one point per method with its interval over seeds; markers tell methods."""
     for label, part in split(table, "label") if len(table) else ():
-        found, kind = mean_interval(part.loss.tolist()), part.kind.iloc[0]
+        found, colour = mean_interval(part.loss.tolist()), panel.grid.colour(part.kind.iloc[0])
         name = label.replace("equal ranks", "LoRA, equal ranks")
-        text = {"textposition": "middle right", "cliponaxis": False}
-        look = {"colour": panel.grid.colour(kind), "more": text, "listed": False}
-        look |= {"text": [f" {name}"]} if table.label.nunique() <= _WRITTEN else {}
-        hover = "promised %{x:.3g} nats, loss %{y:.3f}"
-        panel.points([part.promised.mean()], [found.estimate], name, error=[half_width(found)], hover=hover, **look)
-    room = 0.45 * (table.promised.max() - table.promised.min()) or 1.0
-    ends = (table.promised.min() - room / 2, table.promised.max() + 2.4 * room) if len(table) else None
-    panel.x("fall promised at the start [nats]", range=ends).y("final loss [nats]")
+        panel.points(
+            [part.promised.mean()], [found.estimate], name, error=[half_width(found)], colour=colour, listed=False,
+            symbol=panel.grid.symbol(name), key=name, hover="promised %{x:.3g} nats, loss %{y:.3f}",
+        )  # fmt: skip
+    panel.x("fall promised at the start [nats]").y("final loss [nats]")
 
 
 def _answer(table: pd.DataFrame) -> Answer:
@@ -123,7 +118,7 @@ PLANNER = Figure(
         "Left and middle: validation loss and score after training, beside LoRA with equal ranks and the same seed, "
         "for ranks shared out by a rule before training, for other methods, and for what the planner recommends, all "
         "at one parameter budget: every seed, mean and 95 % interval. Right: final loss of each method against the "
-        "fall of the loss that its layers promise at the start."
+        "fall of the loss that its layers promise at the start, one marker per method."
     ),
     reading=(
         "A rule helps where its interval lies left of the dashed line (loss) or right of it (score); the null is "

@@ -30,7 +30,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         cells = part.pivot(index="rule", columns="block", values="rank").reindex(rules)
         text = [[f"{value:.1f}" for value in row] for row in cells.to_numpy()]
         panel.heat(cells, "rank [count]", low=0, text=text, gap=2, hover="block %{x}: rank %{z:.2f}, %{y}")
-    return grid.x("block [count]", whole=True, options={"showgrid": False}).y(categories=rules)
+    return grid.x("block [index]", whole=True, options={"showgrid": False}).y(categories=rules)
 
 
 def _answer(table: pd.DataFrame) -> Answer:

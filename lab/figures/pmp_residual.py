@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.costates import ALONG_TRAINING, example, stages_of
+from lab.figures.costates import ALONG_TRAINING, example
 from lab.figures.definition import Column, Figure
-from lab.figures.grammar import Grid, first_seen, listed, split
+from lab.figures.grammar import Grid, Panel, listed, split
 from lab.figures.sources import LI_2017
-from lab.figures.style import Theme
+from lab.figures.stages import chain, short
+from lab.figures.style import Theme, plain
 from lab.statistics import Answer
 
 _COLUMNS = {
@@ -28,49 +29,67 @@ _SHOWN = {
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    grid = Grid(theme, wrap=3, height=300)
-    runs = split(table, "label", "model", "task")
-    stages = first_seen(stage for _, part in runs for stage in stages_of(part))
-    grid.depths(range(len(stages)), "stage [index]")
-    known = table.residual_relative[table.residual_relative > 0]
-    relative = (float(known.min()) / 1.2, float(known.max()) * 1.2) if len(known) else None
-    for name, part in runs:
-        panels, acting = grid.row(name, 3), part[part.controls > 0]
-        for stage in stages_of(acting):
-            along = acting[acting.stage == stage].sort_values("step")
-            look = {"depth": stages.index(stage), "symbol": "circle", "size": 4, "hover": "step %{x}: %{y:.4g}"}
-            for panel, quantity in zip(panels[:2], _SHOWN, strict=True):
-                panel.line(along.step, along[quantity].where(along[quantity] > 0), stage, **look)
-        loss = part.drop_duplicates("step").sort_values("step")
-        look = {"colour": theme.ink, "dash": "dot", "symbol": "circle", "size": 4}
-        panels[2].line(loss.step, loss.loss, "loss", hover="step %{x}: %{y:.4g} nats", **look)
-        panels[2].y("loss J [nats]", zero=True)
-        panels[0].y(_SHOWN["residual"], log=True)
-        panels[1].y(_SHOWN["residual_relative"], log=True, range=relative)  # one scale for all methods
+    """One run: a line for each stage. Several: each method's residual of all stages, a row for each PLM and task."""
+    places, alone = split(table, "model", "task"), len(split(table, "label", "model", "task")) == 1
+    grid = Grid(theme, wrap=3, height=320, labels=table.label)
+    for place, own in places:
+        first, relative, loss = grid.row(place, 3)
+        for label, part in split(own, "label"):
+            acting, look = part[part.controls > 0].sort_values("step"), grid.look(label)
+            if alone:
+                _stages(first, relative, acting)
+            else:
+                norms, largest = (
+                    acting.groupby("step").residual.agg(_norm),
+                    acting.groupby("step").residual_relative.max(),
+                )
+                _line(first, norms.index, norms, label, look.colour, look.symbol)
+                _line(relative, largest.index, largest, label, look.colour, look.symbol)
+            along = part.drop_duplicates("step").sort_values("step")
+            colour = theme.ink if alone else look.colour
+            _line(loss, along.step, along.loss, "" if alone else label, colour, look.symbol)
+        first.y(_SHOWN["residual"] if alone else "‖∇<sub>φ</sub>J‖ [nats / unit]", log=True)
+        relative.y(_SHOWN["residual_relative"] if alone else "largest " + _SHOWN["residual_relative"], log=True)
+        loss.y("loss J [nats]", zero=True)
     return grid.x("training step [count]")
+
+
+def _stages(first: Panel, relative: Panel, acting: pd.DataFrame) -> None:
+    """A line per stage: blocks by colour, what is no block by name."""
+    stages, theme = chain(acting.stage), first.grid.theme
+    first.grid.depths([float(short(stage)) for stage in stages if short(stage).isdigit()])
+    for stage in stages:
+        along, block = acting[acting.stage == stage], short(stage)
+        for panel, quantity in ((first, "residual"), (relative, "residual_relative")):
+            y, hover = along[quantity].where(along[quantity] > 0), f"{plain(stage)}, step %{{x}}: %{{y:.4g}}"
+            if block.isdigit():
+                panel.line(along.step, y, depth=float(block), symbol="circle", size=4, hover=hover)
+            else:
+                colour, dash = (theme.muted, "dot") if stage == "embed" else (theme.ink, "dash")
+                panel.line(along.step, y, stage, colour=colour, dash=dash, symbol="circle", size=4, hover=hover)
+
+
+def _line(panel: Panel, x: pd.Series | pd.Index, y: pd.Series, name: str, colour: str, symbol: str) -> None:
+    panel.line(x, y.where(y > 0), name, colour=colour, symbol=symbol, hover="step %{x}: %{y:.4g}")
 
 
 def _answer(table: pd.DataFrame) -> Answer:
     """Per run: ‖∇J‖ and loss at the start and the end, and the stage that is furthest from the principle at the end."""
-    rows = []
+    rows, told = [], []
     for name, part in split(table, "label", "model", "task"):
         first, last = (part[part.step == step] for step in (part.step.min(), part.step.max()))
-        furthest = last.loc[last.residual.idxmax()]
-        row = {"method": name, "‖∇J‖ at the start": _norm(first), "‖∇J‖ at the end": _norm(last)}
+        start, end, furthest = _norm(first.residual), _norm(last.residual), last.loc[last.residual.idxmax()]
+        row = {"method": name, "‖∇J‖ at the start [nats / unit]": start, "‖∇J‖ at the end [nats / unit]": end}
         row |= {"loss at the start [nats]": first.loss.iloc[0], "loss at the end [nats]": last.loss.iloc[0]}
-        row |= {"furthest at the end": furthest.stage}
-        row |= {"its share": furthest.residual**2 / max(_norm(last) ** 2, 1e-300)}
+        row |= {"furthest at the end": furthest.stage, "its share of ‖∇J‖²": furthest.residual**2 / max(end**2, 1e-300)}
         rows.append(row | {"largest relative residual at the end": last.residual_relative.max()})
-    told = [
-        f"{row['method']} {row['‖∇J‖ at the start']:.3g} to {row['‖∇J‖ at the end']:.3g}, furthest at the end "
-        f"{row['furthest at the end']}"
-        for row in rows
-    ]
-    return Answer(listed("Residual ‖∇J‖ from the start to the end of training", told), pd.DataFrame(rows))
+        told.append(f"{name} {start:.2g} to {end:.2g}, most at the {furthest.stage}")
+    lead = "Residual ‖∇J‖ from the start to the end of training [nats / unit of φ]"
+    return Answer(listed(lead, told), pd.DataFrame(rows))
 
 
-def _norm(part: pd.DataFrame) -> float:
-    return float(np.sqrt(np.square(part.residual).sum()))
+def _norm(residuals: pd.Series) -> float:
+    return float(np.sqrt(np.square(residuals).sum()))
 
 
 PMP_RESIDUAL = Figure(
@@ -82,8 +101,9 @@ PMP_RESIDUAL = Figure(
     order=2,
     conclude=_answer,
     caption=(
-        "Norm of the gradient of the Hamiltonian in the controls of each stage along training, on one fixed batch, one "
-        "row per method: absolute; times the norm of the controls and over the loss; and the loss of the same batch. "
+        "Norm of the gradient of the Hamiltonian in the controls of each stage along training, on one fixed "
+        "batch: absolute; times the norm of the controls and over the loss; and the loss of the same batch. Of one "
+        "run, a line per stage; of several, a line per method: the norm over all stages, and the largest relative one. "
         "It vanishes where H_t is stationary in the controls of the stage, the first-order condition of the principle."
     ),
     reading=(

@@ -38,8 +38,8 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
             panel = grid.panel(f"{stage}, by {word}\neven: {part.even.mean():.3f}", new_row=i == 0)
             cells = part.pivot_table(index="block", columns=over, values="mass", aggfunc="mean")
             hover = f"block %{{y}}, {word} %{{x}}: λ = %{{z:.3f}}"
-            panel.heat(cells, "λ [fraction]", low=0, hover=hover).x(f"{word} [count]", options={"showgrid": False})
-    return grid.y("block [count]", reverse=True, whole=True, options={"showgrid": False})
+            panel.heat(cells, "λ [fraction]", low=0, hover=hover).x(f"{word} [index]", options={"showgrid": False})
+    return grid.y("block [index]", reverse=True, whole=True, options={"showgrid": False})
 
 
 def _answer(table: pd.DataFrame) -> Answer:

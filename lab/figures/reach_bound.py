@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lab.figures.definition import TEXT, Column, Figure
-from lab.figures.grammar import Grid, listed, records, split
+from lab.figures.grammar import Grid, Panel, listed, records, split
 from lab.figures.sources import BHARGAVA_2023
 from lab.figures.style import Theme
 from lab.statistics import Answer
@@ -26,20 +26,24 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     grid = Grid(theme, wrap=2, height=420)
     for title, own in records(table):
         panel = grid.panel(title)
-        bounds = own[own.prompt != "trained"] if (own.prompt != "trained").any() else own
-        for column, name, dash in (("published", "bound from norms alone", "dash"), ("sharp", "sharp bound", "solid")):
-            name, spread = f"{name} (median and range over heads)", bounds.groupby("tokens")[column]
-            low, middle, high = spread.min(), spread.median(), spread.max()
-            look = {"colour": theme.muted if column == "published" else theme.ink, "dash": dash, "width": 2}
-            panel.band(low.index, low, high, name, colour=theme.muted, alpha=0.16)
-            panel.line(middle.index, middle, name, hover="k = %{x}: %{y:.3g}", **look)
+        _bound(panel, own, "published", "bound from norms alone", theme.muted, "dash")
+        _bound(panel, own, "sharp", "sharp bound", theme.ink, "solid")
         order = own.assign(at=[_ORDER.index(p) if p in _ORDER else len(_ORDER) for p in own.prompt])
         for i, (prompt, part) in enumerate(split(order.sort_values(["at", "prompt"], kind="stable"), "prompt")):
-            x, hover = part.tokens * 2 ** (0.09 * (i - 1)), "head %{customdata[0]}, k = %{customdata[1]}: %{y:.3g}"
-            look = {"symbol": grid.symbol(prompt), "alpha": 0.7, "size": 7, "data": [part["head"], part.tokens]}
-            panel.points(x, part.reached, f"{prompt} prompts", hover=hover, **look)
+            x, data = part.tokens * 2 ** (0.09 * (i - 1)), [part["head"], part.tokens]  # side by side
+            hover, name = "head %{customdata[0]}, k = %{customdata[1]}: %{y:.3g}", f"{prompt} prompts"
+            panel.points(x, part.reached, name, symbol=grid.symbol(prompt), alpha=0.7, size=7, data=data, hover=hover)
     grid.x("tokens of the prompt k [count]", log=True, ticks=sorted(table.tokens.unique()))
     return grid.y("‖y<sub>⊥</sub>‖ at the first token [1]", log=True)
+
+
+def _bound(panel: Panel, table: pd.DataFrame, column: str, name: str, colour: str, dash: str) -> None:
+    """Median and range over the heads of a bound."""
+    own = table[table.prompt != "trained"] if (table.prompt != "trained").any() else table
+    heads, name = own.groupby("tokens")[column], f"{name} (median and range over heads)"
+    low, middle, high = heads.min(), heads.median(), heads.max()
+    panel.band(low.index, low, high, name, colour=panel.grid.theme.muted, alpha=0.16)
+    panel.line(middle.index, middle, name, colour=colour, dash=dash, width=2, hover="k = %{x}: %{y:.3g}")
 
 
 def _answer(table: pd.DataFrame) -> Answer:

@@ -34,10 +34,10 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         panel.band(x, np.zeros_like(x), least, "unreachable part", colour=theme.muted, alpha=0.16)
         panel.line(x, least, "unreachable part", colour=theme.ink, width=2)
         for prompt, part in split(own, "prompt"):
-            look = {"symbol": grid.symbol(prompt), "alpha": 0.6, "size": 7}
-            look |= {"data": [part["head"], part.tokens, part.target, part.missed]}
+            y, name, symbol = part.missed.clip(upper=_MOST), f"{prompt} prompts", grid.symbol(prompt)
+            data = [part["head"], part.tokens, part.target, part.missed]
             hover = "head %{customdata[0]}, k = %{customdata[1]}, %{customdata[2]}: misses %{customdata[3]:.3f}"
-            panel.points(part.ratio, part.missed.clip(upper=_MOST), f"{prompt} prompts", hover=hover, **look)
+            panel.points(part.ratio, y, name, symbol=symbol, alpha=0.6, size=7, data=data, hover=hover)
     grid.x("‖P<sub>⊥</sub>y*‖ / bound [1]", log=True)
     return grid.y("share of P<sub>⊥</sub>y* missed [fraction]", zero=True)
 

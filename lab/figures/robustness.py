@@ -8,7 +8,7 @@ import pandas as pd
 from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, Panel, first_seen, half_width, listed, split
 from lab.figures.sources import DING_2022, YANG_2022
-from lab.figures.style import Theme, plain
+from lab.figures.style import Theme, counted, plain
 from lab.statistics import Answer, mean_interval
 
 CLEAN = "clean"
@@ -42,19 +42,21 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     for kind in _kinds(table):
         panel = grid.panel().x(_AXES.get(kind, f"{plain(kind)} [strength]"))
         for label, part in split(_with_clean(table, kind), "label"):
-            _line(panel, part, label, labels.index(label) - 1.5)
+            _line(panel, part, label, labels.index(label) - (len(labels) - 1) / 2)
     return grid.y("accuracy [fraction]")
 
 
 def _line(panel: Panel, part: pd.DataFrame, label: str, aside: float) -> None:
     """Means over seeds with their intervals, a little aside of others so that intervals can be told apart."""
     loop, look = part.loop.iloc[0], panel.grid.look(label)
-    groups = list(part.groupby("strength"))
-    x, found = [strength for strength, _ in groups], [mean_interval(rows.score.tolist()) for _, rows in groups]
-    step = 0.012 * (max(x) - min(x))
-    style = {"colour": look.colour, "symbol": look.symbol, "dash": "solid" if loop == "feedback" else "dot"}
-    style |= {"error": [half_width(one) for one in found], "hover": f"%{{y:.3f}}, {found[0].n} seeds", "key": loop}
-    panel.line([strength + aside * step for strength in x], [one.estimate for one in found], label, **style)
+    x = sorted(part.strength.unique())
+    found = [mean_interval(part.score[part.strength == strength].tolist()) for strength in x]
+    step = 0.012 * (x[-1] - x[0])
+    panel.line(
+        [strength + aside * step for strength in x], [one.estimate for one in found], label, colour=look.colour,
+        symbol=look.symbol, dash="solid" if loop == "feedback" else "dot", error=[half_width(one) for one in found],
+        hover=f"%{{y:.3f}}, {counted(found[0].n, 'seed')}", key=loop,
+    )  # fmt: skip
 
 
 def _answer(table: pd.DataFrame) -> Answer:

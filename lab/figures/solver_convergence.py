@@ -38,11 +38,10 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         for panel, (spent, title) in zip(grid.row(place, 3), _AXES.items(), strict=True):
             panel.x(title, zero=True)
             for label, part in split(own, "label"):
-                look = {"colour": grid.colour(label), "symbol": grid.symbol(label), "width": 2, "size": 5}
-                for _, run in part.groupby("seed", sort=False):
-                    run = run.sort_values("iteration")
-                    hover = "%{x:.4g}: %{y:.4g} nats"
-                    panel.line(run[spent], run.loss.where(run.loss > 0), label, hover=hover, **look)
+                colour, symbol, hover = grid.colour(label), grid.symbol(label), "%{x:.4g}: %{y:.4g} nats"
+                for _, run in part.sort_values("iteration").groupby("seed", sort=False):
+                    y = run.loss.where(run.loss > 0)
+                    panel.line(run[spent], y, label, colour=colour, symbol=symbol, width=2, size=5, hover=hover)
     start = table.loss[table.iteration == table.iteration.min()].max()
     shown = table.loss[(table.loss <= 5 * start) & (table.loss > 0)]  # a diverging run leaves the axes
     ends = (float(shown.min()) / 1.2, float(shown.max()) * 1.2) if len(shown) else None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.costates import short
 from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DING_2022
+from lab.figures.stages import chain, short, written
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
@@ -29,34 +29,37 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     grid = Grid(theme, wrap=2, height=340, share_y=True, labels=table.label)
     for panel, part in grid.by(table, "model", "task", "kind"):
         stages = _stages(part)
+        names = [short(stage) for stage in stages]
         for label, own in split(part, "label"):
             run, look = own.groupby("stage")[["share", "trace", "error"]].mean().reindex(stages), grid.look(label)
             errors = 1.96 * (run.share * run.error / run.trace.where(run.trace > 0)).fillna(0.0)
-            marked = {"colour": look.colour, "symbol": look.symbol, "hover": "%{x}: %{y:.1%}"}
-            panel.line([short(stage) for stage in stages], run.share, label, error=errors, **marked)
-        panel.x("stage [block number]", categories=[short(stage) for stage in stages], options={"tickangle": 0})
-    return grid.y("share of tr W [1]", zero=True)
+            colour, hover = look.colour, "stage %{x}: %{y:.1%}"
+            panel.line(names, run.share, label, colour=colour, symbol=look.symbol, error=errors, hover=hover)
+        panel.x("stage [block number]", categories=names, ticks=written(names))
+    return grid.y("share of tr W [1]", range=(-0.03, 1.06))
 
 
 def _stages(table: pd.DataFrame) -> list[str]:
     """Stages that come before the end state: embed, then the blocks."""
     moving = table[table.share > 0]
-    blocks = sorted({s for s in moving.stage if s.startswith("block")}, key=lambda s: int(s.split()[-1]))
-    others = [s for s in dict.fromkeys(moving.sort_values("t").stage) if s not in blocks]
-    return [*others, *blocks] if len(moving) else list(dict.fromkeys(table.stage))
+    return chain(moving.sort_values("t").stage if len(moving) else table.stage)
 
 
 def _answer(table: pd.DataFrame) -> Answer:
     """Per method: the stage with the largest share, and the mean depth Σ share · t of where control comes from."""
     rows, told = [], []
-    for (label, model, task, kind), runs in table.groupby(["label", "model", "task", "kind"], sort=False):
-        part = runs.groupby("stage", sort=False, as_index=False)[["t", "share", "trace"]].mean()  # over seeds
-        largest = part.iloc[int(part.share.to_numpy().argmax())]
-        row = {"method": label, "model": model, "task": task, "when": kind, "largest at": largest.stage}
-        row |= {"its share": largest.share, "mean stage": float(np.sum(part.share * part.t))}
-        rows.append(row | {"tr W": float(part.trace.sum())})
-        told.append(f"{label} on {model} · {task} {kind}, most from {largest.stage} ({largest.share:.0%})")
-    return Answer(listed("Where control of the end state comes from", told), pd.DataFrame(rows))
+    for kind, own in split(table, "kind"):
+        for name, runs in split(own, "label", "model", "task"):
+            part = runs.groupby("stage", sort=False, as_index=False)[["t", "share", "trace"]].mean()  # over seeds
+            largest, first = part.iloc[int(part.share.to_numpy().argmax())], runs.iloc[0]
+            row = {"method": first.label, "model": first.model, "task": first.task, "when": kind}
+            row |= {"largest at": largest.stage, "its share": largest.share}
+            row |= {"mean stage": float(np.sum(part.share * part.t))}
+            rows.append(row | {"tr W [state² / unit²]": float(part.trace.sum())})
+            if kind == table.kind.iloc[0]:
+                told.append(f"{name} {largest.stage} ({largest.share:.0%})")
+    lead = f"The stage that controls the end state most, {table.kind.iloc[0]}, and its share"
+    return Answer(listed(lead, told), pd.DataFrame(rows))
 
 
 def _example() -> pd.DataFrame:

@@ -9,8 +9,10 @@ from lab.figures import (
     CONTROL_AT_TEST_TIME,
     CONTROL_ENERGY,
     CONTROLLABILITY_RANKING,
+    COSTATES,
     FORCED_TOKENS,
     GRAMIAN_SPECTRA,
+    PHASE_PORTRAIT,
     PLANNER,
     PLANNER_RANKS,
     PMP_RESIDUAL,
@@ -139,12 +141,17 @@ def test_shares_have_exact_intervals():
 
 
 def test_residuals_are_drawn_absolute_and_relative_beside_the_loss():
-    """A row per method; relative residuals of all methods are on one scale."""
+    """Several runs: a line per method, of the norm over all stages. One run: a line per stage."""
     table = PMP_RESIDUAL.example()
-    axes = list(PMP_RESIDUAL.draw(table).select_yaxes())
-    assert len(axes) == 2 * 3
-    first, second = (axis.range for axis in axes if "J [1]" in axis.title.text)
-    assert first == second
+    drawing = PMP_RESIDUAL.draw(table)
+    titles = [axis.title.text for axis in drawing.select_yaxes()]
+    assert titles == ["‖∇<sub>φ</sub>J‖ [nats / unit]", "largest ‖∇<sub>u</sub>H‖·‖u‖ / J [1]", "loss J [nats]"]
+    start = table[(table.label == "LoRA") & (table.step == 0)]
+    norms = next(trace for trace in drawing.data if trace.name == "LoRA")
+    assert norms.y[0] == pytest.approx((start.residual**2).sum() ** 0.5)
+    alone = PMP_RESIDUAL.draw(table[table.label == "LoRA"])
+    assert len(alone.data) == 2 * 5 + 1
+    assert {trace.name for trace in alone.data if trace.showlegend} == {"embed", "readout"}
     for method, part in table.groupby("label"):
         row = PMP_RESIDUAL.summarize(table).set_index("method").loc[method]
         expected = part.residual_relative[part.step == part.step.max()].max()
@@ -202,3 +209,27 @@ def test_methods_of_one_family_have_other_marks():
     figure = CONTROLLABILITY_RANKING.draw(many)
     marks = {t.name: (t.marker.color, t.marker.symbol) for t in figure.data if t.name in set(many.label)}
     assert len(marks) == len(set(marks.values())) == 10
+
+
+def test_costates_of_one_run_are_lines_by_step_and_of_several_by_method():
+    """Viridis means the step alone; of several runs the start is dotted and the end solid."""
+    table = COSTATES.example()
+    alone = COSTATES.draw(table[table.label == "LoRA"])
+    assert len(alone.data) == 2 * 3
+    assert list(alone.layout.coloraxis.colorbar.ticktext) == ["0", "10", "20"]
+    assert "coloraxis2" not in alone.to_dict()["layout"]
+    several = COSTATES.draw(table)
+    assert [trace.name for trace in several.data if trace.showlegend] == ["LoRA", "prompt"]
+    assert {trace.line.dash for trace in several.data} == {"dot", "solid"}
+
+
+def test_a_portrait_has_six_panels_at_most():
+    """Shared among the runs: twelve blocks of one, three blocks each of two; the last block always."""
+    one = PHASE_PORTRAIT.example().query("block == 0")
+    deep = pd.concat([one.assign(block=block) for block in range(12)])
+    titles = [note.text for note in PHASE_PORTRAIT.draw(deep).layout.annotations if "block" in note.text]
+    assert [title.split(",")[0] for title in titles] == [f"block {i}" for i in (0, 2, 4, 7, 9, 11)]
+    two = pd.concat([deep, deep.assign(label="prompt")])
+    titles = [note.text for note in PHASE_PORTRAIT.draw(two).layout.annotations if "block" in note.text]
+    assert len(titles) == 6
+    assert sum("block 11" in title for title in titles) == 2

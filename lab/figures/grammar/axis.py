@@ -22,7 +22,7 @@ class Axis:
         title: "quantity [unit]".
         log: logarithmic; what is not positive is not drawn on it.
         range: ends in data units; default: what is drawn.
-        ticks: places of ticks, or place -> text.
+        ticks: places of ticks, or place -> text; of categories, those whose names are written (default: all).
         categories: names in order, on a y axis from the top; the axis then holds names.
         reverse: larger values to the left or at the bottom.
         zero: 0 is on the axis.
@@ -34,7 +34,7 @@ class Axis:
     title: str = ""
     log: bool = False
     range: tuple[float, float] | None = None
-    ticks: Sequence[float] | Mapping[float, str] | None = None
+    ticks: Sequence[float] | Sequence[str] | Mapping[float, str] | None = None
     categories: Sequence[str] | None = None
     reverse: bool = False
     zero: bool = False
@@ -50,6 +50,8 @@ class Axis:
     @property
     def texts(self) -> list[str]:
         """What the ticks say where they are words: categories or named places."""
+        if self.categories is not None and self.ticks is not None:
+            return [plain(name) for name in self.ticks]
         named = self.ticks.values() if isinstance(self.ticks, Mapping) else ()
         return self.names or [plain(text).replace("\n", "<br>") for text in named]
 
@@ -77,8 +79,10 @@ class Axis:
             axis |= {"tickvals": integer_ticks(float(drawn.min()), float(drawn.max()))}
         if isinstance(self.ticks, Mapping):
             axis |= {"tickvals": list(self.ticks), "ticktext": self.texts}
+        elif self.categories is not None and self.ticks is not None:
+            axis |= {"tickvals": self.texts, "ticktext": self.texts}
         elif self.ticks is not None:
-            axis |= {"tickvals": list(self.ticks), "ticktext": [short(tick) for tick in self.ticks]}
+            axis |= {"tickvals": list(self.ticks), "ticktext": [short(float(tick)) for tick in self.ticks]}
         if self.percent:
             axis |= {"tickformat": ".0%"}
         if self.reverse:

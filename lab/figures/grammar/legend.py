@@ -82,9 +82,9 @@ def _axis(scale: Scale, grid: Grid, size: Size, i: int, n: int) -> dict[str, Any
         "y": 1 - i / n, "yanchor": "top", "x": 1.01, "xanchor": "left",
     }  # fmt: skip
     if scale.log:
-        ticks = [low + (high - low) * k / 4 for k in range(5)]
+        ticks = [low + (high - low) * k / 4 for k in range(0, 5, 1 if size.width > 500 else 2)]
         bar |= {"tickvals": ticks, "ticktext": [short(float(f"{10**tick:.2g}")) for tick in ticks]}
     elif scale is grid.depth:
-        ticks = known[:: max(1, -(-len(known) // 8))]
+        ticks = known[:: max(1, -(-len(known) // (8 if size.width > 500 else 4)))]
         bar |= {"tickvals": ticks, "ticktext": [f"{scale.values[int(i)]:g}" for i in ticks]}
     return {"cmin": low, "cmax": high, "colorscale": ramp, "colorbar": bar}

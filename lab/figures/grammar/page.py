@@ -221,7 +221,7 @@ class Page:
                 own = {"nticks": max(3, int(length / (5 * self.em)))} | own  # never so many that plotly turns them
             own |= {"domain": domain, "anchor": other if panel.number == 0 else f"{other}{panel.number + 1}"}
             if axis.categories is not None and which == "y":
-                own |= {"tickvals": axis.names, "ticktext": [self._tick_text(name) for name in axis.names]}
+                own |= {"tickvals": axis.texts, "ticktext": [self._tick_text(name) for name in axis.texts]}
             if self._titled(panel, which):
                 own |= {"title": {"text": self._wrapped(axis.title, length)}}
             if shared and panel.number:

@@ -139,7 +139,7 @@ class Panel:
         trace: dict[str, Any] = {"type": "contour" if smooth else "heatmap", "x": _axis(cells.columns)}
         trace |= {"y": _axis(cells.index), "z": z, "coloraxis": scale, "hoverongaps": False}
         if smooth:
-            trace |= {"ncontours": 16, "line": {"width": 0.5, "color": self.grid.theme.background}}
+            trace |= {"ncontours": 16, "line": dict[str, Any](width=0.5, color=self.grid.theme.background)}
         else:
             gap = 1 if gap is None and max(cells.shape) <= 16 else gap or 0
             trace |= {"xgap": gap, "ygap": gap}

@@ -35,8 +35,10 @@ def spread(
     found = mean_interval(list(values))
     half = half_width(found)
     said = f"%{{x:.4f}} ± {half:.4f}, {counted(found.n, 'seed')}{about}<extra>%{{y}}</extra>"
-    one = {"alpha": 0.45, "size": 6, "listed": False, "hover": "%{x:.4f}"}
-    panel.points(values, [category] * len(values), name, colour=colour, **one)
-    bar = {"symbol": "line-ns", "size": 10, "across": [half], "listed": bool(name)}
-    panel.points([found.estimate], [category], name, colour=colour, hover=said, **bar)
+    line = [category] * len(values)
+    panel.points(values, line, name, colour=colour, alpha=0.45, size=6, listed=False, hover="%{x:.4f}")
+    panel.points(
+        [found.estimate], [category], name, colour=colour, symbol="line-ns", size=10, across=[half], listed=bool(name),
+        hover=said,
+    )  # fmt: skip
     return found
