@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -57,7 +59,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
 
 
 def _answer(table: pd.DataFrame) -> Answer:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for (control, kind), part in _named(table).groupby(["control", "kind"], sort=False):
         found = mean_interval(part.gain.tolist())
         row = {"control": control, "inputs": kind, "seeds [count]": part.seed.nunique()}
@@ -67,7 +69,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         spent = {f"{name} [per example]": part[name].mean() for name in ("energy", "injected") if name in part}
         rows.append(row | spent)
     told = [
-        f"{row['control']} on {row['inputs']} inputs {row['gain']:+.3f} ± {row['gain ±']:.3f}"
+        f"{row['control']} on {row['inputs']} inputs: {row['gain']:+.3f} ± {row['gain ±']:.3f}"
         for row in sorted(rows, key=lambda row: -abs(row["gain"]))
     ]
     lead = "Change of accuracy by control at test time, mean and interval over seeds"

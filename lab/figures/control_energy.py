@@ -86,11 +86,12 @@ def _answer(table: pd.DataFrame) -> Answer:
     found = pd.DataFrame(rows)
     arrives = next(str(name) for name in found if str(name).startswith("achieved"))
     told = [
-        f"{name} {part[arrives].mean():.2f} (training {part['training: rise [logits]'].mean():.2f})"
+        f"{name}: {part[arrives].mean():.2f} (training {part['training: rise [logits]'].mean():.2f})"
         for name, part in split(found, "method", "model", "task")
     ]
     wanted = arrives.removeprefix("achieved of ").removesuffix(" [logits]")
-    lead = f"Rise of the margins that the least control for {wanted} logits gives, and that of training [logits]"
+    noun = "logit" if wanted == "1" else "logits"
+    lead = f"Rise of the margins that the least control for {wanted} {noun} gives, and that of training [logits]"
     return Answer(listed(lead, told), found)
 
 

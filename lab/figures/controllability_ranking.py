@@ -62,7 +62,7 @@ def _answer(table: pd.DataFrame) -> Answer:
     estimates = {f"ρ of {title.split(' [')[0]}": found[name] for name, title in _AXES.items()}
     rows = [(_AXES[name], rho.estimate, rho.low, rho.high, rho.n) for name, rho in found.items()]
     names = ["candidate", "Spearman's ρ", "low", "high", "methods [count]"]
-    told = [f"{title.split(' [')[0]} {rho:.2f} [{low:.2f}, {high:.2f}]" for title, rho, low, high, _ in rows]
+    told = [f"{title.split(' [')[0]}: {rho:.2f} [{low:.2f}, {high:.2f}]" for title, rho, low, high, _ in rows]
     summary = pd.DataFrame(rows, columns=names).head(max(1, len(table)))
     return Answer(listed("Rank correlation with the trained score", told), summary, estimates)
 

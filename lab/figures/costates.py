@@ -89,7 +89,7 @@ def _answer(table: pd.DataFrame) -> Answer:
             row |= {f"‖p‖ after the first block, {word} [nats / state]": first}
             row |= {f"‖p‖ after the last, {word} [nats / state]": last, f"H after the last, {word} [nats]": energy}
         rows.append(row)
-        told.append(f"{name} {first:.2g} to {last:.2g}")
+        told.append(f"{name}: {first:.2g} to {last:.2g}")
     lead = "‖p‖ from the first block to the last at the end of training [nats / state]"
     return Answer(listed(lead, told), pd.DataFrame(rows))
 

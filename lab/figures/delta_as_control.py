@@ -63,7 +63,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         row |= {"rank B_t": _range(blocks["rank"].dropna()), "directions of B_t": float(blocks.participation.mean())}
         row |= {"blocks reached [%]": 100 * float(part.layers_reached.iloc[0])}
         rows.append(row | {"identity error": float(part.identity_error.iloc[0])})
-    told = [f"{row['method']}, {row['control']}, {row['blocks reached [%]']:.0f} %" for row in rows]
+    told = [f"{row['method']}: {row['control']}, {row['blocks reached [%]']:.0f} %" for row in rows]
     lead = "How each method controls the layers, and the share of blocks it reaches"
     return Answer(listed(lead, told), pd.DataFrame(rows))
 

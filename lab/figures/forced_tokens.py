@@ -68,7 +68,7 @@ def _answer(table: pd.DataFrame) -> Answer:
                 found |= {"share forced": row["share"], "low": row["low"], "high": row["high"]}
                 rows.append(found | {"states [count]": row["n"], "median rank reached": reached})
         told += [
-            f"{name} {row.share:.2f} [{row.low:.2f}, {row.high:.2f}] with k ≤ {row.tokens}"
+            f"{name}, k ≤ {row.tokens}: {row.share:.2f} [{row.low:.2f}, {row.high:.2f}]"
             for row in _shares(own).itertuples()
         ]
     return Answer(listed("Share of targets forced", told), pd.DataFrame(rows))

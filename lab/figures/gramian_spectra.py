@@ -74,9 +74,8 @@ def _answer(table: pd.DataFrame) -> Answer:
     found = pd.DataFrame(rows)
     start = found[(found["at"] == "logits") & (found.kind == "at the start")]
     shown = start if len(start) else found
-    told = [f"{name} {row['effective rank'].mean():.1f}" for name, row in split(shown, "label", "model", "task")]
-    words = f"of {shown['values [count]'].max()} directions at the logits before training" if len(start) else "of y"
-    lead = f"Effective rank {words}"
+    told = [f"{name}: {row['effective rank'].mean():.1f}" for name, row in split(shown, "label", "model", "task")]
+    lead = "Effective rank of what each method can move" + (" at the logits before training" if len(start) else "")
     return Answer(listed(lead, told), found.rename(columns={"label": "method", "kind": "when"}))
 
 

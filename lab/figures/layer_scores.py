@@ -43,7 +43,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         row |= {"predicted [nats]": promised.predicted, "measured there [nats]": promised.measured}
         rows.append(row | {"gives most": given.stage, "measured [nats]": given.measured})
     told = [
-        f"{row['label']} {row['place']}, {row['promises most']} {row['predicted [nats]']:.3g} promised and "
+        f"{row['label']} {row['place']}: {row['promises most']} {row['predicted [nats]']:.3g} promised and "
         f"{row['measured there [nats]']:.3g} given, most by {row['gives most']}"
         for row in rows
     ]

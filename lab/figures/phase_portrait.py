@@ -95,7 +95,7 @@ def _answer(table: pd.DataFrame) -> Answer:
             apart = {kind: _separation(points[kind]) for kind in _KINDS if kind in points}
             rows.append(row | {f"η² {_KINDS[kind][1]}": value for kind, value in apart.items()})
         word = ", ".join(f"{_KINDS[kind][1]} {value:.2f}" for kind, value in apart.items())
-        told.append(f"{name} {word}")
+        told.append(f"{name}: {word}")
     return Answer(
         listed("Share η² of the plane's variance that lies between classes, last block", told), pd.DataFrame(rows)
     )

@@ -75,8 +75,8 @@ def _answer(table: pd.DataFrame) -> Answer:
         estimates[f"loss beside equal ranks, {label}"] = loss
     compared = set(_compared(table))
     told = [
-        f"{row['label']} {row['loss beside equal ranks [nats]']:+.3f} ± {row['loss ± [nats]']:.3f}"
-        for row in sorted(rows, key=lambda row: row["loss beside equal ranks [nats]"])
+        f"{row['label']}: {row['loss beside equal ranks [nats]']:+.3f} ± {row['loss ± [nats]']:.3f}"
+        for row in sorted(rows, key=lambda row: estimates[f"loss beside equal ranks, {row['label']}"].estimate)
         if row["label"] in compared
     ]
     lead = "Validation loss beside LoRA with equal ranks [nats], mean and interval over seeds"

@@ -37,14 +37,18 @@ def _answer(table: pd.DataFrame) -> Answer:
     """Per rule: its largest and smallest mean rank, and the share of all ranks in the deeper half of the blocks."""
     rows, half = [], (table.block.max() + 1) / 2
     for rule, part in split(_means(table), "rule"):
-        most, least, total = part.loc[part["rank"].idxmax()], part["rank"].min(), float(part["rank"].sum())
+        most, least, total = (
+            part.iloc[int(part["rank"].to_numpy().argmax())],
+            part["rank"].min(),
+            float(part["rank"].sum()),
+        )
         row = {"rule": rule, "largest rank [count]": most["rank"], "at": f"{most.role} {most.block}"}
         row |= {"smallest rank [count]": least, "ranks in all [count]": total}
         rows.append(
             row | {"share in the deeper half": float(part["rank"][part.block >= half].sum()) / max(total, 1e-9)}
         )
     told = [
-        f"{row['rule']} {row['smallest rank [count]']:.1f} to {row['largest rank [count]']:.1f}, most at {row['at']}"
+        f"{row['rule']}: {row['smallest rank [count]']:.1f} to {row['largest rank [count]']:.1f}, most at {row['at']}"
         for row in rows
     ]
     return Answer(listed("Ranks that each rule shares out", told), pd.DataFrame(rows))

@@ -83,7 +83,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         row |= {"loss at the start [nats]": first.loss.iloc[0], "loss at the end [nats]": last.loss.iloc[0]}
         row |= {"furthest at the end": furthest.stage, "its share of ‖∇J‖²": furthest.residual**2 / max(end**2, 1e-300)}
         rows.append(row | {"largest relative residual at the end": last.residual_relative.max()})
-        told.append(f"{name} {start:.2g} to {end:.2g}, most at the {furthest.stage}")
+        told.append(f"{name}: {start:.2g} to {end:.2g}, most at the {furthest.stage}")
     lead = "Residual ‖∇J‖ from the start to the end of training [nats / unit of φ]"
     return Answer(listed(lead, told), pd.DataFrame(rows))
 

@@ -54,7 +54,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         heads = part.groupby(["block", "head"]).mass.mean()
         block, head = heads.index[int(heads.to_numpy().argmax())]
         most = f"most {heads.max():.3f} (block {block}, head {head})"
-        told.append(f"{stage} {part.mass.mean():.3f}, even share {part.even.mean():.3f}, {most}")
+        told.append(f"{stage}: {part.mass.mean():.3f}, even share {part.even.mean():.3f}, {most}")
     return Answer(listed("Mean softmax mass λ on the trained tokens", told), pd.DataFrame(rows))
 
 

@@ -66,7 +66,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         before = f"{title}: " if len(parts) > 1 else ""
         for prompt, part in split(own, "prompt"):
             ratio = part.reached / part.sharp
-            told.append(f"{before}{prompt} prompts {ratio.median():.2f} in the median, {ratio.max():.2f} at most")
+            told.append(f"{before}{prompt} prompts: {ratio.median():.2f} in the median, {ratio.max():.2f} at most")
     beyond = int((table.reached / table.sharp > 1 + 1e-9).sum())
     end = f". {beyond} of {len(table)} points lie beyond the bound."
     return Answer(listed("Share of the sharp bound that is reached", told, end=end), pd.DataFrame(rows))

@@ -58,7 +58,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         for prompt, part in split(own, "prompt"):
             inside, beyond = (part.missed[part.least.eq(0) == within] for within in (True, False))
             words = [f"{q.median():.2f} {where}" for q, where in ((inside, "within"), (beyond, "beyond")) if len(q)]
-            told.append(f"{before}{prompt} prompts {', '.join(words)}")
+            told.append(f"{before}{prompt} prompts: {', '.join(words)}")
     nearer = int((table.missed < table.least - 1e-9).sum())
     end = f". {nearer} of {len(table)} prompts come nearer than the bound allows."
     lead = "Median share of a target missed, within and beyond the bound"

@@ -57,7 +57,7 @@ def _answer(table: pd.DataFrame) -> Answer:
             row |= {"mean stage": float(np.sum(part.share * part.t))}
             rows.append(row | {"tr W [state² / unit²]": float(part.trace.sum())})
             if kind == table.kind.iloc[0]:
-                told.append(f"{name} {largest.stage} ({largest.share:.0%})")
+                told.append(f"{name}: {largest.stage} ({largest.share:.0%})")
     lead = f"The stage that controls the end state most, {table.kind.iloc[0]}, and its share"
     return Answer(listed(lead, told), pd.DataFrame(rows))
 

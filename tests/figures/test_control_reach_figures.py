@@ -33,8 +33,8 @@ def test_planner_gives_mean_and_interval_beside_equal_ranks():
     found = PLANNER.summarize(table).set_index("label")
     assert found.loc["by kernel", "loss beside equal ranks [nats]"] == pytest.approx(0)
     assert found.loc["by kernel", "loss ± [nats]"] == pytest.approx(12.706 * 0.1, rel=1e-4)  # t(1), sd √2/10, n = 2
-    assert "by kernel +0.000" in PLANNER.alt(table)
-    assert "equal ranks +" not in PLANNER.alt(table)
+    assert "by kernel: +0.000" in PLANNER.alt(table)
+    assert "equal ranks: +" not in PLANNER.alt(table)
 
 
 def test_tasks_are_not_averaged_over():
@@ -44,7 +44,7 @@ def test_tasks_are_not_averaged_over():
     assert "by kernel" in PLANNER.summarize(one).label.tolist()
     found = PLANNER.summarize(both).set_index("label")["loss beside equal ranks [nats]"]
     assert found["by kernel · imdb"] == -found["by kernel · bbc-news"] != 0
-    assert "by kernel · bbc-news" in PLANNER.alt(both)
+    assert "BitFit · bbc-news" in PLANNER.alt(both)
     ranks = pd.concat([PLANNER_RANKS.example().assign(task=task) for task in ("imdb", "bbc-news")])
     assert len(PLANNER_RANKS.summarize(ranks)) == 2 * len(PLANNER_RANKS.summarize(ranks[ranks.task == "imdb"]))
 

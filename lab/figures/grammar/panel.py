@@ -171,8 +171,9 @@ class Panel:
         if path is not None:
             x, y, z = (_values(along) for along in path)
             height = [float(np.log10(max(value, 1e-12))) + 0.02 for value in z]
-            trace = {"type": "scatter3d", "mode": "lines", "x": x, "y": y, "z": height, "hoverinfo": "skip"}
-            trace["line"] = {"color": self.grid.theme.palette[1], "width": 5}
+            line: dict[str, Any] = {"color": self.grid.theme.palette[1], "width": 5}
+            trace: dict[str, Any] = {"type": "scatter3d", "mode": "lines", "x": x, "y": y, "z": height, "line": line}
+            trace |= {"hoverinfo": "skip"}
             self.grid.marks.append(Mark("line", self.number, trace, listed=False))
         return self
 
