@@ -49,7 +49,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         text = words if len(stages) <= _ROOM else None
         panel.heat(cells, "‖B<sub>t</sub>‖ [1]", log=True, text=text, data=[cells, told], hover=hover, gap=2)
         panel.x("stage [block number]", categories=names, ticks=written(names, 12))
-        panel.y("method and type of control [name]", categories=list(rows))
+        panel.y("method, control [name]", categories=list(rows))
     return grid
 
 

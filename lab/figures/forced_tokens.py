@@ -48,7 +48,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
 
 
 def _line(panel: Panel, part: pd.DataFrame, name: str, colour: str, aside: float, dash: str) -> None:
-    """Shares with their exact intervals, a little aside of others; that of all targets is thicker."""
+    """Shares with their intervals over states, a little aside of others; that of all targets is thicker."""
     found, (width, size) = _shares(part), (3.0, 8.0) if dash == "solid" else (1.6, 6.0)
     panel.line(
         found.tokens + aside, found.share, name, colour=colour, dash=dash, width=width, size=size,
@@ -58,7 +58,7 @@ def _line(panel: Panel, part: pd.DataFrame, name: str, colour: str, aside: float
 
 
 def _answer(table: pd.DataFrame) -> Answer:
-    """Per PLM, target rank and k: share forced with its exact binomial interval, and the median rank reached."""
+    """Per PLM, target rank and k: share forced with its interval over states, and the median rank reached."""
     rows, told = [], []
     for name, own in _models(table):
         for rank, part in own.groupby("start_rank", sort=False):

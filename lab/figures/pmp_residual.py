@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -22,36 +24,37 @@ _COLUMNS = {
 }
 
 
-_SHOWN = {
-    "residual": "‖∇<sub>u</sub>H‖ [nats / unit]",
-    "residual_relative": "‖∇<sub>u</sub>H‖·‖u‖ / J [1]",
-}
+_OF_STAGES = ("‖∇<sub>u</sub>H‖ [nats / unit]", "‖∇<sub>u</sub>H‖·‖u‖ / J [1]")
+_OF_METHODS = ("‖∇<sub>φ</sub>J‖ [nats / unit]", "largest ‖∇<sub>u</sub>H‖·‖u‖ / J [1]")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     """One run: a line for each stage. Several: each method's residual of all stages, a row for each PLM and task."""
-    places, alone = split(table, "model", "task"), len(split(table, "label", "model", "task")) == 1
+    alone = len(split(table, "label", "model", "task")) == 1
     grid = Grid(theme, wrap=3, height=320, labels=table.label)
-    for place, own in places:
-        first, relative, loss = grid.row(place, 3)
+    for place, own in split(table, "model", "task"):
+        residual, relative, loss = panels = grid.row(place, 3)
         for label, part in split(own, "label"):
-            acting, look = part[part.controls > 0].sort_values("step"), grid.look(label)
-            if alone:
-                _stages(first, relative, acting)
-            else:
-                norms, largest = (
-                    acting.groupby("step").residual.agg(_norm),
-                    acting.groupby("step").residual_relative.max(),
-                )
-                _line(first, norms.index, norms, label, look.colour, look.symbol)
-                _line(relative, largest.index, largest, label, look.colour, look.symbol)
-            along = part.drop_duplicates("step").sort_values("step")
-            colour = theme.ink if alone else look.colour
-            _line(loss, along.step, along.loss, "" if alone else label, colour, look.symbol)
-        first.y(_SHOWN["residual"] if alone else "‖∇<sub>φ</sub>J‖ [nats / unit]", log=True)
-        relative.y(_SHOWN["residual_relative"] if alone else "largest " + _SHOWN["residual_relative"], log=True)
+            _run(panels, part.sort_values("step"), label, alone)
+        for panel, title in zip((residual, relative), _OF_STAGES if alone else _OF_METHODS, strict=True):
+            panel.y(title, log=True)
         loss.y("loss J [nats]", zero=True)
     return grid.x("training step [count]")
+
+
+def _run(panels: Sequence[Panel], part: pd.DataFrame, label: str, alone: bool) -> None:
+    """The lines of one method in the three panels of its row."""
+    (residual, relative, loss), acting = panels, part[part.controls > 0]
+    theme, look = loss.grid.theme, loss.grid.look(label)
+    if alone:
+        _stages(residual, relative, acting)
+    else:
+        steps = acting.groupby("step")
+        norms, largest = steps.residual.agg(_norm), steps.residual_relative.max()
+        _line(residual, norms.index, norms, label, look.colour, look.symbol)
+        _line(relative, largest.index, largest, label, look.colour, look.symbol)
+    along = part.drop_duplicates("step")
+    _line(loss, along.step, along.loss, "" if alone else label, theme.ink if alone else look.colour, look.symbol)
 
 
 def _stages(first: Panel, relative: Panel, acting: pd.DataFrame) -> None:

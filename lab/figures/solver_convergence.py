@@ -68,8 +68,8 @@ def _answer(table: pd.DataFrame) -> Answer:
         best = means.iloc[:, 3:-1]
         before = f"{place}: " if len(places) > 1 else ""
         for column in best:
-            within = str(column).removesuffix(" [nats]")
-            told.append(f"{before}{within}: {best[column].idxmin()}, {best[column].min():.3g}")
+            spent = str(column).removesuffix(" [nats]")
+            told.append(f"{before}{spent}: {best[column].idxmin()}, {best[column].min():.3g}")
         rows.append(means.reset_index().assign(**({"where": place} if len(places) > 1 else {})))
     return Answer(listed("Solver with the lowest loss [nats]", told), pd.concat(rows, ignore_index=True))
 

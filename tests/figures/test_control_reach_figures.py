@@ -131,13 +131,14 @@ def test_points_beyond_the_bound_are_counted():
     assert "1 of 2 points lie beyond the bound" in REACH_BOUND.alt(table)
 
 
-def test_shares_have_exact_intervals():
+def test_shares_have_intervals_over_states():
+    """Ten states that agree: Student's t as if one of them lay two steps off."""
     table = pd.DataFrame(
         {"language_model": "m", "state": range(10), "start_rank": 2, "tokens": 1, "forced": 0, "rank": 7}
     )
     (row,) = FORCED_TOKENS.summarize(table).to_dict("records")
     assert (row["share forced"], row["low"]) == (0, 0)
-    assert row["high"] == pytest.approx(1 - 0.025**0.1)
+    assert row["high"] == pytest.approx(2.2622 * 2 / 10, rel=1e-4)  # t(9), sd √0.4, n = 10
 
 
 def test_residuals_are_drawn_absolute_and_relative_beside_the_loss():
