@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from lab.figures.definition import TEXT, Column, Figure
@@ -40,7 +42,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     return grid.x("j [count]", log=True).y("largest overlap [1]", range=(0, 1.03))
 
 
-def by_strength(table: pd.DataFrame) -> list[tuple[tuple[str, float], pd.DataFrame]]:
+def by_strength(table: pd.DataFrame) -> list[tuple[tuple[str, Any], pd.DataFrame]]:
     """The parts of a table by label, in the order of first rows, and by rising strength."""
     return [((label, t), part) for label, own in split(table, "label") for t, part in own.groupby("strength")]
 
@@ -57,11 +59,11 @@ def _answer(table: pd.DataFrame) -> Answer:
     told = []
     for label, part in split(found, "run"):
         kinds = part.pivot_table(index="t [1]", columns="directions", values="intruders [count]", sort=False)
-        counts = [
+        found_at = [
             f"{' and '.join(f'{row[kind]:g} ({kind})' for kind in row.dropna().index)} at t = {strength:g}"
             for strength, row in kinds.sort_index().iterrows()
         ]
-        told.append(f"{label}: {', '.join(counts)}")
+        told.append(f"{label}: {', '.join(found_at)}")
     return Answer(listed("Intruders among the ten leading directions of all matrices", told), found)
 
 

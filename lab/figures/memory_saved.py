@@ -78,10 +78,10 @@ def _answer(table: pd.DataFrame) -> Answer:
         return Answer("No method has full fine-tuning beside it, so no fraction of its memory can be given.", nothing)
     names = ["model", "how", "batch size [count]", "saves most", "saved most [fraction]", "saves least"]
     told = []
-    for size, part in found.groupby("batch_size"):
+    for _, part in found.groupby("batch_size"):
         worst, best = (part.sort_values("saved").iloc[i] for i in (0, -1))
         told.append(
-            f"at batch size {size:g}: from {worst.saved:.0%} ({worst.label}, {worst.model}) "
+            f"at batch size {best.batch_size:g}: from {worst.saved:.0%} ({worst.label}, {worst.model}) "
             f"to {best.saved:.0%} ({best.label}, {best.model})"
         )
     lead = f"Full fine-tuning's memory saved, over {counted(found.model.nunique(), 'model')}"
