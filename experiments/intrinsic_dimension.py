@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from lab.geometry import IntrinsicDimension, intrinsic_dimension
+from lab.models.tiny import BUILT_IN
 from lab.statistics import Interval, Verdict, crossing_interval
 from lab.study import TRAINING_RUN, Budget, Experiment, Finding, Lab, Result, TrainingRun, reported, setting
 from lab.tasks.constant import constant_score
@@ -174,8 +175,8 @@ def _table(c: Search, found: IntrinsicDimension, runs: _Runs) -> pd.DataFrame:
 def _interval(finding: Finding[Search]) -> tuple[float, float]:
     """Of d90, from the scores in the record: how sure they make us is no part of what was measured."""
     c, runs = finding.config, finding.tables["runs"]
-    by_d = runs[runs.kind == "subspace"].groupby("d").score
-    scores = {int(d): [float(score) for score in own] for d, own in by_d}
+    own = runs[runs.kind == "subspace"]
+    scores = {d: own.score[own.d == d].tolist() for d in sorted(set(own.d.astype(int).tolist()))}
     baseline = runs.score[runs.kind == "full"].tolist() if c.baseline is None else [c.baseline]
     return crossing_interval(scores, baseline, fraction=0.9)
 
@@ -185,7 +186,7 @@ def claims(found: Sequence[Finding[Search]]) -> list[Verdict]:
     verdicts = []
     for finding in found:
         c, m = finding.config, finding.metrics
-        if m["d90"] is None or c.model.startswith("tiny"):
+        if m["d90"] is None or c.model.startswith(BUILT_IN):
             continue
         d90, low, high = (end / m["native"] for end in (m["d90"], *_interval(finding)))
         verdicts.append(

@@ -35,8 +35,8 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         panel = grid.panel(label).rule(x=0, dash="solid")
         for state, curve in split(part, "state"):
             _curve(panel, curve, _floor(panel, part), state, {"colour": grid.colour(state), "width": 2}, band=True)
-    for (label, when), part in blocks.groupby(["label", "state"], sort=False):
-        panel = grid.panel(f"{label}, {when}: each block").rule(x=0, dash="solid")
+    for (run, when), part in blocks.groupby(["label", "state"], sort=False):
+        panel = grid.panel(f"{run}, {when}: each block").rule(x=0, dash="solid")
         for scope, curve in split(part, "scope"):
             at = curve.block.iloc[0]
             look = {"depth": at, "width": 1.3} if at == at else {"colour": theme.muted, "width": 1.3}

@@ -69,7 +69,7 @@ def assemble(
         metrics = row.metrics if row and not row.labels else (PEARSON, SPEARMAN)
         return _warned(Task(name, "regression", (), train, validation, metrics[0], metrics[1:], test))
     present = set(train.labels)
-    if labels is None and row is not None and _fits(row.labels, label_values, max(present)):
+    if labels is None and row is not None and _fits(row.labels, label_values, int(max(present))):
         labels = row.labels
     if labels is None and label_values:
         labels = label_values

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from lab.deltas import FullFineTuning, method_from_json
-from lab.models import PLM, untrained_plm
-from lab.models.tiny import tiny_plm
+from lab.models import PLM, load_plm, untrained_plm
+from lab.models.tiny import BUILT_IN
 from lab.training.cost import TrainingStep, example_batch
 
 _STATUS = Path("/proc/self/status")
@@ -66,7 +66,7 @@ def measured_peaks(
 def _measure(request: dict[str, Any]) -> dict[int, int]:
     device = request["device"]
     peak, reset = _gauges(device)
-    _step(TrainingStep(FullFineTuning().on(tiny_plm("bert", dtype=torch.float32, device=device))), 2, 8)()
+    _step(TrainingStep(FullFineTuning().on(_plm("tiny-bert", device))), 2, 8)()
     reset()
     before = peak()
     plm = _plm(request["model"], device)
@@ -94,8 +94,8 @@ def _step(step: TrainingStep, batch_size: int, tokens: int) -> Callable[[], None
 
 
 def _plm(model: str, device: str) -> PLM:
-    if model.startswith("tiny-"):
-        return tiny_plm(model.removeprefix("tiny-"), dtype=torch.float32, device=device)
+    if model.startswith(BUILT_IN):
+        return load_plm(model, dtype=torch.float32, device=device)
     return untrained_plm(model, device=device)
 
 
