@@ -14,6 +14,7 @@ HIDDEN = {
     ("lab.study.catalogue", "lab.study.experiment"): "for type checkers: a list of experiments needs no torch",
     ("lab.study.experiment", "lab.study.lab"): "for type checkers: an experiment is measured in a lab",
     ("lab.__main__", "lab.cli"): "Ctrl-C during these imports ends in silence",
+    ("lab.commands.terminal", "lab.figures"): "for type checkers: pandas and plotly, for those who draw",
     ("lab.figures.registry", "lab.figures.definition"): "for type checkers",
     ("lab.figures.grammar.page", "lab.figures.grammar.grid"): "for type checkers: a grid hands itself to its parts",
     ("lab.figures.grammar.page", "lab.figures.grammar.panel"): "for type checkers",
