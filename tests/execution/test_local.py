@@ -6,7 +6,7 @@ import pickle
 import pytest
 from rich.console import Console
 
-from lab.execution import Interrupted, Local, RunsFailed
+from lab.execution import Engine, Interrupted, Local, RunsFailed
 from lab.execution.progress import remaining, shown
 from lab.runs import Job, Record, Store, StoreError, StoreFull
 
@@ -21,7 +21,7 @@ class Counting:
     def __init__(self, *failing: int) -> None:
         self.failing, self.calls = failing, 0
 
-    def __call__(self, job: Job, store: Store) -> Record:
+    def __call__(self, job: Job, engine: Engine) -> Record:
         self.calls += 1
         if job.config["i"] in self.failing:
             raise ZeroDivisionError(f"no {job.config['i']}")
@@ -110,12 +110,12 @@ def test_nothing_to_do_is_fine(store):
     assert Local(store).run([], Counting()) == []
 
 
-def search(job: Job, store: Store) -> Record:
+def search(job: Job, engine: Engine) -> Record:
     """Bisection for the root of i² = 10, each probe a job of its own."""
     low, high = 0, 16
     while high - low > 1:
         middle = (low + high) // 2
-        (record,) = Local(store).run([Job("toy", {"i": middle})], Counting(), label=f"probe {middle}")
+        (record,) = engine.run([Job("toy", {"i": middle})], Counting(), label=f"probe {middle}")
         low, high = (middle, high) if record.metrics["square"] <= 10 else (low, middle)  # type: ignore[operator]
     return Record(job, {"root": low})
 
@@ -134,8 +134,8 @@ def test_an_interrupted_search_goes_on_with_its_children(store):
 
 
 def test_a_failing_child_names_itself_in_the_failure_of_its_parent(store):
-    def parent(job: Job, store: Store) -> Record:
-        Local(store, progress=False).run(jobs(2), Counting(1))
+    def parent(job: Job, engine: Engine) -> Record:
+        engine.run(jobs(2), Counting(1))
         return Record(job, {})
 
     with pytest.raises(RunsFailed, match=r"1 of 1 failed, .*\n  toy \w+: i=1: ZeroDivisionError: no 1") as caught:
@@ -202,3 +202,10 @@ def test_without_a_terminal_lines_are_written_now_and_at_the_end():
 )
 def test_remaining_is_the_mean_times_what_is_left(seconds, finished, left, expected):
     assert remaining(seconds, finished, left) == expected
+
+
+def test_children_are_as_quiet_as_their_parent_and_have_no_command_of_its(store, capsys):
+    Local(store, progress=False, command="deltalab run search").run([Job("search", {})], search)
+    assert capsys.readouterr().err == ""
+    assert store.manifest(Job("search", {})).provenance["command"] == "deltalab run search"
+    assert "command" not in store.manifest(Job("toy", {"i": 8})).provenance

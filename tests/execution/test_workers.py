@@ -89,6 +89,7 @@ def test_fewer_than_one_worker_is_refused(tmp_path):
 def test_ctrl_c_ends_the_workers_and_says_what_is_done(tmp_path, crew):
     """In a process of its own, as SIGINT goes to the terminal's whole group."""
     program = textwrap.dedent(f"""
+        import signal
         import sys
         from pathlib import Path
         sys.path.insert(0, {str(HERE)!r})
@@ -96,6 +97,7 @@ def test_ctrl_c_ends_the_workers_and_says_what_is_done(tmp_path, crew):
         from lab.execution.workers import Workers
         from lab.runs import Store
         if __name__ == "__main__":
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job would ignore it
             folder = Path({str(tmp_path)!r})
             jobs = [crew_jobs.parent(folder, str(i), list(range(10 * i, 10 * i + 9))) for i in range(20, 24)]
             Workers(Store({str(tmp_path / "runs")!r}), workers=2).run(jobs, crew_jobs.measure, label="toy")
