@@ -79,8 +79,8 @@ def test_a_level_is_that_of_a_series_and_cuts_of_another_plm_are_none_of_it():
     assert both[both.plm.isin(["small", "large"])].steps.tolist() == alone.steps.tolist()
     assert list(series_of(pd.Series(["small", "deep:1", "deep"]))) == ["", "deep", "deep"]
     told = SCALE.alt(pd.concat([curves(), other], ignore_index=True))
-    assert "a 0.600 (small) to 0.700 (large)" in told
-    assert "a 0.067 (deep:1) to 0.078 (deep)" in told
+    assert "a: 0.600 (small) to 0.700 (large)" in told
+    assert "a: 0.067 (deep:1) to 0.078 (deep)" in told
 
 
 def test_being_early_at_chance_is_no_convergence():
