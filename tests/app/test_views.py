@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from lab.figures import (
     WEIGHT_DIFFERENCE_SPECTRA,
     WEIGHT_DIFFERENCES,
 )
-from lab.runs import Store, places
+from lab.runs import Job, Store, places
 from lab.study.catalogue import experiment_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -202,14 +204,14 @@ def test_runs_of_two_seeds_are_compared_and_pooled(opened, filled):
     assert set(curves["seeds [count]"]) == {2}
 
 
-def test_runs_without_a_command_are_reproduced_by_a_script(opened, filled):
+def test_runs_without_a_command_are_reproduced_by_their_config(opened, filled):
+    """The command says all of the record's job, so whoever has the command needs no record."""
     shown = opened("runs", filled)
     shown.multiselect(key="record").set_value([shown.multiselect(key="record").options[-2]]).run()
-    script = next(code.value for code in shown.code if code.language == "python")
-    names: dict = {}
-    exec(script.partition("for job")[0], names)  # only the part that names the jobs
-    assert len(names["jobs"]) == 1
-    assert Store(filled).has(names["jobs"][0])
+    commands = [code.value for code in shown.code if code.language == "bash"]
+    words = next(shlex.split(command) for command in commands if "--config" in command)
+    assert words[:2] == ["deltalab", "run"]
+    assert Store(filled).has(Job(words[2], json.loads(words[words.index("--config") + 1])))
 
 
 @pytest.mark.parametrize("page", PAGES[:3])
