@@ -19,7 +19,7 @@ from lab.linalg import Spectrum
 from lab.models import PLM
 from lab.models.architecture import WeightMatrix
 from lab.runs.record import Scalar
-from lab.statistics import Verdict, pair_interval, stratified_interval
+from lab.statistics import Interval, Verdict, pair_interval, stratified_interval
 from lab.study import Budget, Experiment, Finding, Lab, Result, Solution, TrainingRun, setting
 from lab.study.training_run import solutions
 
@@ -201,6 +201,10 @@ def _pairs(n: int) -> list[tuple[int, int]]:
     return list(combinations(range(round((1 + sqrt(1 + 8 * n)) / 2)), 2))
 
 
+def _over_pairs(by_plm: Mapping[str, Sequence[float]]) -> Interval:
+    return pair_interval({plm: dict(zip(_pairs(len(v)), v, strict=True)) for plm, v in by_plm.items()})
+
+
 def claims(found: Sequence[Finding[Subspaces]]) -> list[Verdict]:
     """Hu et al.'s claims on these models; the unit of an interval is a run, within each PLM."""
     where = ", ".join(dict.fromkeys(f"{finding.config.model} on {finding.config.task}" for finding in found))
@@ -212,10 +216,9 @@ def claims(found: Sequence[Finding[Subspaces]]) -> list[Verdict]:
         for finding in found:
             values = [float(value) for name, value in finding.metrics.items() if name.startswith(start)]
             by_plm.setdefault(f"{finding.config.model} {finding.config.task}", []).extend(values)
-        pairs = {plm: dict(zip(_pairs(len(values)), values, strict=True)) for plm, values in by_plm.items()}
         return Verdict(
             claim=claim, source=f"Hu et al. 2021, section {place}", quantity=f"{quantity}, mean over matrices [1]",
-            measured=pair_interval(pairs) if start.startswith("seeds") else stratified_interval(by_plm),
+            measured=_over_pairs(by_plm) if start.startswith("seeds") else stratified_interval(by_plm),
             threshold=threshold, side=side, setting=f"{runs}{what}",
             figure="amplification" if "Table" in place else "subspace_similarity",
         )  # fmt: skip
