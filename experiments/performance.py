@@ -79,7 +79,7 @@ class Comparison(Budget):
 
     def run(self, entry: Mapping[str, Any], seed: int, lr: float, task: str | None = None) -> TrainingRun:
         """The training run of one entry of `methods`."""
-        method = {name: value for name, value in entry.items() if name not in ("label", "start")}
+        method = method_json(entry)
         head_lr = None if method["method"] == "linear-probe" else self.head_lr  # of the probe, lr is the head's
         own = {"method": method, "task": task or self.task, "seed": seed, "lr": lr, "head_lr": head_lr}
         return self.child(**own, evaluations=self.evaluations, train_evaluations="last", keep_phi=False)
@@ -376,8 +376,12 @@ def claims(found: Sequence[Finding[Comparison]]) -> list[Verdict]:
 
 def methods_of(c: Comparison) -> dict[str, DeltaMethod]:
     """Label -> method."""
-    hidden = ("label", "start")
-    return {e["label"]: method_from_json({k: v for k, v in e.items() if k not in hidden}) for e in c.methods}
+    return {entry["label"]: method_from_json(method_json(entry)) for entry in c.methods}
+
+
+def method_json(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What `method_from_json` reads, of one entry of a comparison's methods."""
+    return {name: value for name, value in entry.items() if name not in ("label", "start")}
 
 
 SCALES = {
