@@ -27,7 +27,7 @@ from lab.models.families import architecture_of
 from lab.models.folders import model_source
 from lab.models.plm import PLM
 from lab.models.quiet import quiet
-from lab.models.tiny import BUILT_IN, tiny_plm
+from lab.models.tiny import BUILT_IN, built_in, tiny_plm
 
 
 def load_plm(
@@ -102,7 +102,7 @@ def load_plm(
 
 def _is_built_in(name: str | os.PathLike[str]) -> bool:
     """Whether a name means a built-in random model; a folder of that name goes first, with a warning."""
-    if not isinstance(name, str) or not name.startswith(BUILT_IN) or "/" in name:
+    if not isinstance(name, str) or not built_in(name):
         return False
     if not os.path.isdir(name):
         return True

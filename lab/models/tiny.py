@@ -18,6 +18,12 @@ from lab.models.tiny_tokenizer import tiny_tokenizer
 BUILT_IN = "tiny-"
 """What the name of a tiny model begins with: `load_plm("tiny-bert")` is `tiny_plm("bert")`, in float32."""
 
+
+def built_in(name: str) -> bool:
+    """Whether a name for `load_plm` has the form of a tiny model's, which is made here and random."""
+    return name.startswith(BUILT_IN) and "/" not in name
+
+
 HIDDEN, FEED_FORWARD, N_LAYERS, HEADS, POSITIONS = 16, 24, 2, 4, 256
 STD = 0.2
 """Standard deviation of the weights: ten times the usual 0.02, so that attention is far from uniform at 16 channels."""

@@ -23,11 +23,12 @@ from lab.statistics.rank_correlation import (
 )
 from lab.statistics.ranking import Ranking, critical_difference
 from lab.statistics.relabelling import Relabelling, mantel, relabelled, sign_flips
-from lab.statistics.verdict import Judgement, Verdict
+from lab.statistics.verdict import Evidence, Judgement, Verdict
 
 __all__ = [
     "LEVEL",
     "Answer",
+    "Evidence",
     "Interval",
     "Judgement",
     "Ranking",

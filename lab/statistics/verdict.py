@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from lab.statistics.interval import Interval
 
@@ -50,3 +50,32 @@ class Verdict:
         if low > 0:
             return "holds here"
         return "does not hold here" if high < 0 else "cannot tell"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What several verdicts have alike; each adds its claim and the quantity that decides it.
+
+    Args:
+        source, setting, figure, number: as in `Verdict`; a verdict can have its own instead.
+
+    Example:
+        >>> measured = Interval(0.5, 0.4, 0.6, 3)
+        >>> Evidence("a source", "a setting", "performance").above(0.0, measured, "It helps.", "gain [1]").answer
+        'holds here'
+    """
+
+    source: str
+    setting: str
+    figure: str
+    number: int | None = None
+
+    def above(self, threshold: float, measured: Interval, claim: str, quantity: str, **own: Any) -> Verdict:
+        """The verdict on a claim that the quantity lies above a threshold."""
+        given = vars(self) | own
+        return Verdict(claim, quantity=quantity, measured=measured, threshold=threshold, side="above", **given)
+
+    def below(self, threshold: float, measured: Interval, claim: str, quantity: str, **own: Any) -> Verdict:
+        """The verdict on a claim that the quantity lies below a threshold."""
+        given = vars(self) | own
+        return Verdict(claim, quantity=quantity, measured=measured, threshold=threshold, side="below", **given)

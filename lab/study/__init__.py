@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     )
     from lab.study.claims import all_verdicts, commands_of, settings_of, verdicts_of
     from lab.study.config import Config
-    from lab.study.experiment import ANY_PLM, Experiment, Finding, Result, Scale
+    from lab.study.experiment import ANY_PLM, Experiment, Finding, Result, Scale, subjects
     from lab.study.lab import Lab, measured
     from lab.study.materials import (
         device,
@@ -37,10 +37,12 @@ if TYPE_CHECKING:
         Budget,
         Solution,
         TrainingRun,
+        Workload,
         counts,
         final,
         merit,
         reported,
+        scored_rows,
         solution,
     )
 
@@ -49,13 +51,13 @@ _PLACES = {
                   "question"),
     "claims": ("all_verdicts", "commands_of", "settings_of", "verdicts_of"),
     "config": ("Config",),
-    "experiment": ("ANY_PLM", "Experiment", "Finding", "Result", "Scale"),
+    "experiment": ("ANY_PLM", "Experiment", "Finding", "Result", "Scale", "subjects"),
     "lab": ("Lab", "measured"),
     "materials": ("device", "few_shot", "open_plm", "open_task", "provenance_of", "with_added_biases",
                   "without_biases"),
     "settings": ("Settings", "setting"),
-    "training_run": ("TRAINING_RUN", "Budget", "Solution", "TrainingRun", "counts", "final", "merit", "reported",
-                     "solution"),
+    "training_run": ("TRAINING_RUN", "Budget", "Solution", "TrainingRun", "Workload", "counts", "final", "merit",
+                     "reported", "scored_rows", "solution"),
 }  # fmt: skip
 _MODULE = {name: module for module, names in _PLACES.items() for name in names}
 
@@ -84,6 +86,7 @@ __all__ = [
     "Settings",
     "Solution",
     "TrainingRun",
+    "Workload",
     "all_verdicts",
     "commands_of",
     "counts",
@@ -102,9 +105,11 @@ __all__ = [
     "provenance_of",
     "question",
     "reported",
+    "scored_rows",
     "setting",
     "settings_of",
     "solution",
+    "subjects",
     "verdicts_of",
     "with_added_biases",
     "without_biases",

@@ -24,10 +24,10 @@ class Config(Settings):
         return (self,)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values by name: what `from_json` reads back."""
+        """Plain JSON values by name, PLMs and tasks first: what `from_json` reads back."""
         return {
             entry.name: _plain(getattr(self, entry.name))
-            for entry in fields(self)
+            for entry in sorted(fields(self), key=lambda entry: not meaning(entry).role)
             if meaning(entry).keyed or entry.default is MISSING or getattr(self, entry.name) != entry.default
         }
 

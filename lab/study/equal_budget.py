@@ -11,7 +11,7 @@ import torch
 
 from lab.deltas import LoRA, method_from_json
 from lab.models import MODELS, PLM, load_plm, meta_plm
-from lab.models.tiny import BUILT_IN
+from lab.models.tiny import built_in
 from lab.study.materials import open_plm
 
 SIZED = {"adapter": "bottleneck", "prefix": "tokens", "prompt": "tokens"}
@@ -21,7 +21,7 @@ SIZED = {"adapter": "bottleneck", "prefix": "tokens", "prompt": "tokens"}
 @lru_cache(maxsize=1)
 def bare_plm(model: str) -> PLM:
     """A PLM to count on: without weights where its configuration is known, loaded where it is not; the last is kept."""
-    if model.startswith(BUILT_IN):
+    if built_in(model):
         return load_plm(model, dtype=torch.float32, device="meta")
     if model in {known.name for known in MODELS}:
         return meta_plm(model)

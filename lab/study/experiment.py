@@ -58,6 +58,11 @@ class Finding(Generic[C]):
         return self.record.arrays
 
 
+def subjects(found: Sequence[Finding[Any]]) -> str:
+    """PLMs and tasks of findings, for a verdict: "minilm on bbc-news, smollm2 on bbc-news"."""
+    return ", ".join(dict.fromkeys(f"{finding.config.model} on {finding.config.task}" for finding in found))
+
+
 @dataclass(frozen=True)
 class Scale:
     """What an experiment measures at one scale.

@@ -5,7 +5,8 @@ Analyses need forward-mode derivatives and second ones, so the PLM runs eager at
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from inspect import signature
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from lab.control import ControlProblem, layerwise
 from lab.deltas import Delta, method_from_json
 from lab.models import PLM
+from lab.study.config import Config
 from lab.study.materials import open_plm, open_task
 from lab.tasks import EncodedTask
 
@@ -75,3 +77,14 @@ def fixed_batch(
     encoded = chosen.encode(plm, max_length=tokens)
     delta = method_from_json(method).on(plm, seed=seed)
     return FixedBatch(plm, encoded, delta, encoded.train.training_batch(0, sentences, seed))
+
+
+def fixed_batch_of(c: Config, **own: Any) -> FixedBatch:
+    """`fixed_batch` of the settings that a config has.
+
+    Args:
+        c: its fields are given by name, those that `fixed_batch` takes.
+        own: instead of the config's, or beside them.
+    """
+    taken = signature(fixed_batch).parameters
+    return fixed_batch(**({e.name: getattr(c, e.name) for e in fields(c) if e.name in taken} | own))

@@ -7,12 +7,13 @@ import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
-from typing import Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 SEVERAL = {int: "whole numbers", float: "numbers", bool: "true or false", str: "texts"}
 
 Role = Literal["", "model", "task"]
+T = TypeVar("T")
 
 
 class Meaning(NamedTuple):
@@ -79,6 +80,15 @@ class Settings:
     def configs(self) -> Sequence[Any]:
         """The measurements that these settings ask for (`lab.study.Config`); a config asks for itself."""
         raise NotImplementedError(f"{type(self).__name__} does not say which measurements it asks for")
+
+    def shared(self, kind: type[Any]) -> dict[str, Any]:
+        """The values of the fields that another kind of settings has too, by name."""
+        names = {entry.name for entry in fields(kind)}
+        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name in names}
+
+    def to(self, kind: type[T], **own: Any) -> T:
+        """Settings of another kind: the values of the fields that both have, and `own` instead or beside them."""
+        return kind(**(self.shared(kind) | own))
 
     @classmethod
     def options(cls) -> dict[str, Any]:

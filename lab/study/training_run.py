@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -30,14 +30,12 @@ KEEP_PHI = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget(Config):
-    """What a scale fixes about its training runs; experiments add what else they fix."""
+class Workload(Config):
+    """How long an experiment trains, and on how much data."""
 
-    model: str = setting("name for load_plm: minilm, smollm2, a hub id, a local folder, tiny-FAMILY", role="model")
-    task: str = setting("name or path for load_task", role="task")
     steps: int = setting("AdamW steps", unit="step", low=0)
-    n_train: int | None = setting("training examples to use", unit="example", low=1)
-    n_validation: int | None = setting("validation examples to score on", unit="example", low=1)
+    n_train: int | None = setting("training examples to use; none: all", unit="example", low=1)
+    n_validation: int | None = setting("validation examples to score on; none: all", unit="example", low=1)
     max_length: int = setting("tokens kept per example", unit="token", low=1)
     batch_size: int = setting("examples per step", unit="example", low=1)
     splits: int = setting(
@@ -48,18 +46,34 @@ class Budget(Config):
     n_test: int | None = setting("with three splits: test examples, or all where there are fewer", None, low=1)
 
     def child(self, **own: Any) -> TrainingRun:
-        """A training run within this budget.
+        """A training run of this workload.
 
         Args:
-            own: what the run has of its own, instead of the budget's entries or beside them.
+            own: what the run has of its own, instead of the fields of a `Budget` or beside them.
         """
-        shared = {entry.name: getattr(self, entry.name) for entry in fields(Budget)}
-        return TrainingRun(**(shared | own))
+        return TrainingRun(**(self.shared(Budget) | own))
+
+    def examples(self, task: str) -> Task:
+        """A task, cut to size."""
+        return open_task(task, self.n_train, self.n_validation, splits=self.splits, n_test=self.n_test)
+
+    @property
+    def judged(self) -> str:
+        """The split whose score is reported."""
+        return "test" if self.splits == 3 else "validation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget(Workload):
+    """What a scale fixes about its training runs; experiments add what else they fix."""
+
+    model: str = setting("name for load_plm: minilm, smollm2, a hub id, a local folder, tiny-FAMILY", role="model")
+    task: str = setting("name or path for load_task", role="task")
 
     @property
     def data(self) -> Task:
         """The task, cut to size."""
-        return open_task(self.task, self.n_train, self.n_validation, splits=self.splits, n_test=self.n_test)
+        return self.examples(self.task)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,11 +172,6 @@ class TrainingRun(Budget):
         """`fitted` of what `prepared` gives."""
         return self.fitted(*self.prepared(), keep_every=keep_every)
 
-    @property
-    def judged(self) -> str:
-        """The split whose score is reported."""
-        return "test" if self.splits == 3 else "validation"
-
     def score_of(self, plm: PLM, overrides: Mapping[str, Tensor]) -> float:
         """The score to report of any changed parameters of a PLM."""
         encoded = self.data.encode(plm, max_length=self.max_length)
@@ -255,6 +264,16 @@ def reported(run: Finding[TrainingRun]) -> float:
     return float(run.metrics.get("test_score", run.metrics["score"]))
 
 
+def scored_rows(
+    places: Sequence[Mapping[str, Any]],
+    runs: Sequence[Finding[TrainingRun]],
+    names: Sequence[str] = ("train_score", "metric", "tunable", "train_seconds"),
+) -> pd.DataFrame:
+    """One row per run: its place in a design, the score to report, and metrics by name."""
+    pairs = zip(places, runs, strict=True)
+    return pd.DataFrame([{**at, "score": reported(run), **{n: run.metrics[n] for n in names}} for at, run in pairs])
+
+
 def counts(delta: Delta) -> dict[str, Scalar]:
     """Trained, stored, head and native parameter counts, under the names every table uses."""
     c = delta.counts
@@ -287,6 +306,12 @@ class Solution:
     delta: Delta
     phi: Tensor
     metrics: Mapping[str, Scalar]
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The trained parameters by name: the delta's overrides at φ."""
+        with torch.no_grad():
+            return self.delta.overrides(self.phi)
 
 
 def solution(run: TrainingRun, lab: Lab) -> Solution:

@@ -19,7 +19,7 @@ import torch
 
 from lab.deltas import FullFineTuning, method_from_json
 from lab.models import PLM, load_plm, untrained_plm
-from lab.models.tiny import BUILT_IN
+from lab.models.tiny import built_in
 from lab.training.cost import TrainingStep, example_batch
 
 _STATUS = Path("/proc/self/status")
@@ -94,7 +94,7 @@ def _step(step: TrainingStep, batch_size: int, tokens: int) -> Callable[[], None
 
 
 def _plm(model: str, device: str) -> PLM:
-    if model.startswith(BUILT_IN):
+    if built_in(model):
         return load_plm(model, dtype=torch.float32, device=device)
     return untrained_plm(model, device=device)
 
