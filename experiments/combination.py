@@ -8,17 +8,17 @@ and the deltas of earlier stages are part of the PLM by then (`lab.models.settle
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from lab.deltas import Adapter, AddedBias, BitFit, Combination, Prompt, method_from_json
 from lab.models import PLM, settled
-from lab.statistics import Verdict, mean_interval
-from lab.statistics.combination import FACTORS, contrasts
+from lab.statistics import Evidence, Verdict, mean_interval
+from lab.statistics.combination import FACTORS, contrasts, gains_of_the_best, gaps_over_single, order_scores
 from lab.study import (
     TRAINING_RUN,
     Budget,
@@ -28,7 +28,7 @@ from lab.study import (
     Result,
     Settings,
     TrainingRun,
-    reported,
+    scored_rows,
     setting,
     without_biases,
 )
@@ -152,14 +152,8 @@ def measure(c: Design, lab: Lab) -> Result:
 def _simultaneous(c: Design, lab: Lab) -> Result:
     cells = [(seed, on) for seed in c.seeds for on in product((False, True), repeat=len(FACTORS))]
     runs = lab.run(TRAINING_RUN, [c.cell(seed, on) for seed, on in cells], f"combination {c.setting}")
-    names = ("train_score", "metric", "tunable", "train_seconds")
-    table = pd.DataFrame(
-        [
-            {"label": c.label, "seed": seed, **dict(zip(FACTORS, map(int, on), strict=True)), "score": reported(run),
-             **{name: run.metrics[name] for name in names}}
-            for (seed, on), run in zip(cells, runs, strict=True)
-        ]
-    )  # fmt: skip
+    places = [{"label": c.label, "seed": seed, **dict(zip(FACTORS, map(int, on), strict=True))} for seed, on in cells]
+    table = scored_rows(places, runs)
     empty, full = (table[table[list(FACTORS)].sum(axis=1) == n] for n in (0, len(FACTORS)))
     metrics = {
         "metric": table["metric"].iloc[0],
@@ -221,84 +215,53 @@ def claims(found: Sequence[Finding[Design]]) -> list[Verdict]:
     return verdicts
 
 
-CLAIMS: tuple[tuple[str, str, Literal["above", "below"]], ...] = (
-    ("adapter", "An adapter in a combination helps.", "above"),
-    ("prompt", "A prompt in a combination hurts.", "below"),
-    ("BitFit", "BitFit in a combination helps.", "above"),
+CLAIMS: tuple[tuple[str, str, Callable[..., Verdict]], ...] = (
+    ("adapter", "An adapter in a combination helps.", Evidence.above),
+    ("prompt", "A prompt in a combination hurts.", Evidence.below),
+    ("BitFit", "BitFit in a combination helps.", Evidence.above),
 )
-
-
-def _of_grid(grid: Finding[Design]) -> list[Verdict]:
-    c, table, metric = grid.config, grid.tables["combination"], grid.metrics["metric"]
-    shared: dict[str, Any] = {"threshold": 0.0, "setting": c.told(c.seeds), "figure": "combination"}
-    by_term = contrasts(table).set_index("term")["values"].to_dict()
-    helps = [
-        Verdict(
-            claim=claim, source=SOURCE,
-            quantity=f"score with {factor} minus without, mean of the three cells with another delta [{metric}]",
-            measured=mean_interval(by_term[f"{factor} beside another"]), side=side, number=6, **shared,
-        )
-        for factor, claim, side in CLAIMS
-    ]  # fmt: skip
-    gaps = Verdict(
-        claim="Combinations have a larger generalisation gap than single deltas.",
-        source="Ding et al. 2022, generalisation gap",
-        quantity=f"training minus validation score: combinations of two or three minus single deltas [{metric}]",
-        measured=mean_interval(_gap_differences(table)), side="above", number=8, **shared,
-    )  # fmt: skip
-    return [*helps, gaps]
-
-
-def _gap_differences(table: pd.DataFrame) -> list[float]:
-    """Per seed: mean gap of the cells with two or three parts minus that of the cells with one."""
-    gap = (table.train_score - table.score).groupby([table.seed, table[list(FACTORS)].sum(axis=1)]).mean().unstack()
-    several = (3 * gap[2] + gap[3]) / 4  # three cells with two parts, one with three
-    return [float(value) for value in several - gap[1]]
-
-
 BEYOND_NOISE = 0.01
 """A gain of one point of accuracy: what the choice of an order should bring, to be worth making."""
 
 
+def _of_grid(grid: Finding[Design]) -> list[Verdict]:
+    c, table, metric = grid.config, grid.tables["combination"], grid.metrics["metric"]
+    evidence = Evidence(SOURCE, c.told(c.seeds), "combination", 6)
+    by_term = contrasts(table).set_index("term")["values"].to_dict()
+    helps = [
+        judged(
+            evidence, 0.0, mean_interval(by_term[f"{factor} beside another"]), claim,
+            f"score with {factor} minus without, mean of the three cells with another delta [{metric}]",
+        )
+        for factor, claim, judged in CLAIMS
+    ]  # fmt: skip
+    gaps = evidence.above(
+        0.0, mean_interval(gaps_over_single(table)),
+        "Combinations have a larger generalisation gap than single deltas.",
+        f"training minus validation score: combinations of two or three minus single deltas [{metric}]",
+        source="Ding et al. 2022, generalisation gap", number=8,
+    )  # fmt: skip
+    return [*helps, gaps]
+
+
 def _of_orders(table: pd.DataFrame, c: Design) -> list[Verdict]:
     seeds = sorted(int(seed) for seed in table.seed.unique())
-    shared: dict[str, Any] = {
-        "source": SOURCE, "setting": c.told(seeds), "figure": "sequential_combination", "number": 6
-    }  # fmt: skip
-    metric, wide = table["metric"].iloc[0], _finals(table)
+    evidence = Evidence(SOURCE, c.told(seeds), "sequential_combination", 6)
+    metric, wide = table["metric"].iloc[0], order_scores(table)
     stage = table[table.order.isin(wide.columns)].pivot_table(index="seed", columns="stage", values="score")
-    verdicts = [
-        Verdict(
-            claim="Going on with another delta improves what the deltas before it reached.",
-            quantity=f"score after stage 3 minus after stage 1, mean over orders [{metric}]",
-            measured=mean_interval(list(stage[3] - stage[1])), threshold=0.0, side="above", **shared,
-        )
-    ]  # fmt: skip
-    if len(wide) > 1:
-        verdicts.append(
-            Verdict(
-                claim="No order of the three is always the best.",
-                quantity="gain over the average order, on a seed left out, of the order that was best on the other "
-                f"seeds [{metric}]",
-                measured=mean_interval(_gains_of_the_best(wide)), threshold=BEYOND_NOISE, side="below", **shared,
-            )
-        )  # fmt: skip
-    return verdicts
-
-
-def _finals(table: pd.DataFrame) -> pd.DataFrame:
-    """Seeds × orders: the score after the last stage."""
-    orders = table[(table.stage == len(FACTORS)) & (table.order != "all at once")]
-    return orders.pivot_table(index="seed", columns="order", values="score", sort=False)
-
-
-def _gains_of_the_best(wide: pd.DataFrame) -> list[float]:
-    """Leave one seed out, choose the best order on the others, and see what it gains over the average order there."""
-    gains = []
-    for seed in wide.index:
-        best = wide.drop(index=seed).mean().idxmax()
-        gains.append(float(wide.loc[seed, best] - wide.loc[seed].mean()))
-    return gains
+    goes_on = evidence.above(
+        0.0, mean_interval(list(stage[3] - stage[1])),
+        "Going on with another delta improves what the deltas before it reached.",
+        f"score after stage 3 minus after stage 1, mean over orders [{metric}]",
+    )  # fmt: skip
+    if len(wide) < 2:
+        return [goes_on]
+    none_best = evidence.below(
+        BEYOND_NOISE, mean_interval(gains_of_the_best(wide)), "No order of the three is always the best.",
+        "gain over the average order, on a seed left out, of the order that was best on the other seeds "
+        f"[{metric}]",
+    )  # fmt: skip
+    return [goes_on, none_best]
 
 
 _SMOKE = {
@@ -323,6 +286,17 @@ _PAPER = _DEMO | {
 _PAPER_DECODER = _PAPER | {"model": "smollm2", "template": True, "added_biases": True}
 _FEW, _LONG_FEW = {"shots": 16, "n_train": None, "seeds": SEEDS}, {"shots": 16, "steps": 200}
 
+
+def _designs_of(
+    encoder: Mapping[str, Any], decoder: Mapping[str, Any], few: Mapping[str, Any]
+) -> dict[str, Mapping[str, Any]]:
+    """An encoder read without a template, and a decoder with one; on all data and on a few examples."""
+    return {
+        "full": encoder, "few-shot": {**encoder, **few}, "full-template": decoder,
+        "few-shot-template": {**decoder, **few},
+    }  # fmt: skip
+
+
 EXPERIMENT = Experiment(
     name="combination",
     question="which of prompt, BitFit and adapter helps beside the others, and does the order matter when they come in "
@@ -342,30 +316,13 @@ EXPERIMENT = Experiment(
     scales={
         "smoke": Plan(
             designs={
-                "full": _SMOKE,
-                "full-template": _SMOKE_DECODER,
+                "full": _SMOKE, "full-template": _SMOKE_DECODER,
                 "few-shot-template": _SMOKE_DECODER | {"shots": 2, "n_train": None},
                 "sequential": _SMOKE | {"seeds": (13,)},
             }
         ),
-        "demo": Plan(
-            designs={
-                "full": _DEMO,
-                "few-shot": _DEMO | _FEW,
-                "full-template": _DECODER,
-                "few-shot-template": _DECODER | _FEW,
-                "sequential": _DEMO | {"steps": 24},
-            }
-        ),
-        "paper": Plan(
-            designs={
-                "full": _PAPER,
-                "few-shot": _PAPER | _LONG_FEW,
-                "full-template": _PAPER_DECODER,
-                "few-shot-template": _PAPER_DECODER | _LONG_FEW,
-                "sequential": _PAPER,
-            }
-        ),
+        "demo": Plan(designs=_designs_of(_DEMO, _DECODER, _FEW) | {"sequential": _DEMO | {"steps": 24}}),
+        "paper": Plan(designs=_designs_of(_PAPER, _PAPER_DECODER, _LONG_FEW) | {"sequential": _PAPER}),
     },
     measure=measure,
     figures=("combination", "sequential_combination"),

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
-from experiments.performance import (
-    HALF_OF_RANK_VARIANCE,
-    SCALES,
-    Comparison,
-    compared_runs,
-    joined,
-    over_tasks,
-    told,
-)
-from lab.statistics import Verdict, absolute, rank_correlation_interval
+from experiments.performance import SCALES
+from lab.statistics import Evidence, Verdict, absolute, rank_correlation_interval
+from lab.statistics.comparison import HALF_OF_RANK_VARIANCE, over_tasks
 from lab.statistics.convergence import SHARE, reaching, steps_to_common_level
 from lab.study import Experiment, Finding, Lab, Result
+from lab.study.comparison import Comparison, compared_runs, joined, told
 
 SOURCE = "Ding et al. 2022, figure 8"
 PAIRS = (
@@ -57,39 +50,33 @@ def _by_task(table: pd.DataFrame, first: str, second: str) -> dict[str, list[flo
 def claims(found: Sequence[Finding[Comparison]]) -> list[Verdict]:
     """The source's order of speed pair by pair, and whether the number of tunable parameters decides it."""
     table, where = joined(found, "convergence"), told(found)
-    shared: dict[str, Any] = {"source": SOURCE, "figure": "convergence"}
+    evidence = Evidence(SOURCE, where, "convergence", 3)
     verdicts = [
-        Verdict(
-            claim=f"{faster[0].upper()}{faster[1:]} converges faster than {slower}.",
-            quantity=QUANTITY.format(slower, faster), measured=over_tasks(differences), threshold=0.0, side="above",
-            setting=where, number=number, **shared,
+        evidence.above(
+            0.0, over_tasks(differences), f"{faster[0].upper()}{faster[1:]} converges faster than {slower}.",
+            QUANTITY.format(slower, faster), number=number,
         )
         for slower, faster, number in PAIRS
         if (differences := _by_task(table, slower, faster))
     ]  # fmt: skip
     if differences := _by_task(table, "LoRA", "adapter"):
         between = float(table.step.drop_duplicates().sort_values().diff().min())
-        verdicts.append(
-            Verdict(
-                claim="LoRA and adapter converge equally fast, to within the distance of two evaluations.",
-                quantity="absolute " + QUANTITY.format("LoRA", "adapter"), measured=absolute(over_tasks(differences)),
-                threshold=between, side="below", setting=where, number=3, **shared,
-            )
+        alike = evidence.below(
+            between, absolute(over_tasks(differences)),
+            "LoRA and adapter converge equally fast, to within the distance of two evaluations.",
+            "absolute " + QUANTITY.format("LoRA", "adapter"),
         )  # fmt: skip
+        verdicts.append(alike)
     deltas = reaching(table[table.kind == "delta"]).groupby("label")[["tunable", "steps"]].mean()
     if len(deltas) > 3:
-        verdicts.append(
-            Verdict(
-                claim="Among delta methods, the number of tunable parameters does not decide the speed of convergence.",
-                quantity=f"Spearman's ρ between tunable parameters and −(steps to {SHARE:.0%} of a run's own last "
-                "score) "
-                "[1]; below 0.71 the number explains less than half of the variance of the ranks",
-                measured=rank_correlation_interval(list(deltas.tunable), list(-deltas.steps)),
-                threshold=HALF_OF_RANK_VARIANCE, side="below", setting=f"{len(deltas)} delta methods; {where}",
-                number=3,
-                **shared,
-            )
+        decided = evidence.below(
+            HALF_OF_RANK_VARIANCE, rank_correlation_interval(list(deltas.tunable), list(-deltas.steps)),
+            "Among delta methods, the number of tunable parameters does not decide the speed of convergence.",
+            f"Spearman's ρ between tunable parameters and −(steps to {SHARE:.0%} of a run's own last score) [1]; below "
+            "0.71 the number explains less than half of the variance of the ranks",
+            setting=f"{len(deltas)} delta methods; {where}",
         )  # fmt: skip
+        verdicts.append(decided)
     return verdicts
 
 

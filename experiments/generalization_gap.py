@@ -6,23 +6,22 @@ The runs of single methods are those of `performance`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from statistics import fmean
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from experiments import performance
-from experiments.performance import Comparison, compared_runs, joined, methods_of, metric_name, over_tasks, paired, told
 from lab.deltas import Combination
 from lab.geometry import compression_bound
-from lab.statistics import Verdict, rank_correlation_interval
+from lab.statistics import Evidence, Verdict, rank_correlation_interval
+from lab.statistics.comparison import JOINED, above_parts, metric_name, over_tasks, paired
 from lab.study import TRAINING_RUN, Experiment, Finding, Lab, Result, TrainingRun, reported, setting
+from lab.study.comparison import Comparison, compared_runs, joined, methods_of, told
 
 SOURCE = "Ding et al. 2022, generalisation gap"
 PAIRS = (("LoRA", "prefix"), ("adapter", "BitFit"), ("adapter", "added biases"))
 """What is combined, where both are compared alone. The source's own combinations are those of `combination`."""
-JOINED = " + "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +36,10 @@ class Plan(performance.Plan):
     """One comparison per task."""
 
     def configs(self) -> tuple[WithPairs, ...]:
-        return tuple(map(_with_pairs, super().configs()))
-
-
-def _with_pairs(c: Comparison) -> WithPairs:
-    labels = {entry["label"] for entry in c.methods}
-    given = {entry.name: getattr(c, entry.name) for entry in fields(c)}
-    return WithPairs(**given, combinations=tuple(pair for pair in PAIRS if labels.issuperset(pair)))
+        return tuple(
+            c.to(WithPairs, combinations=tuple(pair for pair in PAIRS if set(methods_of(c)).issuperset(pair)))
+            for c in super().configs()
+        )
 
 
 def measure(c: WithPairs, lab: Lab) -> Result:
@@ -90,65 +86,40 @@ def gaps(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 def claims(found: Sequence[Finding[WithPairs]]) -> list[Verdict]:
     """Whether even the delta with the largest gap has a smaller one than full fine-tuning, and prompt the smallest."""
     table, where = joined(found, "generalization_gap"), told(found)
-    shared: dict[str, Any] = {"source": SOURCE, "figure": "generalization_gap", "threshold": 0.0, "side": "above"}
-    of_eight: dict[str, Any] = {**shared, "setting": where, "number": 8}
-    unit = f"[{metric_name(table)}]"
+    evidence, unit = Evidence(SOURCE, where, "generalization_gap", 8), f"[{metric_name(table)}]"
     means = table[table.kind == "delta"].groupby("label")["gap"].mean().sort_values()
     verdicts = []
     if len(means) and (differences := paired(table, "full fine-tuning", str(means.index[-1]), value="gap")):
-        verdicts.append(
-            Verdict(
-                claim="The generalisation gap of every single delta method is smaller than that of full fine-tuning.",
-                quantity=f"gap of full fine-tuning minus that of {means.index[-1]}, the delta method with the largest "
-                f"{unit}",
-                measured=over_tasks(differences), **of_eight,
-            )
+        every = evidence.above(
+            0.0, over_tasks(differences),
+            "The generalisation gap of every single delta method is smaller than that of full fine-tuning.",
+            f"gap of full fine-tuning minus that of {means.index[-1]}, the delta method with the largest {unit}",
         )  # fmt: skip
+        verdicts.append(every)
     others = means.drop("prompt", errors="ignore")
     if len(others) and (differences := paired(table, str(others.index[0]), "prompt", value="gap")):
-        verdicts.append(
-            Verdict(
-                claim="Prompt tuning has the smallest generalisation gap of all delta methods.",
-                quantity=f"gap of {others.index[0]}, the smallest of the other delta methods, minus that of prompt "
-                f"{unit}",
-                measured=over_tasks(differences), **of_eight,
-            )
+        smallest = evidence.above(
+            0.0, over_tasks(differences),
+            "Prompt tuning has the smallest generalisation gap of all delta methods.",
+            f"gap of {others.index[0]}, the smallest of the other delta methods, minus that of prompt {unit}",
         )  # fmt: skip
-    if above := _above_parts(table):
-        verdicts.append(
-            Verdict(
-                claim="Combinations have a larger generalisation gap than single deltas.",
-                quantity=f"gap of two deltas at once minus the mean gap of the two alone, mean over the pairs {unit}",
-                measured=over_tasks(above), **of_eight,
-            )
+        verdicts.append(smallest)
+    if above := above_parts(table):
+        combined = evidence.above(
+            0.0, over_tasks(above), "Combinations have a larger generalisation gap than single deltas.",
+            f"gap of two deltas at once minus the mean gap of the two alone, mean over the pairs {unit}",
         )  # fmt: skip
+        verdicts.append(combined)
     by_method = table[~table.kind.isin(["null", "combination"])].groupby("label")[["tunable", "gap"]].mean()
     if len(by_method) > 3:
-        verdicts.append(
-            Verdict(
-                claim="The generalisation gap grows with the number of tunable parameters, as √(d/n) does.",
-                quantity="Spearman's ρ between tunable parameters and mean gap over methods [1]",
-                measured=rank_correlation_interval(list(by_method.tunable), list(by_method.gap)),
-                setting=f"{len(by_method)} methods; {where}",
-                **shared | {"source": "Aghajanyan et al. 2020, section 5.2"},
-            )
-        )
+        grows = evidence.above(
+            0.0, rank_correlation_interval(list(by_method.tunable), list(by_method.gap)),
+            "The generalisation gap grows with the number of tunable parameters, as √(d/n) does.",
+            "Spearman's ρ between tunable parameters and mean gap over methods [1]",
+            source="Aghajanyan et al. 2020, section 5.2", setting=f"{len(by_method)} methods; {where}", number=None,
+        )  # fmt: skip
+        verdicts.append(grows)
     return verdicts
-
-
-def _above_parts(table: pd.DataFrame) -> dict[str, list[float]]:
-    """Task -> by how much the combinations' gap exceeds that of their parts, seed by seed; empty without any."""
-    pairs = table.label[table.kind == "combination"].unique()
-    wide = table.pivot_table(index=["task", "seed"], columns="label", values="gap")
-    above = [wide[pair] - wide[pair.split(JOINED)].mean(axis=1) for pair in pairs]
-    found: dict[str, list[float]] = {}
-    for (task, _), values in pd.concat(above, axis=1).iterrows() if above else ():
-        found.setdefault(str(task), []).append(fmean(values))
-    return found
-
-
-def _plan(settings: performance.Plan) -> Plan:
-    return Plan(**{entry.name: getattr(settings, entry.name) for entry in fields(settings)})
 
 
 EXPERIMENT = Experiment(
@@ -161,12 +132,11 @@ EXPERIMENT = Experiment(
     fixed="everything else; the runs of single methods are those of `performance`.",
     expected="full fine-tuning has the largest gap, prompt the smallest, two deltas a larger one than each alone; the "
     "bound is far above every gap.",
-    cost="demo: 6 minutes on one quiet core for the combinations (18 runs) beside `performance`, whose training "
-    "runs it "
-    "reads; without those, as much as that and more. smoke: seconds.",
+    cost="demo: 6 minutes on one quiet core for the combinations (18 runs) beside `performance`, whose training runs "
+    "it reads; without those, as much as that and more. smoke: seconds.",
     view="methods",
     config=WithPairs,
-    scales={name: _plan(settings) for name, settings in performance.SCALES.items()},
+    scales={name: plan.to(Plan) for name, plan in performance.SCALES.items()},
     measure=measure,
     figures=("generalization_gap",),
     claims=claims,

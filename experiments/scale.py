@@ -10,18 +10,16 @@ of which hardly depends on the text in blocks 1 to 5 (docs/combination.md). Smol
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from math import inf
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from experiments.combination import HEAD_STEP_SIZE
 from lab.deltas import Adapter, DeltaMethod, LastLayer, LoRA, Prefix, Prompt, SelectiveModule
-from lab.statistics import Interval, Verdict, cluster_interval, mean_interval
-from lab.statistics.convergence import steps_to_common_level
-from lab.statistics.scale import finals
-from lab.study import TRAINING_RUN, Config, Experiment, Finding, Lab, Result, TrainingRun, reported, setting
+from lab.statistics import Evidence, Verdict, mean_interval
+from lab.statistics.scale import faster, finals, known_if, rises_after_first
+from lab.study import TRAINING_RUN, Experiment, Finding, Lab, Result, TrainingRun, Workload, reported, setting
 from lab.training.settings import Precision
 
 SOURCE = "Ding et al. 2022, power of scale"
@@ -30,24 +28,17 @@ LAST, RANDOM = "last layer", "random modules"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup(Config):
+class Setup(Workload):
     """What a series fixes."""
 
     task: str = setting("name or path for load_task", role="task")
     seeds: tuple[int, ...] = setting("of the runs", low=0)
-    steps: int = setting("AdamW steps of every run", unit="step", low=1)
-    batch_size: int = setting("examples per step", unit="example", low=1)
-    max_length: int = setting("tokens kept per example", unit="token", low=1)
-    n_train: int | None = setting("training examples to use; none: all", unit="example", low=1)
-    n_validation: int | None = setting("validation examples to score on; none: all", unit="example", low=1)
     evaluations: int = setting("of every run, evenly spaced", low=1)
     rank: int = setting("r of LoRA", 8, low=1, keyed=True)
     bottleneck: int = setting("of the adapter", 64, low=1, keyed=True)
     prefix_tokens: int = setting("length of the prefix", 5, unit="token", low=1, keyed=True)
     prompt_tokens: int = setting("length of the prompt", 20, unit="token", low=1, keyed=True)
     precision: Precision = setting("of the matrix products", "float32", choices=("float32", "bfloat16"), keyed=True)
-    splits: int = setting("3: train on a part of the training data, report on what was held out", 2, choices=(2, 3))
-    n_test: int | None = setting("with three splits: test examples, or all where there are fewer", None, low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +62,8 @@ class Series(Setup):
         """One method on one PLM, over the seeds."""
         model, depth = model_and_depth(size)
         return [
-            TrainingRun(
-                model=model, n_layers=depth, task=self.task, method=entry["method"], seed=seed, lr=entry["lr"],
-                head_lr=self.head_lr, steps=self.steps, n_train=self.n_train, n_validation=self.n_validation,
-                max_length=self.max_length, batch_size=self.batch_size, splits=self.splits, n_test=self.n_test,
+            self.child(
+                model=model, n_layers=depth, method=entry["method"], seed=seed, lr=entry["lr"], head_lr=self.head_lr,
                 evaluations=self.evaluations, precision=self.precision, train_evaluations="last", keep_phi=False,
             )
             for seed in self.seeds
@@ -103,10 +92,9 @@ class Plan(Setup):
     )
 
     def configs(self) -> tuple[Series, ...]:
-        shared = {entry.name: getattr(self, entry.name) for entry in fields(Setup)}
         chosen = self.series if self.sizes is None else ((self.sizes, self.series[0][1]),)
         return tuple(
-            Series(sizes=sizes, methods=self.methods(self.step_sizes or lrs), head_lr=HEAD_STEP_SIZE, **shared)
+            self.to(Series, sizes=sizes, methods=self.methods(self.step_sizes or lrs), head_lr=HEAD_STEP_SIZE)
             for sizes, lrs in chosen
         )
 
@@ -189,18 +177,14 @@ def claims(found: Sequence[Finding[Series]]) -> list[Verdict]:
 def _of_series(finding: Finding[Series]) -> list[Verdict]:
     c, table, metric = finding.config, finding.tables["scale"], finding.metrics["metric"]
     small, large = c.sizes[0], c.sizes[-1]
-    rises = learned(table, small)
+    rises = rises_after_first(table, small)
     flat = f"; {small} learned nothing (no rise after its first evaluation), so nothing is compared with it"
-    shared: dict[str, Any] = {
-        "source": SOURCE, "setting": c.told + ("" if rises else flat), "figure": "scale", "number": 10
-    }  # fmt: skip
+    evidence = Evidence(SOURCE, c.told + ("" if rises else flat), "scale", 10)
     wide = finals(table).pivot_table(index="seed", columns=["plm", "label"], values="score", sort=False)
     gains = [
-        Verdict(
-            claim=f"The larger PLM reaches more with {label}.",
-            quantity=f"score on {large} minus score on {small} [{metric}]",
-            measured=_if(rises, mean_interval(list(wide[large, label] - wide[small, label]))), threshold=0.0,
-            side="above", **shared,
+        evidence.above(
+            0.0, known_if(rises, mean_interval(list(wide[large, label] - wide[small, label]))),
+            f"The larger PLM reaches more with {label}.", f"score on {large} minus score on {small} [{metric}]",
         )
         for label in dict.fromkeys(table.label)
     ]  # fmt: skip
@@ -208,55 +192,25 @@ def _of_series(finding: Finding[Series]) -> list[Verdict]:
     four, last, modules = on_large[list(FOUR)].mean(axis=1), on_large[LAST], on_large[RANDOM]
     return [
         *gains,
-        Verdict(
-            claim="Delta methods converge faster on the larger PLM.",
-            quantity=f"steps on {large} minus steps on {small} to a level that both reach, mean over the methods "
-            "[steps]",
-            measured=faster(table, small, large), threshold=0.0, side="below", **shared,
+        evidence.below(
+            0.0, faster(table, small, large), "Delta methods converge faster on the larger PLM.",
+            f"steps on {large} minus steps on {small} to a level that both reach, mean over the methods [steps]",
         ),
-        Verdict(
-            claim="Tuning the last layer alone is not a good strategy.",
-            quantity=f"{large}: score of the last layer minus the mean of {', '.join(FOUR)} [{metric}]",
-            measured=mean_interval(list(last - four)), threshold=0.0, side="below", **shared,
+        evidence.below(
+            0.0, mean_interval(list(last - four)), "Tuning the last layer alone is not a good strategy.",
+            f"{large}: score of the last layer minus the mean of {', '.join(FOUR)} [{metric}]",
         ),
-        Verdict(
-            claim="Randomly chosen modules do as well as the delta methods on average.",
-            quantity=f"{large}: score of random modules minus the mean of {', '.join(FOUR)} [{metric}]",
-            measured=mean_interval(list(modules - four)), threshold=AS_GOOD, side="above", **shared,
+        evidence.above(
+            AS_GOOD, mean_interval(list(modules - four)),
+            "Randomly chosen modules do as well as the delta methods on average.",
+            f"{large}: score of random modules minus the mean of {', '.join(FOUR)} [{metric}]",
         ),
-        Verdict(
-            claim="Randomly chosen modules across the layers do better than as many parameters in the last layer.",
-            quantity=f"{large}: score of random modules minus score of the last layer, at one budget [{metric}]",
-            measured=mean_interval(list(modules - last)), threshold=0.0, side="above", **shared,
+        evidence.above(
+            0.0, mean_interval(list(modules - last)),
+            "Randomly chosen modules across the layers do better than as many parameters in the last layer.",
+            f"{large}: score of random modules minus score of the last layer, at one budget [{metric}]",
         ),
     ]  # fmt: skip
-
-
-def faster(table: pd.DataFrame, small: str, large: str) -> Interval:
-    """Steps on the larger PLM minus steps on the smaller to a common level, mean over the methods; interval over seeds.
-
-    The methods share a seed's examples and its head: they are averaged within it and are no units of their own.
-    Where the smaller PLM has learned nothing its level is chance, and being there early is no convergence: the interval
-    is then open.
-    """
-    as_tasks = table.assign(task=table.label, label=table.plm)
-    by_seed: dict[int, list[float]] = {}
-    for seeds in steps_to_common_level(as_tasks, large, small).values():
-        for seed, difference in seeds.items():
-            by_seed.setdefault(seed, []).append(difference)
-    return _if(learned(table, small), cluster_interval(by_seed))
-
-
-def learned(table: pd.DataFrame, plm: str) -> bool:
-    """Whether a PLM's score rises from the first evaluation to the last, mean over methods, by its whole interval over
-    seeds. One that stays at chance cannot be read: what others reach beyond it is no effect of size."""
-    own = table[table.plm == plm].sort_values("step", kind="stable").groupby(["label", "seed"]).score
-    return mean_interval(list((own.last() - own.first()).groupby("seed").mean())).low > 0
-
-
-def _if(known: bool, found: Interval) -> Interval:
-    """The interval, open where nothing can be known."""
-    return found if known else replace(found, low=-inf, high=inf)
 
 
 STEP_SIZES = (3e-3, 1e-2, 1e-1, 1e-2, 3e-4)

@@ -6,17 +6,15 @@ template ends before its mask and the label word is the next token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
-
-import pandas as pd
+from typing import NamedTuple
 
 from experiments.combination import HEAD_STEP_SIZE, SEEDS, STEP_SIZES
 from lab.deltas import Adapter, Combination
-from lab.statistics import Verdict, absolute, mean_interval
+from lab.statistics import Evidence, Verdict, absolute, mean_interval
 from lab.statistics.template import READINGS, gains
-from lab.study import TRAINING_RUN, Budget, Experiment, Finding, Lab, Result, TrainingRun, reported, setting
+from lab.study import TRAINING_RUN, Budget, Experiment, Finding, Lab, Result, TrainingRun, scored_rows, setting
 
 
 class Amount(NamedTuple):
@@ -59,24 +57,18 @@ class Templates(Budget):
 
     @property
     def told(self) -> str:
-        return (
-            f"{self.model}; {self.task}; adapter; seeds {', '.join(map(str, self.seeds))}; {self.few_shot_steps} "
-            f"(few-shot) or {self.steps} steps of {self.batch_size}; interval over seeds"
-        )
+        steps = f"{self.few_shot_steps} (few-shot) or {self.steps} steps of {self.batch_size}"
+        seeds = ", ".join(map(str, self.seeds))
+        return f"{self.model}; {self.task}; adapter; seeds {seeds}; {steps}; interval over seeds"
 
 
 def measure(c: Templates, lab: Lab) -> Result:
     """Every reading on every amount of data, over the seeds."""
     cells = [(amount, reading, seed) for amount in c.amounts for reading in READINGS for seed in c.seeds]
     children = [c.run(c.amounts[amount], reading == READINGS[0], seed) for amount, reading, seed in cells]
-    names = ("train_score", "metric", "tunable", "train_seconds")
-    table = pd.DataFrame(
-        [
-            {"label": f"{c.model} · {c.task}", "amount": amount, "reading": reading, "seed": seed,
-             "score": reported(run), **{name: run.metrics[name] for name in names}}
-            for (amount, reading, seed), run in zip(cells, lab.run(TRAINING_RUN, children, "template"), strict=True)
-        ]
-    )  # fmt: skip
+    places = [dict(zip(("amount", "reading", "seed"), cell, strict=True)) for cell in cells]
+    runs = lab.run(TRAINING_RUN, children, "template")
+    table = scored_rows(places, runs).assign(label=f"{c.model} · {c.task}")
     means = table.groupby(["amount", "reading"], sort=False).score.mean().reset_index()
     metrics = {f"{row['amount']}, {row['reading']}": float(row["score"]) for row in means.to_dict("records")}
     return Result({"metric": table["metric"].iloc[0], **metrics}, {"template": table})
@@ -84,46 +76,41 @@ def measure(c: Templates, lab: Lab) -> Result:
 
 AT_MOST = 0.01
 """A gain of one point is what "hardly matters" allows here."""
-CLAIMS: tuple[tuple[str, float, Literal["above", "below"]], ...] = (
-    ("A manual template lifts zero-shot performance.", 0.0, "above"),
-    ("A manual template helps few-shot.", 0.0, "above"),
-    ("With more data a manual template hardly matters, or hurts.", AT_MOST, "below"),
+CLAIMS: tuple[tuple[str, Callable[..., Verdict], float], ...] = (
+    ("A manual template lifts zero-shot performance.", Evidence.above, 0.0),
+    ("A manual template helps few-shot.", Evidence.above, 0.0),
+    ("With more data a manual template hardly matters, or hurts.", Evidence.below, AT_MOST),
 )
 """One per amount of data."""
 
 
 def claims(found: Sequence[Finding[Templates]]) -> list[Verdict]:
     """What the template adds to the score and to the generalisation gap, seed by seed, on each amount of data."""
-    return [verdict for finding in found for verdict in (*_of_scores(finding), *_of_gaps(finding))]
+    return [verdict for finding in found for verdict in _of(finding)]
 
 
-def _of_scores(finding: Finding[Templates]) -> list[Verdict]:
-    table, by_amount = finding.tables["template"], gains(finding.tables["template"])
-    return [
-        Verdict(
-            claim=claim, source="Ding et al. 2022, templates; Ding et al. 2023, Table 2",
-            quantity=f"{amount}: score with template minus without, seed by seed [{finding.metrics['metric']}]",
-            measured=mean_interval(by_amount[table.label.iloc[0], amount]), threshold=threshold, side=side,
-            setting=finding.config.told, figure="template", number=7,
-        )
-        for amount, (claim, threshold, side) in zip(dict.fromkeys(table.amount), CLAIMS, strict=True)
-    ]  # fmt: skip
-
-
-def _of_gaps(finding: Finding[Templates]) -> list[Verdict]:
-    """Where something is trained: training minus validation score, with the template and without."""
+def _of(finding: Finding[Templates]) -> list[Verdict]:
     table, metric = finding.tables["template"], finding.metrics["metric"]
-    by_amount = gains(table.assign(score=table.train_score - table.score))
-    return [
-        Verdict(
-            claim="A manual template does not change the generalisation gap (by less than a point).",
-            source="Ding et al. 2022, generalisation gap",
-            quantity=f"{amount}: absolute gap with template minus gap without, seed by seed [{metric}]",
-            measured=absolute(mean_interval(by_amount[table.label.iloc[0], amount])), threshold=AT_MOST, side="below",
-            setting=finding.config.told, figure="template", number=8,
+    label, amounts = table.label.iloc[0], list(dict.fromkeys(table.amount))
+    evidence = Evidence("Ding et al. 2022, templates; Ding et al. 2023, Table 2", finding.config.told, "template", 7)
+    scores, gaps = gains(table), gains(table.assign(score=table.train_score - table.score))
+    better = [
+        judged(
+            evidence, threshold, mean_interval(scores[label, amount]), claim,
+            f"{amount}: score with template minus without, seed by seed [{metric}]",
         )
-        for amount in list(dict.fromkeys(table.amount))[1:]
+        for amount, (claim, judged, threshold) in zip(amounts, CLAIMS, strict=True)
     ]  # fmt: skip
+    unchanged = [  # where something is trained
+        evidence.below(
+            AT_MOST, absolute(mean_interval(gaps[label, amount])),
+            "A manual template does not change the generalisation gap (by less than a point).",
+            f"{amount}: absolute gap with template minus gap without, seed by seed [{metric}]",
+            source="Ding et al. 2022, generalisation gap", number=8,
+        )
+        for amount in amounts[1:]
+    ]  # fmt: skip
+    return [*better, *unchanged]
 
 
 _PAPER = Templates(
@@ -133,8 +120,7 @@ _PAPER = Templates(
 
 EXPERIMENT = Experiment(
     name="template",
-    question="how much does it help to put the task as the PLM's own task, and does that last when there are "
-    "more data?",
+    question="how much does it help to put the task as the PLM's own task, and does that last as the data grow?",
     source="Ding et al. 2022 and 2023 (Table 2): on GLUE a template lifts zero-shot from 23.7 to 43.4 on average, "
     "helps few-shot, and hardly matters with full data.",
     varied="the reading (template with label words under the pre-trained language-model head; no template under a new "

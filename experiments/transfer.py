@@ -8,8 +8,7 @@ worth there). The linear probe is the null of the first: its body is the PLM's o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from itertools import combinations
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
@@ -18,15 +17,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from experiments.performance import kind_of
 from lab.deltas import Adapter, Delta, DeltaMethod, LinearProbe, LoRA, Prefix, Prompt, method_from_json
-from lab.geometry import update_cosine, update_of, update_subspace_similarity
+from lab.geometry.update_similarity import update_similarities
 from lab.models import settled
 from lab.runs.record import Scalar
-from lab.statistics import Relabelling, Verdict, relabelled
-from lab.statistics.transfer import likeness_test
-from lab.study import TRAINING_RUN, Config, Experiment, Finding, Lab, Result, TrainingRun, open_plm, open_task, setting
-from lab.tasks import Task
+from lab.statistics import Evidence, Relabelling, Verdict
+from lab.statistics.transfer import inside_and_across, likeness_test, similarity_of, transfer_by_type
+from lab.study import TRAINING_RUN, Experiment, Finding, Lab, Result, TrainingRun, Workload, open_plm, setting
+from lab.study.comparison import kind_of
+from lab.tasks.constant import constant_score
 from lab.training import evaluate, fit
 
 SOURCE = "Ding et al. 2022, task-level transferability"
@@ -39,21 +38,18 @@ TYPES = {
 }
 """Task -> its type; a task of another name is a type of its own."""
 
+SIMILAR = "transfer_similarity"
 HEADS = ("transferred", "refitted")
 LEARNED = 0.05
 """Score above chance from which on a target counts as learned, so that a share of it means something."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup(Config):
+class Setup(Workload):
     """What all methods of a comparison have alike."""
 
     model: str = setting("name for load_plm", role="model")
     tasks: tuple[str, ...] = setting("names or paths for load_task, of two classes each", role="task")
-    steps: int = setting("AdamW steps of every run", unit="step", low=1)
-    n_train: int | None = setting("training examples of every task; none: all", unit="example", low=1)
-    n_validation: int = setting("validation examples of every task", unit="example", low=1)
-    max_length: int = setting("tokens kept per example", unit="token", low=1)
     batch_size: int = setting("examples per step", 16, unit="example", low=1, keyed=True)
     heads: tuple[str, ...] = setting(
         "what happens to the head on a target", ("transferred",), choices=HEADS, keyed=True
@@ -62,17 +58,6 @@ class Setup(Config):
     seed: int = setting(
         "of head, start and order of examples; one for all tasks, so that updates compare", 0, low=0, keyed=True
     )
-    splits: int = setting("3: train on a part of the training data, report on what was held out", 2, choices=(2, 3))
-    n_test: int | None = setting("with three splits: test examples, or all where there are fewer", None, low=1)
-
-    def data(self, task: str) -> Task:
-        """A task, cut to size."""
-        return open_task(task, self.n_train, self.n_validation, splits=self.splits, n_test=self.n_test)
-
-    @property
-    def judged(self) -> str:
-        """The split whose scores are reported."""
-        return "test" if self.splits == 3 else "validation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +69,9 @@ class Transfer(Setup):
     lr: float = setting("step size of φ")
 
     def run(self, task: str) -> TrainingRun:
+        """The training run on one source."""
         head_lr = None if self.method["method"] == "linear-probe" else self.head_lr  # of the probe, lr is the head's
-        return TrainingRun(
-            model=self.model, task=task, method=self.method, seed=self.seed, lr=self.lr, head_lr=head_lr,
-            steps=self.steps, n_train=self.n_train, n_validation=self.n_validation, max_length=self.max_length,
-            batch_size=self.batch_size, splits=self.splits, n_test=self.n_test,
-        )  # fmt: skip
+        return self.child(task=task, method=self.method, seed=self.seed, lr=self.lr, head_lr=head_lr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +85,8 @@ class Plan(Setup):
         known = self.compared()
         if unknown := sorted(set(self.methods) - set(known)):
             raise ValueError(f"unknown methods {unknown}; choose from {', '.join(known)}.")
-        shared = {entry.name: getattr(self, entry.name) for entry in fields(Setup)}
         chosen = {label: known[label] for label in self.methods or known}
-        return tuple(Transfer(label=label, method=m.to_json(), lr=lr, **shared) for label, (m, lr) in chosen.items())
+        return tuple(self.to(Transfer, label=label, method=m.to_json(), lr=lr) for label, (m, lr) in chosen.items())
 
     def compared(self) -> dict[str, tuple[DeltaMethod, float]]:
         """Label -> the method and its step size."""
@@ -121,16 +102,32 @@ class Plan(Setup):
 def measure(c: Transfer, lab: Lab) -> Result:
     """Train on every source, evaluate on every target, compare the updates."""
     for task in c.tasks:
-        if (n := c.data(task).num_labels) != 2:
+        if (n := c.examples(task).num_labels) != 2:
             raise ValueError(f"transfer needs tasks of two classes, so that φ fits them all; {task!r} has {n}.")
     runs = lab.run(TRAINING_RUN, [c.run(task) for task in c.tasks], f"transfer {c.label}")
     delta = method_from_json(c.method).on(open_plm(c.model, 2, seed=c.seed), seed=c.seed)
     phis = {run.config.task: torch.as_tensor(run.arrays["phi"], device=delta.plm.device) for run in runs}
     table = pd.concat([_matrix(c, delta, phis, head) for head in c.heads], ignore_index=True)
     metrics: dict[str, Scalar] = {"metric": runs[0].metrics["metric"], "tunable": delta.counts.trained}
-    metrics |= {name: value for name, value in _means(table).items() if value == value}
-    pairs = _similarities(delta, phis, table)
-    return Result(metrics, {"transfer": table} | ({"transfer_similarity": pairs} if len(pairs) else {}))
+    metrics |= {name: value for name, value in inside_and_across(table).items() if value == value}
+    pairs = _pairs(update_similarities(delta, phis), table)
+    return Result(metrics, {"transfer": table} | ({SIMILAR: pairs} if len(pairs) else {}))
+
+
+def _pairs(similarities: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """One row per pair of tasks and treatment of the head: similarity, and mean transfer of both directions."""
+    both = [table.assign(one=table[a], other=table[b]) for a, b in (("source", "target"), ("target", "source"))]
+    means = pd.concat(both).groupby(["label", "one", "other"], sort=False).relative.mean().rename("transfer")
+    if not len(similarities):
+        return similarities
+    pairs = similarities.merge(means.reset_index(), on=["one", "other"])
+    inside = pairs.one.map(_type) == pairs.other.map(_type)
+    named = pairs.assign(pair=pairs.one + " · " + pairs.other, types=np.where(inside, "inside", "across"))
+    return named.drop(columns=["one", "other"])
+
+
+def _type(task: str) -> str:
+    return TYPES.get(task, task)
 
 
 def _matrix(c: Transfer, delta: Delta, phis: Mapping[str, Tensor], head: str) -> pd.DataFrame:
@@ -141,21 +138,22 @@ def _matrix(c: Transfer, delta: Delta, phis: Mapping[str, Tensor], head: str) ->
         for target in phis
     }
     label = c.label if head == "transferred" else f"{c.label}, head {head}"
+    chances = {task: constant_score(c.examples(task), c.judged) for task in phis}
     rows = []
     for (source, target), score in scores.items():
-        own, chance = scores[target, target], _chance(c, target)
-        learned = own - chance >= LEARNED
+        own, chance = scores[target, target], chances[target]
+        relative = (score - chance) / (own - chance) if own - chance >= LEARNED else np.nan
         rows.append(
             {"label": label, "kind": kind_of(c.method["method"]), "head": head, "source": source, "target": target,
-             "source_type": TYPES.get(source, source), "target_type": TYPES.get(target, target), "score": score,
-             "own": own, "chance": chance, "relative": (score - chance) / (own - chance) if learned else np.nan}
+             "source_type": _type(source), "target_type": _type(target), "score": score, "own": own, "chance": chance,
+             "relative": relative}
         )  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def _score(c: Transfer, delta: Delta, phi: Tensor, target: str, refitted: bool) -> float:
     """Score on the target: of φ as it is, or of its body with a head trained on the target."""
-    encoded = c.data(target).encode(delta.plm, max_length=c.max_length)
+    encoded = c.examples(target).encode(delta.plm, max_length=c.max_length)
     if refitted:
         delta = LinearProbe().on(settled(delta.plm, delta.overrides(phi)))
         phi = fit(
@@ -163,37 +161,6 @@ def _score(c: Transfer, delta: Delta, phi: Tensor, target: str, refitted: bool) 
             evaluation_size=c.n_validation, train_evaluations="last",
         ).phi  # fmt: skip
     return evaluate(delta, encoded, phi, c.judged, size=c.n_validation if c.judged == "validation" else None)[1]
-
-
-def _chance(c: Transfer, target: str) -> float:
-    """Score of always answering the more frequent class of the examples that are scored."""
-    labels = np.asarray(getattr(c.data(target), c.judged).labels)
-    return float(np.bincount(labels).max() / len(labels))
-
-
-def _means(table: pd.DataFrame) -> dict[str, float]:
-    """Mean relative transfer inside types and across them, of the first treatment of the head."""
-    off = table[(table["head"] == table["head"].iloc[0]) & (table.source != table.target)]
-    inside = off.source_type == off.target_type
-    return {"inside": float(off.relative[inside].mean()), "across": float(off.relative[~inside].mean())}
-
-
-def _similarities(delta: Delta, phis: Mapping[str, Tensor], table: pd.DataFrame) -> pd.DataFrame:
-    """One row per pair of tasks: cosine and subspace similarity of the updates, mean transfer of both directions."""
-    updates = {task: update_of(delta, phi) for task, phi in phis.items()}
-    if not all(updates.values()):
-        return pd.DataFrame()  # the linear probe updates nothing but its head
-    rows = []
-    for a, b in combinations(phis, 2):
-        similarity, random = update_subspace_similarity(updates[a], updates[b])
-        both = table[((table.source == a) & (table.target == b)) | ((table.source == b) & (table.target == a))]
-        types = "inside" if TYPES.get(a, a) == TYPES.get(b, b) else "across"
-        rows += [
-            {"label": label, "pair": f"{a} · {b}", "types": types, "cosine": update_cosine(updates[a], updates[b]),
-             "subspace": similarity, "random": random, "transfer": part.relative.mean()}
-            for label, part in both.groupby("label", sort=False)
-        ]  # fmt: skip
-    return pd.DataFrame(rows)
 
 
 def claims(found: Sequence[Finding[Transfer]]) -> list[Verdict]:
@@ -204,77 +171,39 @@ def claims(found: Sequence[Finding[Transfer]]) -> list[Verdict]:
         f"{c.model}; {', '.join(c.tasks)}; seeds {seeds}; {c.steps} steps of {c.batch_size} × {c.max_length} tokens; "
         "head transferred with φ"
     )
-    shared: dict[str, Any] = {"source": SOURCE, "threshold": 0.0, "side": "above", "setting": where, "number": 9}
+    evidence = Evidence(SOURCE, where, "transfer", 9)
     deltas = [
         f for f in found if {"inside", "across"} <= set(f.metrics) and kind_of(f.config.method["method"]) == "delta"
     ]
     verdicts = []
     if deltas:
-        by_type = transfer_by_type(deltas)
-        verdicts.append(
-            Verdict(
-                claim="Zero-shot transfer is better inside a type of task than across types.",
-                quantity="relative transfer inside types minus across types, mean over pairs of tasks, methods and "
-                f"seeds; {_exact(by_type, len(c.tasks))} [1]",
-                measured=by_type.interval(len(c.tasks), largest=inf), figure="transfer", **shared,
-            )
+        test = transfer_by_type([f.tables["transfer"] for f in deltas])
+        by_type = evidence.above(
+            0.0, test.interval(len(c.tasks), largest=inf),
+            "Zero-shot transfer is better inside a type of task than across types.",
+            "relative transfer inside types minus across types, mean over pairs of tasks, methods and seeds; "
+            f"{_exact(test, len(c.tasks))} [1]",
         )  # fmt: skip
-    pairs = similarity_of(deltas)
+        verdicts.append(by_type)
+    similar = [f.tables[SIMILAR].assign(seed=f.config.seed) for f in deltas if SIMILAR in f.tables]
+    pairs = similarity_of(similar)
     tasks = len({task for pair in pairs.index for task in pair.split(" · ")})
     for column, name in (("cosine", "cosine"), ("subspace", "subspace similarity")):
-        if len(pairs) and (test := likeness_test(pairs[column], pairs.transfer)) is not None:
-            verdicts.append(
-                Verdict(
-                    claim=f"The {name} of two updates tells how well the deltas transfer between their tasks.",
-                    quantity=f"Spearman's ρ between {name} and relative transfer over pairs of tasks, means over runs; "
-                    f"{_exact(test, tasks)} [1]",
-                    measured=test.interval(tasks), figure="transfer_similarity", **shared,
-                )
+        if len(pairs) and (likeness := likeness_test(pairs[column], pairs.transfer)) is not None:
+            tells = evidence.above(
+                0.0, likeness.interval(tasks),
+                f"The {name} of two updates tells how well the deltas transfer between their tasks.",
+                f"Spearman's ρ between {name} and relative transfer over pairs of tasks, means over runs; "
+                f"{_exact(likeness, tasks)} [1]",
+                figure=SIMILAR,
             )  # fmt: skip
+            verdicts.append(tells)
     return verdicts
-
-
-def transfer_by_type(found: Sequence[Finding[Transfer]]) -> Relabelling:
-    """Mean relative transfer inside types minus across them, against the same with the types dealt out otherwise.
-
-    The statement is about tasks, and the tasks are the units: methods and seeds on the same tasks are averaged.
-    """
-    tables = [finding.tables["transfer"] for finding in found]
-    table = pd.concat([table[table["head"] == table["head"].iloc[0]] for table in tables], ignore_index=True)
-    table = table[(table.source != table.target) & table.relative.notna()]
-    means = table.groupby(["source", "target"]).relative.mean()
-    types = {**dict(zip(table.source, table.source_type, strict=True)),
-             **dict(zip(table.target, table.target_type, strict=True))}  # fmt: skip
-    tasks = sorted(types)
-    sources, targets = ([tasks.index(task) for task in means.index.get_level_values(end)] for end in (0, 1))
-    values = means.to_numpy()
-
-    def inside_minus_across(order: np.ndarray) -> float:
-        dealt = np.array([types[tasks[i]] for i in order])
-        inside = dealt[sources] == dealt[targets]
-        return float(values[inside].mean() - values[~inside].mean()) if 0 < inside.sum() < len(inside) else np.nan
-
-    return relabelled(inside_minus_across, len(tasks))
 
 
 def _exact(test: Relabelling, n: int) -> str:
     kind = "exact" if test.exact else "permutation"
     return f"{kind} test over {n} tasks: p = {test.p_value:.3f}, the smallest possible {test.attainable:.3f}"
-
-
-def similarity_of(found: Sequence[Finding[Transfer]]) -> pd.DataFrame:
-    """Pairs of tasks: means over runs of transfer and of the ranks of cosine and similarity within each run."""
-    tables = [
-        finding.tables["transfer_similarity"].assign(seed=finding.config.seed)
-        for finding in found
-        if "transfer_similarity" in finding.tables
-    ]
-    if not tables:
-        return pd.DataFrame()
-    table = pd.concat(tables).dropna(subset=["transfer", "cosine", "subspace"])
-    runs = table.groupby(["label", "seed"])
-    ranks = runs[["cosine", "subspace"]].rank(pct=True)  # methods differ in level, pairs in order
-    return table.assign(**ranks).groupby("pair")[["cosine", "subspace", "transfer"]].mean()
 
 
 _DEMO = Plan(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 from math import nan, sqrt
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -96,3 +98,24 @@ def _inner(A: Tensor | LowRank, B: Tensor | LowRank) -> float:
         return float(torch.trace((L1.T @ L2) @ (R2 @ R1.T)))
     dense = [x.to_dense() if isinstance(x, LowRank) else x for x in (A, B)]
     return float((dense[0].to(torch.float64) * dense[1].to(torch.float64)).sum())
+
+
+def update_similarities(delta: Delta, phis: Mapping[str, Tensor]) -> pd.DataFrame:
+    """One row per pair of tasks: cosine and subspace similarity of their updates, and the latter's random level.
+
+    Args:
+        delta: that made the updates.
+        phis: task -> (d,), trained on it.
+
+    Returns:
+        Columns one, other, cosine, subspace, random; empty for a delta that updates nothing but its head.
+    """
+    updates = {task: update_of(delta, phi) for task, phi in phis.items()}
+    if not all(updates.values()):
+        return pd.DataFrame()
+    rows = []
+    for one, other in combinations(phis, 2):
+        similarity, random = update_subspace_similarity(updates[one], updates[other])
+        cosine = update_cosine(updates[one], updates[other])
+        rows.append({"one": one, "other": other, "cosine": cosine, "subspace": similarity, "random": random})
+    return pd.DataFrame(rows)

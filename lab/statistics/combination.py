@@ -74,3 +74,29 @@ def named(table: pd.DataFrame) -> pd.Series:
     """The cell of each row in words: "prompt + adapter"; "none"."""
     rows = table[list(FACTORS)].astype(int).to_numpy().tolist()
     return pd.Series([cell_name(row) for row in rows], index=table.index)
+
+
+def gaps_over_single(table: pd.DataFrame) -> list[float]:
+    """Per seed: mean gap of training over held-out score of the cells with two or three parts minus that of one."""
+    gap = (table.train_score - table.score).groupby([table.seed, table[list(FACTORS)].sum(axis=1)]).mean().unstack()
+    several = (3 * gap[2] + gap[3]) / 4  # three cells with two parts, one with three
+    return [float(value) for value in several - gap[1]]
+
+
+def order_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """Seeds × orders: the score after the last stage.
+
+    Args:
+        table: seed, order, stage, score; the order "all at once" is none.
+    """
+    orders = table[(table.stage == len(FACTORS)) & (table.order != "all at once")]
+    return orders.pivot_table(index="seed", columns="order", values="score", sort=False)
+
+
+def gains_of_the_best(wide: pd.DataFrame) -> list[float]:
+    """Leave one seed out, choose the best order on the others, and see what it gains over the average order there."""
+    gains = []
+    for seed in wide.index:
+        best = wide.drop(index=seed).mean().idxmax()
+        gains.append(float(wide.loc[seed, best] - wide.loc[seed].mean()))
+    return gains

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import inf
 from typing import Any
 
 from lab.deferred import numpy as np
 from lab.deferred import pandas as pd
-from lab.statistics.convergence import SHARE, first_reached
+from lab.statistics.convergence import SHARE, first_reached, steps_to_common_level
+from lab.statistics.interval import Interval
+from lab.statistics.means import cluster_interval, mean_interval
 
 
 def finals(table: pd.DataFrame) -> pd.DataFrame:
@@ -38,3 +42,30 @@ def steps_to_level(table: pd.DataFrame) -> pd.DataFrame:
             )
             rows.append({"label": label, "plm": plm, "seed": seed, "steps": steps})
     return pd.DataFrame(rows, columns=["label", "plm", "seed", "steps"])
+
+
+def faster(table: pd.DataFrame, small: str, large: str) -> Interval:
+    """Steps on the larger PLM minus steps on the smaller to a common level, mean over the methods; interval over seeds.
+
+    The methods share a seed's examples and its head: they are averaged within it and are no units of their own.
+    Where the smaller PLM has learned nothing its level is chance, and being there early is no convergence: the
+    interval is then open.
+    """
+    as_tasks = table.assign(task=table.label, label=table.plm)
+    by_seed: dict[int, list[float]] = {}
+    for seeds in steps_to_common_level(as_tasks, large, small).values():
+        for seed, difference in seeds.items():
+            by_seed.setdefault(seed, []).append(difference)
+    return known_if(rises_after_first(table, small), cluster_interval(by_seed))
+
+
+def rises_after_first(table: pd.DataFrame, plm: str) -> bool:
+    """Whether a PLM's score rises from the first evaluation to the last, mean over methods, by its whole interval over
+    seeds. One that stays at chance cannot be read: what others reach beyond it is no effect of size."""
+    own = table[table.plm == plm].sort_values("step", kind="stable").groupby(["label", "seed"]).score
+    return mean_interval(list((own.last() - own.first()).groupby("seed").mean())).low > 0
+
+
+def known_if(known: bool, found: Interval) -> Interval:
+    """The interval, open where nothing can be known."""
+    return found if known else replace(found, low=-inf, high=inf)

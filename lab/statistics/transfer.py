@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 from lab.deferred import numpy as np
 from lab.deferred import pandas as pd
 from lab.statistics.interval import Interval
 from lab.statistics.rank_correlation import rank_correlation
-from lab.statistics.relabelling import Relabelling, mantel
+from lab.statistics.relabelling import Relabelling, mantel, relabelled
 
 BETWEEN = " · "
 """Between the two tasks in the name of a pair."""
@@ -59,3 +60,49 @@ def _matrix(pairs: pd.Series, tasks: list[str]) -> np.ndarray:
         i, j = (tasks.index(task) for task in str(pair).split(BETWEEN))
         found[i, j] = found[j, i] = value
     return found
+
+
+def inside_and_across(table: pd.DataFrame) -> dict[str, float]:
+    """Mean relative transfer inside types and across them, of the first treatment of the head."""
+    off = table[(table["head"] == table["head"].iloc[0]) & (table.source != table.target)]
+    inside = off.source_type == off.target_type
+    return {"inside": float(off.relative[inside].mean()), "across": float(off.relative[~inside].mean())}
+
+
+def transfer_by_type(tables: Sequence[pd.DataFrame]) -> Relabelling:
+    """Mean relative transfer inside types minus across them, against the same with the types dealt out otherwise.
+
+    The statement is about tasks, and the tasks are the units: methods and seeds on the same tasks are averaged.
+
+    Args:
+        tables: one per run: head, source, target, their types, relative.
+    """
+    table = pd.concat([table[table["head"] == table["head"].iloc[0]] for table in tables], ignore_index=True)
+    table = table[(table.source != table.target) & table.relative.notna()]
+    means = table.groupby(["source", "target"]).relative.mean()
+    types = {**dict(zip(table.source, table.source_type, strict=True)),
+             **dict(zip(table.target, table.target_type, strict=True))}  # fmt: skip
+    tasks = sorted(types)
+    sources, targets = ([tasks.index(task) for task in means.index.get_level_values(end)] for end in (0, 1))
+    values = means.to_numpy()
+
+    def inside_minus_across(order: np.ndarray) -> float:
+        dealt = np.array([types[tasks[i]] for i in order])
+        inside = dealt[sources] == dealt[targets]
+        return float(values[inside].mean() - values[~inside].mean()) if 0 < inside.sum() < len(inside) else np.nan
+
+    return relabelled(inside_minus_across, len(tasks))
+
+
+def similarity_of(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Pairs of tasks: means over runs of transfer and of the ranks of cosine and similarity within each run.
+
+    Args:
+        tables: one per run: label, seed, pair, cosine, subspace, transfer.
+    """
+    if not tables:
+        return pd.DataFrame()
+    table = pd.concat(tables).dropna(subset=["transfer", "cosine", "subspace"])
+    runs = table.groupby(["label", "seed"])
+    ranks = runs[["cosine", "subspace"]].rank(pct=True)  # methods differ in level, pairs in order
+    return table.assign(**ranks).groupby("pair")[["cosine", "subspace", "transfer"]].mean()

@@ -11,7 +11,7 @@ import pytest
 from experiments import combination
 from lab.execution import Local
 from lab.runs import Record, Store
-from lab.statistics.combination import FACTORS, contrasts
+from lab.statistics.combination import FACTORS, contrasts, gains_of_the_best, gaps_over_single
 from lab.study import measured
 
 COMBINATION = combination.EXPERIMENT
@@ -48,12 +48,12 @@ def test_a_seed_that_lacks_a_cell_is_left_out():
 def test_gap_of_combinations_over_single_deltas():
     """Gap 0.1 per delta: singles 0.1; combinations three times 0.2 and once 0.3."""
     table = grid(lambda seed, *on: 0.5, lambda *on: 0.5 + 0.1 * sum(on))
-    assert combination._gap_differences(table) == pytest.approx([0.9 / 4 - 0.1] * 3)
+    assert gaps_over_single(table) == pytest.approx([0.9 / 4 - 0.1] * 3)
 
 
 def test_the_best_order_is_chosen_without_the_seed_it_is_judged_on():
     wide = pd.DataFrame({"a": [0.9, 0.1, 0.1], "b": [0.2, 0.5, 0.5], "c": [0.4, 0.3, 0.3]})
-    gains = combination._gains_of_the_best(wide)  # without row 0 "b" leads; without 1 or 2 "a" does
+    gains = gains_of_the_best(wide)  # without row 0 "b" leads; without 1 or 2 "a" does
     assert gains == pytest.approx([0.2 - 0.5, 0.1 - 0.3, 0.1 - 0.3])
 
 

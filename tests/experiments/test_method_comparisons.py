@@ -17,13 +17,9 @@ from lab.geometry import compression_bound
 from lab.models.tiny import tiny_plm
 from lab.runs import Job, Record, Store, key
 from lab.statistics import mean_interval
+from lab.statistics.comparison import over_tasks
 from lab.study import TRAINING_RUN, Finding, Lab, TrainingRun
-
-
-@pytest.mark.parametrize(("k", "lr"), [(-8, 1e-4), (-7, 3e-4), (-6, 1e-3), (0, 1.0), (1, 3.0)])
-def test_step_sizes_are_half_decades(k, lr):
-    assert performance.step_size(k) == lr
-    assert performance.half_decade(lr) == k
+from lab.study.comparison import compared_runs
 
 
 class FakeLab:
@@ -42,21 +38,6 @@ class FakeLab:
 
 def lab(path) -> Lab:
     return Lab(Local(Store(path), progress=False))
-
-
-@pytest.mark.parametrize(
-    ("best", "grid"),
-    [
-        (3e-3, [1e-3, 3e-3, 1e-2]),  # inside: three values are enough
-        (1e-3, [3e-4, 1e-3, 3e-3, 1e-2]),  # at the lower edge: one more settles it
-        (1e-1, [1e-3, 3e-3, 1e-2, 3e-2, 1e-1]),  # beyond the upper edge: five at most
-    ],
-)
-def test_a_grid_grows_towards_its_best_and_no_further_than_allowed(best, grid):
-    fake = FakeLab(lambda lr: -abs(np.log(lr / best)))
-    (c,) = performance.EXPERIMENT.configs("demo", methods=("LoRA",), tasks=("bbc-news",))
-    tried = performance._tuned(c, fake)["LoRA"]
-    assert sorted(tried) == sorted(fake.asked) == grid  # nothing is asked twice
 
 
 def test_every_method_is_compared_and_the_named_ones_have_the_sources_settings():
@@ -152,8 +133,8 @@ def test_one_seed_cannot_tell():
 
 
 def test_tasks_are_the_replicates_and_seeds_only_where_there_is_one_task():
-    assert performance.over_tasks({"a": [0.1, 0.3], "b": [0.4]}) == mean_interval([0.2, 0.4])
-    assert performance.over_tasks({"a": [0.1, 0.3]}) == mean_interval([0.1, 0.3])
+    assert over_tasks({"a": [0.1, 0.3], "b": [0.4]}) == mean_interval([0.2, 0.4])
+    assert over_tasks({"a": [0.1, 0.3]}) == mean_interval([0.1, 0.3])
 
 
 def test_verdicts_on_convergence_are_those_planted():
@@ -209,7 +190,7 @@ def test_pairs_are_trained_with_the_step_sizes_of_their_parts(tmp_path):
     table = generalization_gap.measure(c, runs).tables["generalization_gap"]
     assert table.label.tolist() == ["LoRA", "prefix", "LoRA + prefix"]
     assert table.kind.tolist() == ["delta", "delta", "combination"]
-    sizes = performance.compared_runs(c, runs).step_sizes
+    sizes = compared_runs(c, runs).step_sizes
     (pair,) = [m.job.config for m in runs.store.manifests("training_run") if "parts" in m.job.config["method"]]
     assert pair["lr"] * np.array(pair["method"]["step_scales"]) == pytest.approx([sizes["LoRA"], sizes["prefix"]])
 

@@ -32,7 +32,7 @@ def test_tasks_of_other_than_two_classes_are_refused_before_anything_is_trained(
 def test_with_three_splits_a_target_is_scored_on_its_test_data():
     two, three = (TRANSFER.configs("smoke", methods=("LoRA",), splits=n, tasks=("imdb",))[0] for n in (2, 3))
     assert (two.judged, three.judged) == ("validation", "test")
-    assert list(three.data("imdb").test.labels) != list(three.data("imdb").validation.labels)
+    assert list(three.examples("imdb").test.labels) != list(three.examples("imdb").validation.labels)
     assert three.run("imdb").splits == 3
 
 
