@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
-from lab.deltas import load_adapter
-from lab.geometry import ExtractedLoRA, delta_changes, extract_lora
-from lab.linalg import Spectrum
-from lab.models import PLM
+from lab.geometry.extracted_rows import block_matrices, extracted_rows
 from lab.runs.record import Scalar
-from lab.statistics import Verdict, mean_interval
+from lab.statistics import Evidence, Verdict, mean_interval
 from lab.study import Budget, Experiment, Finding, Lab, Result, Solution, TrainingRun, setting, solution
 
 RANK = 8
@@ -54,7 +48,8 @@ class Extraction(Budget):
 def measure(c: Extraction, lab: Lab) -> Result:
     """Train in full, then write, read and evaluate one LoRA per rule."""
     run = solution(c.full, lab)
-    extracted, references = _extracted(c, run), _references(c, run, lab)
+    extracted = extracted_rows(run.delta, run.phi, dict(c.choices()), c.full.score_of)
+    references = _references(c, run, lab)
     table = pd.DataFrame([*extracted, *references]).assign(
         model=c.model, task=c.task, label="LoRA of the difference", seed=c.seed, metric=run.metrics["metric"]
     )
@@ -67,59 +62,21 @@ def measure(c: Extraction, lab: Lab) -> Result:
     return Result(metrics, {"extraction": table})
 
 
-def _extracted(c: Extraction, run: Solution) -> list[dict[str, Any]]:
-    """The best LoRA under every rule, as somebody else would load it."""
-    plm = run.delta.plm
-    changes = delta_changes(run.delta, run.phi)
-    in_blocks = _in_blocks(plm)
-    spectra = {
-        name: Spectrum.of(changes.read(name).difference, vectors=True) for name in changes.names if name in in_blocks
-    }
-    head = {name: value for name, value in _weights(run).items() if name in plm.new_names}
-    rows = []
-    for rule, choice in c.choices():
-        made = extract_lora(changes, **choice, saved=head, spectra=spectra)
-        ranks = made.table["rank"]
-        rows.append(
-            {"kind": "extracted", "rule": rule, "mean_rank": float(ranks.mean()), "max_rank": int(ranks.max()),
-             "stored": made.size, "relative_error": made.relative_error, "score": _read_back(c.full, plm, made)}
-        )  # fmt: skip
-    return rows
-
-
 def _references(c: Extraction, run: Solution, lab: Lab) -> list[dict[str, Any]]:
     """What the extracted are seen beside."""
-    plm, weights, in_blocks = run.delta.plm, _weights(run), _in_blocks(run.delta.plm)
-    head = {name: value for name, value in weights.items() if name in plm.new_names}
-    exact = {name: value for name, value in weights.items() if name in in_blocks} | head
+    plm, in_blocks = run.delta.plm, block_matrices(run.delta.plm)
+    head = {name: value for name, value in run.weights.items() if name in plm.new_names}
+    exact = {name: value for name, value in run.weights.items() if name in in_blocks} | head
     trained = solution(c.lora, lab)
     scores = {
         "full fine-tuning": float(run.metrics["score"] or 0),
         "block matrices exactly, no vector or embedding": c.full.score_of(plm, exact),
         "trained head alone": c.full.score_of(plm, head),
-        f"{c.lora.how.title}, trained (query and value)": c.full.score_of(trained.delta.plm, _weights(trained)),
+        f"{c.lora.how.title}, trained (query and value)": c.full.score_of(trained.delta.plm, trained.weights),
     }
     rows = [{"kind": kind, "rule": "", "mean_rank": float("nan"), "score": score} for kind, score in scores.items()]
     rows[-1]["mean_rank"] = float(RANK)
     return rows
-
-
-def _weights(run: Solution) -> dict[str, torch.Tensor]:
-    with torch.no_grad():
-        return run.delta.overrides(run.phi)
-
-
-def _in_blocks(plm: PLM) -> set[str]:
-    """Names of the weight matrices of the blocks."""
-    return {m.name for m in plm.matrices(plm.architecture.roles(plm.model))}
-
-
-def _read_back(run: TrainingRun, plm: PLM, made: ExtractedLoRA) -> float:
-    """The score of the checkpoint as it is on disk."""
-    with tempfile.TemporaryDirectory() as folder:
-        delta, phi = load_adapter(plm, made.write(Path(folder) / "adapter"))
-    with torch.no_grad():
-        return run.score_of(delta.plm, delta.overrides(phi))
 
 
 def claims(found: Sequence[Finding[Extraction]]) -> list[Verdict]:
@@ -128,18 +85,11 @@ def claims(found: Sequence[Finding[Extraction]]) -> list[Verdict]:
     if RANK not in c.ranks:
         return []
     kept = [finding.metrics[f"score_rank_{RANK}"] / finding.metrics["score"] for finding in found]
-    return [
-        Verdict(
-            claim=f"The best rank-{RANK} LoRA of a full fine-tuning keeps at least 95 % of its score.",
-            source="Hu et al. 2021 (premise: the update has a low intrinsic rank)",
-            quantity="score of the extracted LoRA over that of full fine-tuning [1]",
-            measured=mean_interval(kept),
-            threshold=0.95,
-            side="above",
-            setting=f"{c.model} on {c.task}; seeds",
-            figure="extraction",
-        )
-    ]
+    source = "Hu et al. 2021 (premise: the update has a low intrinsic rank)"
+    evidence = Evidence(source, f"{c.model} on {c.task}; seeds", "extraction")
+    claim = f"The best rank-{RANK} LoRA of a full fine-tuning keeps at least 95 % of its score."
+    quantity = "score of the extracted LoRA over that of full fine-tuning [1]"
+    return [evidence.above(0.95, mean_interval(kept), claim, quantity)]
 
 
 _DEMO = Extraction(

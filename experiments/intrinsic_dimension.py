@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from math import inf, isfinite
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from lab.geometry import IntrinsicDimension, intrinsic_dimension
-from lab.models.tiny import BUILT_IN
-from lab.statistics import Interval, Verdict, crossing_interval
-from lab.study import TRAINING_RUN, Budget, Experiment, Finding, Lab, Result, TrainingRun, reported, setting
+from lab.geometry import intrinsic_dimension
+from lab.models.tiny import built_in
+from lab.statistics import Evidence, Interval, Verdict, crossing_interval
+from lab.study import Budget, Experiment, Finding, Lab, Result, setting
+from lab.study.search_runs import SearchRuns
 from lab.tasks.constant import constant_score
 
 METHODS, HEADS = ("did", "said"), ("inside", "free", "frozen")
@@ -59,117 +56,22 @@ class Search(Budget):
 
 def measure(c: Search, lab: Lab) -> Result:
     """Baselines, linear probe, the search, and random weights at the found dimension."""
-    runs = _Runs(c, lab)
-    full = runs.baselines()
-    judged = "validation" if c.data.test is None else "test"
-    reference = max(constant_score(c.data, judged), runs.mean("linear_probe") if c.head != "frozen" else 0.0)
+    shared = c.child(method={"method": "full"}, seed=c.seed, evaluations=2, precision=c.precision)
+    runs = SearchRuns(shared, lab)
+    full = runs.baselines(c.baseline_seeds, c.full_lrs)
+    reference = max(constant_score(c.data, c.judged), runs.mean("linear_probe") if c.head != "frozen" else 0.0)
     found = intrinsic_dimension(
         lambda d, seeds: runs.scores("subspace", c.subspace(d), seeds, lr=c.lr),
-        full if c.baseline is None else [c.baseline],
-        max_dimension=c.max_dimension,
-        min_dimension=c.smallest,
-        start=c.start,
-        reference=reference if c.only_learned and c.baseline is None else None,
-        n_examples=len(c.data.splits[judged]) if c.data.metric.name == "accuracy" else None,
-        seeds=c.seeds,
-        extra_seeds=c.extra_seeds,
-        tolerance=c.tolerance,
-        max_evaluations=c.max_evaluations,
-    )
+        full if c.baseline is None else [c.baseline], max_dimension=c.max_dimension, min_dimension=c.smallest,
+        start=c.start, reference=reference if c.only_learned and c.baseline is None else None,
+        n_examples=len(c.data.splits[c.judged]) if c.data.metric.name == "accuracy" else None, seeds=c.seeds,
+        extra_seeds=c.extra_seeds, tolerance=c.tolerance, max_evaluations=c.max_evaluations,
+    )  # fmt: skip
     null_at = found.d if found.d is not None else c.max_dimension
     runs.scores("random_weights", c.subspace(null_at), c.seeds, weights="random", lr=c.lr)
-    return Result(_metrics(found, runs, full, reference), {"runs": _table(c, found, runs), "history": runs.histories()})
-
-
-class _Runs:
-    """The child runs of one search, and the rows of its table."""
-
-    def __init__(self, config: Search, lab: Lab):
-        self.config, self.lab = config, lab
-        self.rows: list[dict[str, Any]] = []
-        self.found: list[tuple[str, Finding[TrainingRun]]] = []
-
-    def child(self, method: dict[str, Any], seed: int, weights: str = "pretrained", lr: float | None = None) -> Any:
-        c = self.config
-        own = {"method": method, "seed": c.seed + seed, "weights": weights, "lr": lr}
-        return c.child(**own, evaluations=2, precision=c.precision)
-
-    def baselines(self) -> list[float]:
-        """Scores of full fine-tuning over seeds, with the step size that did best on the first; and of the probe."""
-        c, full = self.config, {"method": "full"}
-        first, *others = c.baseline_seeds
-        tried = [self.child(full, first, lr=lr) for lr in c.full_lrs]
-        probes = [self.child({"method": "linear-probe"}, seed) for seed in c.baseline_seeds]
-        begun = self.run("full fine-tuning and linear probe", [*tried, *probes])
-        best = max(begun[: len(tried)], key=lambda run: float(run.metrics["score"]))
-        rest = self.run("full fine-tuning", [self.child(full, seed, lr=best.config.lr) for seed in others])
-        scores = self.keep("full", [best, *rest])
-        self.keep("linear_probe", begun[len(tried) :])
-        return scores
-
-    def scores(self, kind: str, method: dict[str, Any], seeds: Sequence[int], **own: Any) -> list[float]:
-        """Scores of one method over seeds; the runs join the table under `kind`."""
-        label = f"{kind.replace('_', ' ')} d={method['dimension']}"
-        return self.keep(kind, self.run(label, [self.child(method, seed, **own) for seed in seeds]))
-
-    def keep(self, kind: str, runs: Sequence[Finding[TrainingRun]]) -> list[float]:
-        for run in runs:
-            m = run.metrics
-            names = ("train_seconds", "step_size", "metric")
-            row = {"kind": kind, "d": m["tunable"], "seed": run.config.seed, "score": reported(run)}
-            self.rows.append(row | {name: m[name] for name in names})
-        return [reported(run) for run in runs]
-
-    def run(self, label: str, children: Sequence[TrainingRun]) -> list[Finding[TrainingRun]]:
-        found = self.lab.run(TRAINING_RUN, children, label)
-        known = [run.record.job for _, run in self.found]
-        named = [
-            (f"{'random weights, ' * (run.config.weights == 'random')}{run.config.how.title}", run) for run in found
-        ]
-        self.found += [(name, run) for name, run in named if run.record.job not in known]
-        return found
-
-    def mean(self, kind: str) -> float:
-        return fmean(row["score"] for row in self.rows if row["kind"] == kind)
-
-    def histories(self) -> pd.DataFrame:
-        """Learning curves of all runs."""
-        tables = [
-            run.tables["history"].assign(
-                label=f"{label} lr={run.metrics['step_size']:g}", seed=run.config.seed, metric=run.metrics["metric"]
-            )
-            for label, run in self.found
-        ]  # fmt: skip
-        return pd.concat(tables, ignore_index=True)
-
-
-def _metrics(found: IntrinsicDimension, runs: _Runs, full: list[float], reference: float) -> dict[str, Any]:
-    return {
-        "d90": found.d if found.d is not None else None,
-        "d90_low": found.low,
-        "d90_high": found.high if isfinite(found.high) else None,
-        "line": found.line,
-        "full": fmean(full),
-        "linear_probe": runs.mean("linear_probe"),
-        "reference": reference,
-        "random_weights": runs.mean("random_weights"),
-        "probe_passes": runs.mean("linear_probe") >= found.line,
-        "status": found.status,
-        "message": found.message,
-        "evaluations": found.evaluations,
-        "tunable": found.d,
-        "native": runs.found[0][1].metrics["native"],
-        "train_seconds": sum(row["train_seconds"] for row in runs.rows),
-    }
-
-
-def _table(c: Search, found: IntrinsicDimension, runs: _Runs) -> pd.DataFrame:
-    """The tidy table of the figure: one row per run, and the rows kind = fit, d90, d90_low, d90_high."""
-    rows = [*runs.rows, *({"kind": "fit", "d": d, "score": value} for d, value in found.curve)]
-    for kind, d in {"d90": found.d, "d90_low": found.low, "d90_high": found.high}.items():
-        rows.append({"kind": kind, "d": np.nan if d is None or d == inf else d, "score": found.line})
-    table = pd.DataFrame(rows).assign(label=f"{c.method.upper()} {c.projection}", model=c.model, task=c.task)
-    return table.assign(metric=table["metric"].ffill())
+    table = runs.table(found).assign(label=f"{c.method.upper()} {c.projection}", model=c.model, task=c.task)
+    metrics = runs.metrics(found) | {"full": fmean(full), "reference": reference}
+    return Result(metrics, {"runs": table, "history": runs.histories()})
 
 
 def _interval(finding: Finding[Search]) -> tuple[float, float]:
@@ -186,22 +88,14 @@ def claims(found: Sequence[Finding[Search]]) -> list[Verdict]:
     verdicts = []
     for finding in found:
         c, m = finding.config, finding.metrics
-        if m["d90"] is None or c.model.startswith(BUILT_IN):
+        if m["d90"] is None or built_in(c.model):
             continue
         d90, low, high = (end / m["native"] for end in (m["d90"], *_interval(finding)))
-        verdicts.append(
-            Verdict(
-                claim="Fine-tuning can be done in a subspace whose dimension is a small share of all weights.",
-                source="Aghajanyan et al. 2020; Ding et al. 2022, section on the optimisation view",
-                quantity="d90 / D",
-                measured=Interval(d90, low, high, len(c.seeds)),
-                threshold=LOW_SHARE,
-                side="below",
-                setting=f"{c.method.upper()}, {c.projection}, {c.model} on {c.task}, {m['evaluations']} runs, floor 0",
-                figure="intrinsic_dimension",
-                number=11,
-            )
-        )
+        where = f"{c.method.upper()}, {c.projection}, {c.model} on {c.task}, {m['evaluations']} runs, floor 0"
+        source = "Aghajanyan et al. 2020; Ding et al. 2022, section on the optimisation view"
+        evidence = Evidence(source, where, "intrinsic_dimension", 11)
+        claim = "Fine-tuning can be done in a subspace whose dimension is a small share of all weights."
+        verdicts.append(evidence.below(LOW_SHARE, Interval(d90, low, high, len(c.seeds)), claim, "d90 / D"))
     return verdicts
 
 
@@ -228,9 +122,8 @@ EXPERIMENT = Experiment(
     tuned="full fine-tuning's step size, on the first seed, over `full_lrs`; the subspace's by the rule of "
     "lab.training.default_step_size, not per dimension.",
     fixed="steps, batch size, examples, sequence length; the same for every row of the figure.",
-    expected="pre-trained PLMs need hundreds to thousands of dimensions; the same architecture with random "
-    "weights stays "
-    "far below the line at the same d; SAID needs no more than DID.",
+    expected="pre-trained PLMs need hundreds to thousands of dimensions; the same architecture with random weights "
+    "stays far below the line at the same d; SAID needs no more than DID.",
     cost="demo: 4-6 minutes on two cores (MiniLM, bbc-news). smoke: < 20 s. paper: hours on a GPU.",
     view="optimisation",
     config=Search,

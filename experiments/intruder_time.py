@@ -7,28 +7,21 @@ steps (or for the smallest step size), and continues it as a power law (or in pr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
-from experiments.intruders import FULL, LORA, ROLES, studied
-from lab.deltas import Delta
-from lab.geometry import extrapolated_passage, first_passage, forecast_intruder, intruder_dimensions
-from lab.linalg import Spectrum
-from lab.models.architecture import WeightMatrix
+from experiments.intruders import FULL, LORA
+from lab.geometry.intruder_passages import STEPS, Threshold, intruder_shares, looked_at, onset_rows, thresholds_of
+from lab.geometry.studied_matrices import ROLES
 from lab.runs.record import Scalar
-from lab.statistics import Verdict, rank_correlation_interval
-from lab.statistics.intruder_onset import onset
-from lab.study import Budget, Experiment, Finding, Lab, Result, TrainingRun, setting
+from lab.statistics import Evidence, Verdict
+from lab.statistics.intruder_onset import agreement, centred_rank_correlation, onset
+from lab.study import Budget, Experiment, Finding, Lab, Result, TrainingRun, setting, subjects
 
-STEPS, STEP_SIZE = "training time", "step size"
-"""What grows until the first intruder; the column `along`."""
 FORECASTS = {
     "forecast": "The threshold of W₀'s spectrum, met by the known ‖ΔW‖₂, says when a matrix gets an intruder.",
     "extrapolated": "The first quarter of a run, continued as a power law, says it in advance.",
@@ -58,142 +51,40 @@ class IntruderTime(Budget):
         return [*range(self.keep_every, self.steps, self.keep_every), self.steps]
 
 
-@dataclass(frozen=True)
-class _Threshold:
-    """Where the spiked model sees the first intruder of a matrix.
-
-    Attributes:
-        at: the matrix.
-        W0: (m, n), float64.
-        base: its spectrum, with vectors.
-        spike, low, high: the ‖ΔW‖₂ from which half, 10 % and 90 % of random directions have intruded.
-    """
-
-    at: WeightMatrix
-    W0: Tensor
-    base: Spectrum
-    spike: float
-    low: float
-    high: float
-
-
 def measure(c: IntruderTime, lab: Lab) -> Result:
     """Train at every step size, look at W₀ + ΔW(s) along the way, and compare with when the threshold was met."""
-    thresholds: list[_Threshold] = []
+    thresholds: list[Threshold] = []
     found: list[dict[str, Any]] = []
     scores: dict[str, Scalar] = {}
     for lr in c.step_sizes:
         delta, fit = c.run(lr).trained(keep_every=c.keep_every)
-        thresholds = thresholds or _thresholds(c, delta)
+        thresholds = thresholds or thresholds_of(delta, c.max_blocks, c.k, c.epsilon)
         assert fit.trajectory is not None  # keep_every was given
         for step, phi in zip(c.looks, fit.trajectory[1:], strict=True):
-            found += [{"step_size": lr, "step": step, **row} for row in _looked_at(c, delta, phi, thresholds)]
+            looks = looked_at(delta, phi, thresholds, c.k, c.epsilon)
+            found += [{"step_size": lr, "step": step, **row} for row in looks]
         scores[f"score_at_{lr:g}"] = fit.score
     rows = pd.DataFrame(found)
-    onsets = pd.DataFrame(_onsets(c, rows, thresholds))
+    onsets = pd.DataFrame(onset_rows(rows, thresholds, max(c.known_share * c.steps, c.keep_every)))
     place = {"label": c.run(c.step_sizes[0]).how.title, "model": c.model, "task": c.task}
-    tables = {"intruder_time": _shares(rows).assign(**place), "intruder_onset": onsets.assign(**place)}
-    return Result({"matrices": len(thresholds), **scores, **_agreement(onsets)}, tables)
-
-
-def _thresholds(c: IntruderTime, delta: Delta) -> list[_Threshold]:
-    plm = delta.plm
-    with torch.no_grad():
-        names = delta.overrides(delta.phi0)
-    found = []
-    for m in studied(plm, names, c.max_blocks):
-        W0 = m.of(plm.parameters[m.name]).detach().double()
-        base = Spectrum.of(W0, vectors=True)
-        forecast = forecast_intruder(base, 1.0, k=c.k, epsilon=c.epsilon)
-        found.append(_Threshold(m, W0, base, forecast.strength, forecast.low, forecast.high))
-    return found
-
-
-def _looked_at(
-    c: IntruderTime, delta: Delta, phi: Tensor, thresholds: Sequence[_Threshold]
-) -> Iterator[dict[str, Any]]:
-    """Per matrix at one φ: ‖ΔW‖₂, which of its thresholds that has met, and whether W₀ + ΔW has an intruder."""
-    with torch.no_grad():
-        overrides = delta.overrides(phi)
-    for t in thresholds:
-        W1 = t.at.of(overrides[t.at.name]).double()
-        norm = float(torch.linalg.matrix_norm(W1 - t.W0, 2))
-        seen = intruder_dimensions(t.W0, W1, c.k, c.epsilon, base=t.base).count > 0
-        met = {"forecast": norm >= t.spike, "low": norm >= t.high, "high": norm >= t.low}
-        yield {"matrix": t.at.label, "norm": norm, "with_intruder": seen, **met}
-
-
-def _shares(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per step size and step: which share of the matrices has an intruder, and which should."""
-    columns = ["with_intruder", "forecast", "low", "high"]
-    return rows.groupby(["step_size", "step"], sort=False)[columns].mean().reset_index()
-
-
-def _onsets(c: IntruderTime, rows: pd.DataFrame, thresholds: Sequence[_Threshold]) -> Iterator[dict[str, Any]]:
-    """Per matrix: the first step of each run with an intruder and the least step size of the grid, each forecast."""
-    by_label = {t.at.label: t for t in thresholds}
-    for (matrix, step_size), part in rows.groupby(["matrix", "step_size"], sort=False):
-        known = int((part["step"] <= max(c.known_share * c.steps, c.keep_every)).sum())
-        place = {"along": STEPS, "matrix": matrix, "run": f"η = {step_size:g}"}
-        yield place | _passages(part, "step", by_label[str(matrix)], known)
-    last = rows[rows["step"] == c.steps]
-    for matrix, part in last.groupby("matrix", sort=False):
-        place = {"along": STEP_SIZE, "matrix": matrix, "run": f"{c.steps} steps"}
-        yield place | _passages(part, "step_size", by_label[str(matrix)], 1)
-
-
-def _passages(part: pd.DataFrame, along: str, t: _Threshold, known: int) -> dict[str, float]:
-    """When the first intruder is seen, and both forecasts; `before`: the last time looked at without one."""
-    times, norms = part[along].to_numpy(float), part["norm"].to_numpy(float)
-    seen = np.flatnonzero(part["with_intruder"])
-    first = int(seen[0]) if len(seen) else len(times)
-    return {
-        "forecast": first_passage(times, norms, t.spike),
-        "forecast_low": first_passage(times, norms, t.low),
-        "forecast_high": first_passage(times, norms, t.high),
-        "extrapolated": extrapolated_passage(times[:known], norms[:known], t.spike),
-        "seen": times[first] if first < len(times) else inf,
-        "before": times[first - 1] if first else 0.0,
-        "tried_up_to": times[-1],
-    }
-
-
-def _agreement(onsets: pd.DataFrame) -> dict[str, Scalar]:
-    """How far off the forecasts are, in the median, where both they and what is seen fall inside the run."""
-    found: dict[str, Scalar] = {}
-    for along, part in onsets.groupby("along", sort=False):
-        name = str(along).replace(" ", "_")
-        found[f"{name}_seen"] = int(np.isfinite(part["seen"]).sum())
-        for forecast in FORECASTS:
-            ratio = (onset(part) / part[forecast]).where(np.isfinite(part[forecast])).dropna()
-            found[f"{name}_seen_over_{forecast}"] = float(ratio.median()) if len(ratio) else None
-    return found
+    tables = {"intruder_time": intruder_shares(rows).assign(**place), "intruder_onset": onsets.assign(**place)}
+    return Result({"matrices": len(thresholds), **scores, **agreement(onsets, tuple(FORECASTS))}, tables)
 
 
 def claims(found: Sequence[Finding[IntruderTime]]) -> list[Verdict]:
     """Both forecasts against what was seen, over the matrices of all runs, in training time."""
-    where = ", ".join(dict.fromkeys(f"{finding.config.model} on {finding.config.task}" for finding in found))
     onsets = pd.concat([finding.tables["intruder_onset"] for finding in found], ignore_index=True)
     onsets = onsets[onsets["along"] == STEPS].assign(seen=onset).dropna(subset="seen")
     groups = onsets["model"] + onsets["label"] + onsets["run"]
+    setting = f"{subjects(found)}; {' and '.join(ROLES)} matrices"
+    evidence = Evidence("Benaych-Georges & Nadakuditi 2012, applied", setting, "intruder_onset")
     verdicts = []
     for column, claim in FORECASTS.items():
         pairs = onsets[np.isfinite(onsets[column])]
-        logs = np.log(pairs[[column, "seen"]])
-        within = logs - logs.groupby(groups).transform("mean")  # step size and model order the runs, no merit
-        if len(pairs) > 3 and within["seen"].std() > 0:
-            verdicts.append(
-                Verdict(
-                    claim=claim,
-                    source="Benaych-Georges & Nadakuditi 2012, applied",
-                    quantity="Spearman's ρ of forecast and seen step over matrices, each run centred [1]",
-                    measured=rank_correlation_interval(list(within[column]), list(within["seen"])),
-                    threshold=0.0,
-                    side="above",
-                    figure="intruder_onset",
-                    setting=f"{where}; {' and '.join(ROLES)} matrices",
-                )
-            )
+        if len(pairs) > 3 and pairs["seen"].groupby(groups).nunique().max() > 1:
+            ranked = centred_rank_correlation(pairs, column, "seen", groups=groups)
+            quantity = "Spearman's ρ of forecast and seen step over matrices, each run centred [1]"
+            verdicts.append(evidence.above(0.0, ranked, claim, quantity))
     return verdicts
 
 

@@ -19,7 +19,7 @@ from lab.geometry.closed_forms import (
 )
 from lab.linalg import Matrix
 from lab.projections import Gaussian
-from lab.statistics import Verdict, mean_interval, worst_case
+from lab.statistics import Evidence, Verdict, mean_interval, worst_case
 from lab.study import Config, Experiment, Finding, Lab, Result, setting
 
 D = 200
@@ -106,25 +106,18 @@ def _bounds(seeds: range) -> Result:
 
 
 def claims(found: Sequence[Finding[Quadratic]]) -> list[Verdict]:
-    """That the bounds hold: one counterexample would do, so the largest ratio is judged, which has no sampling "
-    "error."""
+    """That the bounds hold. One counterexample would do: the largest ratio is judged, which has no sampling error."""
     tables = [finding.tables["bounds"] for finding in found if "bounds" in finding.tables]
     if not tables:
         return []
     ratios = pd.concat(tables, ignore_index=True).ratio
-    return [
-        Verdict(
-            claim="What a low-dimensional solution or function space costs is bounded by the distance to it.",
-            source="Ding et al. 2022 (optimisation view)",
-            quantity="gap / bound, the largest over random problems [1]",
-            measured=worst_case(ratios.tolist()),
-            threshold=1.0,
-            side="below",
-            setting=f"Lipschitz and uniformly close random functions, {len(ratios)} checks",
-            figure="d90_curves",
-            number=11,
-        )
-    ]
+    setting = f"Lipschitz and uniformly close random functions, {len(ratios)} checks"
+    bounded = Evidence("Ding et al. 2022 (optimisation view)", setting, "d90_curves", 11).below(
+        1.0, worst_case(ratios.tolist()),
+        "What a low-dimensional solution or function space costs is bounded by the distance to it.",
+        "gap / bound, the largest over random problems [1]",
+    )  # fmt: skip
+    return [bounded]
 
 
 def _scale(draws: int) -> tuple[Quadratic, ...]:
@@ -134,15 +127,13 @@ def _scale(draws: int) -> tuple[Quadratic, ...]:
 EXPERIMENT = Experiment(
     name="quadratic",
     question="do random subspaces of a quadratic recover what the closed form predicts, and do the bounds hold?",
-    source="Li et al. 2018, section 2 (the toy); Derezinski et al. 2020 (the equivalent behind the prediction); "
-    "Ding et "
-    "al. 2022 (low-dimensional solution and function space).",
+    source="Li et al. 2018, section 2 (the toy); Derezinski et al. 2020 (the equivalent behind the prediction); Ding "
+    "et al. 2022 (low-dimensional solution and function space).",
     varied="the curvature spectrum; the draw of the subspace.",
     tuned="nothing.",
     fixed="D = 200, Gaussian subspaces, an isotropic displacement.",
-    expected="the prediction inside the interval of the simulation from d = 8 on; the toy at d/10 and done at d "
-    "= 10; no "
-    "bound is ever exceeded.",
+    expected="the prediction inside the interval of the simulation from d = 8 on; the toy at d/10 and done at d = 10; "
+    "no bound is ever exceeded.",
     cost="seconds.",
     view="optimisation",
     config=Quadratic,

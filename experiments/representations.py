@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from experiments.intrinsic_dimension import EXPERIMENT as INTRINSIC_DIMENSION
 from experiments.intrinsic_dimension import Search
 from lab.deltas import Delta
-from lab.geometry import ESTIMATORS, linear_cka, representation_dimension, shuffled_cka
+from lab.geometry.layers import layer_alignment, layer_dimensions
 from lab.models import hidden_states, pooled
 from lab.runs.record import Scalar
 from lab.study import ANY_PLM, Experiment, Lab, Result, Scale, TrainingRun, counts, setting
@@ -37,11 +36,10 @@ class Plan(Representations):
     objective: str | None = setting("scale of the objective's search (intrinsic_dimension); none: not searched", None)
 
     def configs(self) -> tuple[Representations, ...]:
-        shared = {entry.name: getattr(self, entry.name) for entry in fields(Representations)}
-        if self.objective is not None:
-            search = INTRINSIC_DIMENSION.configs(self.objective, model=self.model, task=self.task)[0]
-            shared["search"] = replace(search, seed=self.seed)
-        return (Representations(**shared),)
+        if self.objective is None:
+            return (self.to(Representations),)
+        search = INTRINSIC_DIMENSION.configs(self.objective, model=self.model, task=self.task)[0]
+        return (self.to(Representations, search=replace(search, seed=self.seed)),)
 
 
 def measure(c: Representations, lab: Lab) -> Result:
@@ -54,12 +52,11 @@ def measure(c: Representations, lab: Lab) -> Result:
         after: _layers(delta, fit.phi, c),
         RANDOM: _layers(null, null.phi0, c),
     }
-    d90 = (
-        None if c.search is None else lab.one(INTRINSIC_DIMENSION, c.search, "the objective's dimension").metrics["d90"]
-    )
-    d90 = None if d90 is None else float(d90)
-    dimensions = _dimensions(states).assign(objective=d90)
-    grids = [_alignment(states[BASE], layers, label) for label, layers in states.items() if label != BASE]
+    d90 = None
+    if c.search is not None:
+        d90 = lab.one(INTRINSIC_DIMENSION, c.search, "the objective's dimension").metrics["d90"]
+    dimensions = layer_dimensions(states).assign(objective=None if d90 is None else float(d90))
+    grids = [layer_alignment(states[BASE], layers, label) for label, layers in states.items() if label != BASE]
     last = dimensions[(dimensions.estimator == "GRIDE") & (dimensions.layer == dimensions.layer.max())]
     end = last.set_index("label").dimension
     cka = pd.concat(grids, ignore_index=True)
@@ -83,44 +80,9 @@ def _layers(delta: Delta, phi: Tensor, c: Representations) -> list[Tensor]:
     return [torch.cat(layer) for layer in zip(*parts, strict=True)]
 
 
-def _dimensions(states: dict[str, list[Tensor]]) -> pd.DataFrame:
-    rows = []
-    for label, layers in states.items():
-        for i, X in enumerate(layers):
-            share = _first_share(X)
-            for estimator in ESTIMATORS:
-                found = representation_dimension(X, estimator)
-                rows.append(
-                    {"label": label, "layer": i, "estimator": estimator, "dimension": found.dimension,
-                     "low": found.low, "high": found.high, "n_points": found.n_points, "hidden": X.shape[1],
-                     "first_share": share}
-                )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _first_share(X: Tensor) -> float:
-    """Share of the variance that the first principal component holds: near 1 where one channel is massive."""
-    squares = torch.linalg.svdvals((X - X.mean(dim=0)).double()).square()
-    return float(squares[0] / squares.sum())
-
-
-def _alignment(base: list[Tensor], layers: list[Tensor], label: str) -> pd.DataFrame:
-    """CKA of every pair of layers, and the largest value that shuffling the sentences gives."""
-    rows = [
-        {"label": label, "base_layer": i, "layer": j, "cka": linear_cka(X, Y),
-         "shuffled": float(shuffled_cka(X, Y, n_shuffles=5).max())}
-        for i, X in enumerate(base)
-        for j, Y in enumerate(layers)
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _lora(rank: int) -> dict[str, Any]:
-    return {"method": "lora", "rank": rank}
-
-
+LORA = {"method": "lora", "rank": 8}
 _DEMO = Plan(
-    model="minilm", task="bbc-news", method=_lora(8), seed=0, steps=40, batch_size=16, max_length=16, n_validation=100,
+    model="minilm", task="bbc-news", method=LORA, seed=0, steps=40, batch_size=16, max_length=16, n_validation=100,
     sentences=300, objective="demo",
 )  # fmt: skip
 
@@ -131,24 +93,23 @@ EXPERIMENT = Experiment(
     varied="the layer; the weights: pre-trained, tuned, random (the null); the estimator.",
     tuned="nothing; step sizes follow the rule for d and D.",
     fixed="PLM, task, the sentences (mean over tokens), steps, seed.",
-    expected="dimensions of ten or twenty, far below the hidden size and below the objective's intrinsic "
-    "dimension, with "
-    "which they have nothing to do; tuning lowers those of the last layers; CKA of a layer with itself falls "
-    "with depth.",
+    expected="dimensions of ten or twenty, far below the hidden size and below the objective's intrinsic dimension, "
+    "with which they have nothing to do; tuning lowers those of the last layers; CKA of a layer with itself falls with "
+    "depth.",
     cost="demo: about 1 minute on two cores (MiniLM), 2 (SmolLM2). smoke: seconds.",
     view="optimisation",
     config=Representations,
     scales={
         "smoke": replace(
-            _DEMO, model="tiny-bert", method=_lora(1), steps=4, batch_size=8, max_length=8, n_train=64, n_validation=32,
-            sentences=60, objective="smoke",
+            _DEMO, model="tiny-bert", method=LORA | {"rank": 1}, steps=4, batch_size=8, max_length=8, n_train=64,
+            n_validation=32, sentences=60, objective="smoke",
         ),
         "demo": Scale(
             (_DEMO,),
             asked=(  # models of a hundred million parameters and more
                 replace(
-                    _DEMO, model=ANY_PLM, method=_lora(4), steps=60, batch_size=8, max_length=24, n_validation=32,
-                    sentences=100, objective=None,
+                    _DEMO, model=ANY_PLM, method=LORA | {"rank": 4}, steps=60, batch_size=8, max_length=24,
+                    n_validation=32, sentences=100, objective=None,
                 ),
             ),
         ),

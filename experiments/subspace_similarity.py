@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import sqrt
 from statistics import fmean
-from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
 
-from lab.geometry import amplification, subspace_angles, subspace_similarity
-from lab.geometry.subspace_similarity import Side
+from lab.geometry.compared_spectra import (
+    PLACE,
+    SIDES,
+    amplification_table,
+    compared_spectra,
+    comparisons,
+    mean_over_pairs,
+    similarity_numbers,
+    update_spectra,
+    weight_of,
+)
+from lab.geometry.studied_matrices import ROLES, neighbours
 from lab.linalg import Spectrum
-from lab.models import PLM
-from lab.models.architecture import WeightMatrix
 from lab.runs.record import Scalar
-from lab.statistics import Interval, Verdict, pair_interval, stratified_interval
-from lab.study import Budget, Experiment, Finding, Lab, Result, Solution, TrainingRun, setting
+from lab.statistics import Evidence, Interval, Verdict, pair_interval, stratified_interval
+from lab.study import Budget, Experiment, Finding, Lab, Result, TrainingRun, setting, subjects
 from lab.study.training_run import solutions
-
-ROLES = ("query", "value")
-SIDES: dict[Side, str] = {"right": "inputs", "left": "outputs"}
-LADDER = (1, 2, 4, 8, 16, 32, 64)
-"""j of the grids against a spectrum longer than r."""
-SEEDS, RANKS, BASE, METHODS, BLOCKS = (
-    "seed against seed", "rank against rank", "ΔW against W₀", "LoRA against full", "block against next block",
-)  # fmt: skip
-PLACE = ["comparison", "side", "role", "block"]
-
-Spectra = Mapping[str, Spectrum]
-"""Label of a matrix -> a spectrum with vectors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,19 +60,20 @@ def measure(c: Subspaces, lab: Lab) -> Result:
     """Train the runs that the store lacks, then compare their leading subspaces matrix by matrix."""
     *small, large, full = solutions(c.runs, lab)
     plm = full.delta.plm
-    matrices = studied(plm.matrices(ROLES), c.max_blocks)
-    base = {m.label: Spectrum.of(_weight(m, plm), vectors=True) for m in matrices}
-    updates = [_spectra(run, base) for run in small]
-    wide, dense = _spectra(large, base), _spectra(full, base)
-    grids, angles = _compared(matrices, _comparisons(updates, wide, dense, base), c.rank)
+    matrices = neighbours(plm.matrices(ROLES), c.max_blocks)
+    base = {m.label: Spectrum.of(weight_of(m, plm), vectors=True) for m in matrices}
+    updates = [update_spectra(run.delta, run.phi, base) for run in small]
+    wide, dense = (update_spectra(run.delta, run.phi, base) for run in (large, full))
+    grids, angles = compared_spectra(matrices, comparisons(updates, wide, dense, base), c.rank)
     names = [
         *(f"{run.how.title}, seed {run.seed}" for run in c.runs[: len(small)]),
         *(r.how.title for r in c.runs[-2:]),
     ]
+    labelled = dict(zip(names, [*updates, wide, dense], strict=True))
     tables = {
-        "subspace_similarity": _mean(pd.concat(grids), [*PLACE, "i", "j"]),
-        "principal_angles": _mean(pd.concat(angles), [*PLACE, "index"]),
-        "amplification": _amplified(c, plm, matrices, base, dict(zip(names, [*updates, wide, dense], strict=True))),
+        "subspace_similarity": mean_over_pairs(pd.concat(grids), [*PLACE, "i", "j"]),
+        "principal_angles": mean_over_pairs(pd.concat(angles), [*PLACE, "index"]),
+        "amplification": amplification_table(plm, matrices, base, labelled, (c.few, c.rank, c.large_rank)),
     }
     tables = {name: table.assign(model=c.model, task=c.task) for name, table in tables.items()}
     pairs = pd.concat([g.assign(pair=n // (2 * len(matrices))) for n, g in enumerate(grids)])
@@ -89,168 +83,60 @@ def measure(c: Subspaces, lab: Lab) -> Result:
         "score_full": full.metrics["score"],
         "tunable": small[0].metrics["tunable"],
         "quantised": str((plm.provenance or {}).get("quantised") or ""),
-        **_numbers(pairs, tables, c),
+        **similarity_numbers(pairs, tables, c.rank, c.few),
     }
     return Result(metrics, tables)
 
 
-def studied(matrices: Sequence[WeightMatrix], max_blocks: int | None) -> list[WeightMatrix]:
-    """Those of all blocks, or of evenly spaced pairs of neighbouring blocks."""
-    blocks = sorted({m.block for m in matrices})
-    if max_blocks is None or len(blocks) <= max_blocks:
-        return list(matrices)
-    first = [blocks[int(i)] for i in np.linspace(0, len(blocks) - 2, max_blocks // 2).round()]
-    return [m for m in matrices if m.block in first or m.block - 1 in first]
-
-
-def _weight(m: WeightMatrix, plm: PLM) -> torch.Tensor:
-    return m.of(plm.parameters[m.name]).detach()
-
-
-def _spectra(run: Solution, base: Spectra) -> dict[str, Spectrum]:
-    """Of the update of each compared matrix, with vectors."""
-    with torch.no_grad():
-        differences = run.delta.weight_difference(run.phi)
-    return {label: Spectrum.of(differences[label], vectors=True) for label in base}
-
-
-def _comparisons(
-    small: Sequence[Spectra], large: Spectra, full: Spectra, base: Spectra
-) -> Iterator[tuple[str, Spectra, Spectra, bool]]:
-    """(name, A, B, whether B is taken one block further)."""
-    for A, B in combinations(small, 2):
-        yield SEEDS, A, B, False
-    yield RANKS, small[0], large, False
-    yield BASE, small[0], base, False
-    yield METHODS, small[0], full, False
-    yield BLOCKS, small[0], small[0], True
-
-
-def _compared(
-    matrices: Sequence[WeightMatrix], comparisons: Iterator[tuple[str, Spectra, Spectra, bool]], rank: int
-) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
-    """Grids φ(i, j) and principal angles of every comparison, matrix and side."""
-    places = {(m.role, m.block): m.label for m in matrices}
-    grids, angles = [], []
-    for comparison, A, B, shifted in comparisons:
-        for (role, block), label in places.items():
-            other = places.get((role, block + shifted))
-            if other is None:  # no next block
-                continue
-            for side, name in SIDES.items():
-                at: dict[str, Any] = dict(zip(PLACE, (comparison, name, role, block), strict=True))
-                grids.append(_grid(A[label], B[other], side, rank).assign(**at))
-                angles.append(subspace_angles(A[label], B[other], rank, side=side).assign(**at))
-    return grids, angles
-
-
-def _grid(A: Spectrum, B: Spectrum, side: Side, rank: int) -> pd.DataFrame:
-    """φ(i, j), i up to r; j up to r, or on the ladder where B has more directions."""
-    longer = len(B.values) > rank and len(B.values) > len(A.values)
-    columns = [j for j in LADDER if j <= len(B.values)] if longer else range(1, rank + 1)
-    table = subspace_similarity(A, B, side=side, max_rank=max(columns)).table()
-    return table[table["j"].isin(columns) & (table["i"] <= rank)]
-
-
-def _amplified(
-    c: Subspaces, plm: PLM, matrices: Sequence[WeightMatrix], base: Spectra, updates: Mapping[str, Spectra]
-) -> pd.DataFrame:
-    """Table 7 of every update and matrix, for Hu et al.'s r and the runs' own."""
-    ranks = tuple(sorted({c.few, c.rank, c.large_rank}))
-    tables = [
-        amplification(spectra[m.label], _weight(m, plm), ranks, base=base[m.label]).assign(
-            label=name, matrix=m.label, role=m.role, block=m.block
-        )
-        for name, spectra in updates.items()
-        for m in matrices
-    ]
-    return pd.concat(tables, ignore_index=True).dropna(subset=["onto_delta"])
-
-
-def _mean(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Over the pairs of one comparison."""
-    table = table.groupby(keys, sort=False, as_index=False).mean(numeric_only=True)
-    return table.astype({name: "float32" for name in table.columns if table[name].dtype == np.float64})
-
-
-def _numbers(pairs: pd.DataFrame, tables: Mapping[str, pd.DataFrame], c: Subspaces) -> dict[str, Scalar]:
-    """What the claims are about: overlap over random of every pair of seeds, and the projections of Table 7."""
-    found: dict[str, Scalar] = {}
-    seeds = pairs[pairs["comparison"] == SEEDS]
-    for side in SIDES.values():
-        for k in (1, c.rank):
-            at = seeds[(seeds["side"] == side) & (seeds["i"] == k) & (seeds["j"] == k)]
-            ratio = at["similarity"] / at["random"]
-            for n, value in enumerate(ratio.groupby(at["pair"]).mean()):
-                found[f"seeds_{side}_{k}_pair{n}"] = float(value)
-    similar = tables["subspace_similarity"]
-    first = similar[(similar["comparison"] == RANKS) & (similar["i"] == 1) & (similar["j"] == 1)]
-    for which, part in first.groupby("side"):
-        found[f"ranks_{which}_1"] = float(part["similarity"].mean())
-    table = tables["amplification"]
-    for label, part in table[table["rank"] == c.few].groupby("label", sort=False):
-        name = str(label).replace("LoRA r = ", "lora").replace(", seed ", "_seed").replace(" ", "_").replace("-", "_")
-        found[f"onto_base_{name}"] = float((part["onto_delta"] / part["onto_base"]).mean())
-        found[f"onto_random_{name}"] = float((part["onto_delta"] / part["onto_random"]).mean())
-        found[f"amplification_{name}"] = float(part["factor"].median())
-    return found
-
-
-def _pairs(n: int) -> list[tuple[int, int]]:
-    """The seeds of n pairs in the order of their metrics, n = k(k − 1)/2: (0, 1), (0, 2), …, (1, 2), …"""
-    return list(combinations(range(round((1 + sqrt(1 + 8 * n)) / 2)), 2))
-
-
 def _over_pairs(by_plm: Mapping[str, Sequence[float]]) -> Interval:
-    return pair_interval({plm: dict(zip(_pairs(len(v)), v, strict=True)) for plm, v in by_plm.items()})
+    """Of n = k(k − 1)/2 values per PLM, those of pairs of k seeds in the order (0, 1), (0, 2), …, (1, 2), …"""
+    pairs = {plm: combinations(range(round((1 + sqrt(1 + 8 * len(v))) / 2)), 2) for plm, v in by_plm.items()}
+    return pair_interval({plm: dict(zip(pairs[plm], v, strict=True)) for plm, v in by_plm.items()})
 
 
 def claims(found: Sequence[Finding[Subspaces]]) -> list[Verdict]:
     """Hu et al.'s claims on these models; the unit of an interval is a run, within each PLM."""
-    where = ", ".join(dict.fromkeys(f"{finding.config.model} on {finding.config.task}" for finding in found))
-    runs = f"{where}; LoRA on {' and '.join(ROLES)}"
+    runs = f"{subjects(found)}; LoRA on {' and '.join(ROLES)}"
     c = found[0].config
 
-    def verdict(claim: str, place: str, quantity: str, start: str, threshold: float, side: Any, what: str) -> Verdict:
+    similar = Evidence("Hu et al. 2021, section 7.2", runs, "subspace_similarity")
+    amplified = Evidence("Hu et al. 2021, section 7.3, Table 7", f"{runs}; seeds", "amplification")
+
+    def measured(start: str) -> Interval:
         by_plm: dict[str, list[float]] = {}
         for finding in found:
             values = [float(value) for name, value in finding.metrics.items() if name.startswith(start)]
             by_plm.setdefault(f"{finding.config.model} {finding.config.task}", []).extend(values)
-        return Verdict(
-            claim=claim, source=f"Hu et al. 2021, section {place}", quantity=f"{quantity}, mean over matrices [1]",
-            measured=_over_pairs(by_plm) if start.startswith("seeds") else stratified_interval(by_plm),
-            threshold=threshold, side=side, setting=f"{runs}{what}",
-            figure="amplification" if "Table" in place else "subspace_similarity",
-        )  # fmt: skip
+        return _over_pairs(by_plm) if start.startswith("seeds") else stratified_interval(by_plm)
 
     shared = [
-        verdict(
+        similar.above(
+            1.0, measured(f"seeds_{side}_{k}_"),
             f"LoRA of one task with different seeds share their {what} of the {side} beyond random.",
-            "7.2, figure 4", f"φ({k}, {k}) over its random level", f"seeds_{side}_{k}_", 1.0, "above",
-            "; pairs of seeds, interval over seeds",
+            f"φ({k}, {k}) over its random level, mean over matrices [1]",
+            source=f"{similar.source}, figure 4", setting=f"{runs}; pairs of seeds, interval over seeds",
         )
         for side in SIDES.values()
         for k, what in ((1, "first direction"), (c.rank, f"first {c.rank} directions"))
     ]  # fmt: skip
     first = [
-        verdict(
+        similar.above(
+            0.5, measured(f"ranks_{side}_1"),
             f"The first direction of the {side} is the same for a small and a large rank (overlap above ½).",
-            "7.2, figure 3", f"φ(1, 1) of r = {c.rank} and r = {c.large_rank}", f"ranks_{side}_1", 0.5, "above", "",
+            f"φ(1, 1) of r = {c.rank} and r = {c.large_rank}, mean over matrices [1]",
+            source=f"{similar.source}, figure 3",
         )
         for side in SIDES.values()
     ]  # fmt: skip
-    amplified = [
-        verdict(
-            "ΔW amplifies directions that are not emphasised in W₀.", "7.3, Table 7",
-            "‖UᵀW₀V‖_F for U, V of ΔW over the same for U, V of W₀", f"onto_base_lora{c.rank}_seed", 0.5, "below",
-            "; seeds",
-        ),
-        verdict(
-            "ΔW lies along W₀ more than random directions do.", "7.3, Table 7",
-            "‖UᵀW₀V‖_F for U, V of ΔW over its random level", f"onto_random_lora{c.rank}_seed", 1.0, "above", "; seeds",
-        ),
-    ]  # fmt: skip
-    return [*shared, *first, *amplified]
+    lacking = amplified.below(
+        0.5, measured(f"onto_base_lora{c.rank}_seed"), "ΔW amplifies directions that are not emphasised in W₀.",
+        "‖UᵀW₀V‖_F for U, V of ΔW over the same for U, V of W₀, mean over matrices [1]",
+    )  # fmt: skip
+    along = amplified.above(
+        1.0, measured(f"onto_random_lora{c.rank}_seed"), "ΔW lies along W₀ more than random directions do.",
+        "‖UᵀW₀V‖_F for U, V of ΔW over its random level, mean over matrices [1]",
+    )  # fmt: skip
+    return [*shared, *first, lacking, along]
 
 
 _MINILM = Subspaces(

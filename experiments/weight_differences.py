@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from lab.geometry import WeightDifferenceSpectra, weight_difference_spectra
+from lab.geometry.studied_matrices import evenly_spaced
 from lab.runs.record import Scalar
 from lab.study import Experiment, Lab, Result, TrainingRun, solution
 
@@ -44,8 +44,7 @@ def measure(run: WeightDifferences, lab: Lab) -> Result:
 
 def _tables(spectra: WeightDifferenceSpectra, label: str) -> dict[str, pd.DataFrame]:
     in_blocks = spectra.values.dropna(subset=["block"]).rename(columns={"singular_value": "sigma"})
-    blocks = sorted(in_blocks["block"].unique())
-    drawn = {blocks[int(i)] for i in np.linspace(0, len(blocks) - 1, min(DRAWN_BLOCKS, len(blocks))).round()}
+    drawn = evenly_spaced(sorted(in_blocks["block"].unique()), DRAWN_BLOCKS)
     return {
         "weight_difference_spectra": in_blocks[in_blocks["block"].isin(drawn)].assign(label=label),
         "summary": spectra.summary.assign(label=label),
@@ -74,8 +73,7 @@ EXPERIMENT = Experiment(
     "the others follow the rule for d and D, but for LoRA on SmolLM2 (2e-3, not tuned).",
     fixed="task, steps, batch size, seed of each PLM.",
     expected="full fine-tuning's ΔW has a few values far above the Marchenko-Pastur edge and a bulk inside it; a "
-    "random "
-    "subspace's ΔW looks like its null in every matrix.",
+    "random subspace's ΔW looks like its null in every matrix.",
     cost="demo: 2 minutes (MiniLM) and 4 minutes (SmolLM2) on one quiet core. smoke: seconds.",
     view="optimisation",
     config=WeightDifferences,

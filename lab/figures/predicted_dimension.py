@@ -12,7 +12,8 @@ from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DEREZINSKI_2020, LI_2018
 from lab.figures.style import Theme
-from lab.statistics import Answer, Interval, stratified_rank_correlation
+from lab.statistics import Answer, Interval
+from lab.statistics.predicted_dimension import rank_agreement
 
 _COLUMNS = {
     "label": Column("PLM, task and method of the search", TEXT),
@@ -64,10 +65,7 @@ def _correlation(rows: pd.DataFrame, measure: str) -> Interval | None:
     part = rows[(rows.measure == measure) & rows.measured.notna() & rows.predicted.notna()]
     if len(part) < 4 or part.predicted.nunique() < 2 or part.measured.nunique() < 2:
         return None
-    units = part.label.str.rpartition(" · ")[0].tolist()  # without the method: those of one task share it
-    return stratified_rank_correlation(
-        part.predicted.tolist(), part.measured.tolist(), strata=[""] * len(part), units=units
-    )
+    return rank_agreement(part)
 
 
 def _answer(table: pd.DataFrame) -> Answer:
@@ -123,9 +121,9 @@ PREDICTED_DIMENSION = Figure(
     reading=(
         "A variant predicts if its points rise from left to right, and predicts the number itself if they lie on the "
         "dotted line. Below the line fewer dimensions were needed than predicted, above it more. The curvature of n "
-        "sentences has bounded rank, so no prediction exceeds it, and a search that trains for few steps also pays "
-        "for its optimiser, which no quadratic knows. Points of one PLM share their weights: the interval of ρ takes "
-        "them for independent. A search that did not find its dimension is left out."
+        "sentences has bounded rank, so no prediction exceeds it, and a search that trains for few steps also pays for "
+        "its optimiser, which no quadratic knows. The units of ρ's interval are pairs of PLM and task; those of one "
+        "PLM share its weights. A search that did not find its dimension is left out."
     ),
     source=(DEREZINSKI_2020, LI_2018),
     example=_example,

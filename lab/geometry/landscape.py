@@ -152,3 +152,15 @@ def _require_like(origin: Tensor, *others: Tensor) -> None:
         if origin.ndim != 1 or other.shape != origin.shape:
             got = f"{tuple(origin.shape)} and {tuple(other.shape)}"
             raise ValueError(f"points and directions must share one shape (d,); got {got}.")
+
+
+def walk_share(trajectory: Tensor) -> float:
+    """The null of a trajectory's share in its plane: that of a Gaussian random walk of as many steps.
+
+    Args:
+        trajectory: (n, d) points; of d, at most 2,000 are drawn.
+    """
+    generator = torch.Generator().manual_seed(0)
+    steps = torch.randn(len(trajectory) - 1, min(trajectory.shape[1], 2000), generator=generator, dtype=torch.float64)
+    walk = torch.cat([torch.zeros_like(steps[:1]), steps.cumsum(dim=0)])
+    return sum(trajectory_directions(walk)[2])

@@ -43,7 +43,7 @@ def test_traces_of_the_blocks_sum_to_the_whole_exactly_and_by_products(tmp_path)
 def test_a_language_model_s_curvature_is_that_of_its_next_tokens(tmp_path):
     c = smoke(head="lm", model="tiny-llama")
     record = found(replace(c, trace_products=3 * 112), tmp_path)  # a third of them is d
-    delta, batch = curvature._language_model(c)
+    delta, batch = curvature.language_model(c)
     logits, keep = delta.logits(delta.phi0, batch).double(), batch["attention_mask"][:, 1:].bool()
     J = torch.func.jacfwd(lambda phi: delta.logits(phi, batch)[:, :-1][keep])(delta.phi0).double()
     p = logits[:, :-1][keep].softmax(1)

@@ -11,21 +11,21 @@ from torch.nn.functional import cross_entropy
 
 from experiments.predicted_dimension import (
     EXPERIMENT,
-    KERNEL,
-    VARIANTS,
     claims,
     controllability_correlation,
-    predicted,
+    measured_rows,
 )
 from lab.deltas import LoRA, method_from_json
+from lab.geometry.predictions import KERNEL, VARIANTS, predicted
 from lab.models.tiny import tiny_plm
 from lab.runs import Job, Record
 from lab.study import Finding
 
 
 def record(i: int, participation: float, measured: float | None) -> Finding:
+    label = f"tiny · task-{i} · BitFit"
     rows = [
-        {"label": str(i), "variant": variant, "measure": measure, "predicted": 10.0 - i, "measured": measured,
+        {"label": label, "variant": variant, "measure": measure, "predicted": 10.0 - i, "measured": measured,
          "low": 1.0, "high": 2.0, "size": 1000, "participation_ratio": participation if variant == KERNEL else -i}
         for variant in (KERNEL, "Gauss-Newton at the solution")
         for measure in ("training loss", "score")
@@ -38,9 +38,9 @@ def record(i: int, participation: float, measured: float | None) -> Finding:
 
 def test_controllability_is_ranked_by_the_kernel_s_participation_ratio_alone():
     planted = [record(i, 2.0 * i, 100.0 + i) for i in range(6)]
-    assert controllability_correlation(planted).estimate == pytest.approx(1.0)
+    assert controllability_correlation(measured_rows(planted)).estimate == pytest.approx(1.0)
     unmeasured = [*planted, record(9, 0.0, None)]
-    assert controllability_correlation(unmeasured).n == 6
+    assert controllability_correlation(measured_rows(unmeasured)).n == 6
 
 
 def test_every_claim_is_judged_from_the_same_searches():
@@ -54,7 +54,7 @@ def test_every_claim_is_judged_from_the_same_searches():
 def test_methods_of_one_task_are_one_unit():
     planted = [record(i, 2.0 * i, 100.0 + i) for i in range(6)]
     twice = [*planted, *(replace(f, config=replace(f.config, method={"method": "lora", "rank": 4})) for f in planted)]
-    assert controllability_correlation(twice).n == 6
+    assert controllability_correlation(measured_rows(twice)).n == 6
     few = next(verdict for verdict in claims(twice) if verdict.threshold == 0.1)
     assert few.measured.n == 6
 

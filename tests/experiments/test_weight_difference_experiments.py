@@ -10,6 +10,8 @@ import torch
 from experiments import intruder_time, intruders, subspace_similarity, weight_differences
 from lab.deltas import FullFineTuning
 from lab.execution import Local
+from lab.geometry.intruder_tables import scaled
+from lab.geometry.studied_matrices import neighbours
 from lab.models.tiny import tiny_plm
 from lab.runs import Store, key
 from lab.study import TRAINING_RUN, Lab, TrainingRun, measured, solution
@@ -71,7 +73,7 @@ def test_strength_scales_all_but_the_new_head():
     delta = FullFineTuning().on(plm)
     overrides = delta.overrides(torch.ones(delta.size, dtype=torch.float64))
     for t in (0.0, 1.0, 3.0):
-        for name, value in intruders.scaled(plm, overrides, t).items():
+        for name, value in scaled(plm, overrides, t).items():
             expected = overrides[name] if name in plm.new_names else plm.parameters[name] + t
             torch.testing.assert_close(value, expected)
 
@@ -90,8 +92,8 @@ def test_what_is_mitigated_with_lambda_one_is_the_strength_itself(lab):
 
 def test_many_blocks_are_studied_in_pairs_of_neighbours():
     matrices = tiny_plm("bert").matrices(("query", "value"))
-    assert subspace_similarity.studied(matrices, None) == list(matrices)
-    assert {m.block for m in subspace_similarity.studied(matrices, 2)} == {0, 1}
+    assert neighbours(matrices, None) == list(matrices)
+    assert {m.block for m in neighbours(matrices, 2)} == {0, 1}
 
 
 def test_the_runs_of_the_experiments_are_shared():
