@@ -6,28 +6,23 @@ Nulls: the same method on random weights; a random subspace of all weights with 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from experiments.performance import HALF_OF_RANK_VARIANCE
 from lab.control import (
-    ControlProblem,
-    MinimumEnergy,
-    Trajectory,
-    control_jacobian,
-    minimum_energy,
     reach,
     rollout,
-    trace_share,
 )
+from lab.control.margins import energy_table, least_energy, margins
+from lab.control.reach_tables import random_subspace_spectrum, share_table, spectrum_table
 from lab.linalg import Spectrum
 from lab.models import read_by_head
-from lab.projections import OneHot
-from lab.statistics import Verdict
+from lab.statistics import Evidence, Verdict
+from lab.statistics.comparison import HALF_OF_RANK_VARIANCE
 from lab.statistics.controllability import ranking_correlations
 from lab.study import (
     Config,
@@ -42,7 +37,7 @@ from lab.study import (
     without_biases,
 )
 from lab.study.equal_budget import at_budget, budget_of
-from lab.study.fixed_batch import FixedBatch, fixed_batch
+from lab.study.fixed_batch import FixedBatch, fixed_batch_of
 from lab.training import Fit, fit_and_prune
 
 METHODS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
@@ -71,35 +66,39 @@ MOVED = {"adapter": (1e-2, 3e-2, 1e-1), "prefix": (3e-3, 1e-2, 3e-2), "prompt": 
 """Step sizes tried on SmolLM2: of those above, adapter and prefix had their best at the edge; the prompt goes along."""
 READ_SENTENCES = 2
 """Of the state that the head reads, whose whole spectrum is computed: as many products as it has numbers."""
-REQUESTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-"""Wanted changes of every sentence's margin, in logits."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Controllability(Config):
-    """One method on one task, or the null of a random subspace."""
+class Measuring(Config):
+    """What all measurements of a PLM have alike."""
 
     model: str = setting("name for load_plm", role="model")
-    task: str = setting("name or path for load_task", role="task")
-    label: str = setting("of the method")
-    method: dict[str, Any] = setting("hyperparameters at the budget")
-    seed: int = setting("of head, method, batch and order of examples", low=0)
+    seed: int = setting("of head, method, batch and order of examples", 0, low=0, keyed=True)
     steps: int = setting("AdamW steps", unit="step", low=1)
     batch_size: int = setting("examples per step", unit="example", low=1)
     sentences: int = setting("whose logits are to be moved", unit="example", low=1)
     tokens: int = setting("kept of each sentence", unit="token", low=1)
-    n_train: int | None = setting("training examples to use", unit="example", low=1)
+    n_train: int | None = setting("training examples to use", None, unit="example", low=1, keyed=True)
     n_validation: int | None = setting("validation examples to score on", unit="example", low=1)
     eigenvalues: int = setting("of the Gramian at the end state", low=1)
-    precision: str = setting("of the measurements", choices=("float32", "float64"))
+    precision: str = setting("of the measurements", "float32", choices=("float32", "float64"), keyed=True)
+    read_sentences: int | None = setting("of the state that the head reads; none: two", None, low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controllability(Measuring):
+    """One method on one task, or the null of a random subspace."""
+
+    task: str = setting("name or path for load_task", role="task")
+    label: str = setting("of the method")
+    method: dict[str, Any] = setting("hyperparameters at the budget")
     step_sizes: tuple[float, ...] | None = setting("to try", None)
     thorough: bool | None = setting("also after training, on random weights, and at the last block's state", None)
-    read_sentences: int | None = setting("of the state that the head reads; none: two", None, low=0)
     dimension: int | None = setting("of the random subspace", None, low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan(Config):
+class Plan(Measuring):
     """One measurement per method and task, and one random subspace per task.
 
     The first task is measured thoroughly: after training, on random weights, and at the last block's state, too.
@@ -107,45 +106,28 @@ class Plan(Config):
     logits.
     """
 
-    model: str = setting("name for load_plm", role="model")
     tasks: tuple[str, ...] = setting("names or paths for load_task", role="task")
     methods: tuple[str, ...] = setting("labels; (none): all that the PLM has a use for", (), choices=tuple(METHODS))
-    seed: int = setting("of head, method, batch and order of examples", 0, low=0)
-    steps: int = setting("AdamW steps", unit="step", low=1)
-    batch_size: int = setting("examples per step", unit="example", low=1)
-    sentences: int = setting("whose logits are to be moved", unit="example", low=1)
-    tokens: int = setting("kept of each sentence", unit="token", low=1)
-    n_train: int | None = setting("training examples to use", None, unit="example", low=1)
-    n_validation: int | None = setting("validation examples to score on", unit="example", low=1)
-    eigenvalues: int = setting("of the Gramian at the end state", low=1)
-    precision: str = setting("of the measurements", "float32", choices=("float32", "float64"))
-    read_sentences: int | None = setting("of the state that the head reads; none: two", None, low=0)
     tried: int = setting("how many step sizes", 3, low=1, high=3)
     moved: bool = setting("the step sizes of SmolLM2", False)
     fixed = ("moved",)
 
     def configs(self) -> tuple[Controllability, ...]:
-        own = ("model", "task", "label", "method", "step_sizes", "thorough", "dimension")
-        shared = {e.name: getattr(self, e.name) for e in fields(Controllability) if e.name not in own}
         useless = "BitFit" if without_biases(self.model) else "added biases"
-        labels = self.methods or tuple(label for label in METHODS if label != useless)
         found = []
         for n, task in enumerate(self.tasks):
-            for label in labels:
+            for label in self.methods or tuple(label for label in METHODS if label != useless):
                 method, step_sizes = METHODS[label]
                 tried = MOVED.get(label, step_sizes) if self.moved else step_sizes
-                found.append(
-                    Controllability(
-                        model=self.model, task=task, label=label, method=at_budget(_frozen(method), self.model),
-                        step_sizes=tried[: self.tried], thorough=n == 0 and label not in ALL_WEIGHTS, **shared,
-                    )
+                config = self.to(
+                    Controllability, task=task, label=label, method=at_budget(_frozen(method), self.model),
+                    step_sizes=tried[: self.tried], thorough=n == 0 and label not in ALL_WEIGHTS,
                 )  # fmt: skip
+                found.append(config)
+            null = _frozen({"method": "full"})
             found.append(
-                Controllability(
-                    model=self.model, task=task, label=SUBSPACE, method=_frozen({"method": "full"}),
-                    dimension=budget_of(self.model), **shared,
-                )
-            )  # fmt: skip
+                self.to(Controllability, task=task, label=SUBSPACE, method=null, dimension=budget_of(self.model))
+            )
         return tuple(found)
 
 
@@ -157,29 +139,26 @@ def measure(c: Controllability, lab: Lab) -> Result:
     """Gramians before and after training, nulls, the least energy that moves the margins, and the trained score."""
     if c.label == SUBSPACE:
         return _random_subspace(c)
-    setting = _setting(c)
+    setting = fixed_batch_of(c)
     problem, phi0 = setting.problem, setting.delta.phi0
     stored, trained = _trained(c, setting)
     start = rollout(problem, problem.split(phi0))
     at_start = reach(problem, start, at="logits").spectrum
-    least = _least_energy(problem, start, setting)
-    spectra = [_spectrum(at_start, "logits", "at the start")]
-    shares = [_shares(problem, start, "at the start", c.seed)]
+    least = least_energy(problem, start, setting.batch["labels"])
+    spectra = [spectrum_table(at_start, "logits", "at the start")]
+    shares = [share_table(problem, start, "at the start", c.seed)]
     if c.thorough:
         found, after = _everywhere(c, trained.phi)
         spectra += found
         shares.append(after)
     norm = float(torch.linalg.vector_norm(trained.phi - stored.delta.phi0))
-    change = float((_margins(stored, trained.phi) - _margins(stored, stored.delta.phi0)).mean())
+    before, after_training = (margins(stored.delta, at, stored.batch) for at in (stored.delta.phi0, trained.phi))
+    change = float((after_training - before).mean())
     scores = {
-        "score": trained.score,
-        "train_loss": trained.history[-2]["loss"],
-        "trace": at_start.frobenius_norm**2,
-        "effective_rank": at_start.effective_rank,
-        "energy_rank": at_start.energy_rank(0.9),
-        "unit_norm": float(least.energy.sqrt()),
-        "unreachable": float(least.unreachable),
-    }
+        "score": trained.score, "train_loss": trained.history[-2]["loss"], "trace": at_start.frobenius_norm**2,
+        "effective_rank": at_start.effective_rank, "energy_rank": at_start.energy_rank(0.9),
+        "unit_norm": float(least.energy.sqrt()), "unreachable": float(least.unreachable),
+    }  # fmt: skip
     ranks = {
         f"rank_{table.kind[0].replace(' ', '_')}": int((table.sigma > 0).sum())
         for table in spectra
@@ -189,24 +168,19 @@ def measure(c: Controllability, lab: Lab) -> Result:
         "metric": trained.metric, "step_size": trained.lr, "training_norm": norm, "training_change": change,
         "train_seconds": trained.seconds, **counts(stored.delta), "coordinates": setting.delta.size,
     }  # fmt: skip
-    ranking = pd.DataFrame([{**scores, "metric": trained.metric, "label": c.label}])
+    energies = energy_table(setting.delta, setting.batch, least)
     tables = {
         "gramian_spectra": pd.concat(spectra, ignore_index=True),
         "trace_shares": pd.concat(shares, ignore_index=True),
-        "control_energy": _energy_table(setting, least).assign(training_norm=norm, training_change=change),
-        "controllability_ranking": ranking,
+        "control_energy": energies.assign(training_norm=norm, training_change=change),
+        "controllability_ranking": pd.DataFrame([{**scores, "metric": trained.metric}]),
     }
     return Result(metrics, {name: table.assign(label=c.label) for name, table in tables.items()})
 
 
-def _setting(c: Controllability, **changed: Any) -> FixedBatch:
-    names = ("model", "task", "method", "seed", "sentences", "tokens", "n_train", "n_validation", "precision")
-    return fixed_batch(**{name: getattr(c, name) for name in names} | changed)
-
-
 def _trained(c: Controllability, setting: FixedBatch) -> tuple[FixedBatch, Fit]:
     """The method trained with its best step size, in float32 whatever the measurements are in, and what it stores."""
-    trainee = setting if c.precision == "float32" else _setting(c, precision="float32")
+    trainee = setting if c.precision == "float32" else fixed_batch_of(c, precision="float32")
     fits = [
         fit_and_prune(
             trainee.delta, trainee.encoded, steps=c.steps, lr=lr, batch_size=c.batch_size, seed=c.seed,
@@ -228,89 +202,38 @@ def _everywhere(c: Controllability, phi: Tensor) -> tuple[list[pd.DataFrame], pd
     shares = pd.DataFrame()
     for kind in ("at the start", "after training", "random weights"):
         weights = "random" if kind == "random weights" else "pretrained"
-        setting = _setting(c, weights=weights)
+        setting = fixed_batch_of(c, weights=weights)
         at = phi.to(setting.delta.phi0) if kind == "after training" else setting.delta.phi0
         problem = setting.problem
         trajectory = rollout(problem, problem.split(at))
         end = reach(problem, trajectory, at="end", k=c.eigenvalues, seed=c.seed).spectrum
-        spectra.append(_spectrum(end, "end", kind))
+        spectra.append(spectrum_table(end, "end", kind))
         if sentences := READ_SENTENCES if c.read_sentences is None else c.read_sentences:
-            spectra.append(_spectrum(_read(c, at, weights, sentences), "read", kind))
+            spectra.append(spectrum_table(_read(c, at, weights, sentences), "read", kind))
         if kind != "at the start":  # there every job has it
-            spectra.append(_spectrum(reach(problem, trajectory, at="logits").spectrum, "logits", kind))
+            spectra.append(spectrum_table(reach(problem, trajectory, at="logits").spectrum, "logits", kind))
         if kind == "after training":
-            shares = _shares(problem, trajectory, kind, c.seed)
+            shares = share_table(problem, trajectory, kind, c.seed)
     return spectra, shares
 
 
 def _read(c: Controllability, phi: Tensor, weights: str, sentences: int = READ_SENTENCES) -> Spectrum:
     """All singular values of the state that the head reads, of few sentences, in float64 for the sake of the rank."""
-    few = _setting(c, weights=weights, precision="float64", sentences=min(sentences, c.sentences))
+    few = fixed_batch_of(c, weights=weights, precision="float64", sentences=min(sentences, c.sentences))
     problem = few.problem
     trajectory = rollout(problem, problem.split(phi.to(few.delta.phi0)))
     return reach(problem, trajectory, at=("end", lambda h: read_by_head(few.plm, h, few.batch)), k=None).spectrum
 
 
-def _shares(problem: ControlProblem, trajectory: Trajectory, kind: str, seed: int) -> pd.DataFrame:
-    share = trace_share(problem, trajectory, at="end", n_samples=8, seed=seed)
-    columns = {"trace": share.traces.tolist(), "share": share.shares.tolist(), "error": share.standard_errors.tolist()}
-    columns |= {"stage": list(problem.names), "t": list(range(problem.T)), "controls": list(problem.sizes)}
-    return pd.DataFrame(columns).assign(kind=kind)
-
-
-def _spectrum(spectrum: Spectrum, at: str, kind: str) -> pd.DataFrame:
-    values = spectrum.values.tolist()
-    return pd.DataFrame({"at": at, "kind": kind, "index": range(1, len(values) + 1), "sigma": values})
-
-
 def _random_subspace(c: Controllability) -> Result:
     """J P for full fine-tuning's J at the logits and a random isotropic P: what the budget alone would give."""
-    setting = _setting(c)
-    problem, size = setting.problem, setting.delta.size
+    setting = fixed_batch_of(c)
     assert c.dimension is not None
-    dimension = min(c.dimension, size)
-    J = control_jacobian(problem, rollout(problem, problem.split(setting.delta.phi0)), at="logits")
-    P = OneHot(size, dimension, seed=c.seed)
-    rows = [P.T @ (J.T @ row) for row in torch.eye(J.shape[0], dtype=J.dtype, device=J.device)]
-    spectrum = Spectrum.of(torch.stack(rows))
+    dimension = min(c.dimension, setting.delta.size)
+    spectrum = random_subspace_spectrum(setting.problem, setting.delta.phi0, dimension, c.seed)
     metrics = {"trace": spectrum.frobenius_norm**2, "effective_rank": spectrum.effective_rank, "tunable": dimension}
-    table = _spectrum(spectrum, "logits", "at the start").assign(label=SUBSPACE)
+    table = spectrum_table(spectrum, "logits", "at the start").assign(label=SUBSPACE)
     return Result(metrics, {"gramian_spectra": table})
-
-
-# the least energy that moves the margins
-
-
-def _observed(setting: FixedBatch, logits: Tensor) -> Tensor:
-    """Margins: the logit of the right class minus the mean of the others, one per sentence."""
-    right = logits.gather(1, setting.batch["labels"][:, None])[:, 0]
-    return right - (logits.sum(1) - right) / (logits.shape[1] - 1)
-
-
-def _margins(setting: FixedBatch, phi: Tensor) -> Tensor:
-    with torch.no_grad():
-        return _observed(setting, setting.delta.logits(phi, setting.batch))
-
-
-def _least_energy(problem: ControlProblem, trajectory: Trajectory, setting: FixedBatch) -> MinimumEnergy:
-    """The least control that raises every margin by one logit, to first order."""
-    target = torch.ones(len(setting.batch["labels"]), dtype=setting.delta.phi0.dtype, device=setting.delta.phi0.device)
-    tolerance = 1e-10 if target.dtype == torch.float64 else 1e-4  # of the linear residual: what the dtype can hold
-    return minimum_energy(problem, trajectory, target, at=lambda z: _observed(setting, z), tolerance=tolerance)
-
-
-def _energy_table(setting: FixedBatch, least: MinimumEnergy) -> pd.DataFrame:
-    """The same control scaled to every request (first order is linear in it), applied, and what it really did."""
-    phi0, norm = setting.delta.phi0, float(least.energy.sqrt())
-    before = _margins(setting, phi0)
-    rows = []
-    for request in REQUESTS:
-        change = _margins(setting, phi0 + request * least.control) - before
-        rows.append(
-            {"request": request, "norm": request * norm, "predicted": request * float(least.predicted.mean()),
-             "achieved": float(change.mean()), "lowest": float(change.min()), "highest": float(change.max())}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
 
 
 CANDIDATES = {
@@ -333,18 +256,12 @@ def claims(findings: Sequence[Finding[Controllability]]) -> list[Verdict]:
         f"{'; '.join(per_plm)}; {', '.join(table.label.unique())}; "
         f"seeds {', '.join(map(str, sorted(table.seed.unique())))}, {steps} steps, frozen head"
     )
+    source = "Ding et al. 2022: ranking of the methods, and delta tuning as optimal control"
+    evidence = Evidence(source, where, "controllability_ranking", 11)
+    quantity = "Spearman's ρ between score and candidate, ranked within each PLM and task; interval over methods"
+    claim = "Controllability explains the ranking of the methods: the {} orders them as their scores do."
     return [
-        Verdict(
-            claim=f"Controllability explains the ranking of the methods: the {words} orders them as their scores do.",
-            source="Ding et al. 2022: ranking of the methods, and delta tuning as optimal control",
-            quantity="Spearman's ρ between score and candidate, ranked within each PLM and task; interval over methods",
-            measured=found[name],
-            threshold=HALF_OF_RANK_VARIANCE,
-            side="above",
-            setting=where,
-            figure="controllability_ranking",
-            number=11,
-        )
+        evidence.above(HALF_OF_RANK_VARIANCE, found[name], claim.format(words), quantity)
         for name, words in CANDIDATES.items()
     ]
 

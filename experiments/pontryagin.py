@@ -7,26 +7,19 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from lab.control import (
-    ControlProblem,
-    adjoint,
     control_summary,
-    costates,
     delta_as_control,
-    hamiltonian,
-    hamiltonian_slope,
-    pmp_residual,
 )
-from lab.control.problem import cost_to_go
-from lab.models import hidden_states, read_by_head
-from lab.statistics import Interval, Verdict
+from lab.control.along_training import at_step, phase_portrait, total_residual
+from lab.control.identities import identities
+from lab.models import hidden_states
+from lab.statistics import Evidence, Interval, Verdict
 from lab.study import Config, Experiment, Finding, Lab, Result, Scale, counts, setting
-from lab.study.fixed_batch import FixedBatch, fixed_batch
+from lab.study.fixed_batch import fixed_batch, fixed_batch_of
 from lab.training import fit
 
 STEP_SIZES = {
@@ -62,18 +55,24 @@ rows: few enough for the rank of a block's B_t, unless it has a column for every
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pontryagin(Config):
-    """One method along training ("trajectory"), or as control, with the identities ("table")."""
+class Measuring(Config):
+    """What all measurements of a PLM have alike."""
 
-    measured: str = setting("what is measured", choices=("trajectory", "table"))
-    label: str = setting("of the method")
-    method: dict[str, Any] = setting("hyperparameters of the delta method")
     model: str = setting("name for load_plm", role="model")
     task: str = setting("name or path for load_task", "bbc-news", role="task", keyed=True)
     seed: int = setting("of head, method, batch and order of examples", 0, low=0, keyed=True)
     tokens: int = setting("kept of each sentence", unit="token", low=1)
     sentences: int = setting("on which everything is measured", unit="example", low=1)
     n_train: int | None = setting("training examples to use", None, unit="example", low=1, keyed=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pontryagin(Measuring):
+    """One method along training ("trajectory"), or as control, with the identities ("table")."""
+
+    measured: str = setting("what is measured", choices=("trajectory", "table"))
+    label: str = setting("of the method")
+    method: dict[str, Any] = setting("hyperparameters of the delta method")
     # along training
     lr: float | None = setting("step size", None)
     steps: int = setting("AdamW steps", 0, unit="step", low=0)
@@ -86,15 +85,9 @@ class Pontryagin(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan(Config):
+class Plan(Measuring):
     """One measurement per trained method, and one per method for the identities and the table delta-as-control."""
 
-    model: str = setting("name for load_plm", role="model")
-    task: str = setting("name or path for load_task", "bbc-news", role="task")
-    seed: int = setting("of head, method, batch and order of examples", 0, low=0)
-    n_train: int | None = setting("training examples to use", None, unit="example", low=1)
-    tokens: int = setting("kept of each sentence", unit="token", low=1)
-    sentences: int = setting("on which everything is measured", unit="example", low=1)
     table_sentences: int = setting("on which the identities are checked", unit="example", low=1)
     steps: int = setting("AdamW steps", unit="step", low=1)
     keep_every: int = setting("measure after every so many steps", unit="step", low=1)
@@ -106,23 +99,15 @@ class Plan(Config):
     tabulated: tuple[str, ...] = setting("labels of the methods of the table", tuple(METHODS), choices=tuple(METHODS))
 
     def configs(self) -> tuple[Pontryagin, ...]:
-        shared = {name: getattr(self, name) for name in ("model", "task", "seed", "n_train")}
-        training = ("tokens", "sentences", "steps", "keep_every", "batch_size", "target")
         along = [
-            Pontryagin(
-                measured="trajectory", label=label, lr=STEP_SIZES[label], method=METHODS[label], **shared,
-                **{name: getattr(self, name) for name in training},
-            )
+            self.to(Pontryagin, measured="trajectory", label=label, lr=STEP_SIZES[label], method=METHODS[label])
             for label in self.trained
-        ]  # fmt: skip
-        table = [
-            Pontryagin(
-                measured="table", label=label, method=METHODS[label], sentences=self.table_sentences,
-                tokens=min(self.tokens, TABLE_TOKENS), rank_tokens=RANK_TOKENS, largest=LARGEST, **shared,
-            )
-            for label in self.tabulated
-        ]  # fmt: skip
-        return (*along, *table)
+        ]
+        table: dict[str, Any] = self.shared(Measuring) | {
+            "sentences": self.table_sentences, "tokens": min(self.tokens, TABLE_TOKENS), "rank_tokens": RANK_TOKENS,
+            "largest": LARGEST,
+        }  # fmt: skip
+        return (*along, *(Pontryagin(measured="table", label=x, method=METHODS[x], **table) for x in self.tabulated))
 
 
 def measure(c: Pontryagin, lab: Lab) -> Result:
@@ -134,7 +119,7 @@ def measure(c: Pontryagin, lab: Lab) -> Result:
 
 
 def _along_training(c: Pontryagin) -> Result:
-    setting = _setting(c)
+    setting = fixed_batch_of(c)
     problem = setting.problem
     result = fit(
         setting.delta, setting.encoded, steps=c.steps, lr=c.lr, batch_size=c.batch_size, seed=c.seed,
@@ -143,161 +128,61 @@ def _along_training(c: Pontryagin) -> Result:
     assert result.trajectory is not None
     kept = [*range(0, c.steps, c.keep_every), c.steps]
     along = pd.concat(
-        [_at_step(problem, step, phi) for step, phi in zip(kept, result.trajectory, strict=True)], ignore_index=True
+        [at_step(problem, step, phi) for step, phi in zip(kept, result.trajectory, strict=True)], ignore_index=True
     )
-    target = _target(**{name: getattr(c, name) for name in _SHARED}) if c.target else None
+    delta, batch = setting.delta, setting.batch
+    kinds = {
+        "base": hidden_states(setting.plm, {}, batch),
+        "controlled": hidden_states(delta.plm, delta.overrides(result.phi), batch),
+    } | ({"target": _target(**{name: getattr(c, name) for name in _SHARED})} if c.target else {})
+    classes = [setting.encoded.task.labels[int(label)] for label in batch["labels"]]
     metrics = {
-        "metric": result.metric,
-        "score": result.score,
-        "loss_at_start": float(along.loss.iloc[0]),
-        "loss": float(along.loss.iloc[-1]),
-        "residual_at_start": _total(along, 0),
-        "residual": _total(along, c.steps),
-        "train_seconds": result.seconds,
-        **counts(setting.delta),
-    }
-    portrait = _phase_portrait(setting, result.phi, target)
+        "metric": result.metric, "score": result.score, "loss_at_start": float(along.loss.iloc[0]),
+        "loss": float(along.loss.iloc[-1]), "residual_at_start": total_residual(along, 0),
+        "residual": total_residual(along, c.steps), "train_seconds": result.seconds, **counts(delta),
+    }  # fmt: skip
+    portrait = phase_portrait(setting.plm, kinds, batch, classes)
     return Result(metrics, {"pontryagin": along, "phase_portrait": portrait.assign(label=c.label)})
 
 
 _SHARED = ("model", "task", "seed", "sentences", "tokens", "n_train", "steps", "batch_size")
 
 
-def _setting(c: Pontryagin, **changed: Any) -> FixedBatch:
-    names = ("model", "task", "method", "seed", "sentences", "tokens", "n_train")
-    return fixed_batch(**{name: getattr(c, name) for name in names} | changed)
-
-
-def _at_step(problem: ControlProblem, step: int, phi: Tensor) -> pd.DataFrame:
-    """One row per stage: the costate of the state that leaves it, H_t, and the residual of its controls."""
-    at = adjoint(problem, problem.split(phi))
-    residual = pmp_residual(problem, at.trajectory.controls, known=at)
-    return pd.DataFrame(
-        {
-            "step": step,
-            "stage": problem.names,
-            "t": range(problem.T),
-            "controls": problem.sizes,
-            "costate": [float(torch.linalg.vector_norm(p)) for p in at.costates[1:]],
-            "hamiltonian": hamiltonian(problem, at.trajectory, at.costates).tolist(),
-            "residual": residual.absolute.tolist(),
-            "residual_to_cost": residual.to_cost.tolist(),
-            "residual_relative": residual.relative.tolist(),
-            "loss": float(at.trajectory.cost),
-        }
-    )
-
-
-def _total(along: pd.DataFrame, step: int) -> float:
-    return float(np.sqrt(along.residual[along.step == step].pow(2).sum()))
-
-
 @lru_cache(maxsize=1)
-def _target(**c: Any) -> tuple[Tensor, ...]:
+def _target(*, steps: int, batch_size: int, **shared: Any) -> tuple[Tensor, ...]:
     """Hidden states of full fine-tuning after the same number of steps: where the unconstrained control goes."""
-    shared = {name: c[name] for name in _SHARED if name not in ("steps", "batch_size")}
-    setting = fixed_batch(**shared, method=METHODS["full fine-tuning"])
-    settings = {name: c[name] for name in ("steps", "batch_size", "seed")}
-    result = fit(setting.delta, setting.encoded, lr=STEP_SIZES["full fine-tuning"], evaluation_size=1, **settings)
+    setting = fixed_batch(method=METHODS["full fine-tuning"], **shared)
+    result = fit(
+        setting.delta, setting.encoded, steps=steps, lr=STEP_SIZES["full fine-tuning"], batch_size=batch_size,
+        seed=shared["seed"], evaluation_size=1,
+    )  # fmt: skip
     return hidden_states(setting.delta.plm, setting.delta.overrides(result.phi), setting.batch)
-
-
-def _phase_portrait(setting: FixedBatch, phi: Tensor, target: tuple[Tensor, ...] | None) -> pd.DataFrame:
-    """States at the position the head reads, projected on the two main axes of each layer's own states."""
-    plm, delta, batch = setting.plm, setting.delta, setting.batch
-    kinds = {
-        "base": hidden_states(plm, {}, batch),
-        "controlled": hidden_states(delta.plm, delta.overrides(phi), batch),
-    } | ({} if target is None else {"target": target})
-    read = {kind: [read_by_head(plm, h, batch) for h in states[1:]] for kind, states in kinds.items()}
-    classes = [setting.encoded.task.labels[int(label)] for label in batch["labels"]]
-    tables = []
-    for t in range(plm.n_blocks):
-        X = torch.cat([states[t] for states in read.values()]).double()
-        X = X - X.mean(0)
-        _, sigma, axes = torch.linalg.svd(X, full_matrices=False)
-        sign = torch.sign(axes.gather(1, axes.abs().argmax(1, keepdim=True)))  # an axis has no sign of its own
-        xy = X @ (axes * sign)[:2].T
-        explained = float(sigma[:2].square().sum() / sigma.square().sum())
-        columns = {"x": xy[:, 0].tolist(), "y": xy[:, 1].tolist(), "class": classes * len(read)}
-        columns |= {"kind": [kind for kind in read for _ in classes], "example": [*range(len(classes))] * len(read)}
-        tables.append(pd.DataFrame(columns).assign(block=t, explained=explained))
-    return pd.concat(tables, ignore_index=True)
 
 
 # the table, and the identities in float64
 
 
 def _as_control(c: Pontryagin) -> Result:
-    setting = _setting(c, precision="float64")
-    short = _setting(c, precision="float64", sentences=1, tokens=c.rank_tokens or c.tokens)
+    setting = fixed_batch_of(c, precision="float64")
+    short = fixed_batch_of(c, precision="float64", sentences=1, tokens=c.rank_tokens or c.tokens)
     rows = delta_as_control(
-        short.delta,
-        short.plm,
-        short.batch,
-        short.encoded.task.loss,
-        n_samples=4,
-        largest=c.largest or LARGEST,
+        short.delta, short.plm, short.batch, short.encoded.task.loss, n_samples=4, largest=c.largest or LARGEST,
         seed=c.seed,
-    )
+    )  # fmt: skip
     kind = control_summary(rows)
+    metrics: dict[str, Any] = {"control": kind["control"], "layers_reached": kind["layers_reached"]}
     table = pd.DataFrame(rows).assign(
         label=c.label, t=range(len(rows)), kind=kind["control"], layers_reached=kind["layers_reached"]
     )
     columns = ["norm", "rank", "participation", "gramian_share", "block"]
     table[columns] = table[columns].astype(float)
     tables = {"delta_as_control": table}
-    metrics: dict[str, Any] = {"control": kind["control"], "layers_reached": kind["layers_reached"]}
     if rows[0]["splits"]:
-        errors = identities(setting, seed=c.seed)
+        errors = identities(setting.problem, setting.loss, setting.delta.phi0, seed=c.seed)
         tables["identities"] = errors.assign(label=c.label)
         worst = errors.groupby("identity").error.max()
         metrics |= {f"largest_error_{name}": float(value) for name, value in worst.items()}
     return Result(metrics | counts(setting.delta), tables)
-
-
-def identities(setting: FixedBatch, *, seed: int = 0) -> pd.DataFrame:
-    """Relative errors of the two identities along the delta's trajectory at a φ where every coordinate is off φ₀.
-
-    * gradient: ∇_u H_t by each stage alone, against −∇_φ J of the PLM's own forward pass;
-    * costate: p_t by the recursion, against one backward pass through the whole chain (both: of the largest entry);
-    * difference: ⟨p_t, v⟩ against −dJ/dε by a five-point difference of J along v = p_t/‖p_t‖ in h_t. Its step is 1e-4
-        of the state's size where v moves it, √Σv²h²; ‖h‖ would be that of a few outliers in a decoder.
-    """
-    delta, problem = setting.delta, setting.problem
-    noise = torch.randn(delta.size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    phi = delta.phi0 + 0.02 * noise
-    at = adjoint(problem, problem.split(phi))
-    us, hs = at.trajectory.controls, at.trajectory.states
-    p = costates(problem, at.trajectory, recursion=True)
-    x = phi.clone().requires_grad_()
-    gradient = problem.split(-torch.autograd.grad(setting.loss(x), x)[0])
-    rows = []
-    for t, name in enumerate(problem.names):
-        if problem.sizes[t]:
-            slope = hamiltonian_slope(problem, t, hs[t], p[t + 1], us[t])
-            rows.append((name, t, "gradient", _relative(slope, gradient[t])))
-        if hs[t].numel():
-            rows.append((name, t, "costate", _relative(p[t], at.costates[t])))
-            rows.append((name, t, "difference", _difference_error(problem, t, hs[t], us[t:], p[t])))
-    return pd.DataFrame(rows, columns=["stage", "t", "identity", "error"])
-
-
-def _difference_error(problem: ControlProblem, t: int, h: Tensor, us: Sequence[Tensor], p: Tensor) -> float:
-    length = torch.linalg.vector_norm(p)
-    if not length > 0:
-        return 0.0
-    v = p / length
-    step = 1e-4 * float(torch.linalg.vector_norm(v * h))
-    with torch.no_grad():
-        J = [cost_to_go(problem, t, h + k * step * v, us) for k in (-2, -1, 1, 2)]
-    slope = (J[0] - 8 * J[1] + 8 * J[2] - J[3]) / (12 * step)
-    return float((length + slope).abs() / length)
-
-
-def _relative(got: Tensor, expected: Tensor) -> float:
-    scale = expected.abs().max()
-    return float((got - expected).abs().max() / scale) if scale > 0 else float(got.abs().max())
 
 
 CLAIMS = {
@@ -318,21 +203,17 @@ def claims(found: Sequence[Finding[Pontryagin]]) -> list[Verdict]:
         ", ".join(dict.fromkeys(str(getattr(finding.config, name)) for finding in checked))
         for name in ("model", "label")
     )
+    source = "Ding et al. 2022, section on optimal control; Li & Hao 2018"
+    evidence = Evidence(source, f"{models}; {labels}", "costates", 11)
     verdicts = []
     for identity, (says, threshold) in CLAIMS.items():
         tables = [finding.tables["identities"] for finding in checked]
         errors = [float(table.error[table.identity == identity].max()) for table in tables]
         errors = [error for error in errors if error == error]  # a method without controls in blocks has no gradient
         if errors:
-            verdicts.append(
-                Verdict(
-                    claim=f"back-propagation is the search for the optimal controller: {says}",
-                    source="Ding et al. 2022, section on optimal control; Li & Hao 2018",
-                    quantity="largest relative error in float64",
-                    measured=Interval(max(errors), 0.0, max(errors), len(errors)), threshold=threshold, side="below",
-                    setting=f"{models}; {labels}", figure="costates", number=11,
-                )
-            )  # fmt: skip
+            worst = Interval(max(errors), 0.0, max(errors), len(errors))
+            claim = f"back-propagation is the search for the optimal controller: {says}"
+            verdicts.append(evidence.below(threshold, worst, claim, "largest relative error in float64"))
     return verdicts
 
 
@@ -350,12 +231,11 @@ EXPERIMENT = Experiment(
     varied="the method; the step of training; the layer.",
     tuned="nothing here; step sizes are where the grids of `performance` start.",
     fixed="PLM, task, seed, steps, batch size; one batch on which everything is measured.",
-    expected="p_t = -dJ/dh_t and the gradient of H_t in u equals -dJ/du to rounding in float64; costates grow "
-    "towards the "
-    "output; the residual falls with the loss; a prompt acts before the first block only, LoRA is bilinear feedback.",
+    expected="p_t = -dJ/dh_t and the gradient of H_t in u equals -dJ/du to rounding in float64; costates grow towards "
+    "the output; the residual falls with the loss; a prompt acts before the first block only, LoRA is bilinear "
+    "feedback.",
     cost="demo: 15 minutes on one core (MiniLM, 14 methods, 6 of them trained). smoke: 5 s. `--model smollm2`: 4 "
-    "methods, "
-    "one trained, but 32 stages to take apart; not timed.",
+    "methods, one trained, but 32 stages to take apart; not timed.",
     view="control",
     config=Pontryagin,
     scales={

@@ -6,42 +6,21 @@ later ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from experiments.planner import SCALES as RUNS
 from experiments.planner import Planner, methods_at_one_budget
-from lab.control import (
-    ActivationSubspace,
-    activation_subspaces,
-    energy,
-    injected_energy,
-    layerwise,
-    lqr_of_energy,
-    lqr_steering,
-    output_states,
-    pid_of_energy,
-    random_of_energy,
-    robust_control,
-    rollout,
-    steering,
-)
-from lab.deltas import Delta, Prefix, method_from_json
-from lab.models import PLM, head_position
-from lab.statistics import Interval, Verdict, mean_interval
-from lab.study import TRAINING_RUN, Config, Experiment, Finding, Lab, Result, Settings, open_plm, setting
-from lab.study.settings import types_of
-from lab.tasks import EncodedSplit, Examples, first_words, noisy_embedding, perturbed
-from lab.tasks.encoding import encode
+from lab.statistics import Evidence, Interval, Verdict, mean_interval
+from lab.statistics.robustness import CLEAN, loop_gaps, losses
+from lab.study import TRAINING_RUN, Config, Experiment, Finding, Lab, Result, Settings, setting
+from lab.study.perturbed_runs import NOISE, Condition, PerturbedRun
 
 FEEDBACK = ("lora", "adapter")
-NOISE = "embedding noise"
-CLEAN = "clean"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,35 +45,30 @@ class Scored(Perturbing):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Controlled(Perturbing):
-    """The trained methods of one seed under each control at test time."""
+class Controlling(Perturbing):
+    """How trained methods are controlled at test time."""
 
     n_activations: int = setting("examples whose activations span the subspaces", unit="example", low=1)
     n_controlled: int = setting("examples under the robust prefix", unit="example", low=1)
     n_steered: int = setting("examples that are steered", unit="example", low=1)
-    control_steps: int = setting("of the robust prefix (docs/robustness.md)", low=1)
-    control_lr: float = setting("of the robust prefix")
-    steered: str = setting("methods that are steered")
-    seed: int = setting("of the runs and the perturbations", low=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Robustness(Perturbing):
-    """All methods and controls on one PLM and task."""
-
-    n_examples: int = setting("scored", unit="example", low=1)
-    n_activations: int = setting("examples whose activations span the subspaces", unit="example", low=1)
-    n_controlled: int = setting("examples under the robust prefix", unit="example", low=1)
-    n_steered: int = setting("examples that are steered", unit="example", low=1)
-    controlled_seeds: int = setting("how many of the seeds are controlled", low=1)
     control_steps: int = setting("of the robust prefix (docs/robustness.md)", 5, low=1, keyed=True)
     control_lr: float = setting("of the robust prefix", 0.01, keyed=True)
     steered: str = setting("methods that are steered", "all", choices=("all",), keyed=True)
 
-    def shared(self, kind: type[Perturbing]) -> dict[str, Any]:
-        """The settings that a part has in common with the whole."""
-        own = ("label", "method", "seed")
-        return {name: getattr(self, name) for name in types_of(kind) if name not in own}
+
+@dataclass(frozen=True, kw_only=True)
+class Controlled(Controlling):
+    """The trained methods of one seed under each control at test time."""
+
+    seed: int = setting("of the runs and the perturbations", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Robustness(Controlling):
+    """All methods and controls on one PLM and task."""
+
+    n_examples: int = setting("scored", unit="example", low=1)
+    controlled_seeds: int = setting("how many of the seeds are controlled", low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,30 +83,6 @@ class Plan(Settings):
         return (replace(self.whole, runs=replace(self.whole.runs, model=self.model, task=self.task)),)
 
 
-@dataclass(frozen=True)
-class Condition:
-    """One way of treating the inputs; strength is a share of words, or a noise in units of the embedding's rms."""
-
-    kind: str
-    strength: float
-
-    def split(self, examples: Examples, plm: PLM, n_words: int, seed: int) -> EncodedSplit:
-        """The examples, cut and perturbed; twice as many tokens as words leave room for typos."""
-        cut = Examples(tuple(first_words(text, n_words) for text in examples.texts), examples.labels)
-        if self.kind not in (CLEAN, NOISE):
-            cut = perturbed(cut, self.kind, self.strength, seed)
-        return encode(cut, plm, 3 * n_words, None)
-
-    def delta_overrides(self, delta: Delta, phi: Tensor, seed: int) -> dict[str, Tensor]:
-        """The delta's overrides, with a noisy embedding where that is the perturbation."""
-        overrides = delta.overrides(phi)
-        if self.kind != NOISE:
-            return overrides
-        plm = delta.plm
-        name = f"{plm.architecture.embedding_name(plm.model)}.weight"
-        return {**overrides, name: noisy_embedding(overrides.get(name, plm.parameters[name]), self.strength, seed)}
-
-
 def conditions(c: Perturbing) -> list[Condition]:
     """Clean, then every kind at every strength."""
     texts = [Condition(kind, share) for kind in ("word drops", "typos") for share in c.shares]
@@ -141,17 +91,11 @@ def conditions(c: Perturbing) -> list[Condition]:
 
 def measure(c: Robustness, lab: Lab) -> Result:
     """Train (or find) the planner's runs; score each under every condition; control the prefix at test time."""
-    methods = methods_at_one_budget(c.runs)
-    scored = [
-        Scored(**c.shared(Scored), label=label, method=method, seed=seed)
-        for seed in c.runs.seeds
-        for label, method in methods.items()
-    ]
-    chosen = c.runs.seeds[: c.controlled_seeds]
+    methods = methods_at_one_budget(c.runs).items()
+    scored = [c.to(Scored, label=label, method=m, seed=seed) for seed in c.runs.seeds for label, m in methods]
+    controlled = [c.to(Controlled, seed=seed) for seed in c.runs.seeds[: c.controlled_seeds]]
     scores = lab.run(SCORES, scored, "methods under perturbed inputs")
-    found = lab.run(
-        CONTROLS, [Controlled(**c.shared(Controlled), seed=seed) for seed in chosen], "control at test time"
-    )
+    found = lab.run(CONTROLS, controlled, "control at test time")
     tables = {
         "robustness": [finding.tables["robustness"] for finding in scores],
         "control_at_test_time": [finding.tables["controls"] for finding in found],
@@ -162,31 +106,44 @@ def measure(c: Robustness, lab: Lab) -> Result:
     return Result(_metrics(joined["robustness"], joined["control_at_test_time"]), joined)
 
 
+def _trained(c: Scored | Controlled, method: dict[str, Any], lab: Lab) -> PerturbedRun:
+    run = lab.one(TRAINING_RUN, c.runs.run(method, c.seed), method["method"])
+    phi = torch.from_numpy(run.arrays["phi"])
+    return PerturbedRun(run.config, phi, n_words=c.n_words, batch_size=c.batch_size)
+
+
 def _scores(c: Scored, lab: Lab) -> Result:
     """One trained method under every condition."""
     trained = _trained(c, c.method, lab)
-    loop = "feedback" if c.method["method"] in FEEDBACK else "open loop"
-    rows: list[dict[str, Any]] = []
+    place = {"label": c.label, "loop": "feedback" if c.method["method"] in FEEDBACK else "open loop", "seed": c.seed}
+    rows = []
     for condition in conditions(c):
         found = trained.correct(condition, c.n_examples)
-        rows.append(
-            {"label": c.label, "loop": loop, "seed": c.seed, "kind": condition.kind,
-             "strength": condition.strength, "correct": int(found.sum()), "n": len(found),
-             "score": float(found.double().mean())}
-        )  # fmt: skip
-    return Result({"clean": float(rows[0]["score"])}, {"robustness": pd.DataFrame(rows)})
+        counted = {"correct": int(found.sum()), "n": len(found), "score": float(found.double().mean())}
+        rows.append(place | {"kind": condition.kind, "strength": condition.strength} | counted)
+    table = pd.DataFrame(rows)
+    return Result({"clean": float(table.score.iloc[0])}, {"robustness": table})
 
 
 def _controls(c: Controlled, lab: Lab) -> Result:
-    """The trained methods of one seed under each control, the prefix first: its LQR sets the energy of all others."""
+    """The trained methods of one seed under each control, the prefix first: its LQR sets the energy of all others.
+
+    Inputs are clean, and under the most of each perturbation.
+    """
     methods = methods_at_one_budget(c.runs)
+    strongest = {condition.kind: condition for condition in conditions(c)}.values()
     spent: dict[str, float] = {}
     rows: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     for label in sorted(methods, key=lambda name: methods[name]["method"] != "prefix"):
         trained = _trained(c, methods[label], lab)
-        n, spaces = trained.subspaces()
-        rows += [{"label": label, **row} for row in trained.controls(spaces, spent)]
+        n, spaces = trained.subspaces(c.n_activations)
+        for condition in strongest:
+            if methods[label]["method"] == "prefix":
+                robust = trained.robust(condition, spaces, c.n_controlled, steps=c.control_steps, lr=c.control_lr)
+                rows.append({"label": label, **robust})
+            steered = trained.steered(condition, spaces, c.n_steered, spent)
+            rows += [{"label": label, **row} for row in steered]
         found += [
             {"label": label, "seed": c.seed, "block": b, "n": n, "rank": s.basis.shape[1], "hidden": len(s.mean),
              "spread": float(s.spread)}
@@ -194,132 +151,6 @@ def _controls(c: Controlled, lab: Lab) -> Result:
         ]  # fmt: skip
     table = pd.DataFrame(rows)
     return Result({"gain": float(table.gain.mean())}, {"controls": table, "subspaces": pd.DataFrame(found)})
-
-
-def _trained(c: Scored | Controlled, method: dict[str, Any], lab: Lab) -> _Trained:
-    run = lab.one(TRAINING_RUN, c.runs.run(method, c.seed), method["method"])
-    return _Trained(c, method, torch.from_numpy(run.arrays["phi"]))
-
-
-class _Trained:
-    """One trained delta and the examples to score it on."""
-
-    def __init__(self, c: Any, method: dict[str, Any], phi: Tensor):
-        self.task = c.runs.data
-        self.plm = open_plm(c.runs.model, self.task.num_labels, seed=c.seed)
-        self.method, self.seed, self.c = method_from_json(method), c.seed, c
-        self.delta = self.method.on(self.plm, seed=c.seed)
-        self.phi = phi.to(self.delta.phi0)
-
-    def batches(self, condition: Condition, n: int) -> Iterator[dict[str, Tensor]]:
-        split = condition.split(self.task.validation, self.plm, self.c.n_words, self.seed)
-        return split.batches(self.c.batch_size, size=min(n, len(split)))
-
-    @torch.no_grad()
-    def correct(self, condition: Condition, n: int) -> Tensor:
-        """Whether each example is classified correctly."""
-        overrides = condition.delta_overrides(self.delta, self.phi, self.seed)
-        return torch.cat(
-            [self.delta.plm.logits(overrides, b).argmax(-1) == b["labels"] for b in self.batches(condition, n)]
-        )
-
-    @torch.no_grad()
-    def subspaces(self) -> tuple[int, tuple[ActivationSubspace, ...]]:
-        """How many training examples are classified correctly, and the PCA of their activations."""
-        split = Condition(CLEAN, 0.0).split(self.task.train, self.plm, self.c.n_words, self.seed)
-        overrides, kept = self.delta.overrides(self.phi), []
-        for batch in split.batches(self.c.batch_size, size=min(self.c.n_activations, len(split))):
-            states, logits = output_states(self.delta.plm, overrides, batch)
-            kept.append(states[:, logits.argmax(-1) == batch["labels"]])
-        states = torch.cat(kept, dim=1).transpose(0, 1)
-        return len(states), activation_subspaces(states)
-
-    def controls(self, spaces: Sequence[ActivationSubspace], spent: dict[str, float]) -> list[dict[str, Any]]:
-        """Accuracy without and with each control, on clean inputs and under the most of each perturbation.
-
-        Args:
-            spaces: the activations' subspaces, one per block.
-            spent: kind of condition -> energy per example that steering spends; filled in where it is missing.
-        """
-        strongest = {condition.kind: condition for condition in conditions(self.c)}
-        rows = []
-        for condition in strongest.values():
-            if isinstance(self.method, Prefix):
-                rows.append(self._robust(condition, spaces))
-            rows += self._steered(condition, spaces, spent)
-        return rows
-
-    def _robust(self, condition: Condition, spaces: Sequence[ActivationSubspace]) -> dict[str, Any]:
-        before, after, costs = [], [], []
-        under = _Perturbed(self.delta, condition, self.seed)
-        for batch in self.batches(condition, self.c.n_controlled):
-            with torch.no_grad():
-                before.append(under.logits(self.phi, batch).argmax(-1) == batch["labels"])
-            found = robust_control(under, self.phi, batch, spaces, steps=self.c.control_steps, lr=self.c.control_lr)
-            after.append(found.logits.argmax(-1) == batch["labels"])
-            costs.append((found.before, found.after))
-        off = torch.tensor(costs, dtype=torch.float64).mean(0).tolist()
-        return self._row(condition, "robust prefix", torch.cat(before), torch.cat(after), off[0], off[1])
-
-    def _steered(
-        self, condition: Condition, spaces: Sequence[ActivationSubspace], spent: dict[str, float]
-    ) -> list[dict[str, Any]]:
-        eager = self.method.on(self.plm.with_attention("eager"), seed=self.seed)
-        under = _Perturbed(eager, condition, self.seed)
-        batch = next(iter(self.batches(condition, self.c.n_steered)))
-        problem = layerwise(under, batch, self.task.loss)
-        own, start = problem.split(self.phi), problem.split(self.delta.phi0)
-        found = steering(problem, own, spaces, position=head_position(self.plm, batch))
-        nothing, n = found.problem.zero_controls(), len(batch["labels"])
-        if condition.kind not in spent:
-            spent[condition.kind] = energy(lqr_steering(found, iterations=6)) / n
-        wanted = n * spent[condition.kind]
-        choices = {
-            "LQR steering": lqr_of_energy(found, wanted, iterations=6),
-            "PID steering": pid_of_energy(found, wanted),
-            "random steering": random_of_energy(found, wanted, self.seed),
-        }
-        injected = injected_energy(problem, own, start, found.position) / n
-        rows = []
-        with torch.no_grad():
-            before = found.logits(nothing).argmax(-1) == batch["labels"]
-            off = 2 * float(rollout(found.problem, nothing).cost) / n
-            for name, controls in choices.items():
-                after = found.logits(controls).argmax(-1) == batch["labels"]
-                cost = (2 * rollout(found.problem, controls).cost - energy(controls)) / n
-                row = self._row(condition, name, before, after, off, float(cost), controls)
-                rows.append(row | {"injected": injected})
-        return rows
-
-    def _row(
-        self, condition: Condition, control: str, before: Tensor, after: Tensor, off_before: float, off_after: float,
-        steered: Sequence[Tensor] = (),
-    ) -> dict[str, Any]:  # fmt: skip
-        spent = [energy([u]) / len(after) for u in steered]
-        return {
-            "control": control, "seed": self.seed, "kind": condition.kind, "strength": condition.strength,
-            "n": len(after), "score": float(after.double().mean()), "uncontrolled": float(before.double().mean()),
-            "gain": float(after.double().mean() - before.double().mean()),
-            "off_before": off_before, "off_after": off_after,
-            "energy": sum(spent) if spent else None, "last_energy": spent[-1] if spent else None,
-        }  # fmt: skip
-
-
-class _Perturbed(Delta):
-    """A delta whose overrides carry the condition's embedding noise: the perturbation as part of the plant."""
-
-    def __init__(self, delta: Delta, condition: Condition, seed: int):
-        self.inner = delta
-        self.plm, self.layout, self.phi0, self.at_identity = delta.plm, delta.layout, delta.phi0, False
-        clean = delta.overrides(delta.phi0)
-        noisy = condition.delta_overrides(delta, delta.phi0, seed)
-        self.noisy = {name: value for name, value in noisy.items() if name not in clean}  # drawn once: it is large
-
-    def overrides(self, phi: Tensor) -> dict[str, Tensor]:
-        return self.inner.overrides(phi) | self.noisy
-
-    def overrides_of(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return self.inner.overrides_of(parts) | self.noisy  # for the stage before the blocks; no block has it
 
 
 def _metrics(table: pd.DataFrame, controls: pd.DataFrame) -> dict[str, Any]:
@@ -335,55 +166,30 @@ def _metrics(table: pd.DataFrame, controls: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def losses(table: pd.DataFrame, loop: str) -> pd.Series:
-    """Accuracy lost to perturbations, mean over methods, kinds and strengths; one value per seed."""
-    chosen = table[table.loop == loop]
-    clean = chosen[chosen.kind == CLEAN].set_index(["label", "seed"]).score
-    perturbed_rows = chosen[chosen.kind != CLEAN]
-    index = pd.MultiIndex.from_frame(perturbed_rows[["label", "seed"]])
-    lost = clean.reindex(index).to_numpy() - perturbed_rows.score.to_numpy()
-    return pd.Series(lost, index=perturbed_rows.seed.to_numpy()).groupby(level=0).mean()
-
-
-def loop_gaps(table: pd.DataFrame) -> list[float]:
-    """Per seed: what open loop loses more than feedback."""
-    gap = losses(table, "open loop") - losses(table, "feedback")
-    return [float(value) for value in gap.sort_index()]
-
-
 def _gains(controls: pd.DataFrame, control: str, *, clean: bool) -> Interval:
     chosen = controls[(controls.control == control) & ((controls.kind == CLEAN) == clean)]
     return mean_interval(chosen.groupby("seed").gain.mean().tolist())
 
 
 def claims(findings: Sequence[Finding[Robustness]]) -> list[Verdict]:
-    """Feedback against open loop, and what the robust prefix and LQR win back."""
+    """Feedback against open loop, and what the robust prefix wins back."""
     found = []
     for finding in findings:
-        runs = finding.config.runs
-        table, controls = finding.tables["robustness"], finding.tables["control_at_test_time"]
-        shared: dict[str, Any] = {
-            "setting": f"{runs.model}, {runs.task}, {runs.steps} steps, {table.label.nunique()} methods, "
-            f"seeds {', '.join(map(str, runs.seeds))}",
-        }
-        found.append(
-            Verdict(
-                claim="feedback (adapter, LoRA) loses less under perturbed inputs than open loop (BitFit, prefix)",
-                source="Ding et al. 2022, optimal-control view",
-                quantity="accuracy lost by open loop beyond feedback, mean over perturbations, paired by seed",
-                measured=mean_interval(loop_gaps(table)), threshold=0.0, side="above", figure="robustness", number=11,
-                **shared,
-            )
+        runs, table = finding.config.runs, finding.tables["robustness"]
+        methods, seeds = table.label.nunique(), ", ".join(map(str, runs.seeds))
+        where = f"{runs.model}, {runs.task}, {runs.steps} steps, {methods} methods, seeds {seeds}"
+        feedback = Evidence("Ding et al. 2022, optimal-control view", where, "robustness", 11).above(
+            0.0, mean_interval(loop_gaps(table)),
+            "feedback (adapter, LoRA) loses less under perturbed inputs than open loop (BitFit, prefix)",
+            "accuracy lost by open loop beyond feedback, mean over perturbations, paired by seed",
         )  # fmt: skip
-        found.append(
-            Verdict(
-                claim="the robust prefix wins accuracy back on perturbed inputs",
-                source="Yang & Liu 2022",
-                quantity="accuracy with control − without, mean over perturbations, paired by seed",
-                measured=_gains(controls, "robust prefix", clean=False), threshold=0.0, side="above",
-                figure="control_at_test_time", **shared,
-            )
+        controls = finding.tables["control_at_test_time"]
+        robust = Evidence("Yang & Liu 2022", where, "control_at_test_time").above(
+            0.0, _gains(controls, "robust prefix", clean=False),
+            "the robust prefix wins accuracy back on perturbed inputs",
+            "accuracy with control − without, mean over perturbations, paired by seed",
         )  # fmt: skip
+        found += [feedback, robust]
     return found
 
 
@@ -409,8 +215,8 @@ def _scale(name: str, **own: Any) -> Plan:
 
 EXPERIMENT = Experiment(
     name="robustness",
-    question="do methods that feed the state back (adapter, LoRA) lose less under perturbed inputs than "
-    "open-loop ones?",
+    question="do methods that feed the state back (adapter, LoRA) lose less under perturbed inputs than open-loop "
+    "ones?",
     source="Yang & Liu 2022 (robust prefix); Ding et al. 2022 (delta tuning as control); PID and LQR as references.",
     varied="the method, the perturbation and its strength, seeds; the control at test time (none, LQR, PID, "
     "random, all of one energy; for the trained prefix also the robust prefix).",

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from dataclasses import dataclass, replace
 
-import pandas as pd
-import torch
-from torch import Tensor
-
-from lab.control import (
-    ControlProblem,
-    Solution,
-    adjoint,
-    best_layer_ascent,
-    extended_msa,
-    full_maximization,
-    gauss_newton_cg,
-    gradient_ascent,
-    ilqr,
-    layer_scores,
-    msa,
-    optimizer_ascent,
-    sign_ascent,
+from lab.control.solver_tables import (
+    difference_from_back_propagation,
+    layer_score_table,
+    lowest_cost,
+    spent_and_bought,
+    tried_values,
 )
+from lab.control.tuned_solvers import LABELS, solver_label, solvers_by_value
 from lab.study import Config, Experiment, Lab, Result, counts, setting
-from lab.study.fixed_batch import FixedBatch, fixed_batch
+from lab.study.fixed_batch import fixed_batch_of
 from lab.training import evaluate
-
-Solve = Callable[[ControlProblem, list[Tensor]], Solution]
 
 STEP_SIZES: dict[str, tuple[float, ...]] = {
     "adamw": (3e-3, 1e-2, 3e-2),
@@ -38,16 +23,6 @@ STEP_SIZES: dict[str, tuple[float, ...]] = {
 }
 RHOS = (1e-4, 1e-3, 1e-2, 1e-1)
 """E-MSA's ρ to begin with. p_t is of the size 1/batch, so the toy's ρ = 1 would allow no step."""
-
-LABELS = {
-    "adamw": "AdamW",
-    "sgd": "SGD, momentum 0.9",
-    "sign": "sign ascent",
-    "msa": "MSA, full maximisation",
-    "emsa": "E-MSA, ρ adapted",
-    "gauss_newton": "Gauss–Newton by CG",
-    "best_layer": "L-MSA, best layer",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,148 +55,38 @@ class Plan(Solving):
     fixed = ("solver", "step_sizes", "rhos")
 
     def configs(self) -> tuple[Solving, ...]:
-        own = ("solver", "step_sizes", "rhos")
-        shared = {entry.name: getattr(self, entry.name) for entry in fields(Solving) if entry.name not in own}
         return tuple(
-            Solving(
-                **shared, solver=solver, step_sizes=STEP_SIZES.get(solver, ()), rhos=RHOS if solver == "emsa" else ()
-            )
-            for solver in self.solvers
+            self.to(Solving, solver=name, step_sizes=STEP_SIZES.get(name, ()), rhos=RHOS if name == "emsa" else ())
+            for name in self.solvers
         )
 
 
 def measure(c: Solving, lab: Lab) -> Result:
     """Run one solver from the common start, its step size tuned where it has one."""
-    setting = _setting(c)
+    setting = fixed_batch_of(c, method={"method": "lora", "rank": c.rank})
     problem = setting.problem
     start = problem.split(setting.delta.phi0)
-    runs = {value: solve(problem, start) for value, solve in _solvers(c).items()}
-    best = min(runs, key=lambda value: _lowest(runs[value]))
+    solvers = solvers_by_value(
+        c.solver, c.rhos or c.step_sizes, iterations=c.iterations, dear_iterations=c.dear_iterations,
+        inner_iterations=c.inner_iterations, products=c.products,
+    )  # fmt: skip
+    runs = {value: solve(problem, start) for value, solve in solvers.items()}
+    best = min(runs, key=lambda value: lowest_cost(runs[value]))
     found = runs[best]
-    phi = problem.join(found.controls)
-    _, score = evaluate(setting.delta, setting.encoded, phi, "validation", size=c.n_validation)
+    history = spent_and_bought(found)
+    _, score = evaluate(setting.delta, setting.encoded, problem.join(found.controls), "validation", size=c.n_validation)
+    off = difference_from_back_propagation(problem, setting.loss, setting.delta.phi0) if c.solver == "sgd" else None
     metrics = {
-        "loss": found.cost,
-        "lowest_loss": _lowest(found),
-        "residual": found.residual,
-        "status": found.status.name.lower(),
-        "message": found.status.value,
-        "iterations": found.iterations,
-        "passes": _history(found)["passes"].iloc[-1],
-        "train_seconds": found.history[-1]["seconds"],
-        "rho" if c.solver == "emsa" else "step_size": best,
-        "score": score,
-        "metric": setting.encoded.task.metric.name,
-        "back_propagation_difference": _difference_from_back_propagation(setting, problem)
-        if c.solver == "sgd"
-        else None,
-        **counts(setting.delta),
-    }
-    tables = {"solver_convergence": _history(found).assign(label=_label(c.solver, best)), "tried": _tried(runs)}
-    if c.solver == "best_layer":
-        tables["layer_scores"] = _layer_scores(problem, {"at the start": start, "at its end": found.controls})
-    return Result(metrics, tables)
-
-
-def _setting(c: Solving) -> FixedBatch:
-    shared = ("model", "task", "seed", "sentences", "tokens", "n_train", "n_validation")
-    return fixed_batch(**{name: getattr(c, name) for name in shared}, method={"method": "lora", "rank": c.rank})
-
-
-def _solvers(c: Solving) -> dict[float | None, Solve]:
-    """The value tried (a step size; E-MSA's first ρ) -> solver; None where the solver has nothing to tune."""
-    many, few = c.iterations, c.dear_iterations
-    cheap = partial(msa, iterations=many, tolerance=0.0)
-    alone: dict[str, Solve] = {
-        "msa": partial(msa, update=full_maximization(c.inner_iterations), iterations=few, tolerance=0.0),
-        "gauss_newton": partial(
-            ilqr, direction=gauss_newton_cg(iterations=c.products), damping=DAMPING, iterations=few, tolerance=0.0
-        ),
-        "best_layer": partial(msa, update=best_layer_ascent(), iterations=few, tolerance=0.0),
+        "loss": found.cost, "lowest_loss": lowest_cost(found), "residual": found.residual,
+        "status": found.status.name.lower(), "message": found.status.value, "iterations": found.iterations,
+        "passes": history["passes"].iloc[-1], "train_seconds": found.history[-1]["seconds"],
+        "rho" if c.solver == "emsa" else "step_size": best, "score": score,
+        "metric": setting.encoded.task.metric.name, "back_propagation_difference": off, **counts(setting.delta),
     }  # fmt: skip
-    if c.solver in alone:
-        return {None: alone[c.solver]}
-    if c.solver == "emsa":
-        inner = c.inner_iterations
-        extended = partial(extended_msa, growth=4.0, inner_iterations=inner, iterations=few, tolerance=0.0)
-        return {rho: partial(extended, rho=rho) for rho in c.rhos}
-
-    def stepped(step: float) -> Solve:
-        # the optimisers keep state, so each run makes its own
-        def solve(problem: ControlProblem, start: list[Tensor]) -> Solution:
-            made = {
-                "adamw": lambda: optimizer_ascent(lambda params: torch.optim.AdamW(params, lr=step, weight_decay=0.0)),
-                "sgd": lambda: optimizer_ascent(lambda params: torch.optim.SGD(params, lr=step, momentum=0.9)),
-                "sign": lambda: sign_ascent(step),
-            }
-            return cheap(problem, start, update=made[c.solver]())
-
-        return solve
-
-    return {step: stepped(step) for step in c.step_sizes}
-
-
-DAMPING = 1e-3
-"""Levenberg's μ to begin with, tuned by hand on MiniLM: at φ₀ LoRA's A moves nothing, so JᵀCJ is singular."""
-
-
-def _lowest(found: Solution) -> float:
-    return min(row["cost"] for row in found.history)
-
-
-def _history(found: Solution) -> pd.DataFrame:
-    """The figure's table: what was spent, and the loss it bought.
-
-    A product with J's curvature goes forward and back through the chain's derivatives: one pass and one backward sweep
-    beside the stages it runs.
-    """
-    history = pd.DataFrame(found.history)
-    table = pd.DataFrame(
-        {
-            "iteration": history.iteration,
-            "loss": history.cost,
-            "residual": history.residual,
-            "passes": history.passes + history.products,
-            "elapsed": history.seconds,
-            "costates": history.adjoints + history.products,
-        }
-    )
-    kept = ("block_products", "adjoints", "products", "rho", "damping", "alpha", "accepted")
-    return table.join(history[[name for name in kept if name in history]])
-
-
-def _tried(runs: dict[float | None, Solution]) -> pd.DataFrame:
-    rows = [(value, _lowest(run), run.cost, run.status.name.lower()) for value, run in runs.items()]
-    table = pd.DataFrame(rows, columns=["value", "lowest_loss", "loss", "status"])
-    return table.astype({"value": float})
-
-
-def _label(solver: str, value: float | None) -> str:
-    if value is None:
-        return LABELS[solver]
-    return f"{LABELS[solver]}, {'first ρ' if solver == 'emsa' else 'step'} {value:g}"
-
-
-def _difference_from_back_propagation(setting: FixedBatch, problem: ControlProblem, *, step: float = 0.1) -> float:
-    """Largest relative difference of φ between three steps of gradient ascent on H and of SGD on the PLM's own loss."""
-    solution = msa(problem, problem.split(setting.delta.phi0), update=gradient_ascent(step), iterations=3)
-    phi = setting.delta.phi0.clone().requires_grad_()
-    optimizer = torch.optim.SGD([phi], lr=step)
-    for _ in range(3):
-        (phi.grad,) = torch.autograd.grad(setting.loss(phi), phi)
-        optimizer.step()
-    return float((problem.join(solution.controls) - phi.detach()).abs().max() / phi.detach().abs().max())
-
-
-def _layer_scores(problem: ControlProblem, places: dict[str, list[Tensor]]) -> pd.DataFrame:
-    """The fall of J that each layer alone promises and gives, at several controls."""
-    tables = []
-    for place, controls in places.items():
-        scores = layer_scores(problem, controls, known=adjoint(problem, controls))
-        columns = {name: getattr(scores, name).tolist() for name in ("predicted", "measured", "steps", "curvature")}
-        table = pd.DataFrame({"stage": problem.names, "t": range(problem.T), "controls": problem.sizes, **columns})
-        tables.append(table[table.controls > 0].assign(place=place, label="LoRA"))
-    return pd.concat(tables, ignore_index=True)
+    tables = {"solver_convergence": history.assign(label=solver_label(c.solver, best)), "tried": tried_values(runs)}
+    if c.solver == "best_layer":
+        tables["layer_scores"] = layer_score_table(problem, {"at the start": start, "at its end": found.controls})
+    return Result(metrics, tables)
 
 
 _DEMO = Plan(

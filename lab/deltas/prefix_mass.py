@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from lab.deferred import pandas as pd
 from lab.deltas.delta import Delta
 from lab.deltas.prefix import attention_widths
 from lab.deltas.prefixed_attention import prefixes_of, use_prefixes
@@ -72,3 +74,28 @@ def _recorder(mass: dict[str, Tensor], path: str, n_prefix: int, stack: nn.Modul
         mass[path] = weights[..., trained].sum(-1)[..., ~soft]
 
     return hook
+
+
+def mass_table(delta: Delta, points: Mapping[str, Tensor], batch: Mapping[str, Tensor], tokens: int) -> pd.DataFrame:
+    """One row per stage, block, head and position: mean and spread over the texts of the mass on prefix or prompt.
+
+    Args:
+        delta: a prefix or a prompt, on attention that returns its weights.
+        points: stage -> φ.
+        batch: of texts.
+        tokens: of the prefix or prompt.
+
+    Returns:
+        Columns stage, block, head, position, even (the mass if every key got the same), mass, spread.
+    """
+    even = float((tokens / (tokens + batch["attention_mask"].sum(1).double())).mean())
+    rows = []
+    for stage, phi in points.items():
+        stacked = torch.stack(list(prefix_mass(delta, phi, batch).values())).double()  # (blocks, batch, heads, tokens)
+        mean, spread = stacked.mean(1), stacked.std(1)
+        rows += [
+            {"stage": stage, "block": block, "head": head, "position": position, "even": even,
+             "mass": float(mean[block, head, position]), "spread": float(spread[block, head, position])}
+            for block, head, position in np.ndindex(*mean.shape)
+        ]  # fmt: skip
+    return pd.DataFrame(rows)

@@ -9,15 +9,18 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments import controllability, planner, pontryagin, solvers
-from lab.control import gauss_newton_cg, ilqr, residual_toy, rollout
+from experiments import controllability, planner, pontryagin
+from lab.control import gauss_newton_cg, identities, ilqr, residual_toy, rollout
+from lab.control.along_training import at_step
+from lab.control.margins import margins_of
+from lab.control.solver_tables import spent_and_bought
 from lab.deltas import method_from_json
 from lab.execution import Local
 from lab.models import meta_plm, read_by_head
 from lab.runs import Job, Record, Store
 from lab.study import Finding, Lab, measured
 from lab.study.equal_budget import budget_of
-from lab.study.fixed_batch import fixed_batch
+from lab.study.fixed_batch import fixed_batch, fixed_batch_of
 
 
 @pytest.fixture(scope="module")
@@ -35,23 +38,24 @@ def test_a_fixed_batch_has_one_loss_by_both_ways(setting):
 
 
 def test_identities_hold_to_rounding_and_notice_a_wrong_costate(setting, monkeypatch):
-    errors = pontryagin.identities(setting).groupby("identity").error.max()
+    checked = (setting.problem, setting.loss, setting.delta.phi0)
+    errors = identities.identities(*checked).groupby("identity").error.max()
     assert errors["gradient"] < 1e-13
     assert errors["costate"] < 1e-13
     assert errors["difference"] < 1e-9
-    true = pontryagin.costates
+    true = identities.costates
 
     def wrong(problem, trajectory, **options):
         return [1.01 * p for p in true(problem, trajectory, **options)]
 
-    monkeypatch.setattr(pontryagin, "costates", wrong)
-    errors = pontryagin.identities(setting).groupby("identity").error.max()
+    monkeypatch.setattr(identities, "costates", wrong)
+    errors = identities.identities(*checked).groupby("identity").error.max()
     assert errors.min() == pytest.approx(0.01, rel=0.02)
 
 
 def test_the_relative_residual_is_the_one_to_cost_times_the_length_of_the_control(setting):
     phi = setting.delta.phi0 + 0.05
-    along = pontryagin._at_step(setting.problem, 0, phi)
+    along = at_step(setting.problem, 0, phi)
     lengths = [float(u.norm()) for u in setting.problem.split(phi)]
     assert along.residual_relative.tolist() == pytest.approx((along.residual_to_cost * lengths).tolist())
     assert along.residual_relative.max() > 0
@@ -119,7 +123,7 @@ def test_directions_that_a_layer_norm_takes_away_are_found():
     ranks = {}
     for name in ("lora", "bitfit", "full"):
         c = replace(first, method={"method": name, "head": "frozen"})
-        setting = controllability._setting(c)
+        setting = fixed_batch_of(c)
         phi = setting.delta.phi0 + 0.1 * torch.randn(setting.delta.size, generator=torch.Generator().manual_seed(0))
         ranks[name] = controllability._read(c, phi, "pretrained").rank
     hidden = setting.plm.model.config.hidden_size
@@ -185,15 +189,16 @@ def test_a_score_that_orders_the_methods_is_confirmed_and_its_opposite_is_not():
 
 def test_margins_are_the_right_logit_over_the_mean_of_the_others(setting):
     logits = torch.tensor([[3.0, 0.0, 1.0, 2.0, 0.0]] * 3, dtype=torch.float64)
-    margins = controllability._observed(setting, logits)
     labels = setting.batch["labels"].tolist()
-    assert margins.tolist() == [logits[0, y] - (6.0 - logits[0, y]) / 4 for y in labels]
+    assert margins_of(logits, setting.batch["labels"]).tolist() == [
+        logits[0, y] - (6.0 - logits[0, y]) / 4 for y in labels
+    ]
 
 
 def test_products_count_as_passes_and_as_costate_evaluations():
     problem, controls = residual_toy(n_layers=3, n_samples=4)
     found = ilqr(problem, controls, direction=gauss_newton_cg(iterations=3), damping=1e-3, iterations=2)
-    table, history = solvers._history(found), pd.DataFrame(found.history)
+    table, history = spent_and_bought(found), pd.DataFrame(found.history)
     assert history.products.iloc[-1] > 2
     assert (table.passes - history.passes).tolist() == pytest.approx(history.products.tolist())
     assert table.costates.tolist() == (history.adjoints + history.products).tolist()
