@@ -7,47 +7,25 @@ are random in both, and in the timing: neither memory nor time depends on their 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import pandas as pd
-import torch
 
 from lab.deltas import (
-    IA3,
-    Adapter,
-    BitFit,
     Delta,
-    DeltaMethod,
-    FullFineTuning,
-    LastLayer,
-    LoRA,
-    Prefix,
-    Prompt,
     method_from_json,
 )
-from lab.models import MODELS, PLM, load_plm, untrained_plm
-from lab.statistics import Verdict, mean_interval
-from lab.study import Config, Experiment, Finding, Lab, Result, Settings, device, setting, without_biases
+from lab.models import PLM
+from lab.statistics import Evidence, Verdict, mean_interval
+from lab.statistics.memory import FULL, memory_saved
+from lab.study import Config, Experiment, Finding, Lab, Result, Settings, device, setting
+from lab.study.costed import LAST, METHODS, methods_on, untrained
 from lab.study.equal_budget import bare_plm
-from lab.training import TrainingStep, example_batch, measured_peaks, step_cost
+from lab.training import example_batch, measured_peaks, step_cost
+from lab.training.timing import fastest, timeable_step
 
-FULL = "full fine-tuning"
-LAST = "last layer"
-"""No delta method of the source's claims: it is left out of them."""
-METHODS: dict[str, DeltaMethod] = {
-    FULL: FullFineTuning(),
-    LAST: LastLayer(),
-    "LoRA": LoRA(rank=8),  # in an encoder-decoder also beside cross-attention's query and value: `methods_of`
-    "adapter": Adapter(bottleneck=64),
-    "prefix": Prefix(tokens=5),
-    "prompt": Prompt(tokens=100),
-    "BitFit": BitFit(),
-    "IA3": IA3(),
-}
 MEMORY = ("peak", "parameters", "optimizer", "gradients", "activations")
 OPERATIONS = ("forward_flops", "activation_flops", "weight_flops")
 
@@ -85,27 +63,17 @@ class Plan(Settings):
     rounds: int = setting("of a timing, of which the fastest counts", 3, low=1)
 
     def configs(self) -> list[Cost]:
-        counted, measured = (
-            (self.model,) if self.model else models for models in (self.counted, self.measured)
-        )  # fmt: skip
-        found = [self._cost("counted", name, methods_of(name, self.methods)) for name in counted]
+        counted, measured = ((self.model,) if self.model else models for models in (self.counted, self.measured))
+        found = [self._cost("counted", name, methods_on(name, self.methods)) for name in counted]
         for name in measured:
-            each = methods_of(name, self.measured_methods)
+            each = methods_on(name, self.measured_methods)
             found += [self._cost("measured", name, (method,)) for method in each]
-            found.append(self._cost("timed", name, methods_of(name, self.methods), rounds=self.rounds))
+            found.append(self._cost("timed", name, methods_on(name, self.methods), rounds=self.rounds))
         return found
 
     def _cost(self, how: str, model: str, methods: tuple[tuple[str, dict[str, Any]], ...], rounds: int = 0) -> Cost:
         sizes = self.timed_batch_sizes if how == "timed" else self.batch_sizes
         return Cost(how=how, model=model, methods=methods, batch_sizes=sizes, tokens=self.tokens, rounds=rounds)
-
-
-def methods_of(model: str, labels: Sequence[str]) -> tuple[tuple[str, dict[str, Any]], ...]:
-    """Those that a PLM of this name has a use for, as `lab.deltas.presets.delta_tuning_study` sets them."""
-    chosen = {label: METHODS[label] for label in labels if label != "BitFit" or not without_biases(model)}
-    if "LoRA" in chosen and "t5" in model:
-        chosen["LoRA"] = LoRA(rank=8, targets=("query", "value", "cross_query", "cross_value"))
-    return tuple((label, method.to_json()) for label, method in chosen.items())
 
 
 def measure(c: Cost, lab: Lab) -> Result:
@@ -137,47 +105,14 @@ def _measured(c: Cost) -> dict[str, pd.DataFrame]:
 
 
 def _timed(c: Cost) -> dict[str, pd.DataFrame]:
-    """Seconds of a step, all methods in turn in one process, round after round; the fastest round of each.
-
-    A slow moment of the machine meets all methods, and the fastest of a few rounds is the step it did not meet.
-    """
-    plm = untrained(c.model)
-    rows = []
+    """Seconds of a step, all methods in turn in one process; the fastest round of each."""
+    plm, rows = untrained(c.model), []
     for size in c.batch_sizes:
         batch = example_batch(plm, size, c.tokens)
-        steps = {label: _timeable(delta, batch) for label, delta in c.on(plm)}
-        seconds: dict[str, list[float]] = {label: [] for label in steps}
-        for round_ in range(c.rounds + 1):
-            for label, step in steps.items():
-                began = time.perf_counter()
-                step()
-                if round_ > 0:  # the first is a warm-up
-                    seconds[label].append(time.perf_counter() - began)
-        rows += [{"label": label, "batch_size": size, "step_seconds": min(times)} for label, times in seconds.items()]
+        steps = {label: timeable_step(delta, batch) for label, delta in c.on(plm)}
+        seconds = fastest(steps, c.rounds, plm.device)
+        rows += [{"label": label, "batch_size": size, "step_seconds": value} for label, value in seconds.items()]
     return {"training_compute": pd.DataFrame(rows).assign(**dict.fromkeys(OPERATIONS, float("nan")))}
-
-
-def _timeable(delta: Delta, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
-    step = TrainingStep(delta)
-    optimizer = torch.optim.AdamW(step.leaves, lr=0.0, weight_decay=0.0, fused=True)  # the PLM stays as it is
-
-    def run() -> None:
-        step.loss(batch).backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if delta.plm.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    return run
-
-
-@lru_cache(maxsize=1)
-def untrained(model: str) -> PLM:
-    """The model with the formula's attention, on the GPU when there is one; with random weights where its configuration
-    is known, loaded where it is not; the last is kept."""
-    if model in {known.name for known in MODELS}:
-        return untrained_plm(model, device=device())
-    return load_plm(model, device=device(), attention="eager")
 
 
 def claims(found: Sequence[Finding[Cost]]) -> list[Verdict]:
@@ -185,48 +120,32 @@ def claims(found: Sequence[Finding[Cost]]) -> list[Verdict]:
     return [*_of_memory(found), *(v for finding in found if finding.config.how == "timed" for v in _of_time(finding))]
 
 
-def _saved(found: Sequence[Finding[Cost]]) -> pd.DataFrame:
-    """Fraction of full fine-tuning's counted peak that each other method saves, per model and batch size."""
-    rows = [f.tables["training_memory"].assign(model=f.config.model) for f in found if f.config.how == "counted"]
-    if not rows:
-        return pd.DataFrame(columns=["model", "batch_size", "label", "saved"])
-    table = pd.concat(rows, ignore_index=True)
-    full = table[table.label == FULL].set_index(["model", "batch_size"]).peak
-    table = table[table.label != FULL].join(full.rename("full"), on=["model", "batch_size"])
-    return table.assign(saved=1 - table.peak / table.full).dropna(subset=["saved"])
-
-
 def _of_memory(found: Sequence[Finding[Cost]]) -> list[Verdict]:
-    table = _saved(found)
-    table = table[table.label != LAST]
+    counted = [f.tables["training_memory"].assign(model=f.config.model) for f in found if f.config.how == "counted"]
+    if not counted:
+        return []
+    table = memory_saved(pd.concat(counted, ignore_index=True).query("label != @LAST"))
     best = table[table.batch_size.isin([1, 8])].groupby("model").saved.max()
     worst = table[table.batch_size == 64].groupby("model").saved.min()
     if best.empty or worst.empty:
         return []
-    common: dict[str, Any] = {
-        "source": "Ding et al. 2022, GPU memory of T5 at batch sizes 1, 8 and 64",
-        "side": "above",
-        "setting": f"{', '.join(best.index)}, with random weights, on which memory does not depend; float32, AdamW, "
-        f"{found[0].config.tokens} tokens; counted, the interval is over models",
-        "figure": "memory_saved",
-        "number": 5,
-    }
+    where = (
+        f"{', '.join(best.index)}, with random weights, on which memory does not depend; float32, AdamW, "
+        f"{found[0].config.tokens} tokens; counted, the interval is over models"
+    )
+    evidence = Evidence("Ding et al. 2022, GPU memory of T5 at batch sizes 1, 8 and 64", where, "memory_saved", 5)
     return [
-        Verdict(
-            claim="At small batches (1, 8) delta tuning saves up to 3/4 of the memory (nearest quarter: above 5/8).",
-            quantity="largest fraction saved by any method, per model",
-            measured=mean_interval(best.tolist()),
-            threshold=5 / 8,
-            **common,
+        evidence.above(
+            5 / 8, mean_interval(best.tolist()),
+            "At small batches (1, 8) delta tuning saves up to 3/4 of the memory (nearest quarter: above 5/8).",
+            "largest fraction saved by any method, per model",
         ),
-        Verdict(
-            claim="At batch 64 every delta method saves at least 1/3 of the memory.",
-            quantity="smallest fraction saved by any method, per model",
-            measured=mean_interval(worst.tolist()),
-            threshold=1 / 3,
-            **common,
+        evidence.above(
+            1 / 3, mean_interval(worst.tolist()),
+            "At batch 64 every delta method saves at least 1/3 of the memory.",
+            "smallest fraction saved by any method, per model",
         ),
-    ]
+    ]  # fmt: skip
 
 
 def _of_time(finding: Finding[Cost]) -> list[Verdict]:
@@ -236,21 +155,19 @@ def _of_time(finding: Finding[Cost]) -> list[Verdict]:
     if FULL not in seconds:
         return []
     ratios = seconds.drop(columns=[FULL, LAST], errors="ignore").div(seconds[FULL], axis=0)
+    where = (
+        f"{c.model}, with random weights, on which time does not depend; {c.tokens} tokens; "
+        f"{', '.join(ratios.columns)}; the fastest of {c.rounds} rounds, the interval is over methods"
+    )
+    evidence = Evidence("Ding et al. 2022, applications", where, "training_compute", 12)
     return [
-        Verdict(
-            claim="A training step of a delta method is faster than one of full fine-tuning.",
-            source="Ding et al. 2022, applications",
-            quantity=f"batch {size}: seconds of a step over full fine-tuning's, mean over methods [1]",
-            measured=mean_interval(ratios.loc[size].tolist()),
-            threshold=1.0,
-            side="below",
-            setting=f"{c.model}, with random weights, on which time does not depend; {c.tokens} tokens; "
-            f"{', '.join(ratios.columns)}; the fastest of {c.rounds} rounds, the interval is over methods",
-            figure="training_compute",
-            number=12,
+        evidence.below(
+            1.0, mean_interval(ratios.loc[size].tolist()),
+            "A training step of a delta method is faster than one of full fine-tuning.",
+            f"batch {size}: seconds of a step over full fine-tuning's, mean over methods [1]",
         )
         for size in ratios.index
-    ]
+    ]  # fmt: skip
 
 
 _T5 = ("t5-v1.1-base", "t5-v1.1-large", "t5-v1.1-xl")

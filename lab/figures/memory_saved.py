@@ -11,8 +11,8 @@ from lab.figures.grammar import Grid, listed
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, counted
 from lab.statistics import Answer
+from lab.statistics.memory import FULL, memory_saved
 
-FULL = "full fine-tuning"
 _COLUMNS = {
     "model": Column("the PLM", TEXT),
     "label": Column(f"the method; {FULL!r} is what the others are measured against", TEXT),
@@ -20,14 +20,6 @@ _COLUMNS = {
     "batch_size": Column("texts in a batch", "count"),
     "peak": Column("peak memory of a training step", "bytes"),
 }
-
-
-def saved(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of all methods but full fine-tuning, with `saved` = 1 − peak / full fine-tuning's peak."""
-    keys = ["model", "how", "batch_size"]
-    full = table[table.label == FULL].drop_duplicates(keys).set_index(keys).peak.rename("full")
-    rows = table[table.label != FULL].join(full, on=keys)
-    return rows.assign(saved=1 - rows.peak / rows.full).dropna(subset=["saved"])
 
 
 def by_size(table: pd.DataFrame, quantity: str) -> list[str]:
@@ -42,7 +34,7 @@ def full_first(table: pd.DataFrame, quantity: str) -> list[str]:
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    rows = saved(table)
+    rows = memory_saved(table)
     labels = [label for label in full_first(rows.assign(peak=-rows.saved), "peak") if label != FULL]
     grid = Grid(theme, wrap=4, height=340, share_x=True, share_y=True, labels=[*labels, *table.label])
     for model in by_size(table, "peak"):
@@ -65,7 +57,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
 
 def _answer(table: pd.DataFrame) -> Answer:
     """Per model and batch size, the methods that save most and least."""
-    found, rows = saved(table), []
+    found, rows = memory_saved(table), []
     for (model, how, size), part in found.groupby(["model", "how", "batch_size"], sort=False):
         ordered = part.sort_values("saved")
         best, worst = ordered.iloc[-1], ordered.iloc[0]

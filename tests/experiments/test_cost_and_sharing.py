@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from experiments import efficiency, sharing
-from lab.deltas import LoRA, method_from_json, serve
+from lab.deltas import LoRA, method_from_json, serve, servers
 from lab.deltas.presets import delta_tuning_study
+from lab.deltas.servers import our_servers, peft_servers
 from lab.execution import Local
 from lab.models.tiny import tiny_plm
 from lab.runs import Record, Store
@@ -42,13 +43,10 @@ def rows_of(rows: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_saved_is_against_full_fine_tuning_of_the_same_model_and_batch():
+def test_memory_is_judged_over_models():
     full = efficiency.FULL
     records = counted("a", {full: (100, 100, 200), "LoRA": (30, 40, 120)})
     records += counted("b", {full: (100, 100, 300), "LoRA": (30, 50, 150), "prompt": (40, 60, 330)})
-    table = efficiency._saved(records).set_index(["model", "label", "batch_size"]).saved
-    assert table["a", "LoRA", 64] == pytest.approx(0.4)
-    assert table["b", "prompt", 64] == pytest.approx(-0.1)
     small, large = efficiency.claims(records)
     assert small.measured.estimate == pytest.approx(0.7)
     assert small.answer == "holds here"
@@ -133,17 +131,17 @@ def test_peft_serves_the_same_logits(tmp_path):
     ids = torch.randint(8, 40, (5, 6), generator=generator)
     batch, users = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, torch.tensor([2, 0, 1, 2, 0])
     expected = serve(delta, phis, batch, users)
-    peers = sharing._peft(plm, delta, phis, batch, users)
+    peers = peft_servers(plm, delta, phis, batch, users)
     with torch.no_grad():
-        for label in (sharing.PEFT_SWAPPED, sharing.PEFT_MIXED):
+        for label in (servers.PEFT_SWAPPED, servers.PEFT_MIXED):
             torch.testing.assert_close(peers[label](), expected, rtol=0, atol=1e-10)
-        for label, forward in sharing._ours(delta, phis, batch, users).items():
+        for label, forward in our_servers(delta, phis, batch, users).items():
             torch.testing.assert_close(forward(), expected, rtol=0, atol=1e-10, msg=label)
 
 
 def test_without_peft_the_record_says_so(monkeypatch):
-    monkeypatch.setattr(sharing.importlib.util, "find_spec", lambda name: None)
-    assert sharing._peft(None, None, None, {}, None) == {}
+    monkeypatch.setattr(servers.importlib.util, "find_spec", lambda name: None)
+    assert peft_servers(None, None, None, {}, None) == {}
 
 
 def test_storage_is_judged_model_by_model_without_an_interval():
