@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from lab.figures.grammar.axis import Axis
 from lab.figures.grammar.legend import colour_bars, entries, keys
 from lab.figures.grammar.looks import Look, looks
-from lab.figures.grammar.mark import Mark, Note, Rule, Scale, identity
+from lab.figures.grammar.mark import ColourScale, Mark, Note, Rule, identity
 from lab.figures.grammar.page import Page
 from lab.figures.grammar.panel import Panel
 from lab.figures.grammar.split import first_seen, split
@@ -43,8 +43,8 @@ class Grid:
         self.notes: list[Note] = []
         self.axes = {"x": Axis(), "y": Axis()}
         self.stacked = False
-        self.scales: dict[str, Scale] = {}
-        self.depth = Scale("")
+        self.scales: dict[str, ColourScale] = {}
+        self.depth = ColourScale("")
         self._looks = looks(theme, first_seen(labels))
         self._counted: dict[str, list[str]] = {}
 
@@ -93,7 +93,7 @@ class Grid:
     def depths(self, values: Iterable[float], title: str = "block [index]") -> Self:
         """The values that `depth=` colours, and the title of their bar; called before anything is drawn by depth."""
         known = sorted({float(value) for value in values if not pd.isna(value)})
-        self.depth = Scale(title, values=known)
+        self.depth = ColourScale(title, values=known)
         return self
 
     def known_depth(self, value: Any) -> float | None:
@@ -106,9 +106,9 @@ class Grid:
             return self.theme.ink
         return self.theme.depths(len(self.depth.values))[self.depth.values.index(float(value))]
 
-    def scale(self, title: str, low: float | None, high: float | None, *, log: bool = False) -> Scale:
+    def scale(self, title: str, low: float | None, high: float | None, *, log: bool = False) -> ColourScale:
         """The colour scale of heat maps with this title."""
-        return self.scales.setdefault(title, Scale(title, low, high, log=log))
+        return self.scales.setdefault(title, ColourScale(title, low, high, log=log))
 
     def figure(self, size: Size = SCREEN) -> go.Figure:
         """The drawing in a size.

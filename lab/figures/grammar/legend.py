@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lab.figures.grammar.axis import short
-from lab.figures.grammar.mark import Mark, Rule, Scale, glyph
+from lab.figures.grammar.mark import ColourScale, Mark, Rule, glyph
 from lab.figures.style import Size
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def colour_bars(grid: Grid, size: Size) -> dict[str, Any]:
     }
 
 
-def _axis(scale: Scale, grid: Grid, size: Size, i: int, n: int) -> dict[str, Any]:
+def _axis(scale: ColourScale, grid: Grid, size: Size, i: int, n: int) -> dict[str, Any]:
     deep = [float(i) for i in range(len(scale.values))]  # equal steps, however far apart the depths are
     known = deep if scale is grid.depth else scale.values or [0.0, 1.0]
     low = min(known) if scale.low is None else scale.low

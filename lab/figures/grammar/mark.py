@@ -57,7 +57,7 @@ class Note:
 
 
 @dataclass
-class Scale:
+class ColourScale:
     """A colour bar: a title with its unit, the ends, and the values that drawings hold."""
 
     title: str
