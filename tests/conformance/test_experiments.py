@@ -8,12 +8,13 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from lab.cli import app
 from lab.execution import Local
 from lab.figures import figure
-from lab.runs import Record, Store, key, tabulate
+from lab.runs import Job, Record, Store, key, tabulate
 from lab.study import (
     SCALES,
     TRAINING_RUN,
@@ -26,6 +27,7 @@ from lab.study import (
     settings_of,
     verdicts_of,
 )
+from lab.study.again import CONTENT, again
 from lab.study.settings import meaning
 
 NAMES = experiment_names()
@@ -111,6 +113,37 @@ def test_smoke_run_is_stored_told_and_drawn(name, store):
 
     again = Local(store, progress=False).run(jobs, forbidden)
     assert [record.metrics for record in again] == [record.metrics for record in records]
+
+
+@pytest.fixture
+def jobs_of(monkeypatch):
+    """Command -> the jobs that the command line hands to its engine; nothing is run."""
+    asked: list[Job] = []
+
+    class Asked:
+        def run(self, jobs, measure, label=""):
+            asked[:] = jobs
+            raise typer.Exit(0)
+
+    monkeypatch.setattr("lab.commands.run.start_engine", lambda *given, **options: Asked())
+
+    def given(command: str) -> list[Job]:
+        program, *words = shlex.split(command)
+        done = CliRunner().invoke(app, words)
+        assert (program, done.exit_code) == ("deltalab", 0), done.output
+        return list(asked)
+
+    return given
+
+
+@pytest.mark.parametrize("name", [outline.name for outline in outlines()])
+def test_a_printed_command_asks_for_the_job_it_stands_beside(name, jobs_of):
+    """At every scale, and for the gallery's records: what "Reproduce this" shows has the record's key."""
+    experiment = load_experiment(name)
+    jobs = [job for scale in experiment.scales for job in experiment.jobs(scale)[:2]]
+    known = [manifest.job for manifest in GALLERY.manifests(name) if CONTENT not in manifest.job.config]
+    for job in (*jobs, *known[:: max(1, len(known) // 4)]):
+        assert [key(made) for made in jobs_of(again(name, job.config))] == [key(job)]
 
 
 @pytest.mark.parametrize("name", [outline.name for outline in outlines()])
