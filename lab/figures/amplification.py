@@ -95,11 +95,11 @@ AMPLIFICATION = Figure(
     apart=("model", "task"),
     caption=(
         "Norm of W₀ projected onto the first r singular directions of each update (points), onto W₀'s own (line) and "
-        "onto random directions (dotted), block by block; the table is of the form of Hu et al.'s Table 7, with its "
+        "onto random directions (dotted), block by block; the table has the form of Table 7 of Hu et al., with its "
         "random column."
     ),
     reading=(
-        "Points near the dotted line: the update's directions are as good as random to W₀, it adds something new. "
+        "Points near the dotted line: to W₀ the update's directions are as good as random: it adds something new. "
         "Points near the upper line: it strengthens what W₀ already emphasises. In between, above the dotted line, it "
         "picks up directions that W₀ has but does not emphasise. The amplification factor ‖ΔW‖/‖UᵀW₀V‖ grows with the "
         "length of training and the step size; the position between the lines hardly does, so compare that."

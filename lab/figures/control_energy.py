@@ -117,14 +117,14 @@ CONTROL_ENERGY = Figure(
     caption=(
         "The smallest change of φ that raises every sentence's margin by a given amount to first order, applied to the "
         "network: rise that was wanted against rise that happens (left; band: smallest and largest among the "
-        "sentences), and rise against the norm of the control (right), with training's norm and rise as a star. Of "
-        "more than three pairs of PLM and task, the right panel alone."
+        "sentences), and rise against the norm of the control (right), with the norm and rise of training as a star. "
+        "For more than three pairs of PLM and task, the right panel alone."
     ),
     reading=(
-        "On the dotted line first order tells the truth; where a curve bends away, the network has left the region "
-        "in which its linearisation holds. A star to the right of its curve means that training used more norm than "
-        "the least control needs for the same rise on these sentences; it also had to serve all others. Norms are in "
-        "each method's own coordinates."
+        "On the dotted line the first-order prediction holds; where a curve bends away, the network has left the "
+        "region in which its linearisation holds. A star to the right of its curve means that training used more norm "
+        "than the least control needs for the same rise on these sentences; it also had to serve all others. Norms are "
+        "in each method's own coordinates."
     ),
     source=(DING_2022,),
     example=_example,

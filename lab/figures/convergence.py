@@ -120,7 +120,7 @@ CONVERGENCE = Figure(
         "few weights move to the left, as their steps are cheaper. The table gives the mean steps and seconds to 95 % "
         "of each run's own last score, linear between evaluations; a run that is there at its first evaluation counts "
         "as that step, so small numbers are upper bounds. A method that ends low reaches 95 % of little early: compare "
-        "it with the last score. Seconds are of the machine that the records name, and only comparable within it."
+        "it with the last score. Seconds are those of the machine that the records name, and comparable only on it."
     ),
     source=(DING_2022,),
     example=_example,

@@ -120,7 +120,7 @@ COSTATES = Figure(
     conclude=_answer,
     caption=(
         "Norm of the costates p = −∂J/∂h and Hamiltonian H along the stages of the network (depth is time), at several "
-        "steps of training, on one fixed batch. Of one run, a line for each step; of several, the start (dotted) and "
+        "steps of training, on one fixed batch. For one run, a line for each step; for several, the start (dotted) and "
         "the end (solid) of each method's training, one row per PLM and task."
     ),
     reading=(

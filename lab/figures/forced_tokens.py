@@ -102,7 +102,7 @@ FORCED_TOKENS = Figure(
     reading=(
         "One minus the height at k estimates ε of k-ε controllability for this set of pairs, from above: a longer "
         "search can only raise the line. Lines of rarer targets lie lower, or rise later. The targets after one state "
-        "are no independent trials, so that the intervals count states."
+        "are not independent trials, so the intervals count states."
     ),
     source=(BHARGAVA_2023, ZOU_2023),
     example=_example,

@@ -113,10 +113,10 @@ GENERALIZATION_GAP = Figure(
         "panel), one panel per task. Dashed: the shape √d of the bound, scaled through full fine-tuning."
     ),
     reading=(
-        "Higher means that a method fits its training examples better than new ones. If the bound told the gap, the "
-        "points would follow the dashed line; points off it say that something other than the number of parameters "
+        "Higher means that a method fits its training examples better than new ones. If the bound predicted the gap, "
+        "the points would follow the dashed line; points off it say that something other than the number of parameters "
         "decides. Only the shape of the bound is drawn: the bound itself, in the table and under the cursor, exceeds 1 "
-        "and so says nothing for every method with more than a few dozen parameters. A small gap is no merit by "
+        "and so says nothing about any method with more than a few dozen parameters. A small gap is no merit by "
         "itself: a method that has learned nothing has none, so look at its score too."
     ),
     source=(DING_2022, AGHAJANYAN_2020, ARORA_2018),

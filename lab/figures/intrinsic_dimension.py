@@ -181,7 +181,7 @@ INTRINSIC_DIMENSION = Figure(
     order=1,
     averages=("seed",),
     caption=(
-        "Validation score of fine-tuning in a random subspace of dimension d: one point per seed, a monotone "
+        "Validation score of fine-tuning in a random subspace of dimension d: a point per seed, a monotone "
         "(isotonic) fit of the means, and d90, the smallest dimension that reaches 90 % of full fine-tuning "
         "(dashed line), with its 95 % interval (shaded). Full fine-tuning (solid, band: range over seeds), "
         "the head trained alone on frozen features (dotted) and the same architecture with random weights in a "

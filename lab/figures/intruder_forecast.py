@@ -112,10 +112,9 @@ INTRUDER_FORECAST = Figure(
     ),
     reading=(
         "Points on the dashed line appear when forecast. Open points test the model where its assumption holds: "
-        "directions in general position. Filled points above the line are late: training goes along directions of W₀, "
-        "which makes no intruder until they are outgrown. Points are missing where no intruder is seen up to twenty "
-        "times the size of W₀. Logarithmic axes: the size of ΔW, which differs between methods, sets most of the "
-        "position."
+        "directions in general position. Filled points above the line are late: training moves along directions of W₀, "
+        "and makes no intruder until it outgrows them. Points are missing where no intruder is seen up to twenty times "
+        "the size of W₀. Logarithmic axes: the size of ΔW, which differs between methods, sets most of the position."
     ),
     source=(BENAYCH_GEORGES_2012, SHUTTLEWORTH_2024),
     example=_example,

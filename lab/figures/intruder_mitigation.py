@@ -76,7 +76,7 @@ INTRUDER_MITIGATION = Figure(
     reading=(
         "λ = 1 changes nothing, λ = 0 removes the intruders; some published descriptions have it the other way round. "
         "A flat score: the intruders carry nothing that the task needs. A score that falls towards λ = 0: they carry "
-        "what was learnt. Removing one direction can let the next one pass the line, so the count need not reach zero."
+        "what was learned. Removing one direction can let the next one pass the line, so the count need not reach zero."
     ),
     source=(SHUTTLEWORTH_2024,),
     example=_example,

@@ -81,7 +81,7 @@ INTRUDER_TIME = Figure(
     ),
     reading=(
         "Dashed lines know the norm of each update and no direction of it. A solid line to the right of its dashed one "
-        "is late: training goes along directions that W₀ has, which intrude only when they outgrow it. A line that "
+        "is late: training moves along directions that W₀ has, which intrude only when they outgrow it. A line that "
         "stays at zero belongs to a step size that never leaves the regime of full fine-tuning as it is usually done."
     ),
     source=(BENAYCH_GEORGES_2012, SHUTTLEWORTH_2024),

@@ -98,9 +98,9 @@ INTRUDERS = Figure(
     ),
     reading=(
         "t = 1 is the model as trained; a larger t is what a larger α does, or longer training along the same "
-        "direction. A line that drops below the dashed one at a small j has a strong direction that W₀ does not know. "
-        "The grey band says what size alone would do: lines above it mean that the update respects W₀'s directions "
-        "more than chance, lines below it that it avoids them. Dips at larger j often are neighbouring directions of "
+        "direction. A line that drops below the dashed one at a small j has a strong direction that W₀ does not have. "
+        "The grey band shows what size alone would do: lines above it mean that the update respects W₀'s directions "
+        "more than chance, lines below it that it avoids them. Dips at larger j are often neighbouring directions of "
         "W₀ that mix, whose singular values nearly agree: look at the sweep over ε before calling them new."
     ),
     source=(SHUTTLEWORTH_2024, BENAYCH_GEORGES_2012),

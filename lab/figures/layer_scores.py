@@ -70,12 +70,12 @@ LAYER_SCORES = Figure(
     conclude=_answer,
     caption=(
         "Fall of the loss when one layer's controls alone take their own best step along the gradient of the "
-        "Hamiltonian: by the second-order formula η‖g‖² − ½η²gᵀGg, and as it really happens."
+        "Hamiltonian: by the second-order formula η‖g‖² − ½η²gᵀGg, and what really happens."
     ),
     reading=(
         "A tall pair of bars is a layer worth moving first. Where the two bars differ, the step has left the region in "
-        "which a quadratic describes the loss, and the promise should not be trusted. A layer's score says nothing of "
-        "what it is worth once other layers have moved."
+        "which a quadratic describes the loss, and the promise should not be trusted. A layer's score says nothing "
+        "about what it is worth once other layers have moved."
     ),
     source=(LI_2017,),
     example=_example,

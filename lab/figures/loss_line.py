@@ -69,7 +69,7 @@ LOSS_LINE = Figure(
     reading=(
         "A fall without a hump from 0 to 1 says that gradient descent could have gone straight. A hump between two "
         "solutions is a barrier: they lie in different basins, or at least the straight way leaves the basin. A line "
-        "is one direction of very many; flatness along it says nothing of the others."
+        "is one direction of very many; flatness along it says nothing about the others."
     ),
     source=(GOODFELLOW_2015,),
     example=_example,

@@ -130,17 +130,16 @@ PERFORMANCE = Figure(
     averages=("seed", "task"),
     apart=("model",),
     caption=(
-        "Validation score of each method after the same number of steps, one panel per task: every seed (points), "
-        "mean and 95 % interval over seeds (bar; that of two seeds may leave the panel); dashed, the linear "
-        "probe. Last panel: mean rank over tasks, with half of Nemenyi's critical difference (95 %) to either "
-        "side."
+        "Validation score of each method after the same number of steps, one panel per task: every seed (points), mean "
+        "and 95 % interval over seeds (bar; that of two seeds may leave the panel); dashed, the linear probe. Last "
+        "panel: mean rank over tasks, with half of Nemenyi's critical difference (95 %) to either side."
     ),
     reading=(
         "Methods stand from the best mean rank (top) to the worst. In a task's panel, intervals that do not overlap "
         "mean that other seeds would hardly change the order on this task; a method at the dashed line adds nothing to "
         "training the head alone. In the panel of ranks, methods differ where their bars do not overlap: with few "
-        "tasks the bars are long, and the honest answer about other tasks is that one cannot tell. All methods had the "
-        "same budget of steps; methods that need longer are seen at a disadvantage."
+        "tasks the bars are long, and the honest answer about other tasks is that these runs cannot tell. All methods "
+        "had the same budget of steps; methods that need longer are seen at a disadvantage."
     ),
     source=(DING_2022, DEMSAR_2006),
     example=_example,

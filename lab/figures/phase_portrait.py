@@ -137,16 +137,16 @@ PHASE_PORTRAIT = Figure(
     order=3,
     conclude=_answer,
     caption=(
-        "Hidden states at the position the head reads, after each block, for the sentences of one batch: without "
-        "delta (open), with the trained delta (filled) and under full fine-tuning (crosses): six blocks of one run, "
-        "or the last ones of several. Every panel shows the two main axes of its own layer's states; the title gives "
-        "the share of variance they hold; colour is the class."
+        "Hidden states at the position the head reads, after each block, for the sentences of one batch: without delta "
+        "(open), with the trained delta (filled) and under full fine-tuning (crosses): six blocks of one run, or fewer "
+        "of each of several, the last one always. Every panel shows the two main axes of its own layer's states; the "
+        "title gives the share of variance they hold; colour is the class."
     ),
     reading=(
         "Lines lead from where a sentence's state was to where the delta takes it. Control that pulls classes apart in "
         "early blocks steers the whole chain; control that does so in the last block only acts like a better head. "
-        "Points of one panel compare, points of different panels do not: each layer has its own axes, and what happens "
-        "outside the plane is not seen. These are training sentences."
+        "Points of one panel can be compared, points of different panels cannot: each layer has its own axes, and what "
+        "happens outside the plane is not shown. These are training sentences."
     ),
     source=(DING_2022,),
     example=_example,

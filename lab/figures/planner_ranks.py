@@ -84,7 +84,7 @@ PLANNER_RANKS = Figure(
         "A row is one rule, and all rows spend the same budget. Rules that see the labels (kernel, layer score, "
         "spectrum) depend on the seed through the new head and the batch; random ranks are the null. Where rules "
         "disagree about depth, at most one of them can be right about where training needs its ranks: the figure of "
-        "planned against equal ranks tells."
+        "planned against equal ranks shows which."
     ),
     source=(LI_2017, HU_2021),
     example=_example,

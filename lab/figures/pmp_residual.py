@@ -104,10 +104,10 @@ PMP_RESIDUAL = Figure(
     order=2,
     conclude=_answer,
     caption=(
-        "Norm of the gradient of the Hamiltonian in the controls of each stage along training, on one fixed "
-        "batch: absolute; times the norm of the controls and over the loss; and the loss of the same batch. Of one "
-        "run, a line per stage; of several, a line per method: the norm over all stages, and the largest relative one. "
-        "It vanishes where H_t is stationary in the controls of the stage, the first-order condition of the principle."
+        "Norm of the gradient of the Hamiltonian in the controls of each stage along training, on one fixed batch: "
+        "absolute; times the norm of the controls and over the loss; and the loss of the same batch. For one run, a "
+        "line per stage; for several, a line per method: the norm over all stages, and the largest relative one. It "
+        "vanishes where H_t is stationary in the controls of the stage, the first-order condition of the principle."
     ),
     reading=(
         "A line that falls is a layer whose controls approach a stationary point of their Hamiltonian. Training on "

@@ -85,7 +85,7 @@ REPRESENTATION_DIMENSION = Figure(
         "the scale they look at: compare shapes between panels and values inside one. A lower last layer after tuning "
         "says that sentences have moved onto fewer directions, such as one per class. The objective's d90 counts "
         "directions of weight space, not of representations: the two need not be alike, and usually differ by orders "
-        "of magnitude. Random weights keep much of the input's dimension: what tuning does is the difference to the "
+        "of magnitude. Random weights keep much of the input's dimension: what tuning does is the difference from the "
         "pre-trained line, not the height of the line."
     ),
     source=(ANSUINI_2019, AGHAJANYAN_2020),

@@ -86,9 +86,9 @@ SERVING_THROUGHPUT = Figure(
         "own: median (line) and range (bars) over rounds in which all strategies take turns."
     ),
     reading=(
-        "With one user all strategies but one row at a time run the same pass. As users grow, one pass per user works "
-        "on ever fewer rows at a time and leaves the processor idle; a strategy whose line stays level serves many "
-        "users at the price of one. Dotted lines are the peft library on the same weights and the same adapters."
+        "With one user all strategies but one row at a time run the same pass. With more users, one pass per user "
+        "works on ever fewer rows at a time and leaves the processor idle; a strategy whose line stays level serves "
+        "many users at the price of one. Dotted lines are the peft library on the same weights and the same adapters."
     ),
     source=(DING_2022,),
     example=_example,

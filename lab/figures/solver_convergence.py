@@ -99,9 +99,9 @@ SOLVER_CONVERGENCE = Figure(
     ),
     reading=(
         "Lower and further left is better, and the three panels need not agree: a solver that maximises Hamiltonians "
-        "layer by layer needs few costate evaluations and many passes. A line that leaves at the top diverges. Compare "
-        "lines at the same abscissa, not at their ends. It is the loss of the batch that is minimised, so nothing here "
-        "speaks of generalisation."
+        "layer by layer needs few costate evaluations and many passes. A line that leaves the panel at the top belongs "
+        "to a solver that diverges. Compare lines at the same abscissa, not at their ends. It is the loss of the batch "
+        "that is minimised, so nothing here concerns generalisation."
     ),
     source=(LI_2017, LI_HAO_2018),
     example=_example,

@@ -82,7 +82,7 @@ TASKS_NEEDED = Figure(
     reading=(
         "A curve that goes on rising says that no small number of tasks spans what the next one needs; one that has "
         "flattened below 1 says that a part of every task is its own, whatever the number. The null rises too, as more "
-        "members span more; only the distance between the curves is of the tasks."
+        "members span more; only the distance between the curves is due to the tasks."
     ),
     source=(QIN_2021,),
     example=_example,

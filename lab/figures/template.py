@@ -107,10 +107,10 @@ TEMPLATE = Figure(
         "are means over seeds with the 95 % Student interval."
     ),
     reading=(
-        "Left, nothing is trained: with the template the score is what the PLM knows of the task, without it a random "
-        "head's guess, near chance. Where the two lines meet, the data have taught the new head what the template gave "
-        "for nothing. The gains in the table are paired by seed: few-shot seeds also choose the examples, so the gain "
-        "is known better than either mean."
+        "Left, nothing is trained: with the template the score is what the PLM knows about the task, without it a "
+        "random head's guess, near chance. Where the two lines meet, the data have taught the new head what the "
+        "template gave for nothing. The gains in the table are paired by seed: few-shot seeds also choose the "
+        "examples, so the gain is known better than either mean."
     ),
     source=(DING_2023, DING_2022, GAO_2021),
     example=_example,

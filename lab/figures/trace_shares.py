@@ -83,12 +83,13 @@ TRACE_SHARES = Figure(
     conclude=_answer,
     averages=("seed",),
     caption=(
-        "Share of each stage in the trace of the controllability Gramian of the state after the last block, "
-        "‖Φ_t B_t‖² over its sum, per method, before and after training. Bars: 95 % of the estimate by random signs."
+        "Share of each stage in the trace of the controllability Gramian of the state after the last block, ‖Φ_t B_t‖² "
+        "over its sum, per method, before and after training. Bars: 95 % intervals of the estimate, which uses random "
+        "signs."
     ),
     reading=(
         "A high point is a layer whose controls move the end state much, per unit of control and averaged over all "
-        "directions. A flat line is what equal layers would give. The trace does not know the task: directions that "
+        "directions. A flat line is what equal layers would give. The trace is blind to the task: directions that "
         "do not matter to the loss count as much as those that do."
     ),
     source=(DING_2022,),

@@ -113,7 +113,7 @@ TRANSFER = Figure(
     reading=(
         "The diagonal is 1 by definition. A bright block on the diagonal says that tasks of one type can use each "
         "other's deltas. Numbers below 0 are worse than always answering the more frequent class: across types the two "
-        "classes need not mean alike, so a delta may know the difference and give it the wrong sign. Cells are empty "
+        "classes need not correspond, so a delta may know the difference and give it the wrong sign. Cells are empty "
         "where the method learned next to nothing on the target, so that a share of it means nothing. Compare with the "
         "linear probe: what it transfers, the frozen features share already."
     ),

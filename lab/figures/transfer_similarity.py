@@ -103,10 +103,10 @@ TRANSFER_SIMILARITY = Figure(
         "both tasks of one type. Dashed: unrelated updates."
     ),
     reading=(
-        "If likeness told transfer, points would rise to the right. Runs share their start and their order of steps, "
-        "so updates of unrelated tasks may already be more alike than random ones (the dashed line); compare pairs "
-        "with each other, not with the line alone. Pairs of five tasks are few and share tasks: the intervals in the "
-        "table take them as independent, so they are too narrow rather than too wide."
+        "If likeness predicted transfer, points would rise to the right. Runs share their start and their order of "
+        "steps, so updates of unrelated tasks may already be more alike than random ones (the dashed line); compare "
+        "pairs with each other, not with the line alone. Pairs share tasks, so that the intervals in the table count "
+        "tasks and not pairs; five tasks are few."
     ),
     source=(DING_2022, HU_2021),
     example=_example,

@@ -238,10 +238,9 @@ def test_a_new_record_appears_without_a_restart(monkeypatch, filled, tmp_path):
 
 def test_the_explorer_starts_without_torch(filled):
     code = (
-        "import sys; from streamlit.testing.v1 import AppTest\n"
-        "shown = AppTest.from_file('app/main.py', default_timeout=30).run()\n"
-        "assert not shown.exception, shown.exception\n"
-        "print(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
+        "import sys; from streamlit.testing.v1 import AppTest\nshown = AppTest.from_file('app/main.py', "
+        "default_timeout=30).run()\nassert not shown.exception, shown.exception\nprint(sorted({'torch', "
+        "'transformers', 'peft'} & set(sys.modules)))"
     )
     environment = {"DELTALAB_STORE": str(filled), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(

@@ -252,10 +252,9 @@ def test_a_single_row_can_be_drawn(drawn: Figure):
 
 def test_a_figure_is_one_file_and_nothing_is_imported_before_it_is_asked_for():
     code = (
-        "import sys, lab.figures; from lab.figures import figure\n"
-        "print(sorted({'pandas', 'plotly', 'kaleido'} & set(sys.modules)))\n"
-        "figure('cka')\n"
-        "print([f for f in ('cka', 'costates', 'exporting') if f'lab.figures.{f}' in sys.modules])"
+        "import sys, lab.figures; from lab.figures import figure\nprint(sorted({'pandas', 'plotly', 'kaleido'} & "
+        "set(sys.modules)))\nfigure('cka')\nprint([f for f in ('cka', 'costates', 'exporting') if f'lab.figures.{f}' "
+        "in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout.splitlines(), done.stderr) == (["[]", "['cka']"], "")
