@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lab.deltas import Delta, load_adapter
-from lab.geometry.extraction import extract_lora
+from lab.geometry.extracted_lora import extract_lora
 from lab.geometry.weight_changes import delta_changes
 from lab.linalg import Spectrum
 from lab.models import PLM

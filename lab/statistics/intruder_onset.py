@@ -45,6 +45,6 @@ def centred_rank_correlation(rows: pd.DataFrame, x: str, y: str, *, groups: pd.S
 
     What orders the groups is then no part of the correlation.
     """
-    logs = np.log(rows[[x, y]])
+    logs = rows[[x, y]].apply(np.log)
     within = logs - logs.groupby(groups).transform("mean")
     return rank_correlation_interval(list(within[x]), list(within[y]))

@@ -19,6 +19,7 @@ from lab.execution.workers import Workers
 from lab.models.tiny import tiny_plm
 from lab.runs import Job, Record, Store
 from lab.study import Lab, load_experiment, measured
+from lab.study.comparison import compared_runs
 
 
 def test_without_ray_the_error_says_how_to_get_it(monkeypatch, tmp_path):
@@ -167,7 +168,7 @@ def test_training_gives_the_same_numbers_on_both_engines(tmp_path, ray, tiny_fol
             file.write("x")
         if job == jobs[0] and attempts.stat().st_size == 1:
             c = made.finding(Record(job, {})).config
-            performance.compared_runs(replace(c, methods=c.methods[:2]), Lab(engine))
+            compared_runs(replace(c, methods=c.methods[:2]), Lab(engine))
             os.kill(os.getpid(), signal.SIGKILL)
         return measured(job, engine)
 
