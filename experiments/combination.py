@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations, product
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
 from lab.deltas import Adapter, AddedBias, BitFit, Combination, Prompt, method_from_json
-from lab.models import PLM, settled
 from lab.statistics import Evidence, Verdict, mean_interval
 from lab.statistics.combination import FACTORS, contrasts, gains_of_the_best, gaps_over_single, order_scores
 from lab.study import (
@@ -32,7 +31,7 @@ from lab.study import (
     setting,
     without_biases,
 )
-from lab.training import evaluate
+from lab.study.stages import every_order, stage
 
 SOURCE = "Ding et al. 2022, section on combinations; Ding et al. 2023, Table 2"
 STEP_SIZES = {"prompt": 1e-2, "BitFit": 3e-3, "adapter": 3e-3}  # of `performance`, for each alone (MiniLM)
@@ -40,7 +39,6 @@ ADDED_BIAS_STEP_SIZE = 1e-3
 HEAD_STEP_SIZE = 1e-2
 SEEDS = (13, 21, 42, 87, 100)
 """The few-shot splits of Gao et al. 2021; here every seed of a split is also the seed of its run."""
-EVERYTHING = range(len(FACTORS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,40 +164,15 @@ def _simultaneous(c: Design, lab: Lab) -> Result:
 
 
 def _sequential(c: Design) -> Result:
-    start = c.run(EVERYTHING, c.seed or 0, c.steps).opened()
-    together, _ = _stage(c, start, EVERYTHING, len(FACTORS) * c.steps)  # the reference: as many steps as three stages
-    rows = [*_stages(c, start, ()), {"order": "all at once", "stage": len(FACTORS), **together}]
+    seed, parts = c.seed or 0, range(len(FACTORS))
+    start = c.run(parts, seed, c.steps).opened()
+    together, _ = stage(c.run(parts, seed, len(parts) * c.steps), start)  # the reference: as many steps as three stages
+    rows = every_order(FACTORS, start, lambda plm, new: stage(c.run([new], seed, c.steps), plm))
+    rows.append({"order": "all at once", "stage": len(parts), **together})
     table = pd.DataFrame(rows).assign(label=c.label, seed=c.seed)
-    last = table[table.stage == len(FACTORS)].set_index("order").score.astype(float)
+    last = table[table.stage == len(parts)].set_index("order").score.astype(float)
     metrics = {"metric": table["metric"].iloc[0], "best_order": str(last.idxmax()), "best": float(last.max())}
     return Result(metrics | {"worst": float(last.min())}, {"sequential_combination": table})
-
-
-def _stages(c: Design, plm: PLM, done: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Train each part that is left on what the others have made of the PLM; the rows of every order that begins so."""
-    rows = []
-    for new in sorted(set(EVERYTHING) - set(done)):
-        order = (*done, new)
-        row, after = _stage(c, plm, [new], c.steps)
-        rows += [
-            {"order": " → ".join(FACTORS[i] for i in whole), "stage": len(order), **row}
-            for whole in permutations(EVERYTHING)
-            if whole[: len(order)] == order
-        ]
-        rows += _stages(c, after, order)
-    return rows
-
-
-def _stage(c: Design, plm: PLM, chosen: Sequence[int], steps: int) -> tuple[dict[str, Any], PLM]:
-    """The row of one training, and the PLM as it leaves it."""
-    run = c.run(chosen, c.seed or 0, steps)
-    encoded = run.data.encode(plm, max_length=c.max_length)
-    delta, result = run.fitted(run.how.on(plm, seed=run.seed), encoded)
-    score = result.score
-    if c.splits == 3:
-        score = evaluate(delta, encoded, result.phi, "test", precision=run.precision)[1]
-    row = {"score": score, "metric": result.metric, "train_score": result.history[-2]["score"], "tunable": delta.size}
-    return row, settled(delta.plm, delta.overrides(result.phi))
 
 
 def claims(found: Sequence[Finding[Design]]) -> list[Verdict]:

@@ -13,10 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lab.control import (
-    reach,
-    rollout,
-)
+from lab.control import reach, rollout
 from lab.control.margins import energy_table, least_energy, margins
 from lab.control.reach_tables import random_subspace_spectrum, share_table, spectrum_table
 from lab.linalg import Spectrum
@@ -24,18 +21,7 @@ from lab.models import read_by_head
 from lab.statistics import Evidence, Verdict
 from lab.statistics.comparison import HALF_OF_RANK_VARIANCE
 from lab.statistics.controllability import ranking_correlations
-from lab.study import (
-    Config,
-    Experiment,
-    Finding,
-    Lab,
-    Result,
-    Scale,
-    counts,
-    merit,
-    setting,
-    without_biases,
-)
+from lab.study import Config, Experiment, Finding, Lab, Result, Scale, counts, merit, setting, without_biases
 from lab.study.equal_budget import at_budget, budget_of
 from lab.study.fixed_batch import FixedBatch, fixed_batch_of
 from lab.training import Fit, fit_and_prune

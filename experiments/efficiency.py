@@ -13,10 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from lab.deltas import (
-    Delta,
-    method_from_json,
-)
+from lab.deltas import Delta, method_from_json
 from lab.models import PLM
 from lab.statistics import Evidence, Verdict, mean_interval
 from lab.statistics.memory import FULL, memory_saved

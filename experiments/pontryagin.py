@@ -10,10 +10,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from lab.control import (
-    control_summary,
-    delta_as_control,
-)
+from lab.control import control_summary, delta_as_control
 from lab.control.along_training import at_step, phase_portrait, total_residual
 from lab.control.identities import identities
 from lab.models import hidden_states

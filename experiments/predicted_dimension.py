@@ -16,23 +16,11 @@ from typing import Any
 import pandas as pd
 import torch
 
-from lab.geometry import (
-    intrinsic_dimension,
-)
+from lab.geometry import intrinsic_dimension
 from lab.geometry.predictions import KERNEL, beside_measured, finite_or_none, predicted, prediction_curves
 from lab.statistics import Evidence, Interval, Verdict, cluster_interval
 from lab.statistics.predicted_dimension import rank_agreement
-from lab.study import (
-    Budget,
-    Experiment,
-    Finding,
-    Lab,
-    Result,
-    Workload,
-    reported,
-    setting,
-    with_added_biases,
-)
+from lab.study import Budget, Experiment, Finding, Lab, Result, Workload, reported, setting, with_added_biases
 from lab.study.subspace_runs import SubspaceRuns
 from lab.tasks.constant import constant_score
 

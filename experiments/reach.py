@@ -13,29 +13,13 @@ from torch import Tensor
 
 from experiments.planner import SCALES as RUNS
 from experiments.planner import Planner
-from lab.control import (
-    NextToken,
-    controllable_share,
-    force_token,
-    prompt_entrance,
-)
+from lab.control import NextToken, controllable_share, force_token, prompt_entrance
 from lab.control.block_entrance import Entrance, bound_table, target_table
 from lab.deltas import Delta
 from lab.deltas.prefix_mass import mass_table
 from lab.models import PLM
 from lab.statistics import Evidence, Interval, Verdict, clustered_proportion, worst_case
-from lab.study import (
-    TRAINING_RUN,
-    Config,
-    Experiment,
-    Finding,
-    Lab,
-    Result,
-    TrainingRun,
-    open_plm,
-    open_task,
-    setting,
-)
+from lab.study import TRAINING_RUN, Config, Experiment, Finding, Lab, Result, TrainingRun, open_plm, open_task, setting
 from lab.tasks import first_words
 
 PARTS = ("prefix", "prompt", "attention", "targets", "next tokens")

@@ -20,6 +20,7 @@ from lab.deltas import Adapter, DeltaMethod, LastLayer, LoRA, Prefix, Prompt, Se
 from lab.statistics import Evidence, Verdict, mean_interval
 from lab.statistics.scale import faster, finals, known_if, rises_after_first
 from lab.study import TRAINING_RUN, Experiment, Finding, Lab, Result, TrainingRun, Workload, reported, setting
+from lab.study.materials import model_and_depth
 from lab.training.settings import Precision
 
 SOURCE = "Ding et al. 2022, power of scale"
@@ -109,22 +110,6 @@ class Plan(Setup):
         }
         each = zip(methods.items(), step_sizes, strict=True)
         return tuple({"label": label, "lr": lr, "method": method.to_json()} for (label, method), lr in each)
-
-
-def model_and_depth(size: str) -> tuple[str, int | None]:
-    """The PLM's name and how many blocks to keep.
-
-    Raises:
-        ValueError: what stands after the colon is no number.
-
-    Example:
-        >>> model_and_depth("minilm:3"), model_and_depth("minilm")
-        (('minilm', 3), ('minilm', None))
-    """
-    name, _, depth = size.partition(":")
-    if depth and not depth.isdecimal():
-        raise ValueError(f"a size is a PLM's name, or name:k for its first k blocks; got {size!r}.")
-    return name, int(depth) if depth else None
 
 
 def measure(c: Series, lab: Lab) -> Result:

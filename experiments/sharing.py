@@ -14,10 +14,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from lab.deltas import (
-    LoRA,
-    method_from_json,
-)
+from lab.deltas import LoRA, method_from_json
 from lab.deltas.servers import MIXED, PEFT_MIXED, SWAPPED, served
 from lab.deltas.storage import on_disk, random_parts
 from lab.statistics import Evidence, Verdict, mean_interval, worst_case

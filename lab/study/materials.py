@@ -143,3 +143,19 @@ def with_added_biases(
     if not (without_biases(model) if added is None else added):
         return tuple(methods)
     return tuple({"method": "added-bias"} if m["method"] == "bitfit" else m for m in methods)
+
+
+def model_and_depth(size: str) -> tuple[str, int | None]:
+    """The PLM's name and how many blocks to keep.
+
+    Raises:
+        ValueError: what stands after the colon is no number.
+
+    Example:
+        >>> model_and_depth("minilm:3"), model_and_depth("minilm")
+        (('minilm', 3), ('minilm', None))
+    """
+    name, _, depth = size.partition(":")
+    if depth and not depth.isdecimal():
+        raise ValueError(f"a size is a PLM's name, or name:k for its first k blocks; got {size!r}.")
+    return name, int(depth) if depth else None

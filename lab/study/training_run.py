@@ -172,6 +172,12 @@ class TrainingRun(Budget):
         """`fitted` of what `prepared` gives."""
         return self.fitted(*self.prepared(), keep_every=keep_every)
 
+    def score_reported(self, delta: Delta, encoded: EncodedTask, fit: Fit) -> float:
+        """The score to report of a fit."""
+        if self.judged == "validation":
+            return fit.score
+        return evaluate(delta, encoded, fit.phi, "test", precision=self.precision)[1]
+
     def score_of(self, plm: PLM, overrides: Mapping[str, Tensor]) -> float:
         """The score to report of any changed parameters of a PLM."""
         encoded = self.data.encode(plm, max_length=self.max_length)
@@ -357,8 +363,6 @@ def _large_solution(same: _Same) -> Solution:
     run = same.run
     start, encoded = run.prepared()
     delta, result = run.fitted(start, encoded)
-    score = result.score
-    if run.splits == 3:
-        score = evaluate(delta, encoded, result.phi, "test", precision=run.precision)[1]
+    score = run.score_reported(delta, encoded, result)
     metrics = {"metric": result.metric, "score": score, "step_size": result.lr, **counts(delta)}
     return Solution(delta, result.phi, metrics)

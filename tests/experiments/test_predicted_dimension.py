@@ -9,12 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from experiments.predicted_dimension import (
-    EXPERIMENT,
-    claims,
-    controllability_correlation,
-    measured_rows,
-)
+from experiments.predicted_dimension import EXPERIMENT, claims, controllability_correlation, measured_rows
 from lab.deltas import LoRA, method_from_json
 from lab.geometry.predictions import KERNEL, VARIANTS, predicted
 from lab.models.tiny import tiny_plm
