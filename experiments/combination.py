@@ -231,8 +231,7 @@ def _of_orders(table: pd.DataFrame, c: Design) -> list[Verdict]:
         return [goes_on]
     none_best = evidence.below(
         BEYOND_NOISE, mean_interval(gains_of_the_best(wide)), "No order of the three is always the best.",
-        "gain over the average order, on a seed left out, of the order that was best on the other seeds "
-        f"[{metric}]",
+        f"gain over the average order, on a seed left out, of the order that was best on the other seeds [{metric}]",
     )  # fmt: skip
     return [goes_on, none_best]
 
@@ -272,10 +271,10 @@ def _designs_of(
 
 EXPERIMENT = Experiment(
     name="combination",
-    question="which of prompt, BitFit and adapter helps beside the others, and does the order matter when they come in "
-    "turn?",
+    question="which of prompt, BitFit and adapter helps alongside the others, and does the order matter when they are "
+    "trained in turn?",
     source="Ding et al. 2022 and 2023 (Table 2): simultaneous and sequential combinations on GLUE and SST-2.",
-    varied="which of the three are on (2³ cells), or their order (six orders of three stages); data (some hundred "
+    varied="which of the three are on (2³ cells), or their order (six orders of three stages); data (a few hundred "
     "examples, 16 per class); with and without a manual template; seeds (head, split, order of examples).",
     tuned="nothing in the grid: each part keeps one step size in every cell, that of `performance` for it alone. Added "
     "biases have their own, the best of 1e-4, 3e-4, 1e-3 for them alone on one seed (SmolLM2, bbc-news, template).",

@@ -261,11 +261,11 @@ SMALLER = ("steps", "batch_size", "n_validation", "read_sentences")
 
 EXPERIMENT = Experiment(
     name="controllability",
-    question="what can each method reach at an equal parameter budget, at which price, and does that rank the methods?",
+    question="what can each method reach at an equal parameter budget, at what price, and does that rank the methods?",
     source="Ding et al. 2022 (FT > LoRA > adapter > prefix > prompt; delta tuning as control); docs/control.md, "
     "section 7.",
     varied="the method at one parameter budget; the task; pre-trained or random weights; before or after training.",
-    tuned="each method's step size, over three half-decades, by the validation score of the very run.",
+    tuned="each method's step size, over three half-decades, by the validation score of that same run.",
     fixed="PLM, head (frozen, so that what is measured is the method alone), batch, steps, batch size, seed.",
     expected="a method with a larger Gramian moves the logits at a smaller norm; whether that ranks trained "
     "scores is open.",

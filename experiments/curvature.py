@@ -101,7 +101,7 @@ _DEMO = Plan(
 
 EXPERIMENT = Experiment(
     name="curvature",
-    question="how many directions of a delta are stiff, before and after training, and is that pre-training's doing?",
+    question="how many directions of a delta are stiff, before and after training, and is that due to pre-training?",
     source="Schraudolph 2002 (Gauss-Newton); Ghorbani, Krishnan & Xiao 2019 (density of the Hessian's eigenvalues).",
     varied="the method; pre-trained or random weights (the null).",
     tuned="nothing; step sizes follow the rule for d and D.",

@@ -105,7 +105,8 @@ EXPERIMENT = Experiment(
     varied="the rule that chooses the rank of each matrix: a fixed r, a part of the energy, a threshold, the null.",
     tuned="full fine-tuning's step size (docs/intrinsic_dimension.md).",
     fixed="PLM, task, steps, seeds; every candidate is written as a peft checkpoint, read back and evaluated.",
-    expected="a few directions a matrix keep the score; vectors and embeddings, which a LoRA cannot hold, cost little.",
+    expected="a few directions per matrix keep the score; vectors and embeddings, which a LoRA cannot hold, cost "
+    "little.",
     cost="demo: 2 minutes on two cores (MiniLM). smoke: seconds.",
     view="optimisation",
     config=Extraction,

@@ -128,7 +128,7 @@ EXPERIMENT = Experiment(
     "√(d/n)?",
     source="Ding et al. 2022, generalisation gap; Aghajanyan et al. 2020, section 5.2: L₀(f) ≤ L̂₀(f) + O(√(d/n)).",
     varied="the method, single or two at once, the task, the seed.",
-    tuned="each method's step size, as in `performance`; beside another it keeps it.",
+    tuned="each method's step size, as in `performance`; kept when two are combined.",
     fixed="everything else; the runs of single methods are those of `performance`.",
     expected="full fine-tuning has the largest gap, prompt the smallest, two deltas a larger one than each alone; the "
     "bound is far above every gap.",

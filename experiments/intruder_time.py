@@ -95,15 +95,15 @@ _LONG_MINILM: dict[str, Any] = {"model": "minilm", "task": "bbc-news", "max_leng
 
 EXPERIMENT = Experiment(
     name="intruder_time",
-    question="does the threshold of W₀'s spectrum, met by ‖ΔW‖₂ as it grows, say when a run makes its first intruders?",
+    question="does the threshold of W₀'s spectrum, once ‖ΔW‖₂ meets it, tell when a run makes its first intruders?",
     source="Shuttleworth et al. 2024 (intruders come with large step sizes and long training); the forecast is ours, "
     "from the spiked model of Benaych-Georges & Nadakuditi 2012.",
     varied="the method (full fine-tuning, LoRA), the step size; training time within each run.",
     tuned="nothing: the step sizes are a grid about the one of `intruders`.",
     fixed="PLM, task, steps, seed; query and value matrices of at most six blocks, evenly spaced; k = 10, ε = ½.",
     expected="the step of the first intruder falls in proportion to the step size; the threshold met by the known "
-    "‖ΔW‖₂ says it within a third, since training follows directions of W₀ first; extrapolation from a run's start is "
-    "worse.",
+    "‖ΔW‖₂ predicts it to within a third, since training follows directions of W₀ first; extrapolation from a run's "
+    "start is worse.",
     cost="demo: 8 minutes on one core (MiniLM and SmolLM2). smoke: seconds.",
     view="optimisation",
     config=IntruderTime,

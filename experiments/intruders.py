@@ -127,7 +127,7 @@ _PAPER = {"n_train": None, "n_validation": None, "steps": 1000, "batch_size": 32
 
 EXPERIMENT = Experiment(
     name="intruders",
-    question="from which strength of an update on do directions appear that W₀ does not know, and what are they worth?",
+    question="at what strength of an update do directions appear that W₀ does not have, and what are they worth?",
     source="Shuttleworth et al. 2024 (detection, mitigation; LoRA against full fine-tuning); the forecast is ours, "
     "from the spiked model of Benaych-Georges & Nadakuditi 2012.",
     varied="the method (full fine-tuning, LoRA), the strength t of θ₀ + t·Δθ (for LoRA: α), k and ε, mitigation's λ.",

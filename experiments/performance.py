@@ -130,7 +130,7 @@ SCALES = {
 
 EXPERIMENT = Experiment(
     name="performance",
-    question="which delta methods reach more at an equal budget, and does the number of tunable parameters decide it?",
+    question="which delta methods score higher at one budget, and does the number of tunable parameters decide it?",
     source="Ding et al. 2022, performance comparison on T5-base: FT > LoRA > adapter > prefix > prompt on average.",
     varied="the method, the task, the seed (head, method's random choices, order of examples).",
     tuned="each method's step size, on one task with one seed, over half-decades: the start and its neighbours, and "

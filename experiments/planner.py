@@ -177,7 +177,7 @@ def claims(findings: Sequence[Finding[Planner]]) -> list[Verdict]:
 
 SURVEY = Experiment(
     name="planner_survey",
-    question="what do the rules say of each matrix, and what does each method promise, before training?",
+    question="what do the rules say about each matrix, and what does each method promise, before training?",
     view="control",
     config=SurveyOf,
     measure=_survey,
@@ -201,7 +201,7 @@ EXPERIMENT = Experiment(
     name="planner",
     question="do Gramian traces, the delta's kernel, layer scores or gradient spectra say where LoRA's ranks belong?",
     source="docs/planner.md; layer scores after Li et al. 2017 (successive approximations), water-filling by hand.",
-    varied="the rule that shares out the ranks (four rules, equal ranks, random ranks), the method, and what "
+    varied="the rule that allocates the ranks (four rules, equal ranks, random ranks), the method, and what "
     "`recommend` makes of both; seeds.",
     tuned="step size per method, on a seed that is not reported (docs/planner.md); the same for every LoRA.",
     fixed="PLM, task, parameter budget, steps, batch size, examples.",

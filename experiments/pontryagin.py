@@ -222,7 +222,7 @@ _DEMO = Plan(
 
 EXPERIMENT = Experiment(
     name="pontryagin",
-    question="how do costates, Hamiltonian and the residual of the maximum principle run along depth and training?",
+    question="how do costates, Hamiltonian and the residual of the maximum principle develop along depth and training?",
     source="Li, Chen, Tai & E 2017; Li & Hao 2018 (discrete maximum principle); Ding et al. 2022 (delta tuning as "
     "control).",
     varied="the method; the step of training; the layer.",

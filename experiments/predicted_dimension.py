@@ -164,16 +164,16 @@ def claims(findings: Sequence[Finding[Prediction]]) -> list[Verdict]:
 
 EXPERIMENT = Experiment(
     name="predicted_dimension",
-    question="does the curvature of a delta's loss, with the distance to the solution, tell how many dimensions "
-    "it needs?",
+    question="does the curvature of a delta's loss, with the distance to the solution, predict how many dimensions it "
+    "needs?",
     source="Li et al. 2018 (d90); Derezinski et al. 2020 (what a random subspace resolves), as `lab.geometry` "
     "joins them.",
     varied="the PLM, the task, the method, and which curvature the prediction is made from.",
-    tuned="the step size of the whole delta over `MULTIPLES`, of a subspace over two exponents of d/k "
-    "(`EXPONENTS`), by the training loss of the first seed.",
+    tuned="the step size of the whole delta over the rule's and a quarter of it, of a subspace over two exponents of "
+    "d/k (1/2 and 3/4), by the training loss of the first seed.",
     fixed="steps, batch size, examples, sequence length, the sentences the curvature is of.",
-    expected="predictions at the solution rank the deltas as the measured d90 does; the isotropic one, which "
-    "knows no direction, does not; all are too small, since n sentences have rank n(c - 1) at most.",
+    expected="predictions at the solution rank the deltas as the measured d90 does; the isotropic one, which has no "
+    "directions, does not; all are too small, since n sentences have rank n(c - 1) at most.",
     cost="demo: about 7 minutes on two cores (MiniLM, 4 tasks, 2 methods); SmolLM2 about 15 minutes a task. "
     "smoke: seconds.",
     view="optimisation",

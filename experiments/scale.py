@@ -210,7 +210,7 @@ _DEMO = Plan(
 
 EXPERIMENT = Experiment(
     name="scale",
-    question="do delta methods reach more, and sooner, on larger PLMs; do the last layer or random modules serve as "
+    question="do delta methods score higher, and sooner, on larger PLMs; do the last layer or random modules serve as "
     "well?",
     source="Ding et al. 2022, power of scale: MNLI, QNLI and SST-2 on T5-small, base and XXL, six methods.",
     varied="the PLM, the method, the seed (head, the method's random choices, order of examples).",
@@ -218,8 +218,8 @@ EXPERIMENT = Experiment(
     "SmolLM2 one that learns there.",
     fixed="steps, batch size, examples, sequence length; the head's step size; random modules have the last layer's "
     "budget.",
-    expected="every method gains with size and is sooner at the level of the smallest PLM; the last layer alone stays "
-    "behind; random modules do not.",
+    expected="every method gains with size and reaches the level of the smallest PLM sooner; the last layer alone "
+    "stays behind; random modules do not.",
     cost="demo: about 18 minutes on one core (MiniLM's first 1 to 6 blocks: 5; SmolLM2's first 10 and all 30: 13). "
     "smoke: seconds.",
     view="methods",

@@ -99,10 +99,10 @@ EXPERIMENT = Experiment(
     question="do solvers of the maximum principle lower the loss of a PLM's controls faster than AdamW and SGD?",
     source="Li, Chen, Tai & E 2017 (E-MSA); Li & Hao 2018 (signs, binary controls); Li & Todorov 2004 (iLQR).",
     varied="the solver.",
-    tuned="step sizes of AdamW and SGD, the radius of sign ascent and E-MSA's first ρ over three to five values "
-    "each, by the lowest loss, with the whole budget for each. Gauss-Newton's first damping was tuned by hand on "
-    "MiniLM, that is on the setting reported; from there E-MSA and Gauss-Newton choose theirs themselves (undone "
-    "steps, line search), and so does L-MSA.",
+    tuned="step sizes of AdamW and SGD, the radius of sign ascent and E-MSA's first ρ over three to five values each, "
+    "by the lowest loss, with the whole budget for each. Gauss-Newton's first damping was tuned by hand on MiniLM, "
+    "that is, on the reported setting; from there E-MSA and Gauss-Newton choose theirs themselves (undone steps, line "
+    "search), and so does L-MSA.",
     fixed="PLM, delta (LoRA, r = 8, query and value, with the head), one batch, start, seed; what every solver "
     "may spend.",
     expected="per iteration E-MSA and Gauss-Newton are ahead; per pass, second and product through a block "

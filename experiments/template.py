@@ -120,11 +120,12 @@ _PAPER = Templates(
 
 EXPERIMENT = Experiment(
     name="template",
-    question="how much does it help to put the task as the PLM's own task, and does that last as the data grow?",
+    question="how much does it help to phrase a task as the PLM's own pre-training task, and does that last as the "
+    "data grow?",
     source="Ding et al. 2022 and 2023 (Table 2): on GLUE a template lifts zero-shot from 23.7 to 43.4 on average, "
     "helps few-shot, and hardly matters with full data.",
     varied="the reading (template with label words under the pre-trained language-model head; no template under a new "
-    "classification head), the data (none, 16 per class, some hundred), seeds (head, split, order of examples).",
+    "classification head), the data (none, 16 per class, a few hundred), seeds (head, split, order of examples).",
     tuned="nothing here: the adapter has the step size of `performance`, the new head its own, the same at every "
     "amount.",
     fixed="the PLM, one adapter, steps, batch size, sequence length.",

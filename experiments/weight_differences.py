@@ -70,7 +70,7 @@ EXPERIMENT = Experiment(
     source="Hu et al. 2021, section 7 (LoRA's premise: the update has a low intrinsic rank).",
     varied="the method (full fine-tuning, LoRA, a random subspace of all weights), the PLM.",
     tuned="full fine-tuning's step size on MiniLM (docs/intrinsic_dimension.md), and on SmolLM2 (1e-4 against 3e-5); "
-    "the others follow the rule for d and D, but for LoRA on SmolLM2 (2e-3, not tuned).",
+    "the others follow the rule for d and D, except LoRA on SmolLM2 (2e-3, not tuned).",
     fixed="task, steps, batch size, seed of each PLM.",
     expected="full fine-tuning's ΔW has a few values far above the Marchenko-Pastur edge and a bulk inside it; a "
     "random subspace's ΔW looks like its null in every matrix.",
