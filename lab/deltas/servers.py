@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lab.deltas.delta import Combined, Delta
+from lab.deltas.peft_layers import peft_model
 from lab.deltas.serving import serve
 from lab.models import PLM
 
@@ -77,12 +78,11 @@ def peft_servers(
 def peft_users(plm: PLM, delta: Delta, phis: Tensor) -> Any:
     """A peft model of the PLM that holds every user's LoRA as an adapter of its own, "user0", "user1", …"""
     peft: Any = importlib.import_module("peft")
-    peft_layers = importlib.import_module("lab.deltas.peft_layers")
     body: Any = delta.first if isinstance(delta, Combined) else delta
     rank = next(iter(body.ranks.values()))
     modules = [matrix.name.removesuffix(".weight") for matrix in body.matrices]
     config = peft.LoraConfig(r=rank, lora_alpha=rank * next(iter(body.scales.values())), target_modules=modules)
-    model = peft_layers.peft_model(plm, config, peft, seed=0)
+    model = peft_model(plm, config, peft, seed=0)
     model.add_adapter("user0", config)
     for user in range(1, len(phis)):
         model.add_adapter(f"user{user}", config)
