@@ -14,9 +14,10 @@ from lab.deltas.delta import Delta, Reparameterized
 from lab.deltas.method import DeltaMethod
 from lab.deltas.prefixed_attention import PrefixTokens, use_prefixes
 from lab.deltas.roles import present_places
-from lab.deltas.soft_tokens import learned_positions, require_positions
+from lab.deltas.soft_tokens import require_positions
 from lab.linalg import Layout, Part
 from lab.models import PLM, Graft, Place, WeightMatrix
+from lab.models.numbering import learned_positions
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from lab.deltas.additive import Additive, grafted
 from lab.deltas.delta import Delta
 from lab.deltas.method import DeltaMethod
-from lab.deltas.soft_tokens import Insertion, Placement, SoftTokens, learned_positions
+from lab.deltas.soft_tokens import Insertion, Placement, SoftTokens
 from lab.models import PLM, Graft
 from lab.models.heads import ClassificationHead
+from lab.models.numbering import learned_positions
 
 
 @dataclass(frozen=True)

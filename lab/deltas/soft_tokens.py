@@ -116,20 +116,11 @@ def _place(placement: Placement) -> int:
     return 0 if placement == "front" else 1
 
 
-def learned_positions(base: nn.Module) -> int | None:
-    """How many positions a model with learned absolute positions has; None for relative and rotary ones."""
-    for name, module in base.named_modules():
-        if name in ("embeddings.position_embeddings", "wpe"):
-            offset = 0 if module.padding_idx is None else module.padding_idx + 1  # RoBERTa counts from there
-            return module.num_embeddings - offset
-    return None
-
-
 def require_positions(limit: int | None, n: int, length: int, name: str) -> None:
     """Refuse a text of `length` tokens that n soft tokens push past the model's positions.
 
     Args:
-        limit: positions the model has (`learned_positions`); None: no limit.
+        limit: positions the model has (`lab.models.numbering.learned_positions`); None: no limit.
         n: soft tokens that take a position.
         length: tokens of the text.
         name: of what the soft tokens belong to, for the message.

@@ -15,11 +15,12 @@ from torch import nn
 from lab.deferred import transformers
 from lab.models.architecture import Architecture
 from lab.models.attention import Attention, implementation
+from lab.models.classifier import classifier
 from lab.models.families import architecture_of
 from lab.models.heads import ClassificationHead, Head, LanguageModelHead, VerbalizerHead, label_ids
+from lab.models.numbering import last_unnumbered
 from lab.models.plm import PLM
 from lab.models.precision import exact_norms
-from lab.models.t5_classifier import t5_classifier
 
 HeadKind = Literal["classification", "regression", "lm"]
 HEADS: tuple[HeadKind, ...] = ("classification", "regression", "lm")
@@ -72,7 +73,8 @@ def configured(config: Any, request: HeadRequest, tokenizer: Any) -> Any:
 def model_class(architecture: Architecture, config: Any, kind: HeadKind) -> Any:
     """The transformers class with that head."""
     if kind != "lm":
-        return t5_classifier() if architecture.family == "t5" else _of(config, "AutoModelForSequenceClassification")
+        published = _of(config, "AutoModelForSequenceClassification")
+        return published if architecture.kind == "encoder" else classifier(published, architecture.kind)
     auto = {
         "encoder": "AutoModelForMaskedLM",
         "decoder": "AutoModelForCausalLM",
@@ -158,7 +160,7 @@ def as_plm(
         exact_norms(model)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    head, num_labels = _head(architecture, model.config, request, tokenizer)
+    head, num_labels = _head(architecture, model, request, tokenizer)
     return PLM(
         name=name,
         model=model.eval(),
@@ -171,16 +173,17 @@ def as_plm(
     )
 
 
-def _head(architecture: Architecture, config: Any, request: HeadRequest, tokenizer: Any) -> tuple[Head, int]:
+def _head(architecture: Architecture, model: Any, request: HeadRequest, tokenizer: Any) -> tuple[Head, int]:
+    config, after = model.config, last_unnumbered(model)
     if request.kind != "lm":
-        return ClassificationHead(), config.num_labels
+        return ClassificationHead(numbered_after=after), config.num_labels
     start = config.decoder_start_token_id if architecture.kind == "encoder-decoder" else None
     if request.verbalizer is None:
-        return LanguageModelHead(start), config.vocab_size
+        return LanguageModelHead(start, numbered_after=after), config.vocab_size
     if tokenizer is None:
         raise ValueError("a verbalizer needs a tokenizer, and this model came without one.")
     ids = label_ids(tokenizer, request.verbalizer)
     mask_id = tokenizer.mask_token_id if architecture.kind == "encoder" else None
     if architecture.kind == "encoder" and mask_id is None:
         raise ValueError("a verbalizer on an encoder needs a mask token, and this tokenizer has none.")
-    return VerbalizerHead(ids, mask_id, start), len(ids)
+    return VerbalizerHead(ids, mask_id, start, numbered_after=after), len(ids)

@@ -4,26 +4,48 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lab.models.attention import is_transformed
+from lab.models.numbering import numbered
+from lab.models.padding import from_the_end, in_place, right_padded
 
 Run = Callable[..., Any]
 """inputs by keyword -> the transformers output of the model under the overrides in force."""
 
-INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "decoder_input_ids")
+INPUTS = (
+    "input_ids", "attention_mask", "token_type_ids", "position_ids", "decoder_input_ids", "decoder_attention_mask",
+)  # fmt: skip
 
 
+@dataclass(frozen=True)
 class Head(ABC):
-    """Reads logits off a model's output."""
+    """Reads logits off a model's output.
+
+    What it reads and how tokens are numbered follow from the batch's attention mask alone, never from the padding token
+    of a configuration: padding on either side changes nothing, and a padding token may occur in a text.
+
+    Attributes:
+        numbered_after: p of `lab.models.numbering.last_unnumbered`, of models that number by the padding token.
+    """
+
+    numbered_after: int | None = field(default=None, kw_only=True)
 
     @abstractmethod
     def logits(self, run: Run, batch: Mapping[str, Tensor]) -> Tensor:
         """Logits of the batch; `run` evaluates the model on keyword inputs."""
+
+    def inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the model is given: texts at the left edge (`right_padded`), numbered by the mask."""
+        inputs = right_padded(inputs_of(batch))
+        if self.numbered_after is None or "position_ids" in inputs:
+            return inputs
+        mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))
+        return {**inputs, "position_ids": numbered(mask, self.numbered_after)}
 
 
 def inputs_of(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -41,11 +63,11 @@ def inputs_of(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 class ClassificationHead(Head):
     """transformers' sequence-classification head: (batch, num_labels); one column for regression.
 
-    BERT and RoBERTa read the first token, decoders and T5's decoder the last token that is not padding.
+    Encoders read the first token of the text, decoders and the decoder of an encoder-decoder the last one.
     """
 
     def logits(self, run: Run, batch: Mapping[str, Tensor]) -> Tensor:
-        return run(**inputs_of(batch)).logits
+        return run(**self.inputs(batch)).logits
 
 
 @dataclass(frozen=True)
@@ -60,7 +82,9 @@ class LanguageModelHead(Head):
     decoder_start: int | None = None
 
     def logits(self, run: Run, batch: Mapping[str, Tensor]) -> Tensor:
-        return run(**_with_decoder(inputs_of(batch), self.decoder_start)).logits
+        inputs = _with_decoder(self.inputs(batch), self.decoder_start)
+        mask = "attention_mask" if self.decoder_start is None else "decoder_attention_mask"
+        return in_place(run(**inputs).logits, batch.get(mask))
 
 
 @dataclass(frozen=True)
@@ -68,7 +92,7 @@ class NextTokenHead(Head):
     """A decoder's logits of the token after the last position, (batch, vocabulary); texts must not be padded."""
 
     def logits(self, run: Run, batch: Mapping[str, Tensor]) -> Tensor:
-        return run(**inputs_of(batch), logits_to_keep=1).logits[:, -1]
+        return run(**self.inputs(batch), logits_to_keep=1).logits[:, -1]
 
 
 @dataclass(frozen=True)
@@ -89,23 +113,24 @@ class VerbalizerHead(Head):
     decoder_start: int | None = None
 
     def logits(self, run: Run, batch: Mapping[str, Tensor]) -> Tensor:
-        inputs = inputs_of(batch)
+        inputs = self.inputs(batch)
         if self.decoder_start is not None:
             return run(**_with_decoder(inputs, self.decoder_start)).logits[:, 0, list(self.label_ids)]
         ids = inputs["input_ids"]
+        text = inputs.get("attention_mask", torch.ones_like(ids)).ne(0)
         if self.mask_id is not None:
-            back = from_the_end(ids.eq(self.mask_id))
-            if not is_transformed(ids) and not bool(ids.eq(self.mask_id).any(-1).all()):
+            marked = ids.eq(self.mask_id) & text
+            back = from_the_end(marked)
+            if not is_transformed(batch["input_ids"]) and not bool(marked.any(-1).all()):
                 raise ValueError(
                     f"every text needs the mask token (id {self.mask_id}) where the label word goes; some row of this "
                     "batch has none. Put the tokenizer's mask token into the template, and check the truncation."
                 )
             all_logits = run(**inputs).logits
         else:
-            mask = inputs.get("attention_mask", torch.ones_like(ids))
-            back = from_the_end(mask.ne(0))
+            back = from_the_end(text)
             # only the positions from the shortest row's end on; under vmap over examples that is not known beforehand
-            keep = ids.shape[-1] if is_transformed(mask) else int(back.max())
+            keep = ids.shape[-1] if is_transformed(batch.get("attention_mask", batch["input_ids"])) else int(back.max())
             all_logits = run(**inputs, logits_to_keep=keep).logits
         words = all_logits[..., list(self.label_ids)]  # (batch, positions, labels)
         position = words.shape[1] - back
@@ -140,8 +165,3 @@ def _with_decoder(inputs: dict[str, Tensor], start: int | None) -> dict[str, Ten
     if start is None or "decoder_input_ids" in inputs:
         return inputs
     return {**inputs, "decoder_input_ids": torch.full_like(inputs["input_ids"][:, :1], start)}
-
-
-def from_the_end(marked: Tensor) -> Tensor:
-    """How far the last marked position is from the end, counted from 1: (batch,)."""
-    return marked.flip(-1).to(torch.int64).argmax(-1) + 1

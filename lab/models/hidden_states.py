@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from lab.models.graft import structural_copy
-from lab.models.heads import from_the_end
+from lab.models.padding import from_the_end, right_padded
 from lab.models.plm import PLM, Batch, Overrides
 
 
 def hidden_states(plm: PLM, overrides: Overrides, batch: Batch) -> tuple[Tensor, ...]:
     """h_0, …, h_T: the input of the first block and the output of each block, (batch, seq, hidden), without a graph.
 
-    On an encoder-decoder the decoder's blocks follow the encoder's, each with its own sequence length.
+    On an encoder-decoder the decoder's blocks follow the encoder's, each with its own sequence length. Texts padded in
+    front are moved to the left edge (`lab.models.padding.right_padded`), as the model sees them.
 
     Args:
         plm: runs on a structural copy, so that its own hooks stay as they are.
@@ -53,9 +54,9 @@ def head_position(plm: PLM, batch: Batch) -> Tensor:
     """Where in the sequence a classification head reads, (batch,).
 
     Encoders: 0, the first token; others: the last token that is not padding, counted from the end (−1 is the last), so
-    that soft tokens in front do not shift it.
+    that soft tokens in front do not shift it. It is a position of `hidden_states`, which have the texts at the left.
     """
-    mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).ne(0)
+    mask = right_padded(batch).get("attention_mask", torch.ones_like(batch["input_ids"])).ne(0)
     return torch.zeros_like(mask[:, 0].long()) if plm.architecture.kind == "encoder" else -from_the_end(mask)
 
 
@@ -63,7 +64,7 @@ def pooled(states: Tensor, mask: Tensor) -> Tensor:
     """Mean over the tokens that are no padding: (batch, seq, hidden) and (batch, seq) -> (batch, hidden).
 
     Grafts that add positions (soft prompts) make a state longer than the mask; the added positions come first and are
-    left out.
+    left out. The states are those of `hidden_states`: texts that the mask has behind their padding are at the left there.
 
     Raises:
         ValueError: a state shorter than the mask, or an example without a token.
@@ -74,5 +75,5 @@ def pooled(states: Tensor, mask: Tensor) -> Tensor:
             f"pooling needs states at least as long as the mask, and a token in each example; got "
             f"{tuple(states.shape)} and {tuple(mask.shape)}."
         )
-    weights = mask.to(states)[:, :, None]
+    weights = right_padded({"attention_mask": mask})["attention_mask"].to(states)[:, :, None]
     return (states[:, extra:] * weights).sum(dim=1) / weights.sum(dim=1)

@@ -127,10 +127,10 @@ def _tokenizer(checkpoint: Checkpoint) -> Any:
     except Exception as error:  # tokenizers raise whatever their parsers raise
         raise CheckpointError(f"the tokenizer in {checkpoint.folder} cannot be read: {error}") from error
     if tokenizer.pad_token_id is None:
-        if checkpoint.config.pad_token_id is not None:
-            tokenizer.pad_token = tokenizer.convert_ids_to_tokens(checkpoint.config.pad_token_id)
-        else:
-            tokenizer.pad_token = tokenizer.eos_token  # GPT-2 and Llama have none; the mask hides it from attention
+        named = checkpoint.config.pad_token_id  # LLaMA 1's is −1: none
+        known = isinstance(named, int) and 0 <= named < len(tokenizer)
+        # GPT-2 and Llama have none; the mask hides it from attention
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(named) if known else tokenizer.eos_token
     tokenizer.padding_side = "right"
     return tokenizer
 

@@ -1,0 +1,65 @@
+"""Sequence classifiers that read the last token of a text by its mask, and that `torch.func` can transform."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lab.deferred import transformers
+from lab.models.padding import from_the_end
+
+
+@lru_cache(maxsize=32)
+def classifier(published: type[nn.Module], kind: str) -> type[nn.Module]:
+    """transformers' classifier of a decoder or encoder-decoder, reading the last token that the mask has as text.
+
+    transformers (5.23) finds that token by `config.pad_token_id` in decoders, which need not be the token that the
+    batch is padded with; in T5 and BART it counts end-of-sequence tokens by a boolean mask, which depends on the data
+    (per-example gradients by `vmap` fail) and wants one in every text. Where those conventions hold the logits are the
+    same; so are the parameters' names.
+
+    Args:
+        published: transformers' class; its one module beside the base model is the head.
+        kind: "decoder"; or "encoder-decoder", whose decoder reads the text shifted right by one, as published.
+    """
+    parent: Any = published
+
+    class Classifier(parent):
+        def forward(
+            self,
+            input_ids: Tensor | None = None,
+            attention_mask: Tensor | None = None,
+            past_key_values: Any = None,
+            **inputs: Any,
+        ) -> Any:
+            if past_key_values is not None:
+                inputs["past_key_values"] = past_key_values
+            mask = attention_mask
+            if kind == "encoder-decoder":
+                if "decoder_input_ids" in inputs:
+                    mask = inputs.get("decoder_attention_mask")
+                else:
+                    inputs["decoder_input_ids"] = self._shifted(input_ids)
+            found = self.base_model(input_ids, attention_mask=attention_mask, **inputs)
+            states = found.last_hidden_state
+            text = torch.ones_like(states[..., 0]) if mask is None else mask
+            last = (states.shape[1] - from_the_end(text.ne(0)))[:, None, None]
+            head = self.score if kind == "decoder" else self.classification_head
+            if kind == "decoder":  # the product first, as published: the same bits
+                outputs = head(states)
+                logits = outputs.gather(1, last.expand(-1, 1, outputs.shape[-1]))[:, 0]
+            else:
+                logits = head(states.gather(1, last.expand(-1, 1, states.shape[-1]))[:, 0])
+            return transformers.modeling_outputs.SequenceClassifierOutput(
+                logits=logits, hidden_states=found.get("hidden_states"), attentions=found.get("attentions")
+            )
+
+        def _shifted(self, input_ids: Tensor) -> Tensor:
+            start = torch.full_like(input_ids[:, :1], self.config.decoder_start_token_id)
+            return torch.cat([start, input_ids[:, :-1]], dim=1)
+
+    Classifier.__name__ = Classifier.__qualname__ = published.__name__
+    return Classifier
