@@ -24,6 +24,8 @@ from lab.deltas.values import Values
 from lab.models import PLM
 
 _LABEL = "peft"
+_TASK = ("prefix_task_cols", "prefix_task_rows")
+"""Keys of a multitask prompt's factors, one per task."""
 
 
 def load_adapter(plm: PLM, path_or_hub_id: str | Path) -> tuple[Delta, Tensor]:
@@ -155,14 +157,17 @@ def _holds(plm: PLM, name: str, value: Tensor) -> bool:
 def _read_prompt(plm: PLM, adapter: AdapterFolder) -> tuple[Delta, Tensor]:
     """A stored prompt or prefix; peft is not needed for it."""
     key, base = "prompt_embeddings", BASE.removesuffix("model.")  # peft wraps the PLM once less for prompts
-    further = {k.removeprefix(base): value for k, value in adapter.tensors.items() if k != key}
+    of_task = _TASK if adapter.kind == "MULTITASK_PROMPT_TUNING" else ()
+    further = {k.removeprefix(base): value for k, value in adapter.tensors.items() if k not in (key, *of_task)}
     saved = stored_values(plm, adapter, further)
     stored = adapter.tensors.get(key)
     if stored is None or stored.ndim != 2 or not stored.is_floating_point():
         got = "nothing" if stored is None else f"{stored.dtype} of shape {tuple(stored.shape)}"
         raise CheckpointError(f"{adapter.weights}: expected {key!r}, floats of shape (tokens, width); got {got}.")
+    stored = stored * _task_factor(adapter, (len(stored), stored.shape[-1])) if of_task else stored
+    tokens = adapter.config.get("num_virtual_tokens")
     try:
-        body, phi = stored_prompt(plm, adapter.kind, stored, "prompt")
+        body, phi = stored_prompt(plm, adapter.kind, stored, len(stored) if tokens is None else tokens, "prompt")
     except ValueError as error:
         raise CheckpointError(f"{adapter.weights}: tensor {key!r}: {error}") from error
     if not saved:
@@ -170,3 +175,26 @@ def _read_prompt(plm: PLM, adapter: AdapterFolder) -> tuple[Delta, Tensor]:
     head = Values(plm, saved)
     values = {n: value.to(dtype=plm.dtype, device=plm.device) for n, value in saved.items()}
     return body + head, torch.cat([phi, head.layout.flatten(values)])
+
+
+def _task_factor(adapter: AdapterFolder, shape: tuple[int, int]) -> Tensor:
+    """What the one task of a multitask prompt multiplies it by, u vᵀ summed over the ranks, (tokens, width).
+
+    Raises:
+        CheckpointError: the factors are missing or of another shape, or there are several tasks.
+    """
+    factors = [adapter.tensors.get(key) for key in _TASK]
+    left, right = factors
+    if left is None or right is None or left.ndim != 3 or right.ndim != 3:
+        raise CheckpointError(f"{adapter.weights}: a multitask prompt needs the tensors {list(_TASK)} of three axes.")
+    if (left.shape[1], right.shape[2]) != shape or left.shape[::2] != right.shape[:2]:
+        raise CheckpointError(
+            f"{adapter.weights}: the factors of the tasks have shapes {tuple(left.shape)} and {tuple(right.shape)}, "
+            f"the prompt {shape}; they do not belong together."
+        )
+    if len(left) > 1:
+        raise CheckpointError(
+            f"{adapter.weights} holds prompts of {len(left)} tasks, and a batch does not say which one is its own; "
+            "save the prompt of one task as PROMPT_TUNING, embedding · (cols[i] @ rows[i])."
+        )
+    return left[0] @ right[0]

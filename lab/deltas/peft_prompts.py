@@ -25,18 +25,16 @@ def prompt_learning(plm: PLM, config: Any, peft: Any, seed: int, label: str) -> 
     """φ = the parameters of peft's prompt encoder, started at peft's values; the encoder is discarded after training.
 
     Raises:
-        ValueError: soft tokens for a decoder too, or a prefix on an encoder-decoder: peft means another map there.
+        ValueError: a number of stacks that means nothing for this type on this PLM.
     """
     kind = str(config.peft_type.value)
-    if config.num_transformer_submodules not in (None, 1):
-        raise ValueError(
-            f"this {kind} configuration puts soft tokens into {config.num_transformer_submodules} stacks; "
-            "set num_transformer_submodules=1 (the encoder of an encoder-decoder)."
-        )
+    config.num_transformer_submodules = _stacks(plm, kind, config.num_transformer_submodules)
     config.task_type = "FEATURE_EXTRACTION"  # peft's model without a head of its own
     model = peft_model(plm, config, peft, seed)
     encoder: nn.Module = model.prompt_encoder["default"].to(dtype=plm.dtype, device=plm.device)
     indices = model.prompt_tokens["default"][None].to(plm.device)
+    if kind in PREFIXES:
+        indices = indices[:, : config.num_virtual_tokens]
     task = (torch.zeros(1, dtype=torch.int64, device=plm.device),) if kind == "MULTITASK_PROMPT_TUNING" else ()
     trained = {name: p.detach().clone() for name, p in encoder.named_parameters() if p.requires_grad}
     layout = Layout.of({f"{label}.{name}": p for name, p in trained.items()})
@@ -47,36 +45,82 @@ def prompt_learning(plm: PLM, config: Any, peft: Any, seed: int, label: str) -> 
 
     z0 = layout.flatten({f"{label}.{name}": p for name, p in trained.items()})
     rows = encoded(z0).detach()
-    inner = _prefix(plm, rows, label) if kind in PREFIXES else prompt_delta(plm, torch.zeros_like(rows), label, "front")
-    widths = [part.shape[-1] for part in inner.layout]
+    inner = _host(plm, kind, torch.zeros_like(rows), config.num_virtual_tokens, label)
 
     def generate(z: Tensor) -> Tensor:
-        return torch.cat([piece.reshape(-1) for piece in encoded(z).split(widths, dim=-1)])
+        return _arranged(plm, kind, encoded(z), inner)
 
     return Reparameterized(inner, generate, z0, at_identity=False, layout=layout, stored_size=inner.size)
 
 
-def stored_prompt(plm: PLM, kind: str, rows: Tensor, label: str) -> tuple[Delta, Tensor]:
+def stored_prompt(plm: PLM, kind: str, rows: Tensor, tokens: int, label: str) -> tuple[Delta, Tensor]:
     """A stored prompt or prefix as a delta whose φ holds its values.
 
     Args:
         plm: the PLM.
         kind: peft type.
         rows: "prompt_embeddings" of the checkpoint: (tokens, hidden), or (tokens, all keys and values, layer by layer).
+            On an encoder-decoder peft stores twice as many for prompts, the second half for the decoder.
+        tokens: soft tokens in front of one text.
         label: name of the graft.
+
+    Raises:
+        ValueError: rows of another shape than this PLM's.
     """
     rows = rows.to(dtype=plm.dtype, device=plm.device)
-    host = (_prefix(plm, rows, label) if kind in PREFIXES else prompt_delta(plm, rows, label, "front")).plm
-    delta = Values(host, host.grafts[-1].parameter_names, at_identity=False)
-    widths = [part.shape[-1] for part in delta.layout]
-    return delta, torch.cat([piece.reshape(-1) for piece in rows.split(widths, dim=-1)])
+    inner = _host(plm, kind, rows, tokens, label)
+    delta = Values(inner.plm, inner.plm.grafts[-1].parameter_names, at_identity=False)
+    return delta, _arranged(plm, kind, rows, inner)
 
 
-def _prefix(plm: PLM, rows: Tensor, label: str) -> Additive:
+def _stacks(plm: PLM, kind: str, asked: int | None) -> int:
+    """For how many stacks peft has soft tokens; a plain prompt's second half never reaches its model."""
+    two = plm.architecture.kind == "encoder-decoder"
+    if asked not in (None, 1, 2) or (asked == 2 and not two) or (asked == 1 and two and kind in PREFIXES):
+        there = "2 (peft's prefix is in the decoder alone)" if two else "1"
+        raise ValueError(
+            f"this {kind} configuration puts soft tokens into {asked} stacks; set num_transformer_submodules={there} "
+            f"for {plm.name!r}, or leave it out."
+        )
+    return asked or (2 if two and kind in (*PREFIXES, "MULTITASK_PROMPT_TUNING") else 1)
+
+
+def _host(plm: PLM, kind: str, rows: Tensor, tokens: int, label: str) -> Additive:
+    """The delta on a host that carries the rows, as peft lays them out."""
+    if kind in PREFIXES:
+        inner = prefix_delta(plm, tokens, label, 0.0, seed=0, as_peft=True)
+        expected = sum(part.shape[-1] for part in inner.layout)
+        if plm.architecture.kind == "encoder-decoder":  # peft counts the encoder's blocks
+            expected = inner.layout.parts[0].shape[-1] * 2 * len(plm.architecture.first_stack(plm.model))
+        if rows.shape[1] != expected:
+            raise ValueError(f"this prefix has {rows.shape[1]} numbers per token; {plm.name!r} needs {expected}.")
+        if len(rows) != tokens:
+            raise ValueError(f"this prefix has {len(rows)} tokens; its configuration says {tokens}.")
+        return inner
+    width = plm.parameters[f"{plm.architecture.embedding_name(plm.model)}.weight"].shape[1]
+    two = plm.architecture.kind == "encoder-decoder"
+    if rows.shape[1] != width or len(rows) not in ((tokens, 2 * tokens) if two else (tokens,)):
+        raise ValueError(
+            f"this prompt has shape {tuple(rows.shape)}; {plm.name!r} needs {tokens} tokens of {width} numbers."
+        )
+    first, second = rows[:tokens], rows[tokens:]
+    decoder = second if len(second) and kind == "MULTITASK_PROMPT_TUNING" else None
+    return prompt_delta(plm, first, label, "front", decoder=decoder)
+
+
+def _arranged(plm: PLM, kind: str, rows: Tensor, inner: Additive) -> Tensor:
+    """φ of the host's parameters from peft's rows.
+
+    On an encoder-decoder peft (0.21) deals its 2L pieces K₀, V₀, K₁, … out as if the cross-attention had its own, and
+    then drops those: block t of the decoder gets the pair 2t mod L.
+    """
+    if kind not in PREFIXES:
+        return rows.reshape(-1)[: inner.size]
+    pieces = rows.split([part.shape[-1] for part in inner.layout], dim=-1)
     if plm.architecture.kind == "encoder-decoder":
-        raise ValueError(f"peft's prefix on {plm.architecture.family} reaches its decoder only; use Prefix(…) there.")
-    inner = prefix_delta(plm, len(rows), label, 0.0, seed=0)
-    expected = sum(part.shape[-1] for part in inner.layout)
-    if rows.shape[1] != expected:
-        raise ValueError(f"this prefix has {rows.shape[1]} numbers per token; {plm.name!r} needs {expected}.")
-    return inner
+        pieces = rows.split(inner.layout.parts[0].shape[-1], dim=-1)
+        L, blocks = len(pieces) // 2, len(inner.layout) // 2
+        if blocks > L:
+            raise ValueError(f"peft has a prefix for {L} blocks; the decoder of {plm.name!r} has {blocks}.")
+        pieces = tuple(pieces[2 * (2 * t % L) + i] for t in range(blocks) for i in range(2))
+    return torch.cat([piece.reshape(-1) for piece in pieces])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +13,9 @@ from lab.deltas.delta import Delta, Reparameterized
 from lab.deltas.method import DeltaMethod
 from lab.deltas.prefixed_attention import PrefixTokens, use_prefixes
 from lab.deltas.roles import present_places
-from lab.deltas.soft_tokens import require_positions
+from lab.deltas.text_positions import move_decoder, move_text
 from lab.linalg import Layout, Part
 from lab.models import PLM, Graft, Place, WeightMatrix
-from lab.models.numbering import learned_positions
 
 
 @dataclass(frozen=True)
@@ -68,9 +66,18 @@ class Prefix(DeltaMethod):
         )
 
 
-def prefix_delta(plm: PLM, tokens: int, label: str, std: float, seed: int) -> Additive:
-    """φ = changes of the prefix of every attention module, by depth, keys before values; P ~ N(0, std²) at φ₀."""
-    widths = attention_widths(plm)
+def prefix_delta(plm: PLM, tokens: int, label: str, std: float, seed: int, *, as_peft: bool = False) -> Additive:
+    """φ = changes of the prefix of every attention module, by depth, keys before values; P ~ N(0, std²) at φ₀.
+
+    Args:
+        plm, label, seed: as for a method.
+        tokens: length of the prefix.
+        std: of P.
+        as_peft: the map of peft instead: a key-value cache that the model finds at its call. The text's positions start
+            after the prefix in encoders too, and in an encoder-decoder only the decoder's self-attention has one.
+    """
+    two_stacks, moves = plm.architecture.kind == "encoder-decoder", plm.architecture.kind == "decoder" or as_peft
+    widths = decoder_widths(plm) if two_stacks and as_peft else attention_widths(plm)
     base = plm.architecture.base_path(plm.model).removesuffix(".")
 
     def attach(model: nn.Module) -> None:
@@ -78,11 +85,12 @@ def prefix_delta(plm: PLM, tokens: int, label: str, std: float, seed: int) -> Ad
         for path, width in widths.items():
             noise = std * torch.randn(2, tokens, width, generator=generator, dtype=torch.float64)
             key, value = noise.to(dtype=plm.dtype, device=plm.device)
-            model.get_submodule(path).add_module(label, PrefixTokens(key.clone(), value.clone()))
+            model.get_submodule(path).add_module(label, PrefixTokens(key.clone(), value.clone(), positioned=moves))
         use_prefixes(model)
-        if plm.architecture.kind == "decoder":
-            hook = _positions_after(tokens, learned_positions(model.get_submodule(base)))
-            model.get_submodule(base).register_forward_pre_hook(hook, with_kwargs=True)
+        if moves and two_stacks:
+            move_decoder(model, base, tokens, next(iter(widths)))
+        elif moves:
+            move_text(model, base, tokens, next(iter(widths)))
 
     return grafted(plm, Graft(label, attach), at_identity=False)
 
@@ -97,29 +105,11 @@ def attention_widths(plm: PLM) -> dict[str, int]:
     return {module.path: key.shape[0] for module, key in sorted(pairs, key=lambda pair: pair[0].block)}
 
 
-def _positions_after(tokens: int, limit: int | None) -> Any:
-    """A pre-hook of a decoder's base model: the text starts at position `tokens` (later, with several prefixes).
-
-    Args:
-        tokens: length of the prefix.
-        limit: positions the model has (learned absolute positions); None: no limit. A longer text raises.
-    """
-
-    def hook(
-        _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        positions = kwargs.get("position_ids")
-        if positions is None:
-            inputs = [x for x in (*args[:1], kwargs.get("input_ids"), kwargs.get("inputs_embeds")) if x is not None]
-            length = inputs[0].shape[1]
-            positions = torch.arange(length, device=inputs[0].device)[None]
-        elif limit is not None:  # moved on by another prefix already
-            length = int(positions.max()) + 1
-        if limit is not None:
-            require_positions(limit, tokens, length, "prefix")
-        return args, {**kwargs, "position_ids": positions + tokens}
-
-    return hook
+def decoder_widths(plm: PLM) -> dict[str, int]:
+    """The same of the self-attention modules of an encoder-decoder's decoder alone."""
+    encoder = plm.architecture.first_stack(plm.model)
+    own = {m.path for m in plm.architecture.places(plm.model, "attention") if m.block not in encoder}
+    return {path: width for path, width in attention_widths(plm).items() if path in own}
 
 
 def _through_mlp(plain: Additive, tokens: int, width: int, inputs: int, seed: int) -> Delta:

@@ -32,7 +32,8 @@ def prefix_mass(delta: Delta, phi: Tensor, batch: Mapping[str, Tensor]) -> dict[
 
     Returns:
         Path of each attention module that sees trained tokens, by depth -> λ, shape (batch, heads, tokens of the text),
-        in (0, 1); texts padded in front are at the left edge, as in `hidden_states`. With several prefixes and prompts, the mass on all of them. A prompt on T5 counts in the encoder.
+        in (0, 1); texts padded in front are at the left edge, as in `hidden_states`. With several prefixes and prompts,
+        the mass on all of them. A prompt on T5 counts in the encoder.
 
     Raises:
         ValueError: no prefix and no prompt is grafted on the delta's host.

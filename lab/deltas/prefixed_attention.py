@@ -21,10 +21,16 @@ _SUFFIX = "_prefix"
 
 
 class PrefixTokens(nn.Module):
-    """Keys and values (tokens, key-value heads · head dimension) of one attention module."""
+    """Keys and values (tokens, key-value heads · head dimension) of one attention module.
 
-    def __init__(self, key: Tensor, value: Tensor):
+    Args:
+        key, value: at φ₀.
+        positioned: they stand at the positions before the text, to a relative bias too (T5); else their bias is 0.
+    """
+
+    def __init__(self, key: Tensor, value: Tensor, *, positioned: bool = False):
         super().__init__()
+        self.positioned = positioned
         self.key = nn.Parameter(key)
         self.value = nn.Parameter(value)
 
@@ -32,6 +38,22 @@ class PrefixTokens(nn.Module):
 def prefixes_of(attention: nn.Module) -> list[PrefixTokens]:
     """The prefixes grafted on an attention module, in the order of its columns."""
     return [child for child in attention.children() if isinstance(child, PrefixTokens)]
+
+
+def prefix_length(attention: nn.Module) -> int:
+    """Tokens in front of an attention module's own keys."""
+    return sum(prefix.key.shape[0] for prefix in prefixes_of(attention))
+
+
+def relative_bias(attention: Any, bias: Tensor) -> Tensor:
+    """T5's relative bias (1, heads, q, prefix + q) of a decoder whose prefix stands at the positions before the text.
+
+    Args:
+        attention: the self-attention module that holds the table.
+        bias: over the text alone, (1, heads, q, q).
+    """
+    n, length = prefix_length(attention), bias.shape[-2]
+    return attention.compute_bias(length, n + length, device=bias.device, past_seen_tokens=n)
 
 
 def use_prefixes(model: nn.Module, *, eager: bool = False) -> None:
@@ -61,12 +83,14 @@ def _prefixed(attend: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tuple[
     ) -> tuple[Tensor, Any]:
         found = prefixes_of(module)
         if found:
-            n_tokens = sum(prefix.key.shape[0] for prefix in found)
+            n_tokens = prefix_length(module)
             key = torch.cat([*(_by_head(prefix.key, key) for prefix in found), key], dim=-2)
             value = torch.cat([*(_by_head(prefix.value, value) for prefix in found), value], dim=-2)
             attention_mask = _widened(attention_mask, n_tokens)
-            if kwargs.get("position_bias") is not None:  # T5: a prefix has no position, its bias is 0
-                kwargs["position_bias"] = _widened(kwargs["position_bias"], n_tokens)
+            bias = kwargs.get("position_bias")
+            if bias is not None and bias.shape[-1] < key.shape[-2]:
+                positioned = found[0].positioned
+                kwargs["position_bias"] = relative_bias(module, bias) if positioned else _widened(bias, n_tokens)
         return attend(module, query, key, value, attention_mask, **kwargs)
 
     return attention

@@ -66,8 +66,16 @@ def resolved_placement(plm: PLM, placement: str) -> Placement:
     return "front" if placement == "front" else "after-first"
 
 
-def prompt_delta(plm: PLM, start: Tensor, label: str, placement: Placement) -> Additive:
-    """φ = change of the soft tokens' embeddings (tokens, hidden), which are `start` at φ₀."""
+def prompt_delta(
+    plm: PLM, start: Tensor, label: str, placement: Placement, *, decoder: Tensor | None = None
+) -> Additive:
+    """φ = change of the soft tokens' embeddings (tokens, hidden), which are `start` at φ₀.
+
+    Args:
+        plm, label, placement: as for a method.
+        start: the soft tokens at φ₀.
+        decoder: on an encoder-decoder: further ones in front of the decoder's text (peft's multitask prompts).
+    """
     architecture = plm.architecture
     base = architecture.base_path(plm.model)
     insertion = Insertion(label, placement, learned_positions(plm.model.get_submodule(base.removesuffix("."))))
@@ -80,7 +88,12 @@ def prompt_delta(plm: PLM, start: Tensor, label: str, placement: Placement) -> A
         stack.register_forward_pre_hook(insertion.inputs, with_kwargs=True)
         if two_stacks:
             hook = partial(insertion.cross_attention, n=len(start))
-            model.get_submodule(f"{base}decoder").register_forward_pre_hook(hook, with_kwargs=True)
+            second = model.get_submodule(f"{base}decoder")
+            second.register_forward_pre_hook(hook, with_kwargs=True)
+            if decoder is not None:
+                second.add_module(label, SoftTokens(decoder.clone(), placement))
+                second.register_forward_pre_hook(insertion.inputs, with_kwargs=True)
+                second.register_forward_hook(insertion.output)
         elif not read_in_front:
             stack.register_forward_hook(insertion.output)
 

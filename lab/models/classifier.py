@@ -57,9 +57,10 @@ def classifier(published: type[nn.Module], kind: str) -> type[nn.Module]:
                 logits=logits, hidden_states=found.get("hidden_states"), attentions=found.get("attentions")
             )
 
-        def _shifted(self, input_ids: Tensor) -> Tensor:
+        def _shifted(self, input_ids: Any) -> Tensor:
             start = torch.full_like(input_ids[:, :1], self.config.decoder_start_token_id)
             return torch.cat([start, input_ids[:, :-1]], dim=1)
 
     Classifier.__name__ = Classifier.__qualname__ = published.__name__
+    Classifier.__module__ = published.__module__
     return Classifier

@@ -64,7 +64,7 @@ def pooled(states: Tensor, mask: Tensor) -> Tensor:
     """Mean over the tokens that are no padding: (batch, seq, hidden) and (batch, seq) -> (batch, hidden).
 
     Grafts that add positions (soft prompts) make a state longer than the mask; the added positions come first and are
-    left out. The states are those of `hidden_states`: texts that the mask has behind their padding are at the left there.
+    left out. The states are those of `hidden_states`, with the texts at the left edge.
 
     Raises:
         ValueError: a state shorter than the mask, or an example without a token.

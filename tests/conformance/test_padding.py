@@ -1,4 +1,4 @@
-"""Padding changes nothing: a text's logits alone are those in a padded batch, whatever side and token it is padded with.
+"""Padding changes nothing: a text's logits alone are those in a padded batch, on either side, by any token.
 
 The oracle is the text alone, without any padding: there transformers' conventions and ours agree.
 """

@@ -5,12 +5,15 @@ from functools import partial
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from lab.checkpoints.adapter_folder import WEIGHTS
 from lab.deltas import Prefix, Prompt, from_peft, load_adapter, peft_prompts
 from lab.deltas.peft_layers import peft_model
-from lab.deltas.prefix import attention_widths
+from lab.deltas.peft_prompts import stored_prompt
+from lab.deltas.prefix import attention_widths, decoder_widths
+from lab.models import load_plm
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings(
@@ -33,12 +36,13 @@ KINDS = {
     "prefix-cartridge": partial(peft.CartridgeConfig, num_virtual_tokens=3, num_frozen_tokens=1),
 }
 PROMPTS = [k for k in KINDS if not k.startswith("prefix")]
-TASK = {"bert": "SEQ_CLS", "llama": "CAUSAL_LM", "gpt2": "CAUSAL_LM", "gemma": "CAUSAL_LM", "t5": "SEQ_2_SEQ_LM"}
+TASK = dict.fromkeys(("bert", "roberta"), "SEQ_CLS") | dict.fromkeys(("llama", "gpt2", "gemma"), "CAUSAL_LM")
+TASK |= {"t5": "SEQ_2_SEQ_LM"}
 
 
 def prepared(plm_of, batch_of, family):
     """The PLM with the head on which peft has this method, and a batch without padding, which peft's prompts ignore."""
-    plm = plm_of(family) if family == "bert" else plm_of(family, head="lm")
+    plm = plm_of(family) if TASK[family] == "SEQ_CLS" else plm_of(family, head="lm")
     batch = batch_of(plm, padding=False)
     return plm, {**batch, "decoder_input_ids": batch["input_ids"][:, :2]} if family == "t5" else batch
 
@@ -47,19 +51,21 @@ def theirs(plm, family, config, batch, kind):
     """peft's own model and its logits at the positions of the text."""
     config = copy.deepcopy(config)
     config.task_type = TASK[family]
-    config.num_transformer_submodules = 1
+    if kind in PROMPTS and kind != "multitask":
+        config.num_transformer_submodules = 1
     model = peft_model(plm, config, peft, seed=0).double().eval()
-    extra = {"task_ids": torch.zeros(3, dtype=torch.int64)} if kind == "multitask" else {}
+    text = batch["decoder_input_ids" if TASK[family] == "SEQ_2_SEQ_LM" else "input_ids"]
+    if kind == "multitask":
+        batch = {**batch, "task_ids": torch.zeros(3, dtype=torch.int64)}
+        if family == "t5":  # given the ids, peft (0.21) forgets them
+            batch["decoder_inputs_embeds"] = model.word_embeddings(batch.pop("decoder_input_ids"))
     with torch.no_grad():
-        logits = model(**batch, **extra).logits
-    return model, logits[:, -batch["input_ids"].shape[1] :] if TASK[family] == "CAUSAL_LM" else logits
+        logits = model(**batch).logits
+    return model, logits if TASK[family] == "SEQ_CLS" else logits[:, -text.shape[1] :]
 
 
-@pytest.mark.parametrize(
-    ("family", "kind"),
-    # peft's own multitask prompts fail on T5
-    [(f, k) for f in ("bert", "llama", "gpt2", "t5") for k in PROMPTS if (f, k) != ("t5", "multitask")],
-)
+@pytest.mark.parametrize("kind", PROMPTS)
+@pytest.mark.parametrize("family", ["bert", "roberta", "llama", "gpt2", "t5"])
 def test_prompt_types_give_pefts_logits(plm_of, batch_of, family, kind):
     plm, batch = prepared(plm_of, batch_of, family)
     config = KINDS[kind]()
@@ -68,18 +74,19 @@ def test_prompt_types_give_pefts_logits(plm_of, batch_of, family, kind):
     encoder = model.prompt_encoder["default"]
     assert delta.size == sum(p.numel() for p in encoder.parameters() if p.requires_grad)
     torch.testing.assert_close(delta.logits(delta.phi0, batch), expected, rtol=0, atol=1e-6)  # peft starts in float32
-    assert delta.counts.stored == 3 * 16
+    assert delta.counts.stored == (6 if (family, kind) == ("t5", "multitask") else 3) * 16
     assert not delta.at_identity
 
 
 @pytest.mark.parametrize("kind", ["prefix", "prefix-mlp", "prefix-cartridge"])
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma"])
-def test_prefix_types_give_pefts_logits_on_decoders(plm_of, batch_of, family, kind):
+@pytest.mark.parametrize("family", TASK)
+def test_prefix_types_give_pefts_logits(plm_of, batch_of, family, kind):
     plm, batch = prepared(plm_of, batch_of, family)
     delta = from_peft(KINDS[kind]()).body(plm, 0)
     _, expected = theirs(plm, family, KINDS[kind](), batch, kind)
     torch.testing.assert_close(delta.logits(delta.phi0, batch), expected, rtol=0, atol=1e-6)
-    assert delta.counts.stored == sum(2 * 3 * width for width in attention_widths(plm).values())
+    widths = decoder_widths(plm) if family == "t5" else attention_widths(plm)
+    assert delta.counts.stored == sum(2 * 3 * width for width in widths.values())
 
 
 @pytest.mark.parametrize("family", ["bert", "llama", "gpt2", "t5"])
@@ -112,6 +119,10 @@ def test_our_prefix_with_pefts_values_gives_pefts_logits(plm_of, batch_of, famil
         ("llama", "prefix-mlp"),
         ("gpt2", "prefix-cartridge"),
         ("t5", "prompt"),
+        ("bert", "prefix"),
+        ("roberta", "prefix-mlp"),
+        ("t5", "prefix"),
+        ("t5", "prefix-cartridge"),
     ],
 )
 def test_stored_prompts_are_read_without_peft(plm_of, batch_of, tmp_path, monkeypatch, family, kind):
@@ -122,8 +133,8 @@ def test_stored_prompts_are_read_without_peft(plm_of, batch_of, tmp_path, monkey
     delta, phi = load_adapter(plm, tmp_path)
     torch.testing.assert_close(delta.logits(phi, batch), expected, rtol=0, atol=1e-6)
     assert not delta.at_identity
-    if family == "bert":  # SEQ_CLS stores the head, too
-        assert delta.head_size == 2 * 16 + 2
+    if TASK[family] == "SEQ_CLS":  # the head is stored, too
+        assert delta.head_size == sum(plm.parameters[name].numel() for name in plm.new_names)
 
 
 def test_each_prompt_type_is_tried():
@@ -138,11 +149,70 @@ def test_gradients_reach_pefts_encoder(plm_of, batch_of):
         assert [n for n, g in delta.layout.unflatten(gradient).items() if not bool(g.any())] == []
 
 
+@pytest.mark.parametrize("kind", ["prompt", "p-tuning"])
+def test_a_prompts_second_half_never_reaches_pefts_model(plm_of, batch_of, tmp_path, kind):
+    """On an encoder-decoder peft makes and stores twice the tokens, and feeds the encoder with the first half."""
+    plm, batch = prepared(plm_of, batch_of, "t5")
+    model = peft_model(plm, KINDS[kind](task_type="SEQ_2_SEQ_LM"), peft, seed=0).double().eval()
+    with torch.no_grad():
+        expected = model(**batch).logits
+    model.save_pretrained(tmp_path, save_embedding_layers=False)
+    assert load_file(tmp_path / WEIGHTS)["prompt_embeddings"].shape == (6, 16)
+    delta, phi = load_adapter(plm, tmp_path)
+    assert delta.size == 3 * 16
+    torch.testing.assert_close(delta.logits(phi, batch), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "t5"])
+def test_a_stored_multitask_prompt_of_one_task(plm_of, batch_of, tmp_path, family):
+    plm, batch = prepared(plm_of, batch_of, family)
+    kind = partial(peft.MultitaskPromptTuningConfig, num_virtual_tokens=3)
+    model, expected = theirs(plm, family, kind(num_tasks=1), batch, "multitask")
+    model.save_pretrained(tmp_path / "one", save_embedding_layers=False)
+    delta, phi = load_adapter(plm, tmp_path / "one")
+    torch.testing.assert_close(delta.logits(phi, batch), expected, rtol=0, atol=1e-6)
+    theirs(plm, family, kind(num_tasks=2), batch, "multitask")[0].save_pretrained(
+        tmp_path / "two", save_embedding_layers=False
+    )
+    with pytest.raises(ValueError, match="holds prompts of 2 tasks, and a batch does not say which one is its own"):
+        load_adapter(plm, tmp_path / "two")
+
+
 def test_what_peft_means_differently_is_refused(plm_of):
-    with pytest.raises(ValueError, match="peft's prefix on t5 reaches its decoder only"):
-        from_peft(KINDS["prefix"]()).on(plm_of("t5"))
-    with pytest.raises(ValueError, match="puts soft tokens into 2 stacks"):
-        from_peft(KINDS["prompt"](num_transformer_submodules=2)).on(plm_of("t5"))
+    with pytest.raises(
+        ValueError, match=r"soft tokens into 1 stacks; set num_transformer_submodules=2 \(peft's prefix"
+    ):
+        from_peft(KINDS["prefix"](num_transformer_submodules=1)).on(plm_of("t5"))
+    with pytest.raises(ValueError, match="puts soft tokens into 2 stacks; set num_transformer_submodules=1 for"):
+        from_peft(KINDS["prompt"](num_transformer_submodules=2)).on(plm_of("bert"))
+
+
+def test_a_decoder_deeper_than_pefts_prefix_is_refused(tmp_path):
+    """peft counts the encoder's blocks, and fails in the decoder's further ones."""
+    config = transformers.T5Config(
+        vocab_size=40, d_model=16, d_kv=4, d_ff=8, num_heads=4, num_layers=1, num_decoder_layers=2, pad_token_id=0
+    )
+    transformers.T5ForConditionalGeneration(config).save_pretrained(tmp_path)
+    plm = load_plm(tmp_path, head="lm")
+    with pytest.raises(ValueError, match=r"peft has a prefix for 1 blocks; the decoder of '.*' has 2"):
+        stored_prompt(plm, "PREFIX_TUNING", torch.zeros(3, 32), 3, "prefix")
+    with pytest.raises(ValueError, match="this prefix has 3 tokens; its configuration says 4"):
+        stored_prompt(plm, "PREFIX_TUNING", torch.zeros(3, 32), 4, "prefix")
+    with pytest.raises(ValueError, match=r"this prompt has shape \(3, 32\); '.*' needs 3 tokens of 16 numbers"):
+        stored_prompt(plm, "PROMPT_TUNING", torch.zeros(3, 32), 3, "prompt")
+
+
+def test_damaged_multitask_prompts_are_named(plm_of, batch_of, tmp_path):
+    plm, batch = prepared(plm_of, batch_of, "llama")
+    config = peft.MultitaskPromptTuningConfig(num_virtual_tokens=3, num_tasks=1)
+    theirs(plm, "llama", config, batch, "multitask")[0].save_pretrained(tmp_path, save_embedding_layers=False)
+    tensors = load_file(tmp_path / WEIGHTS)
+    save_file({k: v[:, :1].contiguous() if k.endswith("cols") else v for k, v in tensors.items()}, tmp_path / WEIGHTS)
+    with pytest.raises(ValueError, match=r"factors of the tasks have shapes \(1, 1, 1\).*do not belong together"):
+        load_adapter(plm, tmp_path)
+    save_file({"prompt_embeddings": tensors["prompt_embeddings"]}, tmp_path / WEIGHTS)
+    with pytest.raises(ValueError, match=r"a multitask prompt needs the tensors \['prefix_task_cols'"):
+        load_adapter(plm, tmp_path)
 
 
 def test_damaged_prompts_are_named(plm_of, batch_of, tmp_path):
