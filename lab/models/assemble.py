@@ -57,11 +57,13 @@ class HeadRequest:
 
 
 def configured(config: Any, request: HeadRequest, tokenizer: Any) -> Any:
-    """A copy of the configuration, set up for the head: number of labels, padding token, no key-value cache."""
+    """A copy of the configuration, set up for the head: labels, padding token, the decoder's start, no cache."""
     config = deepcopy(config)
     config.use_cache = False
     if config.pad_token_id is None and tokenizer is not None:
         config.pad_token_id = tokenizer.pad_token_id
+    if config.is_encoder_decoder and config.to_dict().get("decoder_start_token_id") is None:
+        config.decoder_start_token_id = config.pad_token_id  # T5's convention
     if request.kind == "regression":
         config.num_labels = 1
         config.problem_type = "regression"
