@@ -25,19 +25,11 @@ from lab.statistics import Evidence, Relabelling, Verdict
 from lab.statistics.transfer import inside_and_across, likeness_test, similarity_of, transfer_by_type
 from lab.study import TRAINING_RUN, Experiment, Finding, Lab, Result, TrainingRun, Workload, open_plm, setting
 from lab.study.comparison import kind_of
+from lab.tasks import type_of
 from lab.tasks.constant import constant_score
 from lab.training import evaluate, fit
 
 SOURCE = "Ding et al. 2022, task-level transferability"
-TYPES = {
-    "rotten-tomatoes": "sentiment",
-    "imdb": "sentiment",
-    "bigram-shift": "form",
-    "next-sentence": "pairs",
-    "same-topic": "pairs",
-}
-"""Task -> its type; a task of another name is a type of its own."""
-
 SIMILAR = "transfer_similarity"
 HEADS = ("transferred", "refitted")
 LEARNED = 0.05
@@ -121,13 +113,9 @@ def _pairs(similarities: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     if not len(similarities):
         return similarities
     pairs = similarities.merge(means.reset_index(), on=["one", "other"])
-    inside = pairs.one.map(_type) == pairs.other.map(_type)
+    inside = pairs.one.map(type_of) == pairs.other.map(type_of)
     named = pairs.assign(pair=pairs.one + " · " + pairs.other, types=np.where(inside, "inside", "across"))
     return named.drop(columns=["one", "other"])
-
-
-def _type(task: str) -> str:
-    return TYPES.get(task, task)
 
 
 def _matrix(c: Transfer, delta: Delta, phis: Mapping[str, Tensor], head: str) -> pd.DataFrame:
@@ -145,7 +133,7 @@ def _matrix(c: Transfer, delta: Delta, phis: Mapping[str, Tensor], head: str) ->
         relative = (score - chance) / (own - chance) if own - chance >= LEARNED else np.nan
         rows.append(
             {"label": label, "kind": kind_of(c.method["method"]), "head": head, "source": source, "target": target,
-             "source_type": _type(source), "target_type": _type(target), "score": score, "own": own, "chance": chance,
+             "source_type": type_of(source), "target_type": type_of(target), "score": score, "own": own, "chance": chance,
              "relative": relative}
         )  # fmt: skip
     return pd.DataFrame(rows)

@@ -19,6 +19,7 @@ from lab.tasks.task import EncodedTask, Task
 
 # prompts
 from lab.tasks.templates import TEMPLATES, ManualTemplate, manual_template
+from lab.tasks.types import type_of
 
 __all__ = [
     "METRICS",
@@ -39,4 +40,5 @@ __all__ = [
     "manual_template",
     "noisy_embedding",
     "perturbed",
+    "type_of",
 ]
