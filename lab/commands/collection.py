@@ -133,17 +133,9 @@ def listed(library: Any, arguments: list[str]) -> dict[Any, str]:
 
 def drawn_nulls(library: Any, held: Any, base: str | None, inputs: str | None) -> dict[str, Callable[[int], Any]]:
     """The nulls that the given files allow: name -> seed -> a null collection."""
-    nulls: dict[str, Callable[[int], Any]] = {
-        "same spectra": lambda seed: library.same_spectra(held, seed=seed),
-        "same spaces, random cores": lambda seed: library.same_spaces(held, seed=seed),
-    }
-    if base is not None:
-        W0 = library.base_matrices(held, base)
-        nulls["directions of W₀"] = lambda seed: library.from_base(held, W0, seed=seed)
-    if base is not None and inputs is not None:
-        columns = seen_inputs(library, held, base, inputs)
-        nulls["inputs of the layers at θ₀"] = lambda seed: library.from_inputs(held, columns.__getitem__, seed=seed)
-    return nulls
+    W0 = None if base is None else library.base_matrices(held, base)
+    columns = None if base is None or inputs is None else seen_inputs(library, held, base, inputs).__getitem__
+    return library.nulls_of(held, base=W0, inputs=columns)
 
 
 def seen_inputs(library: Any, held: Any, base: str, inputs: str) -> dict[str, Any]:

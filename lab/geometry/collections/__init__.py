@@ -5,7 +5,7 @@ from lab.geometry.collections.angles import interference, subspace_overlaps, tas
 from lab.geometry.collections.beyond_chance import BeyondChance, beyond_chance
 from lab.geometry.collections.collection import Collection, Member, from_updates
 from lab.geometry.collections.compressed import compress, read_compressed
-from lab.geometry.collections.drawn import from_base, from_inputs, redrawn, same_spaces, same_spectra
+from lab.geometry.collections.drawn import from_base, from_inputs, nulls_of, redrawn, same_spaces, same_spectra
 from lab.geometry.collections.folders import base_matrices, read_collection
 from lab.geometry.collections.gram import Gram, gram, overlaps
 from lab.geometry.collections.inputs import input_columns, input_moments
@@ -24,6 +24,7 @@ from lab.geometry.collections.mode_subspaces import (
     survey,
 )
 from lab.geometry.collections.of_deltas import from_coordinates, from_phis, update_on
+from lab.geometry.collections.portrait import Portrait, portrait
 from lab.geometry.collections.task_subspace import Subspace, combined, subspace_of, task_subspace
 from lab.geometry.collections.written import WrittenAdapter, write_adapter
 
@@ -55,6 +56,7 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "task_maps",
     # what others explain of a task, and what chance does
     "BeyondChance",
+    "Portrait",
     "base_matrices",
     "beyond_chance",
     "explained_shares",
@@ -64,6 +66,8 @@ __all__ = [  # noqa: RUF022 (grouped by subject)
     "input_moments",
     "leave_out",
     "left_out_table",
+    "nulls_of",
+    "portrait",
     "units_of",
     "redrawn",
     "same_spaces",

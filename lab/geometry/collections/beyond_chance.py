@@ -28,12 +28,14 @@ class BeyondChance:
         shares: (K + 1,): mean over members of the leave-out share with 0 … K directions.
         draws: (n_draws, K + 1): the same of each drawn null.
         level: of the test.
+        by_member: one row per member and k: member, task, type, k, share, null_share (mean over draws).
     """
 
     null: str
     shares: Array
     draws: Array
     level: float
+    by_member: pd.DataFrame
 
     @property
     def p_values(self) -> Array:
@@ -99,17 +101,20 @@ def beyond_chance(
             f"with {n_draws} draws no p-value is below {1 / (n_draws + 1):.3g}, so nothing can pass the level {level}; "
             f"draw {int(np.ceil(1 / level)) - 1} or more."
         )
-    observed = _mean_shares(gram(collection) if inner is None else inner, unit, k)
+    observed = leave_out(gram(collection) if inner is None else inner, unit, k)
     found = []
     for name, drawn in nulls.items():
         draws = []
         for seed in range(n_draws):
             tell(f"null {name}: draw {seed + 1} of {n_draws}")
-            draws.append(_mean_shares(gram(drawn(seed)), unit, k))
-        found.append(BeyondChance(name, observed, np.stack(draws), level))
+            draws.append(leave_out(gram(drawn(seed)), unit, k)["share"])
+        kept = observed[["member", "task", "type", "k", "share"]]
+        by_member = kept.assign(null_share=np.mean(draws, axis=0))
+        means = np.stack([_means(observed["k"], draw) for draw in draws])
+        found.append(BeyondChance(name, _means(observed["k"], observed["share"]), means, level, by_member))
     return found
 
 
-def _mean_shares(inner: Gram, unit: Unit, k: int | None) -> Array:
-    table = leave_out(inner, unit, k)
-    return table.groupby("k")["share"].mean().to_numpy()
+def _means(k: pd.Series, shares: pd.Series) -> Array:
+    """Over members, for each number of directions."""
+    return shares.groupby(k).mean().to_numpy()

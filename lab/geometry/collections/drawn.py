@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lab.geometry.collections.collection import Collection
 from lab.linalg import LowRank, Spectrum
+from lab.statistics.shared_subspace import BASE, CORES, INPUTS, SPECTRA
 
 Space = Literal["own", "uniform"] | Callable[[str], Tensor]
 """Where singular vectors come from: the member's own space, any subspace alike, or random combinations of the columns
@@ -114,3 +115,30 @@ def from_base(collection: Collection, base: Callable[[str], Tensor], *, seed: in
         seed: of the draws.
     """
     return redrawn(collection, left=base, right=lambda name: base(name).T, seed=seed)
+
+
+def nulls_of(
+    collection: Collection,
+    *,
+    base: Callable[[str], Tensor] | None = None,
+    inputs: Callable[[str], Tensor] | None = None,
+) -> dict[str, Callable[[int], Collection]]:
+    """The nulls that can be drawn beside a collection: what the name says is all their members share.
+
+    Args:
+        collection: the members.
+        base: as for `from_base`; without it, that null is left out.
+        inputs: as for `from_inputs`; likewise.
+
+    Returns:
+        Name -> seed -> a null collection.
+    """
+    nulls: dict[str, Callable[[int], Collection]] = {
+        SPECTRA: lambda seed: same_spectra(collection, seed=seed),
+        CORES: lambda seed: same_spaces(collection, seed=seed),
+    }
+    if base is not None:
+        nulls[BASE] = lambda seed: from_base(collection, base, seed=seed)
+    if inputs is not None:
+        nulls[INPUTS] = lambda seed: from_inputs(collection, inputs, seed=seed)
+    return nulls

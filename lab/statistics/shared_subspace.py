@@ -1,0 +1,105 @@
+"""What tasks share beyond nulls, and what coordinates in their subspace gain: one value per unseen task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab.deferred import pandas as pd
+from lab.statistics.interval import Interval
+from lab.statistics.means import cluster_interval, mean_interval
+from lab.statistics.verdict import Verdict
+
+SPECTRA, CORES = "same spectra", "same spaces, random cores"
+BASE, INPUTS = "directions of W₀", "inputs of the layers at θ₀"
+"""Nulls, by what their members share."""
+
+SHARED, ACROSS, RANDOM, WRONG = "shared subspace", "other types only", "Fastfood", "one other type"
+MEAN, NEAREST, PROBE = "mean adapter", "nearest neighbour", "linear probe"
+"""Rows of the score table beside the nulls: where coordinates are trained, and bodies that stay as they are."""
+
+QIN = "Qin et al. 2021, one low-dimensional subspace for many tasks"
+
+
+def share_over_null(table: pd.DataFrame, null: str) -> Interval:
+    """Mean over tasks of what all directions of the others explain of a task, minus the same in a null.
+
+    Args:
+        table: null, task, k, share, null_share.
+        null: its name.
+
+    Raises:
+        ValueError: the table has no such null.
+    """
+    rows = table[(table["null"] == null) & (table["k"] == table["k"].max())].dropna()
+    if rows.empty:
+        raise ValueError(f"no null {null!r}; there are {', '.join(table['null'].unique())}.")
+    differences = rows["share"] - rows["null_share"]
+    return cluster_interval({task: list(own) for task, own in differences.groupby(rows["task"])})
+
+
+def relative_at(table: pd.DataFrame, row: str, k: int | None = None) -> dict[str, float]:
+    """Task -> relative score of a row, at k coordinates or at the most that there are.
+
+    Tasks that the full method did not learn have none, and are left out.
+
+    Args:
+        table: row, task, k, relative.
+        row: its name.
+        k: coordinates; None: the most.
+    """
+    rows = table[(table["row"] == row) & table["relative"].notna()]
+    chosen = rows[rows["k"] == (rows["k"].max() if k is None else k)]
+    return {str(task): float(value) for task, value in zip(chosen["task"], chosen["relative"], strict=True)}
+
+
+def gain_over(table: pd.DataFrame, row: str, other: str) -> dict[str, list[float]]:
+    """Task -> relative score of one row minus another's at every k that both have; a fixed body stands at every k."""
+    known = table[table["relative"].notna()]
+    one, two = (
+        known[known["row"] == name].set_index(["task", "k"])["relative"].unstack("k").dropna(how="all", axis=1)
+        for name in (row, other)
+    )
+    fixed = list(two.columns) == [0]
+    gains = one.sub(two[0], axis=0) if fixed else (one - two).dropna(how="all", axis=1)
+    return {str(task): own for task, values in gains.iterrows() if (own := list(values.dropna()))}
+
+
+def subspace_verdicts(beside: pd.DataFrame, scores: pd.DataFrame | None, setting: str) -> list[Verdict]:
+    """Verdicts on one subspace for many tasks, with the nulls that can win beside it; tasks are the units.
+
+    Args:
+        beside: null, task, k, share, null_share.
+        scores: row, task, k, relative; None where no task was scored.
+        setting: what the measurement covers.
+    """
+    shared: dict[str, Any] = {"source": QIN, "threshold": 0.0, "side": "above", "setting": setting, "number": 11}
+    verdicts = [
+        Verdict(
+            claim=f"The changes of many tasks share more than collections with the {null}.",
+            quantity="share of an unseen task's change that all directions of the others explain, minus the same in "
+            "the null; interval over tasks [1]",
+            measured=share_over_null(beside, null), figure="shared_directions", **shared,
+        )
+        for null in dict.fromkeys(beside["null"])
+    ]  # fmt: skip
+    if scores is None:
+        return verdicts
+    verdicts += [
+        Verdict(
+            claim=f"Coordinates in the subspace of other tasks are worth more on an unseen task than: {other}.",
+            quantity="relative score, (score − chance)/(full − chance), minus that of the other, mean over k; interval "
+            "over tasks [1]",
+            measured=cluster_interval(gains), figure="subspace_scores", **shared,
+        )
+        for other in (RANDOM, CORES, INPUTS, BASE, WRONG, MEAN, PROBE)
+        if (gains := gain_over(scores, SHARED, other))
+    ]  # fmt: skip
+    if five := relative_at(scores, SHARED, 5):
+        verdicts.append(
+            Verdict(
+                claim="Five coordinates of the shared subspace recover 65 % of the full method on unseen tasks.",
+                quantity="relative score at k = 5, beside a head of the task's own; interval over tasks [1]",
+                measured=mean_interval(list(five.values())), figure="subspace_scores", **(shared | {"threshold": 0.65}),
+            )
+        )  # fmt: skip
+    return verdicts

@@ -1,0 +1,69 @@
+"""What tasks share beyond nulls, and gains of coordinates: planted numbers."""
+
+from __future__ import annotations
+
+from math import nan
+
+import pandas as pd
+import pytest
+
+from lab.statistics.shared_subspace import (
+    MEAN,
+    RANDOM,
+    SHARED,
+    gain_over,
+    relative_at,
+    share_over_null,
+    subspace_verdicts,
+)
+
+
+def beside(gain: float) -> pd.DataFrame:
+    rows = [
+        {"null": "same spectra", "task": f"t{t}", "k": k, "share": 0.1 * k + gain + 0.01 * t, "null_share": 0.1 * k}
+        for t in range(5)
+        for k in (0, 1, 2)
+    ]
+    return pd.DataFrame(rows)
+
+
+def scores() -> pd.DataFrame:
+    rows = []
+    for t in range(4):
+        for k in (1, 5):
+            rows.append((f"t{t}", SHARED, k, 0.7 + 0.02 * k))
+            rows.append((f"t{t}", RANDOM, k, 0.5 + 0.02 * k + 0.01 * t))
+        rows.append((f"t{t}", MEAN, 0, 0.77 + 0.03 * (-1) ** t))
+    rows.append(("not learned", SHARED, 1, nan))
+    return pd.DataFrame(rows, columns=["task", "row", "k", "relative"])
+
+
+def test_a_share_is_taken_with_all_directions_and_averaged_over_tasks():
+    found = share_over_null(beside(0.2), "same spectra")
+    assert found.estimate == pytest.approx(0.22)
+    assert found.n == 5
+    assert found.low < 0.22 < found.high
+    with pytest.raises(ValueError, match="no null 'other'; there are same spectra"):
+        share_over_null(beside(0.2), "other")
+
+
+def test_a_gain_compares_equal_k_and_a_fixed_body_stands_at_every_k():
+    assert gain_over(scores(), SHARED, RANDOM)["t2"] == pytest.approx([0.18, 0.18])
+    assert gain_over(scores(), SHARED, MEAN)["t0"] == pytest.approx([-0.08, 0.0])
+    assert set(gain_over(scores(), SHARED, MEAN)) == {"t0", "t1", "t2", "t3"}
+    assert gain_over(scores(), SHARED, "no such row") == {}
+
+
+def test_relative_scores_are_of_learned_tasks():
+    assert relative_at(scores(), SHARED, 5) == pytest.approx(dict.fromkeys(("t0", "t1", "t2", "t3"), 0.8))
+    assert relative_at(scores(), SHARED) == relative_at(scores(), SHARED, 5)
+
+
+@pytest.mark.parametrize(("gain", "answer"), [(0.2, "holds here"), (-0.4, "does not hold here")])
+def test_verdicts_are_those_planted(gain, answer):
+    verdicts = {v.claim.rsplit(" ", 1)[-1]: v.answer for v in subspace_verdicts(beside(gain), scores(), "here")}
+    assert verdicts["spectra."] == answer
+    assert verdicts["Fastfood."] == "holds here"
+    assert verdicts["adapter."] == "cannot tell"
+    assert verdicts["tasks."] == "holds here"
+    assert [v.figure for v in subspace_verdicts(beside(gain), None, "here")] == ["shared_directions"]
