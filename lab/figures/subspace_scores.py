@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import pandas as pd
 
 from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import QIN_2021
 from lab.figures.style import Theme
-from lab.statistics import Answer, mean_interval
+from lab.statistics import Answer, Interval, mean_interval
 
 _COLUMNS = {
     "label": Column("the collection: method, PLM, amount of data", TEXT),
@@ -25,8 +27,9 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     for panel, part in grid.by(table, "label"):
         for row, own in split(part, "row"):
             if own.k.max() > 0:
-                by_k = [(k, mean_interval(list(at.groupby("task").relative.mean()))) for k, at in own.groupby("k")]
-                k, found = [k for k, _ in by_k], [interval for _, interval in by_k]
+                by_k = {k: at.groupby("task").relative.mean().dropna() for k, at in own.groupby("k")}
+                k = list(by_k)
+                found = [_over_tasks(values) for values in by_k.values()]
                 half = [f.high - f.estimate if f.n > 1 else 0.0 for f in found]
                 panel.line(
                     k, [f.estimate for f in found], row, symbol=grid.symbol(row), dash=grid.dash(row), error=half,
@@ -39,6 +42,10 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     return grid.y("relative score [of the full method's gain over chance]", percent=True)
 
 
+def _over_tasks(values: pd.Series) -> Interval:
+    return mean_interval(list(values)) if len(values) else Interval(nan, nan, nan, 0)
+
+
 def _answer(table: pd.DataFrame) -> Answer:
     """Per row and k the mean over unseen tasks; what the shared subspace gains over the best of the others."""
     found = (
@@ -47,14 +54,17 @@ def _answer(table: pd.DataFrame) -> Answer:
         .reset_index()
         .sort_values(["label", "relative"], ascending=[True, False], kind="stable", ignore_index=True)
     )
-    best = found.loc[found.groupby(["label", "row"], sort=False).relative.idxmax()].sort_values(
+    known = found.dropna(subset=["relative"])
+    if known.empty:
+        return Answer("No unseen task was learned by the full method: there is no gain to take a share of.", found)
+    best = known.loc[known.groupby(["label", "row"], sort=False).relative.idxmax()].sort_values(
         "relative", ascending=False, kind="stable"
     )
     told = [
         f"{row['row']} {row['relative']:.0%}" + (f" (k = {row['k']:.0f})" if row["k"] else "")
         for row in best.to_dict("records")
     ]
-    end = f", mean over {table.task.nunique()} unseen tasks."
+    end = f", mean over {table.dropna(subset=['relative']).task.nunique()} unseen tasks."
     return Answer(listed("Of the full method's gain over chance", told, end=end), found)
 
 
