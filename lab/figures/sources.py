@@ -272,3 +272,43 @@ QIN_2021 = Source(
     year=2021,
     arxiv="2110.07867",
 )
+
+ILHARCO_2023 = Source(
+    key="ilharco2023editing",
+    authors="Ilharco, Gabriel and Ribeiro, Marco Tulio and Wortsman, Mitchell and Gururangan, Suchin and others",
+    title="Editing Models with Task Arithmetic",
+    year=2023,
+    venue="International Conference on Learning Representations",
+    arxiv="2212.04089",
+    entry="inproceedings",
+)
+
+YADAV_2023 = Source(
+    key="yadav2023ties",
+    authors="Yadav, Prateek and Tam, Derek and Choshen, Leshem and Raffel, Colin and Bansal, Mohit",
+    title="TIES-Merging: Resolving Interference When Merging Models",
+    year=2023,
+    venue="Advances in Neural Information Processing Systems",
+    arxiv="2306.01708",
+    entry="inproceedings",
+)
+
+YU_2024 = Source(
+    key="yu2024dare",
+    authors="Yu, Le and Yu, Bowen and Yu, Haiyang and Huang, Fei and Li, Yongbin",
+    title="Language Models are Super Mario: Absorbing Abilities from Homologous Models as a Free Lunch",
+    year=2024,
+    venue="International Conference on Machine Learning",
+    arxiv="2311.03099",
+    entry="inproceedings",
+)
+
+JIN_2023 = Source(
+    key="jin2023regmean",
+    authors="Jin, Xisen and Ren, Xiang and Preotiuc-Pietro, Daniel and Cheng, Pengxiang",
+    title="Dataless Knowledge Fusion by Merging Weights of Language Models",
+    year=2023,
+    venue="International Conference on Learning Representations",
+    arxiv="2212.09849",
+    entry="inproceedings",
+)

@@ -1,0 +1,67 @@
+"""Verdicts on merging: which merge keeps more of the tasks, and whether principal angles tell what a merge costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab.deferred import pandas as pd
+from lab.statistics.means import cluster_interval
+from lab.statistics.out_of_sample import skill
+from lab.statistics.verdict import Verdict
+
+MEAN, ARITHMETIC, TIES, DARE = "mean", "task arithmetic", "TIES", "DARE"
+SUBSPACE, LEAST_SQUARES, UNTOUCHED = "subspace", "least squares", "untouched PLM"
+SOURCES = {
+    ARITHMETIC: "Ilharco et al. 2023",
+    TIES: "Yadav et al. 2023",
+    DARE: "Yu et al. 2024",
+    SUBSPACE: "design of this laboratory",
+    LEAST_SQUARES: "Jin et al. 2023",
+}
+
+
+def kept_more(table: pd.DataFrame, merge: str, other: str = MEAN) -> dict[str, list[float]]:
+    """Task -> what a merge keeps of its own score's gain over chance, minus the same of another merge; learned tasks.
+
+    Args:
+        table: merge, task, relative.
+        merge, other: names of merges.
+    """
+    wide = table.dropna(subset=["relative"]).pivot_table(index="task", columns="merge", values="relative")
+    if not {merge, other} <= set(wide.columns):
+        return {}
+    return {str(task): [value] for task, value in (wide[merge] - wide[other]).dropna().items()}
+
+
+def merging_verdicts(merged: pd.DataFrame, pairs: pd.DataFrame, setting: str) -> list[Verdict]:
+    """Every merge against the plain mean, and the forecast of interference against nulls that can win.
+
+    Args:
+        merged: merge, task, relative.
+        pairs: one, other, overlap [‖ΔW_jP_i‖²], size [‖ΔW_j‖²], excess [nats].
+        setting: what the measurement covers.
+    """
+    verdicts = [
+        Verdict(
+            claim=f"Merging many tasks by {merge} keeps more of each than the mean of the changes does.",
+            source=source,
+            quantity="kept of a task's gain over chance, minus what the mean keeps; interval over tasks [1]",
+            measured=cluster_interval(gains), threshold=0.0, side="above", setting=setting, figure="merging",
+        )
+        for merge, source in SOURCES.items()
+        if (gains := kept_more(merged, merge))
+    ]  # fmt: skip
+    shared: dict[str, Any] = {"threshold": 0.0, "side": "above", "setting": setting, "figure": "interference"}
+    for null, name in ((None, "the mean over pairs"), ("size", "the size ‖ΔW_j‖² of the other change")):
+        if pairs[["one", "other"]].stack().nunique() >= 5:
+            verdicts.append(
+                Verdict(
+                    claim="Principal angles between two changes tell what adding one costs the other's task, better "
+                    f"than {name}.",
+                    source="design of this laboratory",
+                    quantity="part of the null's squared error that ‖ΔW_jP_i‖² removes, on pairs of tasks that the "
+                    "line has not seen; jackknife over tasks [1]",
+                    measured=skill(pairs, "overlap", "excess", null), **shared,
+                )
+            )  # fmt: skip
+    return verdicts
