@@ -41,7 +41,8 @@ def skill(table: pd.DataFrame, x: str, y: str, null: str | None = None) -> Inter
     """1 − Σ(y − ŷ)²/Σ(y − ŷ₀)²: the part of a null's squared error that a predictor removes, both out of sample.
 
     1 is perfect, 0 as good as the null, negative worse than it. The interval is the jackknife's over units (Arvesen
-    1969) with n − 1 degrees of freedom: pairs share units, and are no more independent than these.
+    1969), of the logarithm of the ratio, with n − 1 degrees of freedom: pairs share units, and are no more independent
+    than these.
 
     Args:
         table: one, other, and the columns; one row per ordered pair.
@@ -62,9 +63,14 @@ def skill(table: pd.DataFrame, x: str, y: str, null: str | None = None) -> Inter
         raise ValueError("the null predicts every pair exactly: there is no error that a predictor could remove.")
     pairs = table.loc[known, ["one", "other"]].to_numpy()
     units = np.unique(pairs)
-    estimate = float(1 - own.sum() / beside.sum())
-    without = [~(pairs == unit).any(axis=1) for unit in units]
-    left_out = np.array([1 - own[kept].sum() / beside[kept].sum() for kept in without])
-    error = float(np.sqrt((1 - 1 / len(units)) * ((left_out - left_out.mean()) ** 2).sum()))
-    half = student_t((1 + LEVEL) / 2, len(units) - 1) * error
-    return Interval(estimate, estimate - half, estimate + half, len(units))
+    logs = np.array([_log_ratio(own[kept], beside[kept]) for kept in (~(pairs == u).any(axis=1) for u in units)])
+    error = float(np.sqrt((1 - 1 / len(units)) * ((logs - logs.mean()) ** 2).sum()))
+    half, middle = student_t((1 + LEVEL) / 2, len(units) - 1) * error, _log_ratio(own, beside)
+    worst, estimate, best = (1 - float(np.exp(min(middle + shift, 700.0))) for shift in (half, 0.0, -half))
+    return Interval(estimate, worst, best, len(units))
+
+
+def _log_ratio(own: np.ndarray, beside: np.ndarray) -> float:
+    """ln Σ own/Σ beside; of sums that are zero, of the smallest number there is."""
+    least = np.finfo(float).tiny
+    return float(np.log(max(own.sum(), least)) - np.log(max(beside.sum(), least)))
