@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from lab.runs.record import Scalar
 from lab.statistics import Verdict
 from lab.statistics.intrinsic_prompt import OTHER_METHOD, intrinsic_verdicts
 from lab.study import Experiment, Finding, Lab, Result, setting
@@ -78,13 +79,11 @@ def measure(c: IntrinsicPrompt, lab: Lab) -> Result:
     """All dimensions."""
     parts = lab.run(DIMENSION, c.parts(), f"dimensions of z, {c.how.title}")
     table = pd.concat([part.tables["intrinsic_prompt"] for part in parts], ignore_index=True)
-    best = (
-        table.dropna(subset=["relative"]).groupby(["seen", "row", "k"]).relative.mean().groupby(["seen", "row"]).max()
-    )
-    metrics = {"seen": len(c.seen), "unseen": len(c.unseen), "largest k": len(c.seen) - 1}
-    return Result(
-        metrics | {f"relative, {s}, {r}": float(x) for (s, r), x in best.items()}, {"intrinsic_prompt": table}
-    )
+    means = table.dropna(subset=["relative"]).groupby(["seen", "row", "k"], as_index=False).relative.mean()
+    best = means.groupby(["seen", "row"], as_index=False).relative.max()
+    metrics: dict[str, Scalar] = {"seen": len(c.seen), "unseen": len(c.unseen), "largest k": len(c.seen) - 1}
+    metrics |= {f"relative, {r['seen']}, {r['row']}": float(r["relative"]) for r in best.to_dict("records")}
+    return Result(metrics, {"intrinsic_prompt": table})
 
 
 def claims(found: Sequence[Finding[IntrinsicPrompt]]) -> list[Verdict]:
