@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from math import nan
 from typing import Any
 
@@ -33,8 +33,7 @@ class IntrinsicPrompt(Intrinsic):
     ks: tuple[int, ...] = setting("d_I, capped at the number of seen tasks less one", (2, 5, 10, 50), low=1)
 
     def parts(self) -> list[Dimension]:
-        shared = {entry.name: getattr(self, entry.name) for entry in fields(Intrinsic)}
-        return [Dimension(**shared, k=k) for k in sorted({min(k, len(self.seen) - 1) for k in self.ks})]
+        return [self.to(Dimension, k=k) for k in sorted({min(k, len(self.seen) - 1) for k in self.ks})]
 
 
 def measure_dimension(c: Dimension, lab: Lab) -> Result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from math import nan
 
 import pandas as pd
@@ -50,8 +50,7 @@ class SharedSubspace(Scored):
             raise ValueError(f"targets are tasks of the collection; {', '.join(strange)}: not among --tasks.")
 
     def unseen(self) -> list[UnseenTask]:
-        shared = {entry.name: getattr(self, entry.name) for entry in fields(Scored)}
-        return [UnseenTask(**shared, target=t, shots=n) for n in (None, *self.shots) for t in self.targets]
+        return [self.to(UnseenTask, target=t, shots=n) for n in (None, *self.shots) for t in self.targets]
 
 
 def measure_unseen(c: UnseenTask, lab: Lab) -> Result:

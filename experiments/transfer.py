@@ -133,8 +133,8 @@ def _matrix(c: Transfer, delta: Delta, phis: Mapping[str, Tensor], head: str) ->
         relative = (score - chance) / (own - chance) if own - chance >= LEARNED else np.nan
         rows.append(
             {"label": label, "kind": kind_of(c.method["method"]), "head": head, "source": source, "target": target,
-             "source_type": type_of(source), "target_type": type_of(target), "score": score, "own": own, "chance": chance,
-             "relative": relative}
+             "source_type": type_of(source), "target_type": type_of(target), "score": score, "own": own,
+             "chance": chance, "relative": relative}
         )  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ class Intrinsic(Collected):
     @property
     def methods(self) -> list[Collected]:
         """The collection of each method."""
-        own = Collected(**{entry.name: getattr(self, entry.name) for entry in fields(Collected)})
+        own = self.to(Collected)
         return [own] if self.joint_with is None else [own, replace(own, method=self.joint_with, lr=self.joint_lr)]
 
     @property

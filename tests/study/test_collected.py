@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 
@@ -54,7 +54,6 @@ def test_runs_make_a_collection_and_displacements_need_one_start(tmp_path):
     assert all(0 <= each.score <= 1 and 0 < each.chance < 1 for each in members)
     held = collection_of(small, members)
     assert (len(held), held.layout.size) == (3, 2 * 16)
-    shared = {entry.name: getattr(small, entry.name) for entry in fields(Collected)}
-    own = Collected(**shared | {"own_starts": True})
+    own = small.to(Collected, own_starts=True)
     with pytest.raises(ValueError, match="prompt 2 is compared in its own coordinates, which need one start"):
         collection_of(own, members)
