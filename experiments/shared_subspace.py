@@ -47,7 +47,9 @@ class SharedSubspace(Scored):
     def __post_init__(self) -> None:
         super().__post_init__()
         if strange := sorted(set(self.targets) - set(self.tasks)):
-            raise ValueError(f"targets are tasks of the collection; {', '.join(strange)}: not among --tasks.")
+            raise ValueError(
+                f"targets are tasks of the collection; {', '.join(strange)}: not among --tasks. Give --targets."
+            )
 
     def unseen(self) -> list[UnseenTask]:
         return [self.to(UnseenTask, target=t, shots=n) for n in (None, *self.shots) for t in self.targets]

@@ -23,7 +23,7 @@ def intrinsic_verdicts(table: pd.DataFrame, setting: str) -> list[Verdict]:
         setting: what the measurement covers.
     """
     shared: dict[str, Any] = {
-        "source": "Qin et al. 2021, table 2", "side": "above", "setting": setting, "figure": "intrinsic_prompt",
+        "source": "Qin et al. 2021, intrinsic prompt tuning", "side": "above", "setting": setting, "figure": "intrinsic_prompt",
         "number": 11,
     }  # fmt: skip
     verdicts = []
