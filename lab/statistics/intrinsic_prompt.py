@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lab.deferred import pandas as pd
 from lab.statistics.means import cluster_interval, mean_interval
 from lab.statistics.shared_subspace import gain_over, relative_at
-from lab.statistics.verdict import Verdict
+from lab.statistics.verdict import Evidence, Verdict
 
 PCA, LINEAR, HIDDEN = "PCA", "autoencoder, linear", "autoencoder, one hidden layer"
 OTHER_METHOD = ", z of the other method"
@@ -22,27 +20,22 @@ def intrinsic_verdicts(table: pd.DataFrame, setting: str) -> list[Verdict]:
         table: row (decoder), task, seen ("seen" or "unseen"), k, relative; of one method.
         setting: what the measurement covers.
     """
-    shared: dict[str, Any] = {
-        "source": "Qin et al. 2021, intrinsic prompt tuning", "side": "above", "setting": setting, "figure": "intrinsic_prompt",
-        "number": 11,
-    }  # fmt: skip
-    verdicts = []
-    for seen, threshold in RECOVERED.items():
-        part = table[table["seen"] == seen]
-        if five := relative_at(part, HIDDEN, 5):
-            verdicts.append(
-                Verdict(
-                    claim=f"Five coordinates of the autoencoder recover {threshold:.0%} of the method on {seen} tasks.",
-                    quantity="relative score, (score − chance)/(full − chance), beside a head of the task's own; "
-                    "interval over tasks [1]",
-                    measured=mean_interval(list(five.values())), threshold=threshold, **shared,
-                )
-            )  # fmt: skip
+    evidence = Evidence("Qin et al. 2021, intrinsic prompt tuning", setting, "intrinsic_prompt", number=11)
+    verdicts = [
+        evidence.above(
+            threshold, mean_interval(list(five.values())),
+            f"Five coordinates of the autoencoder recover {threshold:.0%} of the method on {seen} tasks.",
+            "relative score, (score − chance)/(full − chance), beside a head of the task's own; interval over tasks "
+            "[1]",
+        )
+        for seen, threshold in RECOVERED.items()
+        if (five := relative_at(table[table["seen"] == seen], HIDDEN, 5))
+    ]  # fmt: skip
     verdicts += [
-        Verdict(
-            claim=f"On unseen tasks, coordinates of the {row} are worth more than as many of plain PCA.",
-            quantity="relative score minus PCA's at equal k, mean over k; interval over tasks [1]",
-            measured=cluster_interval(gains), threshold=0.0, **shared,
+        evidence.above(
+            0.0, cluster_interval(gains),
+            f"On unseen tasks, coordinates of the {row} are worth more than as many of plain PCA.",
+            "relative score minus PCA's at equal k, mean over k; interval over tasks [1]",
         )
         for row in (LINEAR, HIDDEN)
         if (gains := gain_over(table[table["seen"] == "unseen"], row, PCA))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lab.deferred import pandas as pd
 from lab.statistics.means import cluster_interval
 from lab.statistics.out_of_sample import skill
-from lab.statistics.verdict import Verdict
+from lab.statistics.verdict import Evidence, Verdict
 
 MEAN, ARITHMETIC, TIES, DARE = "mean", "task arithmetic", "TIES", "DARE"
 SUBSPACE, LEAST_SQUARES, UNTOUCHED = "subspace", "least squares", "untouched PLM"
@@ -42,26 +40,23 @@ def merging_verdicts(merged: pd.DataFrame, pairs: pd.DataFrame, setting: str) ->
         setting: what the measurement covers.
     """
     verdicts = [
-        Verdict(
-            claim=f"Merging many tasks by {merge} keeps more of each than the mean of the changes does.",
-            source=source,
-            quantity="kept of a task's gain over chance, minus what the mean keeps; interval over tasks [1]",
-            measured=cluster_interval(gains), threshold=0.0, side="above", setting=setting, figure="merging",
+        Evidence(source, setting, "merging").above(
+            0.0, cluster_interval(gains),
+            f"Merging many tasks by {merge} keeps more of each than the mean of the changes does.",
+            "kept of a task's gain over chance, minus what the mean keeps; interval over tasks [1]",
         )
         for merge, source in SOURCES.items()
         if (gains := kept_more(merged, merge))
     ]  # fmt: skip
-    shared: dict[str, Any] = {"threshold": 0.0, "side": "above", "setting": setting, "figure": "interference"}
-    for null, name in ((None, "the mean over pairs"), ("size", "the size ‖ΔW_j‖² of the other change")):
-        if pairs[["one", "other"]].stack().nunique() >= 5:
-            verdicts.append(
-                Verdict(
-                    claim="Principal angles between two changes tell what adding one costs the other's task, better "
-                    f"than {name}.",
-                    source="design of this laboratory",
-                    quantity="part of the null's squared error that ‖ΔW_jP_i‖² removes, on pairs of tasks that the "
-                    "line has not seen; jackknife over tasks [1]",
-                    measured=skill(pairs, "overlap", "excess", null), **shared,
-                )
-            )  # fmt: skip
-    return verdicts
+    if pairs[["one", "other"]].stack().nunique() < 5:
+        return verdicts
+    evidence = Evidence("design of this laboratory", setting, "interference")
+    return verdicts + [
+        evidence.above(
+            0.0, skill(pairs, "overlap", "excess", null),
+            f"Principal angles between two changes tell what adding one costs the other's task, better than {name}.",
+            "part of the null's squared error that ‖ΔW_jP_i‖² removes, on pairs of tasks that the line has not seen; "
+            "jackknife over tasks [1]",
+        )
+        for null, name in ((None, "the mean over pairs"), ("size", "the size ‖ΔW_j‖² of the other change"))
+    ]  # fmt: skip

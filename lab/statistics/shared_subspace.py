@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lab.deferred import pandas as pd
 from lab.statistics.interval import Interval
 from lab.statistics.means import cluster_interval, mean_interval
-from lab.statistics.verdict import Verdict
+from lab.statistics.verdict import Evidence, Verdict
 
 SPECTRA, CORES = "same spectra", "same spaces, random cores"
 BASE, INPUTS = "directions of W₀", "inputs of the layers at θ₀"
@@ -72,34 +70,34 @@ def subspace_verdicts(beside: pd.DataFrame, scores: pd.DataFrame | None, setting
         scores: row, task, k, relative; None where no task was scored.
         setting: what the measurement covers.
     """
-    shared: dict[str, Any] = {"source": QIN, "threshold": 0.0, "side": "above", "setting": setting, "number": 11}
+    shares, worth = (Evidence(QIN, setting, drawn, number=11) for drawn in ("shared_directions", "subspace_scores"))
     verdicts = [
-        Verdict(
-            claim=f"The changes of many tasks share more than collections with the {null}.",
-            quantity="share of an unseen task's change that all directions of the others explain, minus the same in "
-            "the null; interval over tasks [1]",
-            measured=share_over_null(beside, null), figure="shared_directions", **shared,
+        shares.above(
+            0.0, share_over_null(beside, null),
+            f"The changes of many tasks share more than collections with the {null}.",
+            "share of an unseen task's change that all directions of the others explain, minus the same in the null; "
+            "interval over tasks [1]",
         )
         for null in dict.fromkeys(beside["null"])
     ]  # fmt: skip
     if scores is None:
         return verdicts
     verdicts += [
-        Verdict(
-            claim=f"Coordinates in the subspace of other tasks are worth more on an unseen task than: {other}.",
-            quantity="relative score, (score − chance)/(full − chance), minus that of the other, mean over k; interval "
-            "over tasks [1]",
-            measured=cluster_interval(gains), figure="subspace_scores", **shared,
+        worth.above(
+            0.0, cluster_interval(gains),
+            f"Coordinates in the subspace of other tasks are worth more on an unseen task than: {other}.",
+            "relative score, (score − chance)/(full − chance), minus that of the other, mean over k; interval over "
+            "tasks [1]",
         )
         for other in (RANDOM, CORES, INPUTS, BASE, WRONG, MEAN, PROBE)
         if (gains := gain_over(scores, SHARED, other))
     ]  # fmt: skip
     if five := relative_at(scores, SHARED, 5):
         verdicts.append(
-            Verdict(
-                claim="Five coordinates of the shared subspace recover 65 % of the full method on unseen tasks.",
-                quantity="relative score at k = 5, beside a head of the task's own; interval over tasks [1]",
-                measured=mean_interval(list(five.values())), figure="subspace_scores", **(shared | {"threshold": 0.65}),
+            worth.above(
+                0.65, mean_interval(list(five.values())),
+                "Five coordinates of the shared subspace recover 65 % of the full method on unseen tasks.",
+                "relative score at k = 5, beside a head of the task's own; interval over tasks [1]",
             )
         )  # fmt: skip
     return verdicts
