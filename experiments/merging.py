@@ -27,7 +27,7 @@ class Merging(Collected):
     """A collection to merge: its runs are those of `shared_subspace` where the settings agree."""
 
     scales: tuple[float, ...] = setting(
-        "λ·N of each merge that has a λ, chosen by the mean validation loss: 1 is a mean, N a sum",
+        "λ·N of each merge that has a λ, by the mean validation loss over classifications: 1 is a mean, N a sum",
         (1.0, 2.0, 4.0),
         low=0,
     )
@@ -54,6 +54,8 @@ def measure(c: Merging, lab: Lab) -> Result:
                    "scale": scales.get(name, nan)}
             for name, (loss, score) in found.items()
         ]  # fmt: skip
+        if own.run.data.kind != "classification":
+            continue  # a squared error is in no nats
         sums = {f"{j}": columns[:, i] + columns[:, j] * (i != j) for j in range(len(held))}
         losses = {j: loss for j, (loss, _) in losses_and_scores(c, held, own, sums, "test", c.n_pair).items()}
         added += [
@@ -76,7 +78,8 @@ def _chosen(c: Merging, held: Collection, members: Sequence[Trained]) -> tuple[d
         for name, scale, point in candidates(held, _moments(c, held, members), scales=c.scales, k=c.k)
     }
     named = {f"{name} {scale}": point for (name, scale), point in made.items()}
-    losses = [losses_and_scores(c, held, own, named, "validation") for own in members]
+    counted = [own for own in members if own.run.data.kind == "classification"]  # a squared error is in no nats
+    losses = [losses_and_scores(c, held, own, named, "validation") for own in counted]
     mean = {which: float(np.mean([loss["{} {}".format(*which)][0] for loss in losses])) for which in made}
     best = {name: min((w for w in made if w[0] == name), key=mean.__getitem__) for name, _ in made}
     return {name: made[which] for name, which in best.items()}, {name: scale for name, (_, scale) in best.items()}
