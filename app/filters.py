@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import streamlit as st
 
 
-def keep(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
-    """One filter per column, side by side; an empty one keeps all rows.
+def keep(
+    table: pd.DataFrame, columns: Mapping[str, str], shown: Mapping[str, Sequence[str]] | None = None
+) -> pd.DataFrame:
+    """One filter per column; an empty one keeps all rows.
 
     Each offers what the filters before it leave, so that some row always remains.
 
     Args:
         table: rows to filter.
         columns: column → what to call it; the column's name is the parameter of the address.
+        shown: column → what is chosen before anyone chooses; all where it is left out.
 
     Returns:
         The rows that pass all filters.
     """
-    present = {column: title for column, title in columns.items() if column in table}
-    for place, (column, title) in zip(st.columns(len(present)), present.items(), strict=True):
-        with place:
-            options = {_word(value): value for value in sorted(table[column].dropna().unique())}
-            wanted = several(title, list(options), column)
+    for column, title in columns.items():
+        if column not in table:
+            continue
+        options = {word(value): value for value in sorted(table[column].dropna().unique())}
+        wanted = several(title, list(options), column, shown=(shown or {}).get(column, ()))
         if wanted:
             table = table[table[column].isin([options[word] for word in wanted])]
     return table
@@ -43,7 +46,15 @@ def one(table: pd.DataFrame, column: str, title: str) -> pd.DataFrame:
     return table[table[column].isna() | (table[column] == (wanted or options[0]))]
 
 
-def several(title: str, options: Sequence[str], name: str, *, none: str = "all") -> list[str]:
+def first(table: pd.DataFrame, column: str, title: str = "") -> pd.DataFrame:
+    """As `one`, with nothing to choose."""
+    value = next(iter(table[column].dropna().unique()), None)
+    return table[table[column].isna() | (table[column] == value)]
+
+
+def several(
+    title: str, options: Sequence[str], name: str, *, none: str = "all", shown: Sequence[str] = ()
+) -> list[str]:
     """A choice of several options, kept in the address as `name`.
 
     Args:
@@ -51,9 +62,12 @@ def several(title: str, options: Sequence[str], name: str, *, none: str = "all")
         options: what to choose from.
         name: parameter of the address.
         none: what it means to choose nothing.
+        shown: what is chosen before anyone chooses.
     """
-    return st.multiselect(title, options, key=name, placeholder=none, bind="query-params")
+    default = [option for option in shown if option in options]
+    return st.multiselect(title, options, default=default, key=name, placeholder=none, bind="query-params")
 
 
-def _word(value: object) -> str:
+def word(value: object) -> str:
+    """A value as an option."""
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -32,6 +32,10 @@ class Contents:
         """The records that hold the table of a figure."""
         return tuple(manifest for manifest in self.manifests if figure.table in manifest.tables)
 
+    def of_experiment(self, name: str) -> tuple[Manifest, ...]:
+        """The records of one experiment."""
+        return tuple(manifest for manifest in self.manifests if manifest.job.experiment == name)
+
     def of(self, keys: Iterable[str]) -> tuple[Manifest, ...]:
         """The records with these keys."""
         wanted = set(keys)

@@ -24,6 +24,14 @@ def describe(manifest: Manifest) -> str:
     return " · ".join(part for part in parts if part) or manifest.job.experiment
 
 
+def setting(manifest: Manifest, name: str) -> Any:
+    """A setting of a record's job: its own, or that of the training runs it describes; None without any."""
+    config = flattened(manifest.job.config)
+    if config.get(name) is not None:
+        return config[name]
+    return next((value for key, value in config.items() if key.endswith(f".{name}") and value is not None), None)
+
+
 def method(config: Mapping[str, Any]) -> str:
     """The method of a flattened config: "DID fastfood", "lora rank=8", "full, random weights"; "" if it has none."""
     name = config.get("method") or config.get("method.method")

@@ -1,4 +1,4 @@
-"""One figure on a page: drawing, answer, downloads, what it is, how to make it again."""
+"""One figure on a page: drawing and answer; folded below, its numbers, meaning, commands and files."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from app.markdown import literal
 from app.naming import SHOWN_KEY, describe
 from lab.figures import CONFIG, HOW_TO_GET_A_BROWSER, SIZES, THEMES, Figure, TableError, find_browser, rendered
 from lab.runs import Manifest
+from lab.statistics import Answer
 from lab.study.again import again
 
 _DOWNLOADS = {
@@ -29,16 +31,48 @@ _WIDTHS = {"single": "one column", "double": "two columns", "slide": "slide"}
 
 def panel(figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest], *, command: str | None = None) -> None:
     """Shows a figure of a table whose rows come from these records, or from a command where they are in none."""
-    theme = THEMES.get(st.context.theme.type or "light", THEMES["light"])
+    said = draw_or_stop(figure, table)
+    st.markdown(literal(said.sentence))
+    details(figure, table, manifests, said, command=command)
+
+
+def draw_or_stop(figure: Figure, table: pd.DataFrame) -> Answer:
+    """Draws a figure and returns its answer; ends the page where the table cannot be drawn."""
+    name = st.context.theme.type or "light"
     try:
-        drawing, answer = figure.draw(table, theme), figure.answer(table)
+        drawing, said = drawn(figure, table, name)
     except TableError as error:
         st.error(f"This cannot be drawn: {literal(error)}", icon=":material/error:")
-        return
-    st.plotly_chart(drawing, theme=None, config=dict(CONFIG), alt=answer.sentence, key=f"figure-{figure.name}")
-    st.text(answer.sentence)
-    st.dataframe(answer.table, hide_index=True, alt=f"The answers of the figure {figure.title} as a table")
-    _downloads(figure, table, manifests)
+        st.stop()
+    st.plotly_chart(drawing, theme=None, config=dict(CONFIG), alt=said.sentence, key=f"figure-{figure.name}")
+    return said
+
+
+def drawn(figure: Figure, table: pd.DataFrame, theme: str) -> tuple[go.Figure, Answer]:
+    """A figure of a table and its answer; each is drawn once for all sessions."""
+    return _drawn(figure.name, theme, table, figure)
+
+
+def panels(figure: Figure, table: pd.DataFrame) -> int:
+    """In how many panels a table is drawn; none where it cannot be drawn."""
+    try:
+        layout = drawn(figure, table, "light")[0].layout
+    except TableError:
+        return 0
+    return sum(name.startswith(("xaxis", "scene")) for name in layout.to_plotly_json())
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _drawn(name: str, theme: str, table: pd.DataFrame, _figure: Figure) -> tuple[go.Figure, Answer]:
+    return _figure.draw(table, THEMES.get(theme, THEMES["light"])), _figure.answer(table)
+
+
+def details(
+    figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest], said: Answer, *, command: str | None = None
+) -> None:
+    """What belongs to a figure and is asked for less often, folded: numbers, meaning, sources, commands, files."""
+    with st.expander("The numbers", icon=":material/table:"):
+        st.dataframe(said.table, hide_index=True, alt=f"The answers of the figure {figure.title} as a table")
     with st.expander("What is this, how to read it, where it comes from", icon=":material/help:"):
         st.markdown(f"**What it is.** {literal(figure.caption)}")
         st.markdown(f"**How to read it.** {literal(figure.reading)}")
@@ -52,6 +86,8 @@ def panel(figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest], *,
         else:
             st.caption("The same tables in a terminal; with --out FOLDER the figure as files:")
             st.code(command, language="bash")
+    with st.expander("Download", icon=":material/download:"):
+        _downloads(figure, table, manifests)
 
 
 def reproduce(manifests: Sequence[Manifest], figure: Figure | None = None) -> None:

@@ -1,52 +1,89 @@
-"""Home: what has been measured, and the latest answer."""
+"""Home: one answer to play with, then every question with its answer."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import streamlit as st
 
-from app.loading import table_of
+from app.cards import card, show
+from app.loading import Contents, table_of
 from app.markdown import literal
-from app.naming import describe, labelled
-from app.panel import panel
+from app.panel import draw_or_stop
+from app.question import questions, sentence
+from app.slices import newest, rows
 from app.states import found_or_stop, nothing_yet, warn
-from lab.figures import INTRINSIC_DIMENSION, answers
+from lab.figures import INTRINSIC_DIMENSION, figure
+from lab.study.catalogue import Outline, outline_of
 
-st.title("deltalab")
-st.markdown(
-    "A delta is a differentiable map **φ ↦ changed parameters of a frozen language model**. How many dimensions does "
-    "it need, what spectrum does its result have, how does it steer the layers?"
-)
+WIDE = 3
+"""Cards in a row."""
+
+
+def lead(found: Contents) -> None:
+    """The newest search for d90, with its dimension to choose: what so many random directions reach."""
+    searches = [m for m in found.of_experiment("intrinsic_dimension") if INTRINSIC_DIMENSION.table in m.tables]
+    if not searches:
+        return
+    latest = newest(searches, outline_of("intrinsic_dimension"))[:1]
+    table, damage = rows(latest, INTRINSIC_DIMENSION)
+    warn(damage)
+    tried = table[table.kind == "subspace"] if len(table) else table
+    if tried.empty:
+        return
+    model, task = (literal(tried[name].iloc[0]) for name in ("model", "task"))
+    st.subheader(f"How many random directions does it take to teach {model} the task {task}?", anchor=False)
+    picture, play = st.columns([3, 2], gap="large", vertical_alignment="center")
+    with play:
+        ds = sorted(map(int, tried.d.unique()))
+        found_d = table[table.kind == "d90"].d.dropna()
+        near = min(ds, key=lambda d: abs(d - found_d.iloc[0])) if len(found_d) else ds[0]
+        d = st.select_slider("Random directions", ds, value=near, key="d", format_func="{:,}".format)
+        score, full = tried[tried.d == d].score.mean(), table[table.kind == "full"].score.mean()
+        against = f"{score / full - 1:+.1%} against full fine-tuning"
+        st.metric(literal(tried.metric.iloc[0]), f"{score:.3f}", against, border=True)
+        metrics, _ = table_of(latest, "metrics")
+        native = metrics["native"].iloc[0] if "native" in metrics else None
+        st.caption(f"{d:,} numbers are trained" + (f" instead of {native:,.0f}." if native else "."))
+    with picture:
+        said = draw_or_stop(INTRINSIC_DIMENSION, table)
+    play.markdown(literal(said.sentence))
+
+
+def matching(wanted: str) -> Iterator[tuple[str, list[Outline]]]:
+    """Theme → its questions in which all words of a search stand: in the question, its name, or a figure's title."""
+    words = wanted.lower().split()
+    for theme, asked in questions().items():
+        titles = {o: " ".join(figure(name).title for name in o.figures) for o in asked}
+        texts = {o: f"{sentence(o)} {o.name} {theme} {titles[o]}".lower() for o in asked}
+        if fitting := [o for o in asked if all(word in texts[o] for word in words)]:
+            yield theme, fitting
+
+
+def wall(found: Contents, asked: Sequence[Outline]) -> None:
+    """Cards, as they are made."""
+    theme = st.context.theme.type or "light"
+    for start in range(0, len(asked), WIDE):
+        for place, outline in zip(st.columns(WIDE), asked[start : start + WIDE], strict=False):
+            with place:
+                show(outline, card(found, outline, theme))
+
+
+st.title("deltalab", anchor=False)
+st.markdown("What does it take to adapt a frozen language model? Real models, with intervals, beside nulls.")
 found = found_or_stop()
-searches = found.having(INTRINSIC_DIMENSION)
-if not searches:
-    nothing_yet("measurement of an intrinsic dimension", "intrinsic_dimension", found)
-
-with st.container(horizontal=True):
-    st.metric("records", len(found.manifests), border=True)
-    st.metric("your own", len(found.mine), border=True, help="The others come with the lab, in its gallery.")
-    st.metric("searches for d90", len(searches), border=True)
-
-latest = searches[0]
-table, damage = table_of([latest], INTRINSIC_DIMENSION.table)
-st.subheader("The latest intrinsic dimension")
-if table.empty:
-    warn([*found.damage, *damage])
-    st.stop()
-table = labelled(table, [latest])
-for answer in answers(table):
-    st.markdown(f"{literal(describe(latest))}: **d90 {'' if answer.text[0] in '>≤n' else '= '}{literal(answer.text)}**")
-    if answer.probe_passes:
-        st.caption("The linear probe alone reaches the line, so a freely trained head would hide d90.")
-panel(INTRINSIC_DIMENSION, table, [latest])
-
-st.subheader("Where to go")
-for page, says, icon in (
-    ("intrinsic_dimension", "Intrinsic dimension: all searches on one axis", "show_chart"),
-    ("weight_differences", "Weight differences: singular values beside chance", "stacked_line_chart"),
-    ("loss_landscape", "Loss landscape and curvature: how stiff, in how many directions", "landscape"),
-    ("optimal_control", "Optimal control: costates, solvers, controllability, plans and reach", "route"),
-    ("methods", "The methods compared: what each reaches, how fast, at what price", "compare_arrows"),
-    ("runs", "Runs: every record, learning curves side by side", "list"),
-):
-    st.page_link(f"views/{page}.py", label=says, icon=f":material/{icon}:")
-warn([*found.damage, *damage])
+if not found.manifests:
+    nothing_yet("record", "intrinsic_dimension", found)
+warn(found.damage)
+lead(found)
+wanted = st.text_input(
+    "Search the questions", type="search", key="search", bind="query-params", placeholder="rank, prefix, control …"
+)
+shown = dict(matching(wanted or ""))
+for theme, asked in shown.items():
+    st.subheader(theme, anchor=False)
+    wall(found, asked)
+if not shown:
+    st.info(f"No question holds all of these words: {literal(wanted)}", icon=":material/search:")
+mine = len(found.mine)
+st.caption(f"{len(found.manifests)} records, {mine} of them your own; the others came with the lab.")

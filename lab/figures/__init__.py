@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from lab.figures.style import CONFIG, DARK, LIGHT, SIZES, THEMES, Size, Theme
 
     FIGURES: tuple[Figure, ...]
-    WEIGHT_DIFFERENCES: tuple[Figure, ...]
-    LOSS_VIEW: tuple[Figure, ...]
-    METHODS_COMPARED: tuple[Figure, ...]
-    CONTROL_VIEW: tuple[Figure, ...]
 
 _HOMES = {
     "d90": ("D90", "answers"),
@@ -37,24 +33,15 @@ _HOMES = {
     "style": ("CONFIG", "DARK", "LIGHT", "SIZES", "THEMES", "Size", "Theme"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
-_VIEWS = {
-    "WEIGHT_DIFFERENCES": "weights",
-    "LOSS_VIEW": "loss",
-    "METHODS_COMPARED": "methods",
-    "CONTROL_VIEW": "control",
-}
-"""The figures of a page of the explorer -> their group."""
 
 
 def __getattr__(name: str) -> Any:
-    """A figure by its name in capitals, a tuple of figures, or what is needed to draw and write them."""
+    """A figure by its name in capitals, all of them as `FIGURES`, or what is needed to draw and write them."""
     if name in _MODULES:
         return getattr(importlib.import_module(f"lab.figures.{_MODULES[name]}"), name)
     registry = importlib.import_module("lab.figures.registry")
     if name == "FIGURES":
         return registry.every()
-    if name in _VIEWS:
-        return registry.of(_VIEWS[name])
     found = registry.defined(name.lower()) if name.isupper() else None
     if found is None:
         raise AttributeError(f"module 'lab.figures' has no attribute {name!r}")
@@ -63,7 +50,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     figures = importlib.import_module("lab.figures.registry").every()
-    return sorted([*_MODULES, "FIGURES", *_VIEWS, *(drawn.name.upper() for drawn in figures)])
+    return sorted([*_MODULES, "FIGURES", *(drawn.name.upper() for drawn in figures)])
 
 
 __all__ = [

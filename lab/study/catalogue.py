@@ -39,6 +39,7 @@ class Outline:
         figures: names of its figures.
         view: its theme.
         scaled: whether it has scales of its own; others are parts of experiments.
+        replicates: settings that its answers are repeated over, as far as they are written as literals.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Outline:
     figures: tuple[str, ...]
     view: View
     scaled: bool
+    replicates: tuple[str, ...] = ()
 
 
 @cache
@@ -117,7 +119,7 @@ def _in(module: str, path: Path) -> Iterator[Outline]:
         said = {name: _literal(given.get(name)) for name in ("name", "question", "figures", "view")}
         yield Outline(
             str(said["name"]), module, str(said["question"] or ""), tuple(said["figures"] or ()),
-            said["view"] or "methods", "scales" in given,
+            said["view"] or "methods", "scales" in given, _texts(given.get("replicates")),
         )  # fmt: skip
 
 
@@ -127,6 +129,12 @@ def _assignments(source: str) -> list[ast.stmt]:
         return [statement for found in _ASSIGNED.finditer(source) for statement in ast.parse(found.group()).body]
     except SyntaxError:  # one that is laid out in another way
         return ast.parse(source).body
+
+
+def _texts(value: ast.expr | None) -> tuple[str, ...]:
+    """The texts of a tuple, without what it takes from elsewhere."""
+    entries = value.elts if isinstance(value, ast.Tuple) else []
+    return tuple(e.value for e in entries if isinstance(e, ast.Constant) and isinstance(e.value, str))
 
 
 def _literal(value: ast.expr | None) -> Any:

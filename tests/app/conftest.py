@@ -7,15 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lab.figures import (
-    CONTROL_VIEW,
-    INTRINSIC_DIMENSION,
-    LEARNING_CURVES,
-    LOSS_VIEW,
-    METHODS_COMPARED,
-    WEIGHT_DIFFERENCES,
-)
+from lab.figures import INTRINSIC_DIMENSION, LEARNING_CURVES, figure
 from lab.runs import Job, Record, Store
+from lab.study.catalogue import outline_of, outlines
 
 PROVENANCE = {
     "device": "a processor",
@@ -52,33 +46,12 @@ def training_run(seed: int) -> Record:
     return Record(Job("training_run", config), metrics, {LEARNING_CURVES.table: history}, provenance=PROVENANCE)
 
 
-def spectra(*, model: str = "minilm", steps: int = 60, day: int = 1) -> Record:
-    """A record with the table of every figure on weight differences, as if one experiment had made them all."""
-    config = {"model": model, "task": "bbc-news", "method": "full", "steps": steps, "seed": 0}
-    tables = {drawn.table: drawn.example() for drawn in WEIGHT_DIFFERENCES}
+def measurement(experiment: str, *, day: int = 1, **settings: object) -> Record:
+    """A record with the table of every figure of an experiment."""
+    config = {"model": "minilm", "task": "bbc-news", "method": "full", "seed": 0, **settings}
+    tables = {drawn.table: drawn.example() for drawn in map(figure, outline_of(experiment).figures)}
     made = {**PROVENANCE, "ended": f"2026-11-{day:02d}T10:00:12+00:00"}
-    return Record(Job("weight_differences", config), {"matrices": 24}, tables, provenance=made)
-
-
-def control() -> Record:
-    """A record with the table of every figure of the control view, as if one experiment had made them all."""
-    config = {"model": "minilm", "task": "bbc-news", "seed": 0}
-    tables = {drawn.table: drawn.example() for drawn in CONTROL_VIEW}
-    return Record(Job("pontryagin", config), {"loss": 0.5}, tables, provenance=PROVENANCE)
-
-
-def around_the_solution() -> Record:
-    """A record with the table of every figure on the loss, as if one experiment had made them all."""
-    config = {"model": "minilm", "task": "bbc-news", "seed": 0}
-    tables = {drawn.table: drawn.example() for drawn in LOSS_VIEW}
-    return Record(Job("curvature", config), {"start_trace": 2.0}, tables, provenance=PROVENANCE)
-
-
-def comparison() -> Record:
-    """A record with the table of every figure that compares methods, as if one experiment had made them all."""
-    config = {"model": "minilm", "task": "bbc-news", "seeds": [0, 1, 2]}
-    tables = {drawn.table: drawn.example() for drawn in METHODS_COMPARED}
-    return Record(Job("performance", config), {"best_score": 0.9}, tables, provenance=PROVENANCE)
+    return Record(Job(experiment, config), {"loss": 0.5}, tables, provenance=made)
 
 
 def fill(store: Store) -> None:
@@ -88,10 +61,9 @@ def fill(store: Store) -> None:
     store.put(search("did", "rotten-tomatoes", factor=2.0))
     for seed in (0, 1):
         store.put(training_run(seed))
-    store.put(spectra())
-    store.put(control())
-    store.put(comparison())
-    store.put(around_the_solution())
+    for outline in outlines():
+        if outline.scaled and outline.name not in ("intrinsic_dimension", "training_run"):
+            store.put(measurement(outline.name))
 
 
 @pytest.fixture(scope="session")
@@ -106,17 +78,17 @@ def filled(tmp_path_factory) -> Path:
 def of_two_plms(tmp_path) -> Path:
     """A store with the weight differences of two PLMs, SmolLM2's newer."""
     store = Store(tmp_path / "of two PLMs")
-    store.put(spectra(model="minilm", day=1))
-    store.put(spectra(model="smollm2", day=2))
+    store.put(measurement("weight_differences", model="minilm", day=1))
+    store.put(measurement("weight_differences", model="smollm2", day=2))
     return store.path
 
 
 @pytest.fixture
 def of_two_runs(tmp_path) -> Path:
-    """A store with the weight differences of two runs, the shorter one newer."""
+    """A store with the principal angles of two runs, the shorter one newer."""
     store = Store(tmp_path / "of two runs")
-    store.put(spectra(steps=30, day=2))
-    store.put(spectra(steps=60, day=1))
+    store.put(measurement("subspace_similarity", steps=30, day=2))
+    store.put(measurement("subspace_similarity", steps=60, day=1))
     return store.path
 
 

@@ -12,41 +12,33 @@ from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
 
 from app.loading import contents
-from lab.figures import (
-    CONTROL_VIEW,
-    INTRUDER_ONSET,
-    LOSS_VIEW,
-    METHODS_COMPARED,
-    PRINCIPAL_ANGLES,
-    WEIGHT_DIFFERENCE_SPECTRA,
-    WEIGHT_DIFFERENCES,
-)
+from app.question import questions
+from lab.figures import PRINCIPAL_ANGLES, figure
 from lab.runs import Job, Store, places
 from lab.study.catalogue import experiment_names
 
 ROOT = Path(__file__).resolve().parents[2]
-THEMES = {
-    "weight_differences": WEIGHT_DIFFERENCES,
-    "loss_landscape": LOSS_VIEW,
-    "optimal_control": CONTROL_VIEW,
-    "methods": METHODS_COMPARED,
-}
-PAGES = ("home", "runs", "intrinsic_dimension", *THEMES)
+QUESTIONS = [outline for asked in questions().values() for outline in asked]
+ASKED = [outline.name for outline in QUESTIONS]
+SOME = ("", "compare", "intrinsic_dimension", "controllability")
+PAGES = ("", "runs", "compare", "record", *ASKED)
 
 
 @pytest.fixture
 def opened(monkeypatch, tmp_path):
-    """Opens a page on a store, with nothing in the gallery."""
+    """Opens the page of an address on a store, with nothing in the gallery."""
     monkeypatch.setattr(places, "GALLERY", tmp_path / "no gallery")
 
     def opened(page: str, store: Path, **query: str | list[str]) -> AppTest:
         monkeypatch.setenv("DELTALAB_STORE", str(store))
-        shown = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=30).run()
+        shown = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=30)
         for name, value in query.items():
             shown.query_params[name] = value
-        return shown.switch_page(f"views/{page}.py").run()
+        shown._page_hash = calc_hash(page)  # a page that is no file has no other name in AppTest
+        return shown.run()
 
     return opened
 
@@ -56,8 +48,8 @@ def words(shown: AppTest) -> str:
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_every_page_shows_a_filled_store(page, opened, filled):
+@pytest.mark.parametrize("page", ASKED)
+def test_every_question_shows_its_answer_and_one_figure(page, opened, filled):
     shown = opened(page, filled)
     assert not shown.exception
     assert not shown.error
@@ -65,12 +57,48 @@ def test_every_page_shows_a_filled_store(page, opened, filled):
     assert len(shown.get("plotly_chart")) == 1
     assert len(shown.get("download_button")) == 6
     assert {"What it is.", "How to read it.", "Where it comes from."} <= set(re.findall(r"\*\*(.*?)\*\*", words(shown)))
-    assert "arXiv" in words(shown)
+    assert "arXiv" in words(shown) or "doi" in words(shown)
     assert "deltalab " in words(shown)
     assert '"job": {' in words(shown)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ["runs", "record", "compare"])
+def test_every_list_shows_a_filled_store(page, opened, filled):
+    shown = opened(page, filled)
+    assert not shown.exception
+    assert not shown.error
+    assert len(shown.title) == 1
+    assert shown.dataframe
+
+
+def test_home_is_a_wall_of_questions_with_answers(opened, filled):
+    shown = opened("", filled)
+    assert not shown.exception
+    assert len(shown.get("page_link")) == len(QUESTIONS)
+    assert len(shown.get("plotly_chart")) == 1
+    said = " ".join(caption.value for caption in shown.caption)
+    assert "Not measured yet" not in said
+
+
+def test_home_answers_how_many_directions_suffice(opened, filled):
+    shown = opened("", filled)
+    slider = shown.select_slider(key="d")
+    scores = []
+    for d in (slider.options[0], slider.options[-1]):
+        shown.select_slider(key="d").set_value(int(d.replace(",", ""))).run()
+        scores.append(float(shown.metric[0].value))
+    assert scores[0] < scores[1]
+
+
+def test_the_wall_is_searched_by_words_of_questions_and_figures(opened, filled):
+    shown = opened("", filled, search="spectra gramian")
+    assert "**Controllability**" in [link.label for link in shown.get("page_link")]
+    assert len(shown.get("page_link")) < len(QUESTIONS) / 4
+    shown = opened("", filled, search="no such words")
+    assert "No question holds all of these words" in shown.info[0].value
+
+
+@pytest.mark.parametrize("page", SOME)
 def test_every_page_says_what_to_do_when_there_is_nothing(page, opened, tmp_path):
     shown = opened(page, tmp_path / "nothing")
     assert not shown.exception
@@ -81,7 +109,7 @@ def test_every_page_says_what_to_do_when_there_is_nothing(page, opened, tmp_path
     assert not shown.get("plotly_chart")
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", SOME)
 def test_a_store_that_is_a_file_is_an_error_with_a_way_out(page, opened, tmp_path):
     (tmp_path / "file").write_text("")
     shown = opened(page, tmp_path / "file")
@@ -90,7 +118,7 @@ def test_a_store_that_is_a_file_is_an_error_with_a_way_out(page, opened, tmp_pat
     assert "deltalab app --store" in shown.caption[0].value
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", SOME)
 def test_damaged_records_are_named_and_the_others_shown(page, opened, filled, tmp_path):
     store = tmp_path / "damaged"
     shutil.copytree(filled, store)
@@ -113,19 +141,21 @@ def test_a_damaged_table_does_not_hide_the_other_searches(opened, filled, tmp_pa
     shutil.copytree(filled, store)
     key = Store(store).keys("intrinsic_dimension")[0]
     (store / "intrinsic_dimension" / key[:2] / key / "runs.parquet").write_bytes(b"PAR1")
-    shown = opened("intrinsic_dimension", store)
+    shown = opened("intrinsic_dimension", store, task=["bbc-news", "rotten-tomatoes"])
     assert not shown.exception
     assert "1 damaged record(s) are left out" in shown.warning[0].value
     assert len(shown.dataframe[0].value) == 2
 
 
-def test_filters_narrow_the_figure_and_its_answers(opened, filled):
+def test_the_newest_records_task_is_drawn_until_another_is_chosen(opened, filled):
     shown = opened("intrinsic_dimension", filled)
-    assert len(shown.dataframe[0].value) == 3
+    assert shown.dataframe[0].value["task"].tolist() == ["bbc-news"] * 2
     shown.multiselect(key="task").set_value(["rotten-tomatoes"]).run()
     assert shown.dataframe[0].value["task"].tolist() == ["rotten-tomatoes"]
     assert "--task=rotten-tomatoes" in words(shown)
     assert "--task=bbc-news" not in words(shown)
+    shown.multiselect(key="task").set_value(["bbc-news", "rotten-tomatoes"]).run()
+    assert len(shown.dataframe[0].value) == 3
 
 
 def test_a_filter_that_another_one_emptied_is_dropped(opened, filled):
@@ -134,7 +164,6 @@ def test_a_filter_that_another_one_emptied_is_dropped(opened, filled):
     assert shown.dataframe[0].value["method"].tolist() == ["SAID fastfood"]
     shown.multiselect(key="task").set_value(["rotten-tomatoes"]).run()  # where SAID was never searched
     assert not shown.exception
-    assert shown.multiselect(key="label").value == []
     assert shown.dataframe[0].value["method"].tolist() == ["DID fastfood"]
 
 
@@ -146,23 +175,44 @@ def test_the_address_is_the_view(opened, filled):
     assert set(shown.dataframe[0].value["matrix"]) == {"block.2.value.weight", "block.2.query.weight"}
 
 
+def test_what_was_chosen_on_one_page_is_no_choice_on_another(opened, filled):
+    shown = opened("intrinsic_dimension", filled, task="rotten-tomatoes")
+    shown.query_params.clear()
+    shown._page_hash = calc_hash("performance")
+    shown.run()
+    assert not shown.exception
+    shown._page_hash = calc_hash("intrinsic_dimension")
+    assert shown.run().dataframe[0].value["task"].tolist() == ["bbc-news"] * 2
+
+
 def test_chosen_records_are_in_the_address(opened, filled):
-    names = [name for name in opened("runs", filled).multiselect(key="record").options if "lora" in name]
-    shown = opened("runs", filled, record=names)
+    names = [name for name in opened("compare", filled).multiselect(key="record").options if "lora" in name]
+    shown = opened("compare", filled, record=names)
     assert shown.multiselect(key="record").value == names
-    assert set(shown.dataframe[1].value.columns) == {name.split()[0] for name in names}
+    assert set(shown.dataframe[0].value.columns) == {name.split()[0] for name in names}
+
+
+def test_a_record_is_shown_whole(opened, filled):
+    key = Store(filled).keys("curvature")[0]
+    shown = opened("record", filled, record=key[:12])
+    assert not shown.exception
+    asked, measured = (frame.value for frame in shown.dataframe[:2])
+    assert dict(zip(asked["setting"], asked["value"], strict=True))["task"] == "bbc-news"
+    assert dict(zip(measured["metric"], measured["value"], strict=True))["loss"] == "0.5"
+    assert len(shown.get("plotly_chart")) == 2
+    assert {expander.label for expander in shown.expander} >= {"Table curvature_spectrum", "Table spectral_density"}
 
 
 @pytest.mark.parametrize(
-    ("page", "drawn"),
-    [(page, drawn) for page, figures in THEMES.items() for drawn in figures],
-    ids=lambda given: given if isinstance(given, str) else given.name,
+    ("page", "name"),
+    [(outline.name, name) for outline in QUESTIONS for name in outline.figures if len(outline.figures) > 1],
 )
-def test_every_figure_of_a_theme_can_be_chosen_in_the_address(page, drawn, opened, filled):
+def test_every_figure_of_a_question_can_be_chosen_in_the_address(page, name, opened, filled):
+    drawn = figure(name)
     shown = opened(page, filled, figure=drawn.title)
     assert not shown.exception
-    assert shown.selectbox(key="figure").value == drawn.title
-    assert f"deltalab export {drawn.name}" in words(shown)
+    assert shown.radio(key="figure").value == drawn.title
+    assert f"deltalab export {name}" in words(shown)
 
 
 def plms(shown: AppTest) -> set[str]:
@@ -170,16 +220,15 @@ def plms(shown: AppTest) -> set[str]:
     return set(re.findall(r'"model": "(\w+)"', words(shown)))
 
 
-@pytest.mark.parametrize("drawn", [WEIGHT_DIFFERENCE_SPECTRA, INTRUDER_ONSET], ids=lambda drawn: drawn.name)
-def test_one_plm_is_drawn_where_a_figure_is_not_about_several(drawn, opened, of_two_plms):
-    shown = opened("weight_differences", of_two_plms, figure=drawn.title)
+def test_one_plm_is_drawn_until_another_is_chosen(opened, of_two_plms):
+    shown = opened("weight_differences", of_two_plms)
     assert shown.selectbox(key="model").options == ["smollm2", "minilm"]  # the newest record's first
     assert plms(shown) == {"smollm2"}
     assert plms(shown.selectbox(key="model").set_value("minilm").run()) == {"minilm"}
 
 
 def test_one_run_is_drawn_by_a_figure_that_would_take_two_for_one(opened, of_two_runs):
-    shown = opened("weight_differences", of_two_runs, figure=PRINCIPAL_ANGLES.title)
+    shown = opened("subspace_similarity", of_two_runs, figure=PRINCIPAL_ANGLES.title)
     assert shown.selectbox(key="label").options == ["full, steps=30", "full, steps=60"]
     assert '"steps": 30' in words(shown)
     assert '"steps": 60' not in words(shown)
@@ -188,16 +237,16 @@ def test_one_run_is_drawn_by_a_figure_that_would_take_two_for_one(opened, of_two
 def test_an_unknown_value_in_the_address_is_ignored(opened, filled):
     shown = opened("intrinsic_dimension", filled, task="no such task")
     assert not shown.exception
-    assert len(shown.dataframe[0].value) == 3
+    assert len(shown.dataframe[0].value) == 2
 
 
 def test_runs_of_two_seeds_are_compared_and_pooled(opened, filled):
-    shown = opened("runs", filled)
+    shown = opened("compare", filled)
     names = [name for name in shown.multiselect(key="record").options if "lora" in name]
     assert len(names) == 2
     shown.multiselect(key="record").set_value(names).run()
     assert not shown.exception
-    different, curves = (frame.value for frame in shown.dataframe[1:])
+    different, curves = (frame.value for frame in shown.dataframe)
     assert set(different.index) >= {"score", "seed"}
     assert "model" not in different.index
     assert set(curves["label"]) == {"lora rank=8"}
@@ -206,15 +255,16 @@ def test_runs_of_two_seeds_are_compared_and_pooled(opened, filled):
 
 def test_runs_without_a_command_are_reproduced_by_their_config(opened, filled):
     """The command says all of the record's job, so whoever has the command needs no record."""
-    shown = opened("runs", filled)
-    shown.multiselect(key="record").set_value([shown.multiselect(key="record").options[-2]]).run()
+    shown = opened("compare", filled)
+    chosen = next(name for name in shown.multiselect(key="record").options if "lora" in name)
+    shown.multiselect(key="record").set_value([chosen]).run()
     commands = [code.value for code in shown.code if code.language == "bash"]
     words = next(shlex.split(command) for command in commands if "--config" in command)
     assert words[:2] == ["deltalab", "run"]
     assert Store(filled).has(Job(words[2], json.loads(words[words.index("--config") + 1])))
 
 
-@pytest.mark.parametrize("page", PAGES[:3])
+@pytest.mark.parametrize("page", ["", "runs", "compare", "record", "intrinsic_dimension"])
 def test_hostile_names_are_shown_not_interpreted(page, opened, hostile):
     shown = opened(page, hostile)
     assert not shown.exception
@@ -232,15 +282,16 @@ def test_a_new_record_appears_without_a_restart(monkeypatch, filled, tmp_path):
     assert not before.mine
     Store(tmp_path / "mine").put(record)
     after = contents()
-    assert len(after.manifests) == len(before.manifests) == 9
+    assert len(after.manifests) == len(before.manifests) == 4 + len(QUESTIONS)
     assert len(after.mine) == 1
 
 
 def test_the_explorer_starts_without_torch(filled):
     code = (
-        "import sys; from streamlit.testing.v1 import AppTest\nshown = AppTest.from_file('app/main.py', "
-        "default_timeout=30).run()\nassert not shown.exception, shown.exception\nprint(sorted({'torch', "
-        "'transformers', 'peft'} & set(sys.modules)))"
+        "import sys; from streamlit.testing.v1 import AppTest\n"
+        "shown = AppTest.from_file('app/main.py', default_timeout=120).run()\n"
+        "assert not shown.exception, shown.exception\n"
+        "print(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
     )
     environment = {"DELTALAB_STORE": str(filled), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(

@@ -1,0 +1,154 @@
+"""Which records and rows a page shows: of one PLM and task, the newest first; every choice is in the address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import pandas as pd
+import streamlit as st
+
+from app.filters import first, keep, one, word
+from app.loading import table_of
+from app.naming import labelled, setting
+from app.panel import panels
+from app.states import warn
+from lab.figures import Figure
+from lab.runs import Manifest
+from lab.study.catalogue import Outline
+
+Pick = Callable[[pd.DataFrame, str, str], pd.DataFrame]
+"""Leaves the rows with one value of a column: table, column, what to call it."""
+
+MOST_PANELS = 6
+"""Panels that are drawn before anyone chooses, where the filters of a figure can make it so."""
+
+MOST_TASKS = 6
+"""Tasks that are drawn side by side before anyone chooses, where a question is about several."""
+
+_IDENTITY = {"model": "PLM", "task": "Task", "label": "Run"}
+"""What rows of different records differ in, and what to call it."""
+
+_COLUMNS = {
+    "label": "Method", "comparison": "Comparison", "side": "Side", "role": "Role", "block": "Block", "plane": "Plane",
+    "line": "Line", "variant": "Variant", "scope": "Coordinates", "what": "What",
+}  # fmt: skip
+"""Columns by which the rows of a figure can be narrowed, and what to call them."""
+
+_POOLED = ("seed", "seeds", "how", "methods", "batch_sizes", "rounds", "sizes", "solver")
+"""Settings that may differ under one label: figures average over seeds, and say by a column what was only counted."""
+
+
+def newest(manifests: Sequence[Manifest], outline: Outline) -> tuple[Manifest, ...]:
+    """The records that answer a question before anyone chooses: of the newest record's PLM and task.
+
+    Where the tasks are what a question repeats over, the six newest are taken.
+
+    Args:
+        manifests: records of the question, the newest first.
+        outline: the question.
+    """
+    model = next(iter(_values(manifests, "model")), None)
+    manifests = _with(manifests, "model", [model])
+    return _with(manifests, "task", _shown(_values(manifests, "task"), outline))
+
+
+def choose(manifests: Sequence[Manifest], outline: Outline) -> tuple[Manifest, ...]:
+    """The records of the PLM and the tasks that the reader chooses; those of `newest` before that.
+
+    Args:
+        manifests: records of the question, the newest first.
+        outline: the question.
+    """
+    models = _values(manifests, "model")
+    if len(models) > 1:
+        model = st.selectbox("PLM", models, key="model", bind="query-params")
+        manifests = _with(manifests, "model", [model or models[0]])
+    tasks = _values(manifests, "task")
+    if len(tasks) > 1:
+        shown = _shown(tasks, outline)
+        wanted = st.multiselect("Task", tasks, default=shown, key="task", bind="query-params")
+        manifests = _with(manifests, "task", wanted or shown)
+    return tuple(manifests)
+
+
+def rows(manifests: Sequence[Manifest], drawn: Figure) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The labelled rows of a figure's table in these records, and a sentence for each record that is damaged."""
+    table, damage = table_of(manifests, drawn.table)
+    return (table if table.empty else labelled(table, manifests, pool=_POOLED)), damage
+
+
+def rows_or_stop(manifests: Sequence[Manifest], drawn: Figure, damaged: Iterable[str]) -> pd.DataFrame:
+    """As `rows`; names damaged records, and ends the page without any row."""
+    table, damage = rows(manifests, drawn)
+    warn([*damaged, *damage])
+    if table.empty:
+        st.stop()
+    return table
+
+
+def narrowed(table: pd.DataFrame, drawn: Figure, columns: Mapping[str, str] = _COLUMNS) -> pd.DataFrame:
+    """The rows that the page's filters pass, after `unmixed` with the reader's choice.
+
+    Args:
+        table: with a `label`, rows of the newest record first.
+        drawn: the figure; what it names are its columns.
+        columns: column → what to call it; offered are those that the figure knows and that hold two values or more.
+    """
+    known = {"label", *drawn.columns, *drawn.optional}
+    mixed = _mixed(table, drawn)
+    table = unmixed(table, drawn, one)
+    left = {name: title for name, title in columns.items() if name in known and name in table and name not in mixed}
+    offered = {name: title for name, title in left.items() if table[name].nunique() > 1}
+    return keep(table, offered, readable(table, drawn, list(offered)))
+
+
+def readable(table: pd.DataFrame, drawn: Figure, columns: Sequence[str]) -> dict[str, list[str]]:
+    """Column → the one value that is drawn before anyone chooses, of as few columns as leave six panels or fewer."""
+    chosen: dict[str, list[str]] = {}
+    for name in sorted(columns, key=lambda name: -table[name].nunique()):
+        now = panels(drawn, table)
+        if now <= MOST_PANELS:
+            break
+        part = first(table, name)
+        if panels(drawn, part) < now:
+            table, chosen[name] = part, [word(part[name].dropna().iloc[0])]
+    return chosen
+
+
+def unmixed(table: pd.DataFrame, drawn: Figure, pick: Pick = first) -> pd.DataFrame:
+    """The rows of one PLM, task or run, where the figure would take several for one; else all.
+
+    Such as two PLMs under one label in a figure that does not name the PLM: the newest record's is drawn, unless `pick`
+    lets a reader choose.
+    """
+    for name in _IDENTITY:
+        if name in _mixed(table, drawn):
+            table = pick(table, name, _IDENTITY[name])
+    return table
+
+
+def _mixed(table: pd.DataFrame, drawn: Figure) -> list[str]:
+    """Columns of `_IDENTITY` in which rows differ that agree in all that the figure tells apart."""
+    told = [name for name in _IDENTITY if name in table and name in {**drawn.columns, **drawn.optional}]
+    return [name for name in _IDENTITY if name in table and name not in told and _several(table, name, told)]
+
+
+def _several(table: pd.DataFrame, name: str, told: list[str]) -> bool:
+    """Whether rows that agree in the columns `told` differ in this one."""
+    groups = [group for _, group in table.groupby(told, dropna=False)] if told else [table]
+    return any(group[name].nunique() > 1 for group in groups)
+
+
+def _values(manifests: Iterable[Manifest], name: str) -> list[str]:
+    """What records say of a setting, in their order."""
+    found = (setting(manifest, name) for manifest in manifests)
+    return list(dict.fromkeys(str(value) for value in found if value is not None))
+
+
+def _shown(tasks: Sequence[str], outline: Outline) -> list[str]:
+    return list(tasks[: MOST_TASKS if "task" in outline.replicates else 1])
+
+
+def _with(manifests: Sequence[Manifest], name: str, values: Sequence[str | None]) -> tuple[Manifest, ...]:
+    """The records with one of these values of a setting, and those without the setting."""
+    return tuple(m for m in manifests if (own := setting(m, name)) is None or str(own) in values)

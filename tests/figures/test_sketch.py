@@ -1,0 +1,43 @@
+"""A sketch shows what the figure shows: as many marks, at the same places, and no word of any record."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from lab.figures import DARK, FIGURES, LEARNING_CURVES, LIGHT, SUBSPACE_SIMILARITY
+from lab.figures.sketch import sketch
+
+NAMES = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.mark.parametrize("drawn", FIGURES, ids=lambda drawn: drawn.name)
+def test_every_figure_has_one(drawn):
+    svg = ElementTree.fromstring(sketch(drawn.draw(drawn.example())))
+    assert len(svg) > 0
+    assert {mark.tag.removeprefix(NAMES) for mark in svg} <= {"polyline", "polygon", "circle", "rect"}
+    assert not "".join(svg.itertext()).strip()
+
+
+def test_a_line_goes_where_the_values_go():
+    table = LEARNING_CURVES.example()
+    svg = ElementTree.fromstring(sketch(LEARNING_CURVES.draw(table), LIGHT, 208, 108))
+    line = next(mark for mark in svg if mark.tag == f"{NAMES}polyline")
+    places = [tuple(map(float, place.split(","))) for place in line.attrib["points"].split()]
+    assert places == sorted(places)  # time runs to the right
+    assert places[0][1] < places[-1][1]  # a loss that falls goes down, that is to larger y
+    assert all(0 <= x <= 200 and 0 <= y <= 100 for x, y in places)
+
+
+def test_a_heat_map_has_a_cell_for_each_value():
+    drawing = SUBSPACE_SIMILARITY.draw(SUBSPACE_SIMILARITY.example())
+    cells = next(trace for trace in drawing.data if trace.z is not None).z
+    assert len(re.findall("<rect", sketch(drawing))) == len(cells) * len(cells[0])
+
+
+def test_hostile_names_are_left_out():
+    evil = '<script>alert("x")</script>'
+    table = LEARNING_CURVES.example().assign(label=evil)
+    assert "script" not in sketch(LEARNING_CURVES.draw(table, DARK), DARK)
