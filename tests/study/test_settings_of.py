@@ -1,0 +1,35 @@
+"""Which records are judged together: those that differ in what an experiment repeats over, and in nothing else."""
+
+from __future__ import annotations
+
+from lab.runs import Job, Record
+from lab.study import settings_of
+from lab.study.again import CONTENT
+
+
+def record(task: str, digest: str | None = None, **config) -> Record:
+    content = {} if digest is None else {CONTENT: {task: digest}}
+    return Record(Job("performance", {"task": task, "steps": 60, **config, **content}), {"score": 0.5})
+
+
+def sizes(*records: Record, replicates: tuple[str, ...] = ("task",)) -> list[int]:
+    return [len(group) for group in settings_of(records, replicates)]
+
+
+def test_tasks_of_folders_are_replicates_as_packaged_tasks_are():
+    assert sizes(record("bbc-news"), record("subj", "a"), record("mpqa", "b")) == [3]
+
+
+def test_another_content_under_one_name_is_another_setting():
+    assert sizes(record("subj", "a"), record("subj", "b"), replicates=()) == [1, 1]
+    shared = {"tuning_task": "subj"}
+    left, right = record("mpqa", **shared), record("mpqa", **shared)
+    left, right = (
+        Record(Job(r.job.experiment, {**r.job.config, CONTENT: {"subj": digest}}), r.metrics)
+        for r, digest in ((left, "a"), (right, "b"))
+    )
+    assert sizes(left, right) == [1, 1]  # what is not repeated over keeps its content
+
+
+def test_another_budget_is_another_setting():
+    assert sizes(record("subj", "a"), record("mpqa", "b", steps=61)) == [1, 1]
