@@ -116,11 +116,12 @@ def _arranged(plm: PLM, kind: str, rows: Tensor, inner: Additive) -> Tensor:
     """
     if kind not in PREFIXES:
         return rows.reshape(-1)[: inner.size]
-    pieces = rows.split([part.shape[-1] for part in inner.layout], dim=-1)
     if plm.architecture.kind == "encoder-decoder":
         pieces = rows.split(inner.layout.parts[0].shape[-1], dim=-1)
         L, blocks = len(pieces) // 2, len(inner.layout) // 2
         if blocks > L:
             raise ValueError(f"peft has a prefix for {L} blocks; the decoder of {plm.name!r} has {blocks}.")
         pieces = tuple(pieces[2 * (2 * t % L) + i] for t in range(blocks) for i in range(2))
+    else:
+        pieces = rows.split([part.shape[-1] for part in inner.layout], dim=-1)
     return torch.cat([piece.reshape(-1) for piece in pieces])
