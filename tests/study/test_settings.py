@@ -113,3 +113,12 @@ def test_settings_that_ask_for_nothing_say_so():
 
     with pytest.raises(NotImplementedError, match="Empty does not say which measurements"):
         Empty().configs()
+
+
+def test_settings_of_another_kind_take_what_both_have_and_what_is_given():
+    toy = Toy(model="minilm", seeds=(0, 1), lr=0.1)
+    assert toy.shared(Part) == {"model": "minilm"}
+    assert toy.to(Part, rank=3) == Part(rank=3, model="minilm")
+    assert toy.to(Part, rank=3, model="smollm2").model == "smollm2"
+    with pytest.raises(ValueError, match="--rank is 0; expected at least 1"):
+        toy.to(Part, rank=0)
