@@ -19,7 +19,7 @@ _COLUMNS = {
     "label": Column("PLM, task, data and reading of one design", TEXT),
     "seed": Column("seed of the run", "count"),
     **{factor: Column(f"1 where the combination has the {factor}, else 0", "count") for factor in FACTORS},
-    "score": Column("validation score after training", "unit of the metric"),
+    "score": Column("score on held-out examples after training", "unit of the metric"),
 }
 _OPTIONAL = {"metric": Column("name of the metric that score is in", TEXT)}
 

@@ -15,7 +15,7 @@ _COLUMNS = {
     "label": Column("the method", TEXT),
     "model": Column("the PLM", TEXT),
     "task": Column("the task", TEXT),
-    "score": Column("validation score after training", "unit of the metric"),
+    "score": Column("score on held-out examples after training", "unit of the metric"),
     "metric": Column("name of the metric", TEXT),
     "trace": Column("trace of the Gramian at the logits before training", "squared logits per unit of control"),
     "effective_rank": Column("effective rank of ∂logits/∂φ before training", "1"),

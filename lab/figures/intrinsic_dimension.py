@@ -22,7 +22,7 @@ _COLUMNS = {
     "kind": Column(f"what the row is: {', '.join(KINDS)}", TEXT),
     "d": Column("dimension of the subspace; of all weights (full) or the head (linear_probe); the d90 value", "count"),
     "seed": Column("seed of the run; empty for fit and d90 rows", "count"),
-    "score": Column("validation score; the line to reach for d90 rows", "unit of the metric"),
+    "score": Column("score on held-out examples; the line to reach for d90 rows", "unit of the metric"),
     "metric": Column("name of the metric", TEXT),
 }
 
@@ -54,7 +54,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         if len(here) == 1 and isfinite(answer.line):
             _label(panel, answer, span, grid.colour(name))
     grid.x("dimension d of the random subspace [count]", log=True, range=span)
-    return grid.y(f"validation {score_title(table.metric)}")
+    return grid.y(f"held-out {score_title(table.metric)}")
 
 
 def _name(answer: D90, models: set[str]) -> str:

@@ -20,7 +20,7 @@ _COLUMNS = {
     "kind": Column("full, delta, or null (nothing but the head is trained)", TEXT),
     "task": Column("task", TEXT),
     "seed": Column("seed of the run", "count"),
-    "score": Column("validation score after the last step", "unit of the metric"),
+    "score": Column("score on held-out examples after the last step", "unit of the metric"),
     "tunable": Column("trained parameters d", "count"),
 }
 _OPTIONAL = {"metric": Column("name of the metric that score is in", TEXT)}
@@ -87,7 +87,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         probe = f", the linear probe {null:.3f}" if np.isfinite(null) else ""
         told.append(f"{plm}: {best}{probe}" if before else best + probe)
     said = f". {ranking.told}" if len(plms) == 1 and ranking is not None else "."
-    return Answer(listed("Best mean ranks, with mean validation score", told, end=said), pd.DataFrame(rows))
+    return Answer(listed("Best mean ranks, with mean held-out score", told, end=said), pd.DataFrame(rows))
 
 
 def _ranking(table: pd.DataFrame) -> Ranking | None:

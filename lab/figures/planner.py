@@ -16,7 +16,7 @@ _COLUMNS = {
     "kind": Column("ranks (a way of sharing out LoRA's ranks), method (another at this budget) or recommended", TEXT),
     "seed": Column("seed of the run", "count"),
     "loss": Column("validation loss after training", "nats"),
-    "score": Column("validation score after training", "unit of the metric"),
+    "score": Column("score on held-out examples after training", "unit of the metric"),
     "loss_difference": Column("loss beside LoRA with equal ranks and the same seed", "nats"),
     "score_difference": Column("score beside LoRA with equal ranks and the same seed", "unit of the metric"),
     "promised": Column("fall of the loss that a method's layers promise at the start; empty for rules", "nats"),
