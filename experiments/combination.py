@@ -9,7 +9,7 @@ and the deltas of earlier stages are part of the PLM by then (`lab.models.settle
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -25,13 +25,16 @@ from lab.study import (
     Finding,
     Lab,
     Result,
-    Settings,
+    RunSize,
     TrainingRun,
+    open_task,
     scored_rows,
     setting,
     without_biases,
 )
 from lab.study.stages import every_order, stage
+from lab.tasks import manual_template
+from lab.tasks.fingerprint import fingerprint
 
 SOURCE = "Ding et al. 2022, section on combinations; Ding et al. 2023, Table 2"
 STEP_SIZES = {"prompt": 1e-2, "BitFit": 3e-3, "adapter": 3e-3}  # of `performance`, for each alone (MiniLM)
@@ -80,23 +83,24 @@ class Design(Budget):
     @property
     def label(self) -> str:
         """What a figure calls it."""
-        data = f"{self.shots} examples a class" if self.shots else f"{self.n_train or 'all'} examples"
+        data = f"{self.shots} examples a class" if self.shots else self.amount
         return f"{self.model} · {self.task} · {data} · {'template' if self.template else 'no template'}"
 
-    def told(self, seeds: Sequence[int]) -> str:
+    def told(self, label: str, seeds: Sequence[int]) -> str:
         return (
-            f"{self.label}; seeds {', '.join(map(str, seeds))}; {self.steps} steps of {self.batch_size}; interval over "
-            "seeds"
+            f"{label}; seeds {', '.join(map(str, seeds))}; {self.steps} steps of {self.batch_size}; interval over seeds"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan(Settings):
+class Plan(RunSize):
     """One 2³ grid per setting, and one tree of orders per seed."""
 
     designs: Mapping[str, Mapping[str, Any]]
     settings: tuple[str, ...] = setting(
-        "full, few-shot, few-shot-template, …, sequential; (none): all of the scale", ()
+        "full, few-shot, few-shot-template, …, sequential; (none): all of the scale, and of a file whose classes "
+        "are no words those without a template",
+        (),
     )
     model: str | None = setting("name for load_plm; none: each setting's", None, role="model")
     task: str | None = setting(
@@ -112,12 +116,28 @@ class Plan(Settings):
         if self.model is not None and added is None:
             added = without_biases(self.model)
         given = {"model": self.model, "task": self.task, "seeds": self.seeds, "added_biases": added}
-        changes = {name: value for name, value in given.items() if value is not None}
-        return [
-            design
-            for name in self.settings or self.designs
-            for design in _designs(name, **(dict(self.designs[name]) | changes))
+        changes = self.sizes() | {name: value for name, value in given.items() if value is not None}
+        readable = self.settings or self.task is None or _has_words(self.task)
+        names = self.settings or [
+            name for name, design in self.designs.items() if readable or not design.get("template")
         ]
+        found = []
+        for name in names:
+            design = dict(self.designs[name]) | changes
+            few = {"n_train": None} if "shots" in design else {}  # of few-shot, the shots say how many
+            found += _designs(name, **(design | few))
+        return found
+
+
+def _has_words(task: str) -> bool:
+    """Whether label words are known for a local task; of others it is found out when they are loaded."""
+    if fingerprint(task) is None:
+        return True
+    try:
+        manual_template(open_task(task))
+    except ValueError:
+        return False
+    return True
 
 
 def _designs(
@@ -181,7 +201,7 @@ def claims(found: Sequence[Finding[Design]]) -> list[Verdict]:
     sequences: dict[str, list[Finding[Design]]] = {}
     for finding in found:
         if finding.config.kind == "sequential":
-            sequences.setdefault(finding.config.label, []).append(finding)
+            sequences.setdefault(str(replace(finding.config, seed=None)), []).append(finding)
     for same in sequences.values():  # one record per seed
         table = pd.concat([finding.tables["sequential_combination"] for finding in same], ignore_index=True)
         verdicts += _of_orders(table, same[0].config)
@@ -199,7 +219,7 @@ BEYOND_NOISE = 0.01
 
 def _of_grid(grid: Finding[Design]) -> list[Verdict]:
     c, table, metric = grid.config, grid.tables["combination"], grid.metrics["metric"]
-    evidence = Evidence(SOURCE, c.told(c.seeds), "combination", 6)
+    evidence = Evidence(SOURCE, c.told(table.label.iloc[0], c.seeds), "combination", 6)
     by_term = contrasts(table).set_index("term")["values"].to_dict()
     helps = [
         judged(
@@ -219,7 +239,7 @@ def _of_grid(grid: Finding[Design]) -> list[Verdict]:
 
 def _of_orders(table: pd.DataFrame, c: Design) -> list[Verdict]:
     seeds = sorted(int(seed) for seed in table.seed.unique())
-    evidence = Evidence(SOURCE, c.told(seeds), "sequential_combination", 6)
+    evidence = Evidence(SOURCE, c.told(table.label.iloc[0], seeds), "sequential_combination", 6)
     metric, wide = table["metric"].iloc[0], order_scores(table)
     stage = table[table.order.isin(wide.columns)].pivot_table(index="seed", columns="stage", values="score")
     goes_on = evidence.above(

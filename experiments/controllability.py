@@ -63,9 +63,9 @@ class Measuring(Config):
     steps: int = setting("AdamW steps", unit="step", low=1)
     batch_size: int = setting("examples per step", unit="example", low=1)
     sentences: int = setting("whose logits are to be moved", unit="example", low=1)
-    tokens: int = setting("kept of each sentence", unit="token", low=1)
-    n_train: int | None = setting("training examples to use", None, unit="example", low=1, keyed=True)
-    n_validation: int | None = setting("validation examples to score on", unit="example", low=1)
+    tokens: int = setting("kept of each sentence", unit="token", low=1, also="max_length")
+    n_train: int | None = setting("most training examples to use; none: all", None, unit="example", low=1, keyed=True)
+    n_validation: int | None = setting("most validation examples to score on; none: all", unit="example", low=1)
     eigenvalues: int = setting("of the Gramian at the end state", low=1)
     precision: str = setting("of the measurements", "float32", choices=("float32", "float64"), keyed=True)
     read_sentences: int | None = setting("of the state that the head reads; none: two", None, low=0)
@@ -292,6 +292,7 @@ EXPERIMENT = Experiment(
             sentences=64, tokens=64, n_validation=None, eigenvalues=50,
         ),
     },
+    of_classes=True,
     measure=measure,
     figures=("gramian_spectra", "trace_shares", "control_energy", "controllability_ranking"),
     claims=claims,

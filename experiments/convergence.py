@@ -33,12 +33,9 @@ def measure(c: Comparison, lab: Lab) -> Result:
         seen = history.loc[history.split == "validation", ["step", "seconds", "score"]]
         parts.append(seen.assign(**row))
     table = pd.concat(parts, ignore_index=True)
-    fastest = reaching(table).groupby("label", sort=False)["steps"].mean()
-    metrics = {
-        "metric": table["metric"].iloc[0],
-        "fastest": str(fastest.idxmin()),
-        "fewest_steps": float(fastest.min()),
-    }
+    fastest = reaching(table).groupby("label", sort=False)["steps"].mean().dropna()
+    found = {"fastest": str(fastest.idxmin()), "fewest_steps": float(fastest.min())} if len(fastest) else {}
+    metrics = {"metric": table["metric"].iloc[0], **found}
     return Result(metrics, {"convergence": table})
 
 

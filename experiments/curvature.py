@@ -44,7 +44,7 @@ class Plan(Curvature):
     methods: tuple[dict[str, Any], ...] = setting("to measure")
     only: str = setting("of the methods only this one; all: every one", "all")
     nulls: str = setting("random weights for the first method, or for all", "first", choices=("first", "all"))
-    n_validation: int | None = setting("validation examples to score on", 100, unit="example", low=1)
+    n_validation: int | None = setting("most validation examples to score on; none: all", 100, unit="example", low=1)
     by_products: str = setting(
         "which are measured by products only too, and block by block", "first", choices=("first", "all", "none")
     )
@@ -132,6 +132,7 @@ EXPERIMENT = Experiment(
             density_steps=80, trace_products=60,
         ),
     },
+    of_classes=True,
     measure=measure,
     figures=("curvature_spectrum", "spectral_density"),
 )  # fmt: skip

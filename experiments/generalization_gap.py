@@ -46,7 +46,7 @@ def measure(c: WithPairs, lab: Lab) -> Result:
     """Score on the training examples minus score on the held-out ones, after the last step."""
     single = compared_runs(c, lab)
     both = replace(single, runs=single.runs | _combined_runs(c, lab, single.step_sizes))
-    n_train = c.n_train or len(replace(c, n_validation=None).data.train)
+    n_train = len(c.data.train)
     table = gaps([row | {"n_train": n_train} for row in both.rows()])
     means = table.groupby("label", sort=False)["gap"].mean()
     metrics = {

@@ -25,8 +25,10 @@ class Landscape(Config):
     lr: float | None = setting("step size; none: by the rule for d and D", None, keyed=True)
     batch_size: int = setting("examples per step", unit="example", low=1)
     max_length: int = setting("tokens kept per example", unit="token", low=1)
-    n_train: int | None = setting("training examples to use", None, unit="example", low=1, keyed=True)
-    n_validation: int | None = setting("validation examples to score on", 64, unit="example", low=1, keyed=True)
+    n_train: int | None = setting("most training examples to use; none: all", None, unit="example", low=1, keyed=True)
+    n_validation: int | None = setting(
+        "most validation examples to score on; none: all", 64, unit="example", low=1, keyed=True
+    )
     precision: str = setting("of the matrix products", "float32", keyed=True)
     weights: str = setting("random: freshly initialised", "pretrained", choices=("pretrained", "random"), keyed=True)
     evaluations: int = setting("of each run", 1, low=1, keyed=True)

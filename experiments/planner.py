@@ -64,8 +64,8 @@ class SurveyOf(Surveying):
     model: str = setting("name for load_plm", role="model")
     task: str = setting("name or path for load_task", role="task")
     max_length: int = setting("tokens kept per example", unit="token", low=1)
-    n_train: int | None = setting("training examples to use", unit="example", low=1)
-    n_validation: int | None = setting("validation examples to use", unit="example", low=1)
+    n_train: int | None = setting("most training examples to use; none: all", unit="example", low=1)
+    n_validation: int | None = setting("most validation examples to use; none: all", unit="example", low=1)
     seed: int = setting("of the head and the batch", low=0)
 
 

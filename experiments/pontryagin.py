@@ -17,6 +17,7 @@ from lab.models import hidden_states
 from lab.statistics import Evidence, Interval, Verdict
 from lab.study import Config, Experiment, Finding, Lab, Result, Scale, counts, setting
 from lab.study.fixed_batch import fixed_batch, fixed_batch_of
+from lab.tasks import Task
 from lab.training import fit
 
 STEP_SIZES = {
@@ -46,6 +47,8 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 TABLE_TOKENS = 12
 """Of a sentence on which the identities are checked."""
+SCORED = 200
+"""Validation examples that a trained method is scored on, where no other number is given."""
 RANK_TOKENS, LARGEST = 4, 8000
 """The start of one sentence on which B_t is taken apart, and how many rows or columns it may have. MiniLM's have 1,536
 rows: few enough for the rank of a block's B_t, unless it has a column for every weight (12 minutes and more)."""
@@ -58,9 +61,10 @@ class Measuring(Config):
     model: str = setting("name for load_plm", role="model")
     task: str = setting("name or path for load_task", "bbc-news", role="task", keyed=True)
     seed: int = setting("of head, method, batch and order of examples", 0, low=0, keyed=True)
-    tokens: int = setting("kept of each sentence", unit="token", low=1)
+    tokens: int = setting("kept of each sentence", unit="token", low=1, also="max_length")
     sentences: int = setting("on which everything is measured", unit="example", low=1)
-    n_train: int | None = setting("training examples to use", None, unit="example", low=1, keyed=True)
+    n_train: int | None = setting("most training examples to use; none: all", None, unit="example", low=1, keyed=True)
+    n_validation: int | None = setting("most validation examples to score on; none: 200", None, unit="example", low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +124,7 @@ def _along_training(c: Pontryagin) -> Result:
     problem = setting.problem
     result = fit(
         setting.delta, setting.encoded, steps=c.steps, lr=c.lr, batch_size=c.batch_size, seed=c.seed,
-        keep_every=c.keep_every, evaluation_size=200,
+        keep_every=c.keep_every, evaluation_size=c.n_validation or SCORED,
     )  # fmt: skip
     assert result.trajectory is not None
     kept = [*range(0, c.steps, c.keep_every), c.steps]
@@ -132,7 +136,7 @@ def _along_training(c: Pontryagin) -> Result:
         "base": hidden_states(setting.plm, {}, batch),
         "controlled": hidden_states(delta.plm, delta.overrides(result.phi), batch),
     } | ({"target": _target(**{name: getattr(c, name) for name in _SHARED})} if c.target else {})
-    classes = [setting.encoded.task.labels[int(label)] for label in batch["labels"]]
+    classes = _groups(setting.encoded.task, batch["labels"])
     metrics = {
         "metric": result.metric, "score": result.score, "loss_at_start": float(along.loss.iloc[0]),
         "loss": float(along.loss.iloc[-1]), "residual_at_start": total_residual(along, 0),
@@ -140,6 +144,14 @@ def _along_training(c: Pontryagin) -> Result:
     }  # fmt: skip
     portrait = phase_portrait(setting.plm, kinds, batch, classes)
     return Result(metrics, {"pontryagin": along, "phase_portrait": portrait.assign(label=c.label)})
+
+
+def _groups(task: Task, labels: Tensor) -> list[str]:
+    """Class names; of numbers to predict, whether they lie below the middle of their range."""
+    if task.kind == "classification":
+        return [task.labels[int(label)] for label in labels]
+    middle = (min(task.train.labels) + max(task.train.labels)) / 2
+    return [f"below {middle:g}" if label < middle else f"from {middle:g}" for label in labels]
 
 
 _SHARED = ("model", "task", "seed", "sentences", "tokens", "n_train", "steps", "batch_size")
@@ -161,7 +173,8 @@ def _target(*, steps: int, batch_size: int, **shared: Any) -> tuple[Tensor, ...]
 
 def _as_control(c: Pontryagin) -> Result:
     setting = fixed_batch_of(c, precision="float64")
-    short = fixed_batch_of(c, precision="float64", sentences=1, tokens=c.rank_tokens or c.tokens)
+    more = 0 if setting.encoded.task.train.pairs is None else 2  # a pair has a special token and a sentence more
+    short = fixed_batch_of(c, precision="float64", sentences=1, tokens=(c.rank_tokens or c.tokens) + more)
     rows = delta_as_control(
         short.delta, short.plm, short.batch, short.encoded.task.loss, n_samples=4, largest=c.largest or LARGEST,
         seed=c.seed,

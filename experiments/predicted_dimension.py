@@ -196,6 +196,7 @@ EXPERIMENT = Experiment(
             for model, methods in (("minilm", (LORA, BITFIT)), ("smollm2", (LORA,)))
         ),
     },
+    of_classes=True,
     measure=measure,
     figures=("predicted_dimension", "d90_curves"),
     claims=claims,

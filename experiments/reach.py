@@ -19,7 +19,19 @@ from lab.deltas import Delta
 from lab.deltas.prefix_mass import mass_table
 from lab.models import PLM
 from lab.statistics import Evidence, Interval, Verdict, clustered_proportion, worst_case
-from lab.study import TRAINING_RUN, Config, Experiment, Finding, Lab, Result, TrainingRun, open_plm, open_task, setting
+from lab.study import (
+    TRAINING_RUN,
+    Config,
+    Experiment,
+    Finding,
+    Lab,
+    Result,
+    RunSize,
+    TrainingRun,
+    open_plm,
+    open_task,
+    setting,
+)
 from lab.tasks import first_words
 
 PARTS = ("prefix", "prompt", "attention", "targets", "next tokens")
@@ -61,7 +73,7 @@ class Pair(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan(Reach):
+class Plan(Reach, RunSize):
     """The mass of a prefix and of a prompt, the bound of attention heads, targets beside the bound, forced tokens."""
 
     part: str = setting("unused: `parts`", "")
@@ -72,7 +84,7 @@ class Plan(Reach):
     def configs(self) -> tuple[Reach, ...]:
         assert self.runs is not None
         assert self.task is not None
-        runs = replace(self.runs, model=self.model, task=self.task)
+        runs = replace(self.runs, model=self.model, task=self.task, **self.sizes())
         heads = {name: getattr(self, name) for name in ("n_texts", "lengths", "ascent", "n_heads")}
         settings: dict[str, dict[str, Any]] = {
             "prefix": {"runs": runs, "n_texts": self.n_texts},
@@ -164,7 +176,8 @@ def _targets(c: Reach, lab: Lab) -> Result:
 
 def _next_tokens(c: Reach, lab: Lab) -> Result:
     """Searches a prompt for every (state, target) pair, each a child record; one row per pair and k."""
-    children = [c.to(Pair, state=state, start_rank=r) for state in range(c.n_states) for r in c.target_ranks]
+    n_states = min(c.n_states, len(open_task(c.task or "").validation))
+    children = [c.to(Pair, state=state, start_rank=r) for state in range(n_states) for r in c.target_ranks]
     pairs = lab.run(PAIR, children, "pairs of state and target")
     table = pd.concat([pair.tables["forced_tokens"] for pair in pairs], ignore_index=True)
     shares = {f"share_k{k}": float(part.forced.mean()) for k, part in table.groupby("tokens")}

@@ -17,7 +17,7 @@ from experiments.planner import SCALES as RUNS
 from experiments.planner import Planner, methods_at_one_budget
 from lab.statistics import Evidence, Interval, Verdict, mean_interval
 from lab.statistics.robustness import CLEAN, loop_gaps, losses
-from lab.study import TRAINING_RUN, Config, Experiment, Finding, Lab, Result, Settings, setting
+from lab.study import TRAINING_RUN, Config, Experiment, Finding, Lab, Result, RunSize, setting
 from lab.study.perturbed_runs import NOISE, Condition, PerturbedRun
 
 FEEDBACK = ("lora", "adapter")
@@ -72,7 +72,7 @@ class Robustness(Controlling):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan(Settings):
+class Plan(RunSize):
     """One comparison per PLM and task."""
 
     model: str = setting("name for load_plm", role="model")
@@ -80,7 +80,7 @@ class Plan(Settings):
     whole: Robustness = setting("what the scale fixes")
 
     def configs(self) -> tuple[Robustness, ...]:
-        return (replace(self.whole, runs=replace(self.whole.runs, model=self.model, task=self.task)),)
+        return (replace(self.whole, runs=replace(self.whole.runs, model=self.model, task=self.task, **self.sizes())),)
 
 
 def conditions(c: Perturbing) -> list[Condition]:
@@ -246,6 +246,7 @@ EXPERIMENT = Experiment(
             n_controlled=400, n_steered=400, batch_size=50, n_activations=1700, controlled_seeds=10,
         ),
     },
+    of_classes=True,
     measure=measure,
     figures=("robustness", "control_at_test_time"),
     claims=claims,

@@ -34,14 +34,18 @@ class Solving(Config):
     seed: int = setting("of head, method and batch", 0, low=0, keyed=True)
     solver: str = setting("which one", choices=tuple(LABELS))
     rank: int = setting("of the LoRA that is solved for", low=1)
-    sentences: int = setting("of the batch", unit="example", low=1)
-    tokens: int = setting("kept of each sentence", unit="token", low=1)
-    iterations: int = setting("of the gradient methods, whose one pass each sets the budget of passes", low=1)
+    sentences: int = setting("of the batch", unit="example", low=1, also="batch_size")
+    tokens: int = setting("kept of each sentence", unit="token", low=1, also="max_length")
+    iterations: int = setting(
+        "of the gradient methods, whose one pass each sets the budget of passes", low=1, also="steps"
+    )
     dear_iterations: int = setting("of the solvers with an inner maximisation", low=1)
     inner_iterations: int = setting("of each maximisation", low=1)
     products: int = setting("with J's curvature per Gauss-Newton step", low=1)
-    n_train: int | None = setting("training examples to use", None, unit="example", low=1, keyed=True)
-    n_validation: int | None = setting("validation examples to score on", None, unit="example", low=1, keyed=True)
+    n_train: int | None = setting("most training examples to use; none: all", None, unit="example", low=1, keyed=True)
+    n_validation: int | None = setting(
+        "most validation examples to score on; none: all", None, unit="example", low=1, keyed=True
+    )
     step_sizes: tuple[float, ...] = setting("to try", (), keyed=True)
     rhos: tuple[float, ...] = setting("E-MSA's ρ to begin with, to try", ())
 

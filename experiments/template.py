@@ -42,7 +42,7 @@ class Templates(Budget):
         return {
             "zero-shot": Amount(None, 0),
             f"{self.shots} per class": Amount(self.shots, self.few_shot_steps),
-            f"{self.n_train or 'all'} examples": Amount(None, self.steps),
+            self.amount: Amount(None, self.steps),
         }
 
     def run(self, amount: Amount, template: bool, seed: int) -> TrainingRun:
@@ -64,8 +64,9 @@ class Templates(Budget):
 
 def measure(c: Templates, lab: Lab) -> Result:
     """Every reading on every amount of data, over the seeds."""
-    cells = [(amount, reading, seed) for amount in c.amounts for reading in READINGS for seed in c.seeds]
-    children = [c.run(c.amounts[amount], reading == READINGS[0], seed) for amount, reading, seed in cells]
+    amounts = c.amounts
+    cells = [(amount, reading, seed) for amount in amounts for reading in READINGS for seed in c.seeds]
+    children = [c.run(amounts[amount], reading == READINGS[0], seed) for amount, reading, seed in cells]
     places = [dict(zip(("amount", "reading", "seed"), cell, strict=True)) for cell in cells]
     runs = lab.run(TRAINING_RUN, children, "template")
     table = scored_rows(places, runs).assign(label=f"{c.model} · {c.task}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
 import json
 import shlex
@@ -47,7 +48,11 @@ def run(
         str | None, typer.Option(help="smoke (seconds, tiny model), demo (minutes) or paper (hours).  [default: demo]")
     ] = None,
     model: Annotated[str | None, typer.Option(help="A PLM: minilm, smollm2, a hub id, a local folder.")] = None,
-    task: Annotated[str | None, typer.Option(help="A task: bbc-news, …, glue/sst2, a CSV or JSON-lines file.")] = None,
+    task: Annotated[str | None, typer.Option(help="A task: bbc-news, …, glue/sst2, your CSV, JSON or Parquet.")] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="Of the task's file: the texts' column, or two joined by a comma.")
+    ] = None,
+    label_column: Annotated[str | None, typer.Option(help="Of the task's file: the labels' column.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     config: Annotated[
         str | None, typer.Option(help="One measurement by its config as JSON, instead of a scale and its options.")
@@ -77,7 +82,7 @@ def run(
         chosen = study.load_experiment(experiment)
         named = {"model": model, "task": task, "seed": seed}
         given = {name: str(value) for name, value in named.items() if value is not None} | extra_options(context.args)
-        jobs, command = asked(chosen, scale, given, config)
+        jobs, command = asked(chosen, scale, given, config, text_column, label_column)
         reserved = {"workers": workers, "address": address, "cpus": cpus, "gpus": gpus}
         options = {name: value for name, value in reserved.items() if value is not None}
         kind = engine or ("local" if workers is None else "workers")
@@ -103,6 +108,7 @@ def run(
         raise typer.Exit(1) from None
     manifests = [runs.manifest(record.job) for record in records]
     typer.echo(answers(chosen, records, manifests))
+    typer.echo("".join(f"\n{line}" for line in data_lines(manifests)), nl=False)
     if out is not None:
         with refusals():
             for drawn in map(figures.figure, chosen.figures):
@@ -111,15 +117,23 @@ def run(
 
 
 def asked(
-    chosen: study.Experiment[Any], scale: str | None, given: dict[str, str], config: str | None
+    chosen: study.Experiment[Any],
+    scale: str | None,
+    given: dict[str, str],
+    config: str | None,
+    text_column: str | None = None,
+    label_column: str | None = None,
 ) -> tuple[list[Job], str]:
     """The jobs that a command line asks for, and the command in one spelling.
 
     Raises:
-        ValueError: a scale and a config, an unknown scale or option, or a config that is none of this experiment.
+        ValueError: a scale and a config, an unknown scale or option, columns of no file, or a config that is none of
+            this experiment.
     """
+    columns = {"text_column": text_column, "label_column": label_column}
+    columns = {name: value for name, value in columns.items() if value is not None}
     if config is not None:
-        if scale is not None or given:
+        if scale is not None or given or columns:
             raise ValueError("--config says everything about one measurement; leave --scale and other options out")
         try:
             values = json.loads(config)
@@ -130,8 +144,10 @@ def asked(
         whole = chosen.config.from_json(values)
         return [chosen.job(whole)], chosen.again(whole)
     scale = scale or "demo"
-    jobs = chosen.jobs(scale, **chosen.options(scale).read(given))
-    parts = [f"--{name}={value}" for name, value in given.items()]
+    options = chosen.options(scale)
+    texts = None if text_column is None else _text_columns(text_column)
+    jobs = chosen.jobs(scale, **study.with_columns(options, options.read(given), texts, label_column))
+    parts = [f"--{name.replace('_', '-')}={value}" for name, value in (given | columns).items()]
     return jobs, shlex.join(["deltalab", "run", chosen.name, "--scale", scale, *parts])
 
 
@@ -146,6 +162,24 @@ def answers(chosen: study.Experiment[Any], records: Sequence[Record], manifests:
         parts.append(answer.sentence if parts else f"{answer.sentence}\n\n{table_text(answer.table)}")
     verdicts = study.verdicts_of(chosen, records)
     return "\n\n".join([*parts, *([verdict_text(verdicts)] if verdicts else [])]) or metrics_text(records)
+
+
+def data_lines(manifests: Sequence[Manifest]) -> list[str]:
+    """What was made of the user's own files, each said once."""
+    found = [manifest.provenance.get("data", {}) for manifest in manifests]
+    return list(dict.fromkeys(f"{name}: {said}\n" for each in found for name, said in each.items()))
+
+
+def _text_columns(text: str) -> str | tuple[str, str]:
+    """One column or two; a name that holds a comma is written in quotation marks.
+
+    Raises:
+        ValueError: more than two.
+    """
+    names = next(csv.reader([text], skipinitialspace=True))
+    if not 1 <= len(names) <= 2:
+        raise ValueError(f"--text-column is {text!r}; expected one column, or two joined by a comma")
+    return names[0] if len(names) == 1 else (names[0], names[1])
 
 
 def _remedy(failed: RunsFailed) -> str:

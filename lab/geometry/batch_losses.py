@@ -12,8 +12,11 @@ from lab.deltas import Delta
 
 
 def batch_loss(delta: Delta, batch: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
-    """φ -> mean cross-entropy of a batch's labels [nats]."""
-    return lambda phi: cross_entropy(delta.logits(phi, batch), batch["labels"])
+    """φ -> mean cross-entropy of a batch's labels [nats]; of numbers to predict, the mean squared error."""
+    labels = batch["labels"]
+    if labels.is_floating_point():
+        return lambda phi: (delta.logits(phi, batch).squeeze(1) - labels).square().mean()
+    return lambda phi: cross_entropy(delta.logits(phi, batch), labels)
 
 
 def next_token_logits(delta: Delta, batch: dict[str, Tensor]) -> tuple[Any, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lab.deltas import Delta
 from lab.geometry.batch_losses import batch_loss
-from lab.geometry.curvature import gauss_newton
+from lab.geometry.curvature import Loss, gauss_newton
 from lab.geometry.landscape import (
     coordinates,
     loss_line,
@@ -102,7 +102,7 @@ class TrainedDelta:
     trajectory: Tensor
 
     def loss(self, phi: Tensor) -> Tensor:
-        """Cross-entropy of the batch [nats]."""
+        """Cross-entropy of the batch [nats], or mean squared error of numbers to predict."""
         return batch_loss(self.delta, self.batch)(phi)
 
     def value(self, phi: Tensor) -> float:
@@ -120,7 +120,8 @@ def around_solution(run: TrainedDelta, found: Drawn) -> None:
     found.line(label, "random direction at the solution", loss_line(run.loss, phi, u, alphas=found.grid))
     found.plane(label, "random, filter-normalised", run.loss, phi, (u, v), {"solution": phi})
 
-    operator = gauss_newton(lambda x: delta.logits(x, run.batch), phi)
+    kind: Loss = "squared_error" if run.batch["labels"].is_floating_point() else "cross_entropy"
+    operator = gauss_newton(lambda x: delta.logits(x, run.batch), phi, loss=kind)
     stiff = lanczos(operator, 2, tol=1e-2)  # a direction to look along; its eigenvalue is good to the square of that
     start = run.value(delta.phi0)  # steps along a direction of curvature λ that the quadratic model takes to this loss
     pairs = zip(stiff.ritz_vectors.T, stiff.ritz_values, strict=True)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from lab.study.claims import all_verdicts, commands_of, settings_of, verdicts_of
     from lab.study.config import Config
+    from lab.study.data import data_used, with_columns
     from lab.study.experiment import ANY_PLM, Experiment, Finding, Result, Scale, subjects
     from lab.study.lab import Lab, measured
     from lab.study.materials import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from lab.study.training_run import (
         TRAINING_RUN,
         Budget,
+        RunSize,
         Solution,
         TrainingRun,
         Workload,
@@ -51,13 +53,14 @@ _PLACES = {
                   "question"),
     "claims": ("all_verdicts", "commands_of", "settings_of", "verdicts_of"),
     "config": ("Config",),
+    "data": ("data_used", "with_columns"),
     "experiment": ("ANY_PLM", "Experiment", "Finding", "Result", "Scale", "subjects"),
     "lab": ("Lab", "measured"),
     "materials": ("device", "few_shot", "open_plm", "open_task", "provenance_of", "with_added_biases",
                   "without_biases"),
     "settings": ("Settings", "setting"),
-    "training_run": ("TRAINING_RUN", "Budget", "Solution", "TrainingRun", "Workload", "counts", "final", "merit",
-                     "reported", "scored_rows", "solution"),
+    "training_run": ("TRAINING_RUN", "Budget", "RunSize", "Solution", "TrainingRun", "Workload", "counts", "final",
+                     "merit", "reported", "scored_rows", "solution"),
 }  # fmt: skip
 _MODULE = {name: module for module, names in _PLACES.items() for name in names}
 
@@ -82,6 +85,7 @@ __all__ = [
     "Finding",
     "Lab",
     "Result",
+    "RunSize",
     "Scale",
     "Settings",
     "Solution",
@@ -90,6 +94,7 @@ __all__ = [
     "all_verdicts",
     "commands_of",
     "counts",
+    "data_used",
     "device",
     "experiment_drawing",
     "experiment_names",
@@ -112,5 +117,6 @@ __all__ = [
     "subjects",
     "verdicts_of",
     "with_added_biases",
+    "with_columns",
     "without_biases",
 ]

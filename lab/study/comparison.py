@@ -11,7 +11,6 @@ import pandas as pd
 from lab.deltas import DeltaMethod, method_from_json
 from lab.study.experiment import Finding
 from lab.study.lab import Lab
-from lab.study.materials import open_task
 from lab.study.settings import setting
 from lab.study.step_sizes import StepSizes, tuned
 from lab.study.training_run import TRAINING_RUN, Budget, TrainingRun, Workload, final
@@ -80,7 +79,6 @@ def kind_of(method: str) -> str:
 
 def compared_runs(c: Comparison, lab: Lab) -> ComparedRuns:
     """Every run of a comparison, trained where the store does not have it yet; seeds outermost, then methods."""
-    check_size(c)
     entries = {entry["label"]: entry for entry in c.methods}
 
     def on_tuning_task(tried: Sequence[tuple[str, float]]) -> list[Finding[TrainingRun]]:
@@ -108,20 +106,6 @@ def _tuning_table(tuning: Mapping[str, StepSizes]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def check_size(c: Budget) -> None:
-    """Raise where a task has fewer examples than are to be used, before anything is trained."""
-    whole = open_task(c.task, splits=c.splits)
-    for option, wanted, examples in (
-        ("n-train", c.n_train, whole.train),
-        ("n-validation", c.n_validation, whole.validation),
-    ):
-        if wanted is not None and wanted > len(examples):
-            raise ValueError(
-                f"{c.task} has {len(examples)} examples where {wanted} are to be used; give --{option} {len(examples)} "
-                "or fewer."
-            )
-
-
 def joined(found: Sequence[Finding[Any]], name: str) -> pd.DataFrame:
     """One table of all findings."""
     return pd.concat([finding.tables[name] for finding in found], ignore_index=True)
@@ -132,7 +116,7 @@ def told(found: Sequence[Finding[Any]]) -> str:
     c = found[0].config
     tasks = ", ".join(dict.fromkeys(finding.config.task for finding in found))
     seeds = sorted({seed for finding in found for seed in finding.config.seeds})
-    examples = "all" if c.n_train is None else c.n_train
+    examples = "all" if c.n_train is None else f"at most {c.n_train}"
     replicates = "interval over tasks, seeds averaged" if "," in tasks else "interval over seeds"
     return (
         f"{c.model}; {tasks}; seeds {', '.join(map(str, seeds))}; {c.steps} steps of {c.batch_size} × "

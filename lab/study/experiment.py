@@ -17,6 +17,7 @@ from lab.study.again import CONTENT, again
 from lab.study.catalogue import View
 from lab.study.config import Config
 from lab.study.content import contents
+from lab.study.data import data_used, refuse_numbers
 from lab.study.settings import Settings, expected, flag, meaning, range_text, written
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class Experiment(Generic[C]):
         measure: a pure function of the config; `lab` runs children and carries the store.
         figures: names of the figures that draw its tables; the first one's answer is the experiment's.
         claims: the verdicts of findings of one setting on claims of the literature.
+        of_classes: whether it is a question on classes alone; a task of numbers is refused before anything is measured.
         replicates: fields in which findings of one setting may differ; others never mix.
         view: the theme under which it is listed.
     """
@@ -131,6 +133,7 @@ class Experiment(Generic[C]):
     cost: str = ""
     figures: tuple[str, ...] = ()
     claims: Callable[[Sequence[Finding[C]]], list[Verdict]] | None = field(default=None, repr=False)
+    of_classes: bool = False
     replicates: tuple[str, ...] = ()
     view: View = "methods"
 
@@ -198,7 +201,8 @@ class Experiment(Generic[C]):
         for entry in fields(shown[0]):
             if entry.name in known:
                 values = dict.fromkeys(written(getattr(settings, entry.name)) for settings in shown)
-                lines.append(f"  {flag(entry.name)}: {expected(known[entry.name])}  [{' | '.join(values)}]")
+                names = ", ".join(flag(name) for name in (entry.name, meaning(entry).also) if name)
+                lines.append(f"  {names}: {expected(known[entry.name])}  [{' | '.join(values)}]")
                 lines += [f"      {text}" for text in (meaning(entry).help, range_text(entry)) if text]
         return "\n".join(lines)
 
@@ -210,15 +214,19 @@ class Experiment(Generic[C]):
         """The record of a job.
 
         Raises:
-            ValueError: the job's config is none of this experiment, or a local model or task that it names has
-                changed since the job was made.
+            ValueError: the job's config is none of this experiment, a local model or task that it names has changed
+                since the job was made, or a task of numbers where only classes are asked about.
         """
         config = self.config.from_json(job.config)
         if (now := contents(config)) != job.config.get(CONTENT, {}):
             changed = ", ".join(sorted(set(now) | set(job.config.get(CONTENT, {})))) or "what it names"
             raise ValueError(f"{changed} changed after this run was asked for; give the command again")
+        if self.of_classes:
+            refuse_numbers(self.name, config)
         found = self.measure(config, lab)
         said = {"command": self.again(config), **({CONTENT: now} if now else {}), **found.provenance}
+        if data := data_used(config):
+            said["data"] = data
         return Record(job, found.metrics, found.tables, found.arrays, said)
 
 

@@ -13,8 +13,9 @@ from lab.models import PLM, load_plm, random_weights
 from lab.models.assemble import HeadKind
 from lab.models.attention import Attention
 from lab.models.fingerprint import fingerprint as model_fingerprint
-from lab.tasks import TASKS, Task, load_task
+from lab.tasks import Task, load_task
 from lab.tasks.fingerprint import fingerprint as task_fingerprint
+from lab.tasks.place import place_of
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -45,16 +46,17 @@ def open_plm(
 
     Args:
         model: name for `load_plm`.
-        num_labels: width of a new classification head.
+        num_labels: width of a new head; 1 for regression.
         seed: of the head, and of random weights.
         weights: "pretrained", or "random" for the same architecture freshly initialised.
         n_layers: keep only the first so many blocks.
-        verbalizer: label words of a language-model head; None: a new classification head.
+        verbalizer: label words of a language-model head; None: a new head.
         head: "lm" for the language-model head without label words; default: what `verbalizer` says.
         attention: "sdpa" for training, "eager" for derivatives of every kind.
         precision: "float32" or "float64".
     """
-    kind: HeadKind = head or ("classification" if verbalizer is None else "lm")
+    new: HeadKind = "regression" if num_labels == 1 else "classification"
+    kind: HeadKind = head or (new if verbalizer is None else "lm")
     content = model_fingerprint(model)
     return _plm(model, num_labels, seed, weights, n_layers, verbalizer, kind, attention, precision, content)
 
@@ -91,10 +93,13 @@ def open_task(
 
     Args:
         name: name or path for `load_task`.
-        n_train: training examples to keep; None: all.
+        n_train: the most training examples to keep, all where there are fewer; None: all.
         n_validation: likewise.
         splits: 3 sets test data apart (`Task.with_test`).
-        n_test: test examples to keep, or all where there are fewer.
+        n_test: likewise.
+
+    Raises:
+        ValueError: a split of fewer examples than an interval needs (`lab.tasks.task.LEAST`).
     """
     return _task(name, n_train, n_validation, splits, n_test, task_fingerprint(name))
 
@@ -104,22 +109,27 @@ def _task(
     name: str, n_train: int | None, n_validation: int | None, splits: int, n_test: int | None, content: str | None
 ) -> Task:
     loaded = load_task(name)
-    return (loaded.with_test() if splits == 3 else loaded).subset(n_train, n_validation, seed=0, n_test=n_test)
+    return (loaded.with_test() if splits == 3 else loaded).at_most(n_train, n_validation, seed=0, n_test=n_test)
 
 
-@lru_cache(maxsize=8)
 def few_shot(name: str, shots: int, seed: int, n_validation: int | None) -> Task:
     """`shots` examples per class to train on, the whole task's validation data to score on.
 
     A task folder brings its published splits ("16-shot-13", …), and another seed is an error that lists them; of tasks
-    without a folder they are drawn from the training data.
+    without a folder they are drawn from the training data. The last eight are kept, by content.
     """
+    return _few_shot(name, shots, seed, n_validation, task_fingerprint(name))
+
+
+@lru_cache(maxsize=8)
+def _few_shot(name: str, shots: int, seed: int, n_validation: int | None, content: str | None) -> Task:
     whole = load_task(name)
-    if name.startswith("glue/") or any(source.name == name for source in TASKS):
-        drawn = whole.few_shot(shots, seed)
-    else:
+    if content is not None and place_of(name).path.is_dir():
         drawn = load_task(name, few_shot_split=f"{shots}-shot-{seed}")
-    return replace(drawn, validation=whole.validation).subset(None, n_validation, seed=0)
+    else:
+        drawn = whole.few_shot(shots, seed)
+    n = n_validation and min(n_validation, len(whole.validation))
+    return replace(drawn, validation=whole.validation).subset(None, n, seed=0)
 
 
 WITHOUT_BIASES = ("llama", "smollm", "t5", "gemma")

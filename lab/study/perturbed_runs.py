@@ -43,10 +43,12 @@ class Condition:
 
     def split(self, examples: Examples, plm: PLM, n_words: int, seed: int) -> EncodedSplit:
         """The examples, cut and perturbed; twice as many tokens as words leave room for typos."""
-        cut = Examples(tuple(first_words(text, n_words) for text in examples.texts), examples.labels)
+        texts = tuple(first_words(text, n_words) for text in examples.texts)
+        pairs = examples.pairs and tuple(first_words(text, n_words) for text in examples.pairs)
+        cut = Examples(texts, examples.labels, pairs)
         if self.kind not in (CLEAN, NOISE):
             cut = perturbed(cut, self.kind, self.strength, seed)
-        return encode(cut, plm, 3 * n_words, None)
+        return encode(cut, plm, 3 * n_words * (1 if pairs is None else 2), None)
 
     def delta_overrides(self, delta: Delta, phi: Tensor, seed: int) -> dict[str, Tensor]:
         """The delta's overrides, with a noisy embedding where that is the perturbation."""

@@ -27,6 +27,7 @@ class Meaning(NamedTuple):
         choices: the admissible values; empty: any.
         role: "model" or "task" where the value names one, so that its content enters the key (`lab.study.content`).
         keyed: in the key of a record even at its default: fields that records of before have there.
+        also: another name on the command line, under which experiments have the same thing.
     """
 
     help: str = ""
@@ -36,6 +37,7 @@ class Meaning(NamedTuple):
     choices: tuple[Any, ...] = ()
     role: Role = ""
     keyed: bool = False
+    also: str = ""
 
 
 def setting(
@@ -48,9 +50,10 @@ def setting(
     choices: Sequence[Any] = (),
     role: Role = "",
     keyed: bool = False,
+    also: str = "",
 ) -> Any:
     """A field of `Settings`, with its `Meaning`; without a default it must be given, and is always in the key."""
-    metadata = {"meaning": Meaning(help, unit, low, high, tuple(choices), role, keyed)}
+    metadata = {"meaning": Meaning(help, unit, low, high, tuple(choices), role, keyed, also)}
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -101,15 +104,17 @@ class Settings:
 
         Args:
             texts: text by name; ``-`` and ``_`` are the same, lists are joined by commas, and the name of one thing
-                stands for a list of one (``task`` for ``tasks``).
+                stands for a list of one (``task`` for ``tasks``); ``also`` of a field is another name of it.
 
         Raises:
             ValueError: an option that there is not (near names and all choices are shown), or text of another type.
         """
         known = cls.options()
+        others = {other: entry.name for entry in fields(cls) if (other := meaning(entry).also)}
         found: dict[str, Any] = {}
         for given, text in texts.items():
             name = given.replace("-", "_")
+            name = others.get(name, name)
             name = f"{name}s" if name not in known and f"{name}s" in known else name
             if name not in known:
                 raise ValueError(f"no option {flag(name)}{_near(name, known)}")

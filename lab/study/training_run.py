@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
 
@@ -19,7 +19,7 @@ from lab.study.config import Config
 from lab.study.experiment import Experiment, Finding, Result
 from lab.study.lab import Lab
 from lab.study.materials import few_shot, open_plm, open_task, provenance_of
-from lab.study.settings import setting
+from lab.study.settings import Settings, setting
 from lab.tasks import EncodedTask, Task, manual_template
 from lab.training import Fit, evaluate, fit_and_prune
 from lab.training.evaluation import peak_memory
@@ -34,8 +34,8 @@ class Workload(Config):
     """How long an experiment trains, and on how much data."""
 
     steps: int = setting("AdamW steps", unit="step", low=0)
-    n_train: int | None = setting("training examples to use; none: all", unit="example", low=1)
-    n_validation: int | None = setting("validation examples to score on; none: all", unit="example", low=1)
+    n_train: int | None = setting("most training examples to use; none: all", unit="example", low=1)
+    n_validation: int | None = setting("most validation examples to score on; none: all", unit="example", low=1)
     max_length: int = setting("tokens kept per example", unit="token", low=1)
     batch_size: int = setting("examples per step", unit="example", low=1)
     splits: int = setting(
@@ -75,6 +75,28 @@ class Budget(Workload):
         """The task, cut to size."""
         return self.examples(self.task)
 
+    @property
+    def amount(self) -> str:
+        """How many examples are trained on, in words: "240 examples", or "all examples" where there are no more."""
+        n = self.n_train
+        return "all examples" if n is None or len(self.data.train) < n else f"{n} examples"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSize(Settings):
+    """How large the training runs of a scale are; what is none stays as the scale has it."""
+
+    steps: int | None = setting("AdamW steps of the runs; none: the scale's", None, unit="step", low=1)
+    n_train: int | None = setting("most training examples; none: the scale's", None, unit="example", low=1)
+    n_validation: int | None = setting("most validation examples; none: the scale's", None, unit="example", low=1)
+    max_length: int | None = setting("tokens kept per example; none: the scale's", None, unit="token", low=1)
+    batch_size: int | None = setting("examples per step; none: the scale's", None, unit="example", low=1)
+
+    def sizes(self) -> dict[str, Any]:
+        """Those that are given, by their names in `Budget`."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(RunSize)}
+        return {name: value for name, value in values.items() if value is not None}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun(Budget):
@@ -85,8 +107,10 @@ class TrainingRun(Budget):
     lr: float | None = setting("step size; none: by the rule for d and D", None, keyed=True)
     batch_size: int = setting("examples per step", 32, unit="example", low=1, keyed=True)
     max_length: int = setting("tokens kept per example", 64, unit="token", low=1, keyed=True)
-    n_train: int | None = setting("training examples to use", None, unit="example", low=1, keyed=True)
-    n_validation: int | None = setting("validation examples to score on", None, unit="example", low=1, keyed=True)
+    n_train: int | None = setting("most training examples to use; none: all", None, unit="example", low=1, keyed=True)
+    n_validation: int | None = setting(
+        "most validation examples to score on; none: all", None, unit="example", low=1, keyed=True
+    )
     precision: Precision = setting("of the matrix products", "float32", choices=("float32", "bfloat16"), keyed=True)
     weights: str = setting(
         "random: the same architecture freshly initialised", "pretrained", choices=("pretrained", "random"), keyed=True

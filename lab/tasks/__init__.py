@@ -2,6 +2,7 @@
 
 # the nouns
 from lab.tasks.columns import BadFile
+from lab.tasks.description import described
 from lab.tasks.encoding import EncodedSplit
 from lab.tasks.examples import Examples
 
@@ -35,6 +36,7 @@ __all__ = [
     "MissingPackage",
     "Task",
     "TaskSource",
+    "described",
     "first_words",
     "load_task",
     "manual_template",

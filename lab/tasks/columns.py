@@ -17,6 +17,8 @@ LABELS = ("label", "labels", "class", "category", "target", "sentiment", "stance
 EXPECTED = "label, and sentence (or text), or sentence1 and sentence2"
 REMEDY = 'say which: load_task(…, text_column="…", label_column="…"), or --text-column and --label-column'
 
+LONGEST_SHOWN = 200
+
 TextColumn = str | tuple[str, str] | None
 
 
@@ -35,6 +37,12 @@ class Columns:
 
     texts: tuple[str, ...]
     label: str
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: the beginning of a long one."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def find_columns(names: Sequence[str], place: str, text: TextColumn = None, label: str | None = None) -> Columns:
@@ -58,14 +66,16 @@ def find_columns(names: Sequence[str], place: str, text: TextColumn = None, labe
     asked = () if text is None else (text,) if isinstance(text, str) else tuple(text)
     missing = [name for name in (*asked, *([] if label is None else [label])) if name not in names]
     if missing:
-        raise BadFile(f"{place}: there is no column {missing[0]!r}; the columns are {list(names)}.")
+        raise BadFile(f"{place}: there is no column {missing[0]!r}; the columns are {shown(list(names))}.")
     texts = asked or _texts(names)
     labels = [label] if label is not None else _labels([name for name in names if name not in texts])
     if len(names) == 2 and len(texts) + len(labels) == 1:
         (rest,) = (name for name in names if name not in (*texts, *labels))
         texts, labels = (texts, [rest]) if texts else ((rest,), labels)
     if not texts or len(labels) != 1 or labels[0] in texts:
-        raise BadFile(f"{place}: the columns are {sorted(names)}; expected {EXPECTED}. Rename them, or {REMEDY}.")
+        raise BadFile(
+            f"{place}: the columns are {shown(sorted(names))}; expected {EXPECTED}. Rename them, or {REMEDY}."
+        )
     return Columns(tuple(texts), labels[0])
 
 

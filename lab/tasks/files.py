@@ -37,7 +37,10 @@ def load_folder(
     name = f"{home.parent.name}/{home.name}" if FEW_SHOT.fullmatch(home.name) else home.name
     written = {part: read_labelled(path, text_column, label_column) for part, path in files.items()}
     splits, values = numbered(written, _known_labels(name))
-    return assemble(name, splits["train"], splits["validation"], test=splits.get("test"), label_values=values)
+    columns = written["train"].columns
+    return assemble(
+        name, splits["train"], splits["validation"], test=splits.get("test"), label_values=values, columns=columns
+    )
 
 
 def split_files(folder: Path, few_shot_split: str | None = None) -> dict[str, Path]:
@@ -67,9 +70,10 @@ def load_file(path: Path, seed: int, text_column: TextColumn = None, label_colum
     Raises:
         BadFile: the file cannot be read.
     """
-    splits, values = numbered({"train": read_labelled(path, text_column, label_column)}, _known_labels(path.stem))
+    written = read_labelled(path, text_column, label_column)
+    splits, values = numbered({"train": written}, _known_labels(path.stem))
     train, validation = split(splits["train"], VALIDATION_FRACTION, seed)
-    return assemble(path.stem, train, validation, label_values=values)
+    return assemble(path.stem, train, validation, label_values=values, columns=written.columns)
 
 
 def _known_labels(name: str) -> tuple[str, ...]:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from lab.runs.content import content_digest
 from lab.tasks.files import split_files
-from lab.tasks.load import TASKS, in_task_folder
+from lab.tasks.load import TASKS
+from lab.tasks.place import place_of
 
 
 def fingerprint(name_or_path: str | Path, few_shot_split: str | None = None) -> str | None:
     """sha256 of the local files that `load_task` reads for a name or path.
 
-    The name and place of the file or folder, and files that hold no split, do not enter.
+    The name and place of the file or folder, its columns' names, and files that hold no split, do not enter.
 
     Args:
         name_or_path: as for `load_task`; a folder in $DELTALAB_TASKS is local too.
@@ -25,7 +26,7 @@ def fingerprint(name_or_path: str | Path, few_shot_split: str | None = None) -> 
         BadFile: a folder without train or validation file.
         OSError: a file cannot be read.
     """
-    path = in_task_folder(name_or_path)
+    path = place_of(name_or_path).path
     if any(source.name == str(name_or_path) for source in TASKS):
         return None
     if path.is_dir():

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.tasks.columns import EXPECTED, BadFile, Columns, TextColumn, find_columns
+from lab.tasks.columns import EXPECTED, BadFile, Columns, TextColumn, find_columns, shown
 
 Row = tuple[str, Mapping[str, Any]]
 
@@ -58,7 +58,7 @@ def _parsed(text: str, place: str, expected: str) -> Any:
 def _object(pairs: list[tuple[str, Any]], place: str) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise BadFile(f"{place}: an object has one of its names {sorted(found)} twice; which value is meant?")
+        raise BadFile(f"{place}: an object has one of its names {shown(sorted(found))} twice; which value is meant?")
     return found
 
 

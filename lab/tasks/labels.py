@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lab.tasks.columns import BadFile
+from lab.tasks.columns import BadFile, shown
 from lab.tasks.examples import Examples, Label
 
 Written = str | bool | int | float
@@ -28,12 +28,14 @@ class Labelled:
         name: the file, for messages.
         texts, pairs: as in `Examples`.
         labels: all words, all booleans, all integers, or numbers some of which are floats.
+        columns: those of the texts, then that of the labels.
     """
 
     name: str
     texts: tuple[str, ...]
     labels: tuple[Written, ...]
     pairs: tuple[str, ...] | None = None
+    columns: tuple[str, ...] = ()
 
 
 def written_label(label: Any, place: str) -> Written:
@@ -49,7 +51,7 @@ def written_label(label: Any, place: str) -> Written:
         return value
     if not isinstance(value, int | float):
         raise BadFile(
-            f"{place}: the label is {label!r}; expected a class (a word, true or false, an integer) or a float "
+            f"{place}: the label is {shown(label)}; expected a class (a word, true or false, an integer) or a float "
             "(regression)."
         )
     if not abs(value) < LARGEST_LABEL:  # also true of NaN

@@ -11,12 +11,10 @@ from lab.tasks.drug_reviews import DRUG_REVIEWS
 from lab.tasks.files import load_file, load_folder
 from lab.tasks.glue import load_glue
 from lab.tasks.movie_reviews import IMDB, ROTTEN_TOMATOES
+from lab.tasks.place import TASK_FOLDER, place_of
 from lab.tasks.probing import BIGRAM_SHIFT, NEXT_SENTENCE, SAME_TOPIC, SENTENCE_LENGTH
 from lab.tasks.source import TaskSource
 from lab.tasks.task import Task
-
-TASK_FOLDER = "DELTALAB_TASKS"
-"""Environment variable: a folder of task folders, each known by its name."""
 
 TASKS: tuple[TaskSource, ...] = (
     BBC_NEWS,
@@ -44,7 +42,8 @@ def load_task(
         name_or_path: a name of `TASKS` ("bbc-news", …); "glue/sst2" and the like (from the hub, with `datasets`); a
             folder with train and validation files; or a .csv, .tsv, .jsonl, .json or .parquet file. A name wins over a
             path: write "./imdb" for a folder of that name. The name of a folder in $DELTALAB_TASKS ("sst-2", or
-            "sst-2/16-shot-13") stands for its path, so that a job need not name a place of one machine.
+            "sst-2/16-shot-13") stands for its path, so that a job need not name a place of one machine. After a path,
+            "?text=review&label=stars" says what text_column and label_column say.
         seed: seed of the train / validation split, where the source has none of its own. Default 0: one split for all.
         few_shot_split: few-shot subfolder of a task folder, e.g. "16-shot-13".
         text_column: of a file or folder: the column of the texts, or two for pairs. Default: found by its name
@@ -61,7 +60,8 @@ def load_task(
     """
     choices = ", ".join(source.name for source in TASKS)
     source = next((source for source in TASKS if source.name == str(name_or_path)), None)
-    path = in_task_folder(name_or_path)
+    place = place_of(name_or_path)
+    path, text_column, label_column = place.path, text_column or place.text, label_column or place.label
     if few_shot_split is not None and (source is not None or not path.is_dir()):
         raise ValueError(
             f"few_shot_split={few_shot_split!r} belongs to a task folder; got {str(name_or_path)!r}. "
@@ -82,14 +82,6 @@ def load_task(
         f"Known names: {choices}; glue/sst2 and the like from the hub; the path of a task folder or of a "
         f".csv, .tsv, .jsonl, .json or .parquet file; or the name of a folder in $DELTALAB_TASKS ({_folders()})."
     )
-
-
-def in_task_folder(name_or_path: str | Path) -> Path:
-    """The path itself where it exists, else that of the folder of this name in $DELTALAB_TASKS."""
-    path, folder = Path(name_or_path), os.environ.get(TASK_FOLDER)
-    if path.exists() or not folder or path.is_absolute() or ".." in path.parts:
-        return path
-    return Path(folder) / path
 
 
 def _folders() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lab.tasks.columns import BadFile, TextColumn
+from lab.tasks.columns import BadFile, TextColumn, shown
 from lab.tasks.examples import Examples
 from lab.tasks.json_rows import json_rows
 from lab.tasks.labels import Labelled, Written, kind_of, numbered, written_label
@@ -60,16 +60,17 @@ def read_labelled(path: Path, text_column: TextColumn = None, label_column: str 
             held.append(_text(row.get(column), column, place))
         label = written_label(row.get(columns.label), place)
         kind = kind_of(label)
-        if kinds.setdefault(kind, f"{place} ({label!r})") and len(kinds) > 1:
+        if kinds.setdefault(kind, f"{place} ({shown(label)})") and len(kinds) > 1:
             other = next(seen for name, seen in kinds.items() if name != kind)
-            raise BadFile(f"{place}: the label is {label!r}, {kind}, unlike {other}; write all labels alike.")
+            raise BadFile(f"{place}: the label is {shown(label)}, {kind}, unlike {other}; write all labels alike.")
         labels.append(label)
-    return Labelled(str(path), tuple(texts[0]), tuple(labels), tuple(texts[1]) if len(texts) > 1 else None)
+    pairs = tuple(texts[1]) if len(texts) > 1 else None
+    return Labelled(str(path), tuple(texts[0]), tuple(labels), pairs, (*columns.texts, columns.label))
 
 
 def _text(text: Any, column: str, place: str) -> str:
     if not isinstance(text, str) or not text.strip():
-        raise BadFile(f"{place}: {column} is {text!r}; expected a text that is not blank.")
+        raise BadFile(f"{place}: {column} is {shown(text)}; expected a text that is not blank.")
     if not text.isascii():
         try:
             text.encode()

@@ -43,6 +43,7 @@ def assemble(
     labels: tuple[str, ...] | None = None,
     test: Examples | None = None,
     label_values: tuple[str, ...] = (),
+    columns: tuple[str, ...] = (),
 ) -> Task:
     """A task with the label names and metrics known for its name.
 
@@ -54,6 +55,7 @@ def assemble(
             largest label.
         test: further examples.
         label_values: what the source writes for each class; () where that is its number.
+        columns: of the file, as `Task` has them.
 
     Raises:
         ValueError: classes that no training example has, or what `Task` refuses.
@@ -67,7 +69,7 @@ def assemble(
         train, validation, test = train.as_floats(), validation.as_floats(), test and test.as_floats()
         _warn_of_whole_floats(name, train)
         metrics = row.metrics if row and not row.labels else (PEARSON, SPEARMAN)
-        return _warned(Task(name, "regression", (), train, validation, metrics[0], metrics[1:], test))
+        return _warned(Task(name, "regression", (), train, validation, metrics[0], metrics[1:], test, columns=columns))
     present = set(train.labels)
     if labels is None and row is not None and _fits(row.labels, label_values, int(max(present))):
         labels = row.labels
@@ -83,7 +85,10 @@ def assemble(
         )
     labels = tuple(str(c) for c in range(len(present))) if labels is None else labels
     metrics = _classification_metrics(row.metrics if row else (ACCURACY,), len(labels))
-    return _warned(Task(name, "classification", labels, train, validation, metrics[0], metrics[1:], test, label_values))
+    main, *further = metrics
+    return _warned(
+        Task(name, "classification", labels, train, validation, main, tuple(further), test, label_values, columns)
+    )
 
 
 def _fits(known_labels: tuple[str, ...], label_values: tuple[str, ...], largest: int) -> bool:

@@ -38,6 +38,7 @@ class Task:
             sets apart.
         label_values: what the source writes for each class, in the order of the class numbers ("-1", "1"); () where it
             writes the number itself, and for regression.
+        columns: of the user's file: those of the texts, then that of the labels; () for other sources.
 
     Raises:
         ValueError: labels of the wrong kind or out of range, one class only, constant regression labels.
@@ -52,6 +53,7 @@ class Task:
     further_metrics: tuple[Metric, ...] = ()
     test: Examples | None = None
     label_values: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in ("classification", "regression"):
@@ -123,7 +125,8 @@ class Task:
                     f"{self.name}: regression needs logits ({len(labels)}, 1) for {len(labels)} labels; "
                     f"got {tuple(logits.shape)}. Load the PLM with num_labels=1."
                 )
-            return F.mse_loss(logits, labels.to(logits.dtype))
+            # F.mse_loss has no forward derivative of its gradient on CPU
+            return (logits - labels.to(logits.dtype)).square().mean()
         if logits.shape != (len(labels), self.num_labels):
             raise ValueError(
                 f"{self.name}: expected logits ({len(labels)}, {self.num_labels}); got {tuple(logits.shape)}. "

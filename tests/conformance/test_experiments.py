@@ -4,8 +4,10 @@ computes nothing."""
 from __future__ import annotations
 
 import shlex
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import Field, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -26,9 +28,15 @@ from lab.study import (
     outlines,
     settings_of,
     verdicts_of,
+    with_columns,
 )
 from lab.study.again import CONTENT, again
-from lab.study.settings import meaning
+from lab.study.settings import Settings, expected, meaning, types_of
+
+
+def role(entry: Field[Any]) -> str:
+    return meaning(entry).role
+
 
 NAMES = experiment_names()
 GALLERY = Store(Path(__file__).parents[2] / "gallery")
@@ -158,6 +166,51 @@ def test_the_command_kept_in_a_record_makes_it_again(name, store, tmp_path):
     done = CliRunner().invoke(app, [*words[1:], "--store", str(store.path), "--quiet"])
     assert done.exit_code == 0, done.output
     assert store.keys(name) == [m.key for m in manifests]
+
+
+SIZES = {"steps": 3, "n_train": 21, "n_validation": 19, "max_length": 9, "batch_size": 5}
+TRAINING = [name for name in NAMES if any(role(e) == "task" for e in fields(load_experiment(name).options("smoke")))]
+"""Every experiment on a task trains on it."""
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_steps_and_sizes_can_be_given_wherever_something_is_trained(name):
+    experiment = load_experiment(name)
+    given = experiment.options("smoke").read({size: str(value) for size, value in SIZES.items()})
+    asked = [config.to_json() for config in experiment.configs("smoke", **given)]
+    for option, value in given.items():
+        assert value in [found for config in asked for found in values(config, option)], option
+
+
+def values(config: Any, name: str) -> Iterator[Any]:
+    """What a config, or a part of it, has under a name."""
+    for entry, value in config.items() if isinstance(config, Mapping) else enumerate(config):
+        if entry == name:
+            yield value
+        if isinstance(value, (Mapping, list)):
+            yield from values(value, name)
+
+
+@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_task_of_an_experiment_can_be_a_file_with_columns_of_any_name(name, scale, tmp_path):
+    files = [tmp_path / f"{i}.csv" for i in range(4)]  # as many as a collection needs, and an unseen one
+    for file in files:
+        file.write_text("a,b\n" + "".join(f"{file.stem} {i},{i % 2}\n" for i in range(100)))
+    experiment = load_experiment(name)
+    options = experiment.options(scale)
+    given = {e.name: many(options, e.name, files) for e in fields(options) if role(e) == "task"}
+    configs = experiment.configs(scale, **with_columns(options, options.read(given), "a", "b"))
+    assert configs
+    asked = {f"{file}?text=a&label=b" for file in files}
+    assert {task for config in configs for task in config.named("task")} <= asked
+    assert experiment.job(configs[0]).config["content"].keys() & asked
+
+
+def many(options: type[Settings], option: str, files: Sequence[Path]) -> str:
+    """What is written for an option: all files for `tasks`, one of them for another."""
+    several = option == "tasks" and "joined by commas" in expected(types_of(options)[option])
+    return ",".join(map(str, files)) if several else str(files[-1])
 
 
 def test_the_experiment_that_draws_a_figure_is_found():

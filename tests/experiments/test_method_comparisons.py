@@ -61,17 +61,11 @@ def test_a_family_without_biases_gets_added_ones(tmp_path):
         performance.EXPERIMENT.jobs("smoke", methods=("BitFit",), **options)
 
 
-def test_a_task_with_too_few_examples_is_refused_before_anything_is_trained():
-    fake = FakeLab(lambda lr: 0.0)
-    (c,) = performance.EXPERIMENT.configs("demo", tasks=("drug-reviews",), n_train=9999)
-    with pytest.raises(ValueError, match=r"drug-reviews has \d+ examples where 9999 are .*give --n-train \d+ or fewer"):
-        performance.measure(c, fake)
-    (c,) = convergence.EXPERIMENT.configs("demo", tasks=("drug-reviews",), n_validation=9999)
-    with pytest.raises(ValueError, match="give --n-validation"):
-        convergence.measure(c, fake)
-    assert fake.asked == []
-    (c,) = performance.EXPERIMENT.configs("demo", tasks=("drug-reviews",), n_train=100, n_validation=50)
-    assert (c.n_train, c.n_validation) == (100, 50)
+def test_sizes_of_a_comparison_are_caps():
+    (c,) = performance.EXPERIMENT.configs("demo", tasks=("drug-reviews",), n_train=9999, n_validation=50)
+    assert (len(c.data.train), len(c.data.validation)) == (600, 50)
+    assert c.amount == "all examples"
+    assert "at most 9999 training examples" in performance.told([Finding(c, None)])
 
 
 def test_the_head_is_treated_alike_and_children_are_shared_by_the_three_experiments():

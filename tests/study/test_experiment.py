@@ -89,7 +89,7 @@ def test_a_model_that_changed_since_the_job_was_made_is_refused(tmp_path, monkey
 
 
 def write_task(path, text: str) -> None:
-    rows = [{"sentence": f"{text} {i}", "label": i % 2} for i in range(40)]
+    rows = [{"sentence": f"{text} {i}", "label": i % 2} for i in range(60)]
     path.write_text("\n".join(map(json.dumps, rows)))
 
 
