@@ -28,8 +28,8 @@ FOLDER = Path(__file__).parent
 PLOTLY = "application/vnd.plotly.v1+json"
 NOWHERE = "http://127.0.0.1:9"  # nobody listens on the discard port
 PROXIES = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), NOWHERE)
-ENVIRONMENT = {**PROXIES, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-"""No network; one thread, since two that spin for each other crawl where a core is busy."""
+ENVIRONMENT = {**PROXIES, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}
+"""No network; one thread, and none that spins while it waits: beside other work either crawls."""
 
 
 def executed(path: Path, *, timeout: float, environment: Mapping[str, str] = ENVIRONMENT) -> nbformat.NotebookNode:

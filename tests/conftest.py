@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("GOMP_SPINCOUNT", "0")  # before torch is loaded; the Makefile says why
 
 WHOLE_MACHINE = (
     "app/test_browser.py",

@@ -149,7 +149,8 @@ class _Crew:
         process = multiprocessing.get_context("spawn").Process(
             target=_work, args=(there, self.engine.store), daemon=False
         )
-        with _environment(dict.fromkeys(THREADS, str(self.engine.threads))):
+        waiting = {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "0")}
+        with _environment(dict.fromkeys(THREADS, str(self.engine.threads)) | waiting):
             process.start()
         there.close()
         self.processes[here] = process
