@@ -26,6 +26,7 @@ from lab.commands.spectra import spectra
 from lab.commands.terminal import DEFAULT_FORMATS, Formats, name_damaged, output, refusals, write_figure
 from lab.deferred import pandas as pd
 from lab.figures import figure
+from lab.figures.cells import csv_text
 from lab.reports import experiments_table, record_text, runs_table
 from lab.runs import Damaged, everything, table_with
 from lab.siblings import come_first
@@ -77,7 +78,7 @@ def show(
             raise ValueError(
                 f"the record has no table {table!r}; choose one of: {', '.join(record.tables) or '(none)'}"
             )
-        typer.echo(record_text(record) if table is None else record.tables[table].to_csv(index=False).rstrip())
+        typer.echo(record_text(record) if table is None else csv_text(record.tables[table]).rstrip())
 
 
 @app.command("export")

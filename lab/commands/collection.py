@@ -19,6 +19,7 @@ from lab.commands.terminal import DEFAULT_FORMATS, Formats, cell, output, refusa
 from lab.deferred import numpy as np
 from lab.deferred import pandas as pd
 from lab.figures import figure
+from lab.figures.cells import csv_text
 
 IN_MEMORY = 1 << 27
 """Numbers (1 GiB in float64) up to which members are read once and kept, as nulls read them again."""
@@ -92,7 +93,7 @@ def collection(
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
             for name, table in tables.items():
-                table.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
+                (out / f"{name}.csv").write_text(csv_text(table), encoding="utf-8")
                 typer.echo(f"wrote {out / f'{name}.csv'}")
             drawn = {
                 "shared_directions": tables["shares"],

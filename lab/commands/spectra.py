@@ -16,6 +16,7 @@ from rich.table import Table
 from lab.commands.terminal import DEFAULT_FORMATS, Formats, cell, output, plain, refusals, write_figure
 from lab.deferred import pandas as pd
 from lab.figures import figure
+from lab.figures.cells import csv_text
 from lab.figures.latex import booktabs
 
 NO_BASE = "-"
@@ -194,10 +195,10 @@ def write(geometry: Any, found: Any, by: str, out: Path, formats: str, command: 
     write_figure(drawn, in_blocks if len(in_blocks) else values, out / drawn.name, formats, command)
     medians, shown = geometry.aggregated(found.summary, ["run", by]), {"run", by, "matrices", *_COLUMNS}
     texts = {
-        "summary.csv": found.summary.to_csv(index=False, lineterminator="\n"),
-        "medians.csv": medians.to_csv(index=False, lineterminator="\n"),
+        "summary.csv": csv_text(found.summary),
+        "medians.csv": csv_text(medians),
         "medians.tex": booktabs(medians[[name for name in medians if name in shown]].rename(columns=_COLUMNS)),
-        "left_out.csv": found.excluded.to_csv(index=False, lineterminator="\n"),
+        "left_out.csv": csv_text(found.excluded),
     }
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")

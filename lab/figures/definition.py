@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -21,6 +22,10 @@ TEXT = "text"
 
 IDENTITY = ("model", "task", "seed", "key")
 """Columns that say which record a row is from: part of every figure's table and CSV where the records have them."""
+
+
+HUGE = 1e100
+"""A number that no measurement gives, and of which sums and squares overflow."""
 
 
 class TableError(ValueError):
@@ -93,7 +98,9 @@ class Figure:
         Raises:
             TableError: the table cannot be drawn.
         """
-        return self.build(self._told_apart(self.checked(table)), theme).figure(size)
+        read = self._told_apart(self.checked(table))
+        with self._naming(read):
+            return self.build(read, theme).figure(size)
 
     def answer(self, table: pd.DataFrame) -> Answer:
         """What the table says: two sentences at most, few rows.
@@ -101,7 +108,9 @@ class Figure:
         Raises:
             TableError: the table cannot be read.
         """
-        return self.conclude(self._told_apart(self.checked(table)))
+        read = self._told_apart(self.checked(table))
+        with self._naming(read):
+            return self.conclude(read)
 
     def summarize(self, table: pd.DataFrame) -> pd.DataFrame:
         """The answer in few rows; raises as `answer`."""
@@ -138,6 +147,25 @@ class Figure:
         records = [name for name in IDENTITY if name in table.columns and name not in used]
         return table[[*used, *records]].reset_index(drop=True)
 
+    @contextmanager
+    def _naming(self, table: pd.DataFrame) -> Iterator[None]:
+        """Of an error in the drawing of a table, make one that names the column and the value that it comes from."""
+        try:
+            yield
+        except TableError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            known = {**self.columns, **self.optional}
+            where = next(iter(_suspects(table, known, error)), None)
+            held = (
+                ""
+                if where is None
+                else (f": the column {where[0]!r} ({known[where[0]].description}) holds {where[2]!r} in row {where[1]}")
+            )
+            raise TableError(
+                f"the figure {self.name!r} cannot be drawn from this table{held} ({type(error).__name__}: {error})"
+            ) from error
+
     def _told_apart(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with PLM, task and seed in the label where one label would stand for several of them."""
         if self.label not in self.columns:
@@ -154,3 +182,17 @@ class Figure:
                     **{self.label: names.where(pd.Series(inside, index=table.index), names + " · " + beside)}
                 )
         return table
+
+
+def _suspects(table: pd.DataFrame, known: Mapping[str, Column], error: Exception) -> list[tuple[str, int, Any]]:
+    """(column, row, value) of what an error may come from, likeliest first.
+
+    Infinite and huge numbers, then names and numbers that are missing, then what the error speaks of.
+    """
+    cells = [(name, row, value) for name in known if name in table for row, value in enumerate(table[name])]
+    numbers = [cell for cell in cells if isinstance(cell[2], (int, float))]
+    huge = [cell for cell in numbers if abs(cell[2]) >= HUGE]
+    missing = [cell for cell in cells if pd.isna(cell[2])]
+    missing.sort(key=lambda cell: int(table[cell[0]].isna().sum()))  # where many are missing, they may be
+    spoken = [cell for cell in cells if isinstance(cell[2], str) and cell[2] in (*error.args, str(error))]
+    return [*spoken, *huge, *missing]

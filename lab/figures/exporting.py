@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from lab.figures.cells import csv_text
 from lab.figures.definition import Figure
 from lab.figures.formats import FORMATS
 from lab.figures.images import IMAGE_FORMATS, ImageError, images
@@ -152,7 +153,7 @@ def _texts(
             written: dict[str, Any] = {"title": figure.title, "caption": figure.caption, "reading": figure.reading}
             made[name] = page(drawing, theme=theme, sources=figure.source, provenance=provenance, **told, **written)
         elif name == "csv":
-            made[name] = figure.checked(table).to_csv(index=False, lineterminator="\n")
+            made[name] = csv_text(figure.checked(table))
         elif name == "tex":
             made[name] = booktabs(figure.summarize(table))
         elif name == "caption":

@@ -190,9 +190,26 @@ def fade(colour: str, alpha: float) -> str:
     return f"rgba({channels[0]},{channels[1]},{channels[2]},{alpha:g})"
 
 
+DOLLAR = "&#36;"
+"""A dollar sign that is one: between two of the usual ones plotly hands text to MathJax, wherever a page has it."""
+
+
 def plain(text: object) -> str:
     """Text from a table as plotly shall show it: plotly reads HTML in labels, and names come from files."""
-    return html.escape(str(text), quote=False)
+    return html.escape(str(text), quote=False).replace("$", DOLLAR)
+
+
+def without_dollars(drawn: Any) -> Any:
+    """A drawing whose texts hold no dollar sign that plotly would read as the start of a formula; numbers stay."""
+    if isinstance(drawn, str):
+        return drawn.replace("$", DOLLAR)
+    if isinstance(drawn, dict):
+        return {name: without_dollars(value) for name, value in drawn.items()}
+    if isinstance(drawn, (list, tuple)):
+        return type(drawn)(without_dollars(item) for item in drawn)
+    if getattr(getattr(drawn, "dtype", None), "kind", "") in "OUT" and hasattr(drawn, "tolist"):
+        return [without_dollars(item) for item in drawn.tolist()]
+    return drawn
 
 
 def count(value: float) -> str:

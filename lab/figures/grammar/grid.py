@@ -15,7 +15,7 @@ from lab.figures.grammar.mark import ColourScale, Mark, Note, Rule, identity
 from lab.figures.grammar.page import Page
 from lab.figures.grammar.panel import Panel
 from lab.figures.grammar.split import first_seen, split
-from lab.figures.style import SCREEN, Size, Theme, template
+from lab.figures.style import SCREEN, Size, Theme, template, without_dollars
 
 _DASHES = ("solid", "dash", "dot", "dashdot")
 
@@ -128,7 +128,8 @@ class Grid:
         if self.stacked:
             layout |= {"barmode": "stack"}
         layout |= {"bargap": 0.3}
-        return go.Figure({"data": data, "layout": layout}, _validate=False)
+        drawn = {"data": data, "layout": layout}
+        return go.Figure(without_dollars(drawn), _validate=False)
 
     def axis(self, panel: int, which: str) -> Axis:
         """The axis of a panel: its own or the grid's."""
