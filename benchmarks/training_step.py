@@ -1,7 +1,8 @@
 """Training steps side by side in one process: a subspace step against the full step, our LoRA against peft's.
 
 All steps: MiniLM with a classification head, 32 sequences of 32 tokens, float32, sdpa attention, no dropout. Variants
-run in turn, round after round, so that a slow moment of the machine meets them all; medians over the rounds.
+run in turn, round after round, so that a slow moment of the machine meets them all; medians over the rounds. Peak
+memory is measured step by step in processes of their own.
 
     deltalab bench training_step [--rounds 15] [--out benchmarks/results]
 """
@@ -9,7 +10,10 @@ run in turn, round after round, so that a slow moment of the machine meets them 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -21,6 +25,7 @@ from torch import Tensor
 from lab.deltas import DID, BitFit, Delta, FullFineTuning, LoRA
 from lab.models import PLM, load_plm
 from lab.models.graft import structural_copy
+from lab.training.resident import QUIET_ALLOCATOR, peak_gauges
 
 BATCH, TOKENS, LABELS = 32, 32, 5
 
@@ -40,6 +45,23 @@ def delta_step(delta: Delta, batch: dict[str, Tensor], *, fused: bool = True) ->
     def step() -> None:
         logits = delta.unmerged.logits(phi, batch)
         torch.nn.functional.cross_entropy(logits, batch["labels"]).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def subspace_step(delta: Delta, batch: dict[str, Tensor]) -> Callable[[], None]:
+    """One step of `lab.training` in a random subspace: gradients are projected as they appear."""
+    phi = delta.phi0.clone().requires_grad_(True)
+    optimizer = torch.optim.AdamW([phi], lr=1e-9, weight_decay=0.0, fused=True)
+    form = delta.unmerged.training()
+    assert form.streamed is not None
+
+    def step() -> None:
+        overrides, gradient = form.streamed(phi)
+        torch.nn.functional.cross_entropy(form.plm.logits(overrides, batch), batch["labels"]).backward()
+        phi.grad = gradient()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -71,31 +93,59 @@ def trainable_copy(plm: PLM) -> torch.nn.Module:
     return model.eval()
 
 
-def variants(plm: PLM) -> dict[str, Callable[[], None]]:
-    batch = batch_of(plm)
+def peft_lora(plm: PLM) -> torch.nn.Module:
     config = LoraConfig(
         task_type=TaskType.SEQ_CLS, r=8, lora_alpha=8, lora_dropout=0.0, target_modules=["query", "value"]
     )
-    peft_lora = get_peft_model(trainable_copy(plm), config).eval()
+    return get_peft_model(trainable_copy(plm), config).eval()
+
+
+DEFAULT, FUSED = "full, AdamW (torch default)", "full, AdamW fused"
+VARIANTS: dict[str, Callable[[PLM, dict[str, Tensor]], Callable[[], None]]] = {
+    DEFAULT: lambda plm, batch: module_step(trainable_copy(plm), batch, fused=False),
+    FUSED: lambda plm, batch: module_step(trainable_copy(plm), batch, fused=True),
+    "full as a delta, AdamW fused": lambda plm, batch: delta_step(FullFineTuning().on(plm), batch),
+    "Fastfood d=1000": lambda plm, batch: subspace_step(DID(dimension=1000).on(plm), batch),
+    "Fastfood d=1000, one gradient": lambda plm, batch: delta_step(DID(dimension=1000).on(plm), batch),
+    "Fastfood d=10000": lambda plm, batch: subspace_step(DID(dimension=10_000).on(plm), batch),
+    "one-hot d=1000": lambda plm, batch: delta_step(DID(dimension=1000, projection="one_hot").on(plm), batch),
+    "LoRA r=8, peft": lambda plm, batch: module_step(peft_lora(plm), batch, fused=True),
+    "LoRA r=8, ours": lambda plm, batch: delta_step(LoRA(rank=8).on(plm), batch),
+    "BitFit, ours": lambda plm, batch: delta_step(BitFit().on(plm), batch),
+}
+
+
+def peak_of(name: str) -> int:
+    """Resident bytes that a step takes beyond the PLM itself, in this process."""
+    plm = load_plm("minilm", num_labels=LABELS, attention="sdpa")
+    batch = batch_of(plm)
+    plm.logits({}, {entry: value[:1, :8] for entry, value in batch.items() if entry != "labels"})
+    gauge, reset = peak_gauges("cpu")
+    reset()
+    before = gauge()
+    step = VARIANTS[name](plm, batch)
+    step()  # AdamW's moments exist from the first step on
+    reset()
+    step()
+    return gauge() - before
+
+
+def peaks(names: Sequence[str]) -> dict[str, int]:
+    """`peak_of` in fresh processes whose allocator gives back what is freed."""
+    environment = os.environ | QUIET_ALLOCATOR
+    command = [sys.executable, __file__, "--peak"]
     return {
-        "full, AdamW (torch default)": module_step(trainable_copy(plm), batch, fused=False),
-        "full, AdamW fused": module_step(trainable_copy(plm), batch, fused=True),
-        "full as a delta, AdamW fused": delta_step(FullFineTuning().on(plm), batch),
-        "Fastfood d=1000": delta_step(DID(dimension=1000).on(plm), batch),
-        "Fastfood d=10000": delta_step(DID(dimension=10_000).on(plm), batch),
-        "one-hot d=1000": delta_step(DID(dimension=1000, projection="one_hot").on(plm), batch),
-        "LoRA r=8, peft": module_step(peft_lora, batch, fused=True),
-        "LoRA r=8, ours": delta_step(LoRA(rank=8).on(plm), batch),
-        "BitFit, ours": delta_step(BitFit().on(plm), batch),
+        name: int(subprocess.run([*command, name], env=environment, capture_output=True, check=True).stdout.split()[-1])
+        for name in names
     }
 
 
 def run(rounds: int) -> list[dict]:
-    """One row per variant: median, minimum and maximum seconds, ratio of medians to the full AdamW step."""
+    """One row per variant: median, minimum and maximum seconds, ratios of medians to full steps, peak memory."""
     plm = load_plm("minilm", num_labels=LABELS, attention="sdpa")
-    steps = variants(plm)
-    times = alternately(steps, rounds, warm_up=2)
-    reference = median(times["full, AdamW (torch default)"])
+    batch = batch_of(plm)
+    times = alternately({name: make(plm, batch) for name, make in VARIANTS.items()}, rounds, warm_up=2)
+    reference, fused, memory = median(times[DEFAULT]), median(times[FUSED]), peaks(list(VARIANTS))
     return [
         {
             "step": name,
@@ -103,6 +153,9 @@ def run(rounds: int) -> list[dict]:
             "min_s": min(values),
             "max_s": max(values),
             "ratio_to_full_adamw": median(values) / reference,
+            "ratio_to_full_fused": median(values) / fused,
+            "peak_bytes": memory[name],
+            "peak_ratio_to_full_fused": memory[name] / memory[FUSED],
         }
         for name, values in times.items()
     ]
@@ -112,12 +165,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--out", type=Path, help="folder for the results as JSON")
+    parser.add_argument("--peak", choices=VARIANTS, help="print the peak memory of one step in bytes, and end")
     arguments = parser.parse_args()
+    if arguments.peak is not None:
+        print(peak_of(arguments.peak))
+        return
     rows = run(arguments.rounds)
     for row in rows:
         print(
             f"{row['step']:32s} {1e3 * row['median_s']:8.1f} ms  [{1e3 * row['min_s']:.1f}, {1e3 * row['max_s']:.1f}]"
-            f"  {row['ratio_to_full_adamw']:.2f} x full AdamW"
+            f"  {row['ratio_to_full_fused']:.2f} x full fused, {row['ratio_to_full_adamw']:.2f} x full unfused"
+            f"  {row['peak_bytes'] / 1e6:6.0f} MB, {row['peak_ratio_to_full_fused']:.2f} x"
         )
     if arguments.out is not None:
         write(arguments.out, "training_step", {"rounds": arguments.rounds}, rows)

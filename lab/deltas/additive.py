@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lab.deltas.delta import Delta, WeightDifference, as_matrices
-from lab.deltas.row_lookup import InSubspace, tables
+from lab.deltas.row_lookup import LARGE, InSubspace, tables
 from lab.linalg import LinearOperator
 from lab.models import PLM, Graft, graft
 from lab.projections.projection import Projection
@@ -42,7 +42,7 @@ class Additive(Delta):
         whole = super().restrict(P, origin)
         if isinstance(P, Projection) and P.has_cheap_rows and origin is None and self.phi0.device.type == "cpu":
             found = tables(self.plm, self.layout)
-            return InSubspace(self, P, found) if found else whole
+            return InSubspace(self, P, found) if found or self.layout.size >= LARGE else whole
         return whole
 
     def weight_difference(self, phi: Tensor) -> WeightDifference:

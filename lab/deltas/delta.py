@@ -63,6 +63,9 @@ class TrainingForm:
         noise: seed -> the random numbers of one step, shape (n_noise,), a pure function of the seed. It is an argument
             of `sampled`, so that many φ can be trained under one `vmap`, each with its own.
         n_noise: 0 for all but diff pruning.
+        streamed: φ -> (the overrides as leaves whose gradients are projected as they appear; a function that gives the
+            gradient in φ after the backward pass): the same step in less memory, for one φ at a time. None where there
+            is no such form.
     """
 
     plm: PLM
@@ -71,6 +74,7 @@ class TrainingForm:
     n_noise: int = 0
     penalty: Callable[[Tensor], Tensor | float] = no_penalty
     finish: Callable[[Tensor], tuple[Delta, Tensor]] | None = None
+    streamed: Callable[[Tensor], tuple[dict[str, Tensor], Callable[[], Tensor]]] | None = None
 
 
 class Delta(ABC):
@@ -244,6 +248,7 @@ class Reparameterized(Delta):
             sampled=lambda z, noise: form.sampled(g(z), noise),
             penalty=no_penalty if form.penalty is no_penalty else lambda z: form.penalty(g(z)),
             finish=None if finish is None else lambda z: finish(g(z)),
+            streamed=None,
         )
 
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 from typing import cast
@@ -10,8 +11,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lab.deltas.delta import Delta, Reparameterized
+from lab.deltas.delta import Delta, Reparameterized, TrainingForm
 from lab.deltas.side_path import Unmerged, added_to_output
+from lab.deltas.streamed import Run, Streamed
 from lab.linalg import Layout
 from lab.models import PLM, Graft, graft
 from lab.models.attention import is_transformed
@@ -83,16 +85,32 @@ class LookedUp(Unmerged):
                     table.add_module(label, RowLookup(subspace.P, slices[name].start, table))
                     table.register_forward_hook(added_to_output(label))
 
-        super().__init__(subspace, graft(subspace.inner.plm, Graft(label, attach)))
+        plm = subspace.inner.plm
+        super().__init__(subspace, graft(plm, Graft(label, attach)) if subspace.tables else plm)
         self.subspace = subspace
-        self._coordinates = self.plm.grafts[-1].parameter_names
-        self._runs = _runs_without(subspace.inner.layout, set(subspace.tables))
+        self._coordinates = self.plm.grafts[-1].parameter_names if subspace.tables else ()
+        layout, left_out = subspace.inner.layout, set(subspace.tables)
+        self._runs = _runs(subspace.P, layout, left_out, cut=False)
+        self._pieces = _runs(subspace.P, layout, left_out, cut=True)
 
     def overrides(self, phi: Tensor) -> dict[str, Tensor]:
         changes: dict[str, Tensor] = {}
-        for run, places in self._runs:
-            changes |= run.unflatten(self.subspace.P.rows(places) @ phi)
+        for run in self._runs:
+            changes |= run.layout.unflatten(run.rows @ phi)
         return self.subspace.inner.overrides_of(changes) | dict.fromkeys(self._coordinates, phi)
+
+    def training(self) -> TrainingForm:
+        """Gradients are projected block by block, as they appear (`lab.deltas.streamed`)."""
+        return replace(super().training(), streamed=self._streamed)
+
+    def _streamed(self, phi: Tensor) -> tuple[dict[str, Tensor], Callable[[], Tensor]]:
+        streamed = Streamed(phi, self._pieces, self.subspace.inner.plm.parameters)
+        read = phi.detach().requires_grad_(True)  # by the tables
+
+        def gradient() -> Tensor:
+            return streamed.gradient() if read.grad is None else streamed.gradient() + read.grad
+
+        return streamed.overrides | dict.fromkeys(self._coordinates, read), gradient
 
 
 def tables(plm: PLM, layout: Layout) -> dict[str, tuple[str, ...]]:
@@ -112,12 +130,12 @@ def tables(plm: PLM, layout: Layout) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _runs_without(layout: Layout, left_out: set[str]) -> list[tuple[Layout, slice]]:
-    """Runs of neighbouring parts, without some parts, and their slices of the flat vector."""
+def _runs(P: Projection, layout: Layout, left_out: set[str], *, cut: bool) -> list[Run]:
+    """Runs of neighbouring parts, without some parts; cut where another block begins, if asked for."""
     runs = []
-    for kept, parts in groupby(layout, lambda part: part.name not in left_out):
+    for (kept, _), parts in groupby(layout, lambda part: (part.name not in left_out, part.block if cut else None)):
         if kept:
             run = Layout(tuple(parts))
             start = layout.slices[run.names[0]].start
-            runs.append((run, slice(start, start + run.size)))
+            runs.append(Run(run, P.rows(slice(start, start + run.size))))
     return runs

@@ -15,14 +15,21 @@ from lab.training.settings import Precision
 
 
 def batch_loss(
-    form: TrainingForm, encoded: EncodedTask, phi: Tensor, batch: dict[str, Tensor], noise: Tensor, precision: Precision
+    form: TrainingForm,
+    encoded: EncodedTask,
+    phi: Tensor,
+    batch: dict[str, Tensor],
+    noise: Tensor,
+    precision: Precision,
+    overrides: dict[str, Tensor] | None = None,
 ) -> Tensor:
     """Mean loss [nats] of φ on one batch, plus the form's penalty; the logits return to φ's dtype before the loss.
 
-    `noise` is what the form takes per step (`TrainingForm.noise`); empty for most.
+    `noise` is what the form takes per step (`TrainingForm.noise`); empty for most. `overrides`: those of φ, where they
+    are made already.
     """
     with autocast(precision, phi.device):
-        logits = form.plm.logits(form.sampled(phi, noise), batch)
+        logits = form.plm.logits(form.sampled(phi, noise) if overrides is None else overrides, batch)
     return encoded.task.loss(logits.to(phi.dtype), batch["labels"]) + form.penalty(phi)
 
 

@@ -80,8 +80,14 @@ class Problem:
     def noise(self, run: Run, step: int) -> Tensor:
         return self.form.noise((run.seed << 32) + step)
 
-    def loss(self, phi: Tensor, batch: dict[str, Tensor], noise: Tensor) -> Tensor:
-        return batch_loss(self.form, self.encoded, phi, batch, noise, self.settings.precision)
+    def loss(
+        self,
+        phi: Tensor,
+        batch: dict[str, Tensor],
+        noise: Tensor,
+        overrides: dict[str, Tensor] | None = None,
+    ) -> Tensor:
+        return batch_loss(self.form, self.encoded, phi, batch, noise, self.settings.precision, overrides)
 
 
 Gradients = Callable[[Problem, list[Run], int], list[float]]
@@ -91,10 +97,23 @@ def separate_gradients(problem: Problem, runs: list[Run], step: int) -> list[flo
     """Leave each run's gradient in its leaves, one backward pass per run; returns the losses."""
     losses = []
     for run in runs:
-        loss = problem.loss(run.phi, problem.batch(run, step), problem.noise(run, step))
-        loss.backward()
+        batch, noise = problem.batch(run, step), problem.noise(run, step)
+        if problem.form.streamed is None:
+            loss = problem.loss(run.phi, batch, noise)
+            loss.backward()
+        else:
+            overrides, gradient = problem.form.streamed(run.phi)
+            loss = problem.loss(run.phi, batch, noise, overrides)
+            loss.backward()
+            _hand_out(run, gradient())
         losses.append(loss.item())
     return losses
+
+
+def _hand_out(run: Run, gradient: Tensor) -> None:
+    """Add a gradient in φ to the gradients of its leaves."""
+    for leaf, piece in zip(run.leaves, torch.split(gradient, [len(leaf) for leaf in run.leaves]), strict=True):
+        leaf.grad = piece.contiguous() if leaf.grad is None else leaf.grad + piece
 
 
 def vmapped_gradients(problem: Problem, runs: list[Run], step: int) -> list[float]:

@@ -25,12 +25,13 @@ from lab.training.cost import TrainingStep, example_batch
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 # glibc: every tensor of 64 kB or more a mapping of its own, returned when freed; torch: no rounding up to huge pages
-_ALLOCATOR = {
+QUIET_ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": "65536",
     "MALLOC_TRIM_THRESHOLD_": "65536",
     "MALLOC_TOP_PAD_": "0",
     "THP_MEM_ALLOC_ENABLE": "0",
 }
+"""What makes a process's allocator give back what it frees."""
 
 
 def measured_peaks(
@@ -55,7 +56,7 @@ def measured_peaks(
     request = {"model": model, "method": method, "batch_sizes": list(batch_sizes), "tokens": tokens, "device": device}
     done = subprocess.run(
         [sys.executable, "-m", "lab.training.resident"], input=json.dumps(request), capture_output=True, text=True,
-        env=os.environ | _ALLOCATOR | {"PYTHONPATH": os.pathsep.join(sys.path)}, check=False,
+        env=os.environ | QUIET_ALLOCATOR | {"PYTHONPATH": os.pathsep.join(sys.path)}, check=False,
     )  # fmt: skip
     if done.returncode != 0:
         words = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}: killed for want of memory?"]
@@ -65,7 +66,7 @@ def measured_peaks(
 
 def _measure(request: dict[str, Any]) -> dict[int, int]:
     device = request["device"]
-    peak, reset = _gauges(device)
+    peak, reset = peak_gauges(device)
     _step(TrainingStep(FullFineTuning().on(_plm("tiny-bert", device))), 2, 8)()
     reset()
     before = peak()
@@ -99,7 +100,7 @@ def _plm(model: str, device: str) -> PLM:
     return untrained_plm(model, device=device)
 
 
-def _gauges(device: str) -> tuple[Callable[[], int], Callable[[], object]]:
+def peak_gauges(device: str) -> tuple[Callable[[], int], Callable[[], object]]:
     """Functions that read the peak in bytes and that reset it to what is in use."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated, torch.cuda.reset_peak_memory_stats
