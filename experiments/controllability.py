@@ -11,47 +11,21 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from lab.control import reach, rollout
 from lab.control.margins import energy_table, least_energy, margins
 from lab.control.reach_tables import random_subspace_spectrum, share_table, spectrum_table
-from lab.linalg import Spectrum
-from lab.models import read_by_head
 from lab.statistics import Evidence, Verdict
 from lab.statistics.comparison import HALF_OF_RANK_VARIANCE
 from lab.statistics.controllability import ranking_correlations
-from lab.study import Config, Experiment, Finding, Lab, Result, Scale, counts, merit, setting, without_biases
-from lab.study.equal_budget import at_budget, budget_of
+from lab.study import Config, Experiment, Finding, Lab, Result, Scale, counts, merit, setting
+from lab.study.budgeted import ALL_WEIGHTS, METHODS, budgeted, frozen
+from lab.study.equal_budget import budget_of
 from lab.study.fixed_batch import FixedBatch, fixed_batch_of
+from lab.study.reached import reached_everywhere
 from lab.training import Fit, fit_and_prune
 
-METHODS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
-    "LoRA": ({"method": "lora", "rank": 1}, (1e-2, 3e-2, 1e-1)),
-    "adapter": ({"method": "adapter", "placement": "pfeiffer"}, (3e-3, 1e-2, 3e-2)),
-    "prefix": ({"method": "prefix"}, (3e-2, 1e-1, 3e-1)),
-    "prompt": ({"method": "prompt"}, (1e-2, 3e-2, 1e-1)),
-    "BitFit": ({"method": "bitfit"}, (3e-3, 1e-2, 3e-2)),
-    "added biases": ({"method": "added-bias"}, (3e-3, 1e-2, 3e-2)),
-    "full fine-tuning": ({"method": "full"}, (1e-4, 3e-4, 1e-3)),
-    "IA3": ({"method": "ia3"}, (1e-2, 3e-2, 1e-1)),
-    "mask": ({"method": "mask", "targets": ["query", "value"]}, (1e-3, 3e-3, 1e-2)),
-    "last layer": ({"method": "last-layer"}, (3e-4, 1e-3, 3e-3)),
-    "diff pruning": ({"method": "diff-pruning"}, (1e-4, 3e-4, 1e-3)),
-}
-"""Label -> (the method, whose size `at_budget` chooses; the step sizes tried).
-
-Step sizes are those of a frozen random head, which is all that training has to work with: up to ten times what a method
-needs with a head of its own. The last four cannot have the budget in every sense: (IA)³ has no size to choose, a mask
-has a score per weight, the last layer is one block; diff pruning moves all weights, and keeps as many of them as the
-budget. Of BitFit and added biases a PLM gets the one that its family has a use for."""
-ALL_WEIGHTS = ("full fine-tuning", "diff pruning")
-"""Methods whose Jacobian has a column for every weight: each product goes through all of them."""
 SUBSPACE = "random subspace"
-MOVED = {"adapter": (1e-2, 3e-2, 1e-1), "prefix": (3e-3, 1e-2, 3e-2), "prompt": (3e-3, 1e-2, 3e-2)}
-"""Step sizes tried on SmolLM2: of those above, adapter and prefix had their best at the edge; the prompt goes along."""
-READ_SENTENCES = 2
-"""Of the state that the head reads, whose whole spectrum is computed: as many products as it has numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,26 +73,15 @@ class Plan(Measuring):
     fixed = ("moved",)
 
     def configs(self) -> tuple[Controllability, ...]:
-        useless = "BitFit" if without_biases(self.model) else "added biases"
+        methods = budgeted(self.model, self.methods, moved=self.moved, tried=self.tried)
+        full, budget = frozen({"method": "full"}), budget_of(self.model)
         found = []
         for n, task in enumerate(self.tasks):
-            for label in self.methods or tuple(label for label in METHODS if label != useless):
-                method, step_sizes = METHODS[label]
-                tried = MOVED.get(label, step_sizes) if self.moved else step_sizes
-                config = self.to(
-                    Controllability, task=task, label=label, method=at_budget(_frozen(method), self.model),
-                    step_sizes=tried[: self.tried], thorough=n == 0 and label not in ALL_WEIGHTS,
-                )  # fmt: skip
-                found.append(config)
-            null = _frozen({"method": "full"})
-            found.append(
-                self.to(Controllability, task=task, label=SUBSPACE, method=null, dimension=budget_of(self.model))
-            )
+            for label, (method, step_sizes) in methods.items():
+                own: dict[str, Any] = {"step_sizes": step_sizes, "thorough": n == 0 and label not in ALL_WEIGHTS}
+                found.append(self.to(Controllability, task=task, label=label, method=method, **own))
+            found.append(self.to(Controllability, task=task, label=SUBSPACE, method=full, dimension=budget))
         return tuple(found)
-
-
-def _frozen(method: dict[str, Any]) -> dict[str, Any]:
-    return method | {"head": "frozen"}
 
 
 def measure(c: Controllability, lab: Lab) -> Result:
@@ -134,7 +97,9 @@ def measure(c: Controllability, lab: Lab) -> Result:
     spectra = [spectrum_table(at_start, "logits", "at the start")]
     shares = [share_table(problem, start, "at the start", c.seed)]
     if c.thorough:
-        found, after = _everywhere(c, trained.phi)
+        found, after = reached_everywhere(
+            c, trained.phi, eigenvalues=c.eigenvalues, sentences=c.read_sentences, seed=c.seed
+        )
         spectra += found
         shares.append(after)
     norm = float(torch.linalg.vector_norm(trained.phi - stored.delta.phi0))
@@ -179,36 +144,6 @@ def _trained(c: Controllability, setting: FixedBatch) -> tuple[FixedBatch, Fit]:
         raise ValueError(f"{c.label} diverged with every step size of {c.step_sizes}; lower them in METHODS.")
     kept, best = max(finished, key=lambda tried: merit(pd.DataFrame(tried[1].history)))
     return replace(trainee, delta=kept), best
-
-
-def _everywhere(c: Controllability, phi: Tensor) -> tuple[list[pd.DataFrame], pd.DataFrame]:
-    """Spectra at the logits, at the end state and at what the head reads of it, before and after training and on random
-    weights; and the trace shares after training."""
-    spectra = []
-    shares = pd.DataFrame()
-    for kind in ("at the start", "after training", "random weights"):
-        weights = "random" if kind == "random weights" else "pretrained"
-        setting = fixed_batch_of(c, weights=weights)
-        at = phi.to(setting.delta.phi0) if kind == "after training" else setting.delta.phi0
-        problem = setting.problem
-        trajectory = rollout(problem, problem.split(at))
-        end = reach(problem, trajectory, at="end", k=c.eigenvalues, seed=c.seed).spectrum
-        spectra.append(spectrum_table(end, "end", kind))
-        if sentences := READ_SENTENCES if c.read_sentences is None else c.read_sentences:
-            spectra.append(spectrum_table(_read(c, at, weights, sentences), "read", kind))
-        if kind != "at the start":  # there every job has it
-            spectra.append(spectrum_table(reach(problem, trajectory, at="logits").spectrum, "logits", kind))
-        if kind == "after training":
-            shares = share_table(problem, trajectory, kind, c.seed)
-    return spectra, shares
-
-
-def _read(c: Controllability, phi: Tensor, weights: str, sentences: int = READ_SENTENCES) -> Spectrum:
-    """All singular values of the state that the head reads, of few sentences, in float64 for the sake of the rank."""
-    few = fixed_batch_of(c, weights=weights, precision="float64", sentences=min(sentences, c.sentences))
-    problem = few.problem
-    trajectory = rollout(problem, problem.split(phi.to(few.delta.phi0)))
-    return reach(problem, trajectory, at=("end", lambda h: read_by_head(few.plm, h, few.batch)), k=None).spectrum
 
 
 def _random_subspace(c: Controllability) -> Result:

@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from lab.control import RULES, recommend, survey
-from lab.control.planned_ranks import RANDOM, planned_ranks
+from lab.control.planned_ranks import planned_ranks
 from lab.deltas import method_from_json
 from lab.runs.record import Scalar
 from lab.statistics import Evidence, Verdict, mean_interval, rank_correlation_interval
+from lab.statistics.planner import EQUAL, beside_equal_ranks, planner_metrics
 from lab.study import (
     TRAINING_RUN,
     Budget,
@@ -31,7 +32,7 @@ from lab.study import (
 )
 
 TARGETS = ("query", "value")
-EQUAL, RECOMMENDED = "equal ranks", "recommended"
+RECOMMENDED = "recommended"
 STEP_SIZES = {"lora": 1e-2, "adapter": 1e-2, "bitfit": 1e-2, "prefix": 1e-1, "prompt": 1e-1}  # tuned: docs/planner.md
 
 
@@ -97,10 +98,10 @@ def measure(c: Planner, lab: Lab) -> Result:
         _row(run) | {"label": name, "seed": seed, "kind": kind, "promised": promise}
         for (name, seed, kind, _, promise), run in zip(plans, found, strict=True)
     ]
-    table = _with_differences(pd.DataFrame(rows))
+    table = beside_equal_ranks(pd.DataFrame(rows))
     ranked = [s.tables["ranks"].assign(seed=seed) for seed, s in zip(c.seeds, surveys, strict=True)]
     budget = int(surveys[-1].metrics["budget"])
-    return Result(_metrics(table, budget), {"planner": table, "planner_ranks": pd.concat(ranked)})
+    return Result(planner_metrics(table, budget), {"planner": table, "planner_ranks": pd.concat(ranked)})
 
 
 def _survey(c: SurveyOf, lab: Lab) -> Result:
@@ -122,28 +123,6 @@ def _row(run: Finding[TrainingRun]) -> dict[str, Any]:
     parameters = int(m["tunable"]) - int(m["head"])
     return {"score": reported(run), "metric": m["metric"], "loss": loss, "parameters": parameters,
             "train_seconds": m["train_seconds"]}  # fmt: skip
-
-
-def _with_differences(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns loss_difference and score_difference: beside equal ranks with the same seed."""
-    equal = table[table.label == EQUAL].set_index("seed")
-    return table.assign(
-        loss_difference=table.loss - table.seed.map(equal.loss),
-        score_difference=table.score - table.seed.map(equal.score),
-    )
-
-
-def _metrics(table: pd.DataFrame, budget: int) -> dict[str, Any]:
-    planned = table[(table.kind == "ranks") & ~table.label.isin([EQUAL, RANDOM])]
-    means = planned.groupby("label", sort=False).loss_difference.mean()
-    return {
-        "budget": budget,
-        "best_rule": str(means.idxmin()),
-        "best_loss_difference": float(means.min()),
-        "random_loss_difference": float(table[table.label == RANDOM].loss_difference.mean()),
-        "tunable": budget,
-        "train_seconds": float(table.train_seconds.sum()),
-    }
 
 
 def claims(findings: Sequence[Finding[Planner]]) -> list[Verdict]:

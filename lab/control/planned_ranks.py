@@ -6,8 +6,7 @@ import pandas as pd
 import torch
 
 from lab.control.planner import RULES, Survey, allocate, logarithmic_gains, plan
-
-RANDOM = "random ranks"
+from lab.statistics.planner import RANDOM
 
 
 def planned_ranks(found: Survey, budget: int, seed: int) -> pd.DataFrame:

@@ -19,8 +19,10 @@ from lab.execution import Local
 from lab.models import meta_plm, read_by_head
 from lab.runs import Job, Record, Store
 from lab.study import Finding, Lab, measured
+from lab.study.budgeted import METHODS
 from lab.study.equal_budget import budget_of
 from lab.study.fixed_batch import fixed_batch, fixed_batch_of
+from lab.study.reached import read_spectrum
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,7 @@ def test_budgets_are_about_equal(model, budget, adapter):
 def test_methods_without_a_size_are_what_they_are():
     plm = meta_plm("minilm", num_labels=5)
     sizes = {
-        label: method_from_json({**controllability.METHODS[label][0], "head": "frozen"}).on(plm).size
+        label: method_from_json({**METHODS[label][0], "head": "frozen"}).on(plm).size
         for label in ("IA3", "BitFit", "mask", "last layer")
     }
     assert (sizes["IA3"], sizes["BitFit"]) == (13824, 26112)
@@ -125,7 +127,7 @@ def test_directions_that_a_layer_norm_takes_away_are_found():
         c = replace(first, method={"method": name, "head": "frozen"})
         setting = fixed_batch_of(c)
         phi = setting.delta.phi0 + 0.1 * torch.randn(setting.delta.size, generator=torch.Generator().manual_seed(0))
-        ranks[name] = controllability._read(c, phi, "pretrained").rank
+        ranks[name] = read_spectrum(fixed_batch_of(c, precision="float64", sentences=2), phi).rank
     hidden = setting.plm.model.config.hidden_size
     assert ranks["lora"] == 2 * (hidden - 2)
     assert ranks["lora"] < ranks["bitfit"] < ranks["full"] == 2 * hidden
