@@ -27,7 +27,6 @@ from lab.tasks.constant import constant_score
 DECLARED = ("Gauss-Newton at the solution", KERNEL)
 """The two variants whose rank correlation is a claim; the others are reported beside them."""
 
-
 LORA, BITFIT = {"method": "lora", "rank": 4}, {"method": "bitfit"}
 TASKS = ("bbc-news", "rotten-tomatoes", "drug-reviews", "sentence-length")
 

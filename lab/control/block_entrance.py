@@ -29,7 +29,6 @@ from lab.models.plm import Batch
 NORMS = (1.0, 0.1)
 """Balls for the tokens of a prompt, in units of the norm that training produces: in the smaller one the bound bites."""
 
-
 LENGTHS = (0.1, 0.5, 1.0, 2.0)
 """Of targets off the bare output, in units of the bound."""
 

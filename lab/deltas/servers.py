@@ -16,11 +16,7 @@ from lab.deltas.serving import serve
 from lab.models import PLM
 
 ONE_BY_ONE, MIXED, GROUPED = "one row at a time", "mixed batch (vmap)", "grouped by user"
-
-
 SWAPPED, PEFT_SWAPPED, PEFT_MIXED = "users in turn", "users in turn, peft", "mixed batch, peft"
-
-
 Forward = Callable[[], Tensor]
 
 

@@ -26,7 +26,6 @@ _COLUMNS = {
     "training_change": Column("mean rise of the margins by training", "logits"),
 }
 
-
 _MOST_PLACES = 3
 """PLMs and tasks of which both panels are drawn: six panels at most."""
 

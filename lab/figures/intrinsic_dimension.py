@@ -26,10 +26,8 @@ _COLUMNS = {
     "metric": Column("name of the metric", TEXT),
 }
 
-
 _REFERENCES = (("full fine-tuning", "solid"), ("90 % of it", "dash"), ("linear probe", "dot"))
 """Name and dash of each of `D90.references`."""
-
 
 _REFERENCES = (("full fine-tuning", "solid"), ("90 % of it", "dash"), ("linear probe", "dot"))
 """Name and dash of each of `D90.references`."""

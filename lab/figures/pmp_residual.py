@@ -23,7 +23,6 @@ _COLUMNS = {
     "loss": Column("J on the batch", "nats"),
 }
 
-
 _OF_STAGES = ("‖∇<sub>u</sub>H‖ [nats / unit]", "‖∇<sub>u</sub>H‖·‖u‖ / J [1]")
 _OF_METHODS = ("‖∇<sub>φ</sub>J‖ [nats / unit]", "largest ‖∇<sub>u</sub>H‖·‖u‖ / J [1]")
 

@@ -20,15 +20,10 @@ from lab.models.architecture import WeightMatrix
 from lab.runs.record import Scalar
 
 SIDES: dict[Side, str] = {"right": "inputs", "left": "outputs"}
-
-
 LADDER = (1, 2, 4, 8, 16, 32, 64)
 """j of the grids against a spectrum longer than r."""
 
-
 PLACE = ["comparison", "side", "role", "block"]
-
-
 Spectra = Mapping[str, Spectrum]
 """Label of a matrix -> a spectrum with vectors."""
 

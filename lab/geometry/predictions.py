@@ -35,7 +35,6 @@ VARIANTS = {
     "Gauss-Newton at the start, isotropic": "curvature at φ₀ alone, every direction alike",
 }
 
-
 KERNEL = "kernel at the start, no training"
 
 

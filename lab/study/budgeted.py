@@ -28,10 +28,8 @@ needs with a head of its own. The last four cannot have the budget in every sens
 has a score per weight, the last layer is one block; diff pruning moves all weights, and keeps as many of them as the
 budget. Of BitFit and added biases a PLM gets the one that its family has a use for."""
 
-
 ALL_WEIGHTS = ("full fine-tuning", "diff pruning")
 """Methods whose Jacobian has a column for every weight: each product goes through all of them."""
-
 
 MOVED = {"adapter": (1e-2, 3e-2, 1e-1), "prefix": (3e-3, 1e-2, 3e-2), "prompt": (3e-3, 1e-2, 3e-2)}
 """Step sizes tried on SmolLM2: of those above, adapter and prefix had their best at the edge; the prompt goes along."""

@@ -14,7 +14,6 @@ from lab.study.materials import device, without_biases
 LAST = "last layer"
 """No delta method of the source's claims: it is left out of them."""
 
-
 METHODS: dict[str, DeltaMethod] = {
     FULL: FullFineTuning(),
     LAST: LastLayer(),

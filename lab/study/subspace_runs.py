@@ -19,7 +19,6 @@ from lab.training import default_step_size
 EXPONENTS = (0.5, 0.75)
 """Exponents p of the subspace's step size η·(d/k)^p: moving as far as the whole delta does, and further."""
 
-
 MULTIPLES = (1.0, 0.25)
 """Step sizes of the whole delta, in units of the rule for d and D, which was found on MiniLM."""
 
