@@ -29,9 +29,6 @@ _COLUMNS = {
 _REFERENCES = (("full fine-tuning", "solid"), ("90 % of it", "dash"), ("linear probe", "dot"))
 """Name and dash of each of `D90.references`."""
 
-_REFERENCES = (("full fine-tuning", "solid"), ("90 % of it", "dash"), ("linear probe", "dot"))
-"""Name and dash of each of `D90.references`."""
-
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     """One panel per task; in it a colour per method and PLM."""
