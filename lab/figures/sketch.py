@@ -59,7 +59,7 @@ def _panel(traces: Sequence[Any], log: tuple[bool, bool], theme: Theme, width: f
     if heat is not None:
         yield from _heat(np.asarray(heat.z, dtype=float), theme, width, height)
         return
-    places = [{}, {}]  # of categories
+    places: list[dict[Any, int]] = [{}, {}]  # of categories
     drawn = [
         (trace, *(_numbers(_values(trace, axis), log[i], places[i]) for i, axis in enumerate("xy"))) for trace in traces
     ]
