@@ -18,6 +18,7 @@ PAGES = {
         st.Page("views/runs.py", title="Runs", icon=":material/list:"),
         st.Page("views/compare.py", title="Compare", icon=":material/compare_arrows:"),
         st.Page("views/record.py", title="Record", icon=":material/description:"),
+        st.Page("views/new_run.py", title="New run", icon=":material/play_arrow:"),
         st.Page("views/playgrounds.py", title="Playgrounds", icon=":material/tune:"),
     ],
 } | {theme: [page(outline) for outline in asked] for theme, asked in questions().items()}

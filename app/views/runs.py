@@ -7,9 +7,12 @@ import streamlit as st
 
 from app.filters import keep
 from app.naming import overview, setting
+from app.running import running
 from app.states import found_or_stop, nothing_yet, warn
 
 st.title("Runs", anchor=False)
+with st.expander("At work", expanded=True, icon=":material/progress_activity:"):
+    running()
 found = found_or_stop()
 if not found.manifests:
     nothing_yet("record", "intrinsic_dimension", found)

@@ -22,6 +22,7 @@ from lab.execution.ray import Ray
 from lab.execution.workers import Workers
 from lab.reports import metrics_text, table_text, verdict_text
 from lab.runs import Job, Manifest, Record, Store, StoreError, tabulate, user_store
+from lab.runs.journal import journal
 
 INTERRUPTED = 130  # exit code of a program that was stopped by Ctrl-C: 128 + SIGINT
 ENGINES: dict[str, Callable[..., Engine]] = {"local": Local, "workers": Workers, "ray": Ray}
@@ -92,7 +93,9 @@ def run(
         store_option = "" if store is None else f" --store {shlex.quote(str(store))}"
         here += "".join(f" --{name} {shlex.quote(str(value))}" for name, value in options.items()) + store_option
     try:
-        records = started.run(jobs, study.measured, label=chosen.name if scale is None else f"{chosen.name} ({scale})")
+        with journal(runs.path, f"{command}{here}"):
+            label = chosen.name if scale is None else f"{chosen.name} ({scale})"
+            records = started.run(jobs, study.measured, label=label)
     except KeyboardInterrupt as interrupt:
         told = str(interrupt) if isinstance(interrupt, Interrupted) else "interrupted"
         complain(f"{told}\nresume with: {command}{here}")

@@ -9,6 +9,7 @@ from dataclasses import replace
 from lab.execution.progress import shown
 from lab.execution.protocol import Engine, Failure, Interrupted, Measure, RunsFailed
 from lab.runs import Job, Record, Store, StoreError, observe
+from lab.runs.journal import run_of
 
 Outcomes = Generator[tuple[Job, Exception | None], None, None]
 
@@ -42,6 +43,7 @@ def run_missing(
     try:
         with (
             shown(label, done=done, total=len(distinct), visible=progress) as advance,
+            run_of(label, done=done, total=len(distinct)) as noted,
             closing(outcomes(missing)) as measured,
         ):
             for job, error in measured:
@@ -52,6 +54,7 @@ def run_missing(
                 else:
                     failures.append(Failure(job, error))
                 advance(done, len(failures))
+                noted(done, len(failures))
     except KeyboardInterrupt as interrupt:
         raise Interrupted(label, done=done, total=len(distinct)) from interrupt
     if failures:

@@ -37,6 +37,21 @@ def leased(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[No
         os.close(descriptor)
 
 
+def held(path: Path) -> bool:
+    """Whether somebody holds the lock of a file now; not where there is no such file."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def remove_unheld(path: Path) -> None:
     """Removes a file that its holder, killed, left behind."""
     try:
