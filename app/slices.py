@@ -14,6 +14,7 @@ from app.panel import panels
 from app.states import warn
 from lab.figures import Figure
 from lab.runs import Manifest
+from lab.study.alike import settings_of, told_apart
 from lab.study.catalogue import Outline
 
 Pick = Callable[[pd.DataFrame, str, str], pd.DataFrame]
@@ -48,7 +49,7 @@ def newest(manifests: Sequence[Manifest], outline: Outline) -> tuple[Manifest, .
         outline: the question.
     """
     model = next(iter(_values(manifests, "model")), None)
-    manifests = _with(manifests, "model", [model])
+    manifests = next(iter(settings(_with(manifests, "model", [model]), outline).values()), ())
     return _with(manifests, "task", _shown(_values(manifests, "task"), outline))
 
 
@@ -63,12 +64,26 @@ def choose(manifests: Sequence[Manifest], outline: Outline) -> tuple[Manifest, .
     if len(models) > 1:
         model = st.selectbox("PLM", models, key="model", bind="query-params")
         manifests = _with(manifests, "model", [model or models[0]])
+    known = settings(manifests, outline)
+    if len(known) > 1:
+        name = st.selectbox("Settings", list(known), key="settings", bind="query-params")
+        manifests = known.get(name) or next(iter(known.values()))
     tasks = _values(manifests, "task")
     if len(tasks) > 1:
         shown = _shown(tasks, outline)
         wanted = st.multiselect("Task", tasks, default=shown, key="task", bind="query-params")
         manifests = _with(manifests, "task", wanted or shown)
     return tuple(manifests)
+
+
+def settings(manifests: Sequence[Manifest], outline: Outline) -> dict[str, Sequence[Manifest]]:
+    """What sets them apart → the records of one setting; all in one where a question does not repeat over tasks."""
+    if "task" not in outline.replicates:
+        return {"": manifests}
+    groups = settings_of(manifests, outline.replicates)
+    names = told_apart(groups, outline.replicates)
+    named = zip(names, groups, strict=True)
+    return {name if names.count(name) == 1 else f"{name} ({group[0].key[:8]})": group for name, group in named}
 
 
 def rows(manifests: Sequence[Manifest], drawn: Figure) -> tuple[pd.DataFrame, tuple[str, ...]]:

@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -23,14 +24,15 @@ from lab.commands.collection import collection
 from lab.commands.explorer import explorer
 from lab.commands.run import RunCommand, run
 from lab.commands.spectra import spectra
-from lab.commands.terminal import DEFAULT_FORMATS, Formats, name_damaged, output, refusals, write_figure
+from lab.commands.terminal import DEFAULT_FORMATS, Formats, complain, name_damaged, output, refusals, write_figure
 from lab.deferred import pandas as pd
 from lab.figures import figure
 from lab.figures.cells import csv_text
 from lab.reports import experiments_table, record_text, runs_table
-from lab.runs import Damaged, everything, table_with
+from lab.runs import Damaged, Manifest, everything, table_with
 from lab.siblings import come_first
-from lab.study.catalogue import experiment_names, question
+from lab.study.alike import settings_of, told_apart
+from lab.study.catalogue import experiment_names, outline_of, question
 
 app = typer.Typer(
     help="A laboratory for the theory of delta tuning: intrinsic dimension, spectra and optimal control.",
@@ -94,12 +96,14 @@ def export_figure(
     with refusals():
         chosen = figure(name)
         damaged: Damaged = {}
-        _, table = table_with(
-            everything(store), tuple(chosen.columns), name=chosen.table, experiment=experiment, damaged=damaged
+        runs = everything(store)
+        maker, table = table_with(
+            runs, tuple(chosen.columns), name=chosen.table, experiment=experiment, damaged=damaged
         )
         name_damaged(damaged)
         for condition in where or []:
             table = rows_where(table, condition)
+        table = of_one_setting(table, maker, list(runs.manifests(maker, damaged={})))
         options = [f"--experiment={experiment}"] if experiment else []
         options += [f"--where={condition}" for condition in where or []]
         write_figure(chosen, table, out / name, formats, shlex.join(["deltalab", "export", name, *options]))
@@ -184,6 +188,24 @@ def rows_where(table: pd.DataFrame, condition: str) -> pd.DataFrame:
     if rows.empty:
         raise ValueError(f"no row has {condition}; {column} is one of: {', '.join(map(str, table[column].unique()))}")
     return rows
+
+
+def of_one_setting(table: pd.DataFrame, experiment: str, manifests: Sequence[Manifest]) -> pd.DataFrame:
+    """The rows of the newest setting where an experiment repeats over tasks, with a word on the others; else all.
+
+    Runs of two budgets on the same tasks would share a line otherwise.
+    """
+    replicates = outline_of(experiment).replicates
+    if "task" not in replicates:
+        return table
+    keys = set(table["key"])
+    newest = sorted(manifests, key=lambda m: str(m.provenance.get("ended", "")), reverse=True)
+    groups = settings_of([manifest for manifest in newest if manifest.key in keys], replicates)
+    if len(groups) < 2:
+        return table
+    drawn, *others = told_apart(groups, replicates)
+    complain(f"drawn is the newest of {len(groups)} settings: {drawn}; --where draws another: {'; '.join(others)}")
+    return table[table["key"].isin({manifest.key for manifest in groups[0]})]
 
 
 def main() -> None:

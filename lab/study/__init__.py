@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lab.study.alike import settings_of
     from lab.study.catalogue import (
         SCALES,
         experiment_drawing,
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
         outlines,
         question,
     )
-    from lab.study.claims import all_verdicts, commands_of, settings_of, verdicts_of
+    from lab.study.claims import all_verdicts, commands_of, verdicts_of
     from lab.study.config import Config
     from lab.study.data import data_used, with_columns
     from lab.study.experiment import ANY_PLM, Experiment, Finding, Result, Scale, subjects
@@ -51,7 +52,8 @@ if TYPE_CHECKING:
 _PLACES = {
     "catalogue": ("SCALES", "experiment_drawing", "experiment_names", "load_experiment", "outline_of", "outlines",
                   "question"),
-    "claims": ("all_verdicts", "commands_of", "settings_of", "verdicts_of"),
+    "alike": ("settings_of",),
+    "claims": ("all_verdicts", "commands_of", "verdicts_of"),
     "config": ("Config",),
     "data": ("data_used", "with_columns"),
     "experiment": ("ANY_PLM", "Experiment", "Finding", "Result", "Scale", "subjects"),

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
-from lab.runs import Damaged, Job, Record, Records, canonical
+from lab.runs import Damaged, Record, Records
 from lab.statistics import Verdict
-from lab.study.again import CONTENT
+from lab.study.alike import settings_of
 from lab.study.catalogue import experiment_names, load_experiment
 from lab.study.experiment import Experiment
 from lab.tasks import TASKS
@@ -33,21 +33,6 @@ def verdicts_of(experiment: Experiment[Any], records: Sequence[Record]) -> list[
         for alike in settings_of(records, experiment.replicates)
         for verdict in experiment.claims([experiment.finding(record) for record in alike])
     ]
-
-
-def settings_of(records: Sequence[Record], replicates: Sequence[str]) -> list[list[Record]]:
-    """Records in groups whose configs differ in nothing but the entries named, in the order of their first records.
-
-    What a local task or model holds is a part of its name: it is compared where the name is.
-    """
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        config = dict(record.job.config)
-        own = {name: config.pop(name, None) for name in replicates}
-        replicated = [value for value in own.values() if isinstance(value, str)]
-        held = {name: digest for name, digest in config.pop(CONTENT, {}).items() if name not in replicated}
-        groups.setdefault(canonical(Job(record.job.experiment, {**config, CONTENT: held})), []).append(record)
-    return list(groups.values())
 
 
 def all_verdicts(runs: Records, damaged: Damaged | None = None) -> list[Verdict]:

@@ -104,3 +104,12 @@ def hostile(tmp_path) -> Path:
         Record(Job("intrinsic_dimension", config), {"note": evil}, tables, provenance={**PROVENANCE, "command": evil})
     )
     return tmp_path / "hostile"
+
+
+@pytest.fixture
+def of_two_budgets(tmp_path) -> Path:
+    """A store with comparisons of methods at two budgets, the longer one newer."""
+    store = Store(tmp_path / "of two budgets")
+    store.put(measurement("performance", steps=64, day=1))
+    store.put(measurement("performance", steps=160, day=2))
+    return store.path

@@ -299,3 +299,12 @@ def test_the_explorer_starts_without_torch(filled):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith("[]")
+
+
+def test_the_newest_setting_is_drawn_until_another_is_chosen(opened, of_two_budgets):
+    shown = opened("performance", of_two_budgets)
+    assert shown.selectbox(key="settings").options == ["steps=160", "steps=64"]
+    assert '"steps": 160' in words(shown)
+    assert '"steps": 64' not in words(shown)
+    shown.selectbox(key="settings").set_value("steps=64").run()
+    assert '"steps": 160' not in words(shown)

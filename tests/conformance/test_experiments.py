@@ -92,7 +92,8 @@ def test_every_record_of_the_gallery_keeps_its_key(name):
     """Typed configs write the JSON that the records were keyed by, field for field."""
     experiment = load_experiment(name)
     for manifest in GALLERY.manifests(name):
-        assert experiment.config.from_json(manifest.job.config).to_json() == manifest.job.config
+        asked = {name: value for name, value in manifest.job.config.items() if name != CONTENT}  # not of this machine
+        assert experiment.config.from_json(manifest.job.config).to_json() == asked
         assert key(manifest.job) == manifest.key
 
 

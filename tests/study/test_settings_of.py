@@ -5,6 +5,7 @@ from __future__ import annotations
 from lab.runs import Job, Record
 from lab.study import settings_of
 from lab.study.again import CONTENT
+from lab.study.alike import told_apart
 
 
 def record(task: str, digest: str | None = None, **config) -> Record:
@@ -33,3 +34,9 @@ def test_another_content_under_one_name_is_another_setting():
 
 def test_another_budget_is_another_setting():
     assert sizes(record("subj", "a"), record("mpqa", "b", steps=61)) == [1, 1]
+
+
+def test_settings_are_told_apart_by_what_differs_in_single_values():
+    records = [record("subj", "a"), record("mpqa", "b", steps=61), record("mpqa", "b", steps=61, methods=[1])]
+    groups = settings_of(records, ("task",))
+    assert told_apart(groups, ("task",)) == ["steps=60", "steps=61", "steps=61"]

@@ -1,0 +1,60 @@
+"""Which records belong together: those of one setting, which differ only in what their experiment repeats over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from lab.runs import Job, canonical, flattened
+from lab.study.again import CONTENT
+
+
+class Asked(Protocol):
+    """A record, or its head."""
+
+    @property
+    def job(self) -> Job:
+        """What was asked."""
+
+
+A = TypeVar("A", bound=Asked)
+
+
+def settings_of(records: Sequence[A], replicates: Sequence[str]) -> list[list[A]]:
+    """Records in groups whose configs differ in nothing but the entries named, in the order of their first records.
+
+    What a local task or model holds is a part of its name: it is compared where the name is.
+
+    Args:
+        records: of one experiment, or their heads.
+        replicates: entries in which those of one setting may differ.
+    """
+    groups: dict[str, list[A]] = {}
+    for record in records:
+        groups.setdefault(canonical(Job(record.job.experiment, _fixed(record, replicates))), []).append(record)
+    return list(groups.values())
+
+
+def told_apart(settings: Sequence[Sequence[Asked]], replicates: Sequence[str], most: int = 3) -> list[str]:
+    """What sets each setting apart from the others, as "steps=160, splits=3": single values, at most so many.
+
+    Args:
+        settings: groups of `settings_of`.
+        replicates: as there.
+        most: entries that are named.
+    """
+    configs = [flattened(_fixed(setting[0], replicates)) for setting in settings]
+    names = dict.fromkeys(name for config in configs for name in config if not name.startswith(f"{CONTENT}."))
+    differing = [name for name in names if len({repr(config.get(name)) for config in configs}) > 1]
+    short = [name for name in differing if not any(str(config.get(name))[:1] in "[{" for config in configs)]
+    named = short[:most]
+    return [", ".join(f"{name}={config[name]}" for name in named if name in config) for config in configs]
+
+
+def _fixed(record: Asked, replicates: Sequence[str]) -> Mapping[str, Any]:
+    """The config without what is repeated over, and without the content of what is."""
+    config = dict(record.job.config)
+    own = [config.pop(name, None) for name in replicates]
+    repeated = [value for value in own if isinstance(value, str)]
+    held = {name: digest for name, digest in config.pop(CONTENT, {}).items() if name not in repeated}
+    return {**config, CONTENT: held}
