@@ -124,6 +124,7 @@ def _tokenizer(checkpoint: Checkpoint) -> Any:
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 checkpoint.folder, config=checkpoint.config, local_files_only=True, trust_remote_code=False
             )
+            tokenizer("a film")  # some damage shows when a text is read
     except Exception as error:  # tokenizers raise whatever their parsers raise
         raise CheckpointError(f"the tokenizer in {checkpoint.folder} cannot be read: {error}") from error
     if tokenizer.pad_token_id is None:
