@@ -68,9 +68,19 @@ def read_labelled(path: Path, text_column: TextColumn = None, label_column: str 
     return Labelled(str(path), tuple(texts[0]), tuple(labels), pairs, (*columns.texts, columns.label))
 
 
+LONGEST_TEXT = 1_000_000
+"""Characters of one text: a third of "War and Peace" in a single row is a column that is no text, and takes a tokenizer
+seconds."""
+
+
 def _text(text: Any, column: str, place: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise BadFile(f"{place}: {column} is {shown(text)}; expected a text that is not blank.")
+    if len(text) > LONGEST_TEXT:
+        raise BadFile(
+            f"{place}: {column} has {len(text):,} characters, beginning with {text[:40]!r}; at most {LONGEST_TEXT:,} "
+            "are read. Cut it, or say which column holds the texts."
+        )
     if not text.isascii():
         try:
             text.encode()

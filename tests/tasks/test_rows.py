@@ -170,3 +170,9 @@ def test_a_damaged_file_is_read_or_refused_but_never_crashes(tmp_path, position,
         message = str(error)
     assert 1 <= count <= 9
     assert str(path) in message
+
+
+def test_a_text_as_long_as_a_book_is_refused(tmp_path):
+    (path := tmp_path / "x.csv").write_text(f"text,label\n{'a long line ' * 100_000},1\n")
+    with pytest.raises(BadFile, match=r"x.csv, line 2: text has 1,200,000 characters.*; at most 1,000,000 are read"):
+        read_examples(path)
