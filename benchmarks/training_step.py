@@ -25,6 +25,7 @@ from torch import Tensor
 from lab.deltas import DID, BitFit, Delta, FullFineTuning, LoRA
 from lab.models import PLM, load_plm
 from lab.models.graft import structural_copy
+from lab.projections import Fastfood, OneHot
 from lab.training.resident import QUIET_ALLOCATOR, peak_gauges
 
 BATCH, TOKENS, LABELS = 32, 32, 5
@@ -120,6 +121,9 @@ def peak_of(name: str) -> int:
     plm = load_plm("minilm", num_labels=LABELS, attention="sdpa")
     batch = batch_of(plm)
     plm.logits({}, {entry: value[:1, :8] for entry, value in batch.items() if entry != "labels"})
+    for P in (Fastfood(1 << 17, 1000), OneHot(1 << 17, 1000)):  # what their kernels bring stays, whatever the step
+        for part in (P, P.rows(slice(0, 1 << 16)), P.rows(torch.arange(0, 1 << 17, 3))):
+            _ = part.T @ (part @ torch.ones(1000))
     gauge, reset = peak_gauges("cpu")
     reset()
     before = gauge()

@@ -41,7 +41,7 @@ class Streamed:
         parameters: θ by name.
 
     Attributes:
-        overrides: the leaves by name.
+        overrides: the leaves by name; given up when the gradient is asked for, so that nothing outlives a step.
     """
 
     def __init__(self, x: Tensor, runs: Sequence[Run], parameters: dict[str, Tensor]):
@@ -59,7 +59,7 @@ class Streamed:
         """Pᵀ of all gradients, (d,); parts that the loss does not depend on count as zero."""
         for run, flat in self._filled:  # of runs that no part of was left out from, nothing is left
             self._gradient += run.rows.T @ flat
-        self._filled = []
+        self._filled, self.overrides = [], {}
         return self._gradient
 
     def _listen(self, run: Run) -> None:

@@ -95,6 +95,27 @@ def test_one_gradient_is_gone_before_the_next_but_one_appears():
     assert sum(flat.numel() for _, flat in streamed._filled) == 0
 
 
+def test_nothing_outlives_a_step():
+    plm = tiny_plm("bert", seed=0)
+    full = FullFineTuning().on(plm)
+    form = full.restrict(Fastfood(full.size, 30, seed=1)).unmerged.training()
+    alive: list[weakref.ref] = []
+
+    def step() -> None:
+        overrides, gradient = form.streamed(torch.zeros(30, dtype=torch.float64))
+        form.plm.logits(overrides, batch_of(plm)).square().mean().backward()
+        gradient()
+        alive.extend(weakref.ref(leaf) for name, leaf in overrides.items() if name in plm.parameters)
+
+    gc.disable()  # what stands in a cycle would wait for it
+    try:
+        step()
+        assert len(alive) > 20
+        assert [one() for one in alive if one() is not None] == []
+    finally:
+        gc.enable()
+
+
 def test_a_fit_is_the_same_streamed_or_not(monkeypatch):
     plm = tiny_plm("bert", seed=0, num_labels=5)
     task = load_task("bbc-news").subset(32, 16).encode(plm, max_length=8)
