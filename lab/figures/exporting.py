@@ -15,7 +15,7 @@ from lab.figures.cells import csv_text
 from lab.figures.definition import Figure
 from lab.figures.formats import FORMATS
 from lab.figures.images import IMAGE_FORMATS, ImageError, images
-from lab.figures.latex import booktabs, escaped
+from lab.figures.latex import booktabs, escaped, macro
 from lab.figures.page import page
 from lab.figures.style import LIGHT, SCREEN, SIZES, Theme
 
@@ -107,7 +107,7 @@ def export(
     stem.parent.mkdir(parents=True, exist_ok=True)
     written = [stem.with_name(f"{stem.name}.{SUFFIXES[name]}") for name in contents]
     for path, content in zip(written, contents.values(), strict=True):
-        _write(path, content)
+        write_whole(path, content)
     return Exported(tuple(written), tuple(skipped))
 
 
@@ -163,10 +163,18 @@ def _texts(
     return made
 
 
+def caption_macro(figure: Figure) -> str:
+    r"""The TeX command that prints a figure's caption: ``\DNineZeroCurvesCaption`` for d90_curves."""
+    return f"\\{macro(figure.name)}Caption"
+
+
 def _caption(figure: Figure, provenance: Mapping[str, str]) -> str:
+    """The definition of a command that holds the caption; LaTeX takes no file as the argument of its captions."""
     cited = ",".join(source.key for source in figure.source)
+    command = caption_macro(figure)
     comments = "".join(f"% {name}: {' '.join(str(text).split())}\n" for name, text in provenance.items())
-    return f"{escaped(figure.caption)} After~\\cite{{{cited}}}.\n{comments}"
+    use = f"% \\input this file, then \\caption{{{command}}}\n"
+    return f"{use}\\def{command}{{{escaped(figure.caption)} After~\\cite{{{cited}}}.}}\n{comments}"
 
 
 def _records(table: pd.DataFrame | None) -> dict[str, str]:
@@ -177,7 +185,7 @@ def _records(table: pd.DataFrame | None) -> dict[str, str]:
     return {"records": ", ".join(keys)} if keys else {}
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Writes beside the target and renames, so that a reader never sees half a file."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lab.figures.latex.letters import escaped
+
 
 @dataclass(frozen=True)
 class Source:
@@ -42,9 +44,9 @@ class Source:
     @property
     def bibtex(self) -> str:
         """The BibTeX entry."""
-        fields = {"author": self.authors, "title": f"{{{self.title}}}", "year": str(self.year)}
+        fields = {"author": escaped(self.authors), "title": f"{{{escaped(self.title)}}}", "year": str(self.year)}
         if self.venue:
-            fields["journal" if self.entry == "article" else "booktitle"] = self.venue
+            fields["journal" if self.entry == "article" else "booktitle"] = escaped(self.venue)
         if self.arxiv:
             fields |= {"eprint": self.arxiv, "archiveprefix": "arXiv"}
         body = "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items())
