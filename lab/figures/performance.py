@@ -87,7 +87,8 @@ def _answer(table: pd.DataFrame) -> Answer:
         probe = f", the linear probe {null:.3f}" if np.isfinite(null) else ""
         told.append(f"{plm}: {best}{probe}" if before else best + probe)
     said = f". {ranking.told}" if len(plms) == 1 and ranking is not None else "."
-    return Answer(listed("Best mean ranks, with mean held-out score", told, end=said), pd.DataFrame(rows))
+    sentence = listed("Best mean ranks, with mean held-out score", told, end=said)
+    return Answer(sentence, pd.DataFrame(rows), best=dict.fromkeys(table.task, "highest"))
 
 
 def _ranking(table: pd.DataFrame) -> Ranking | None:

@@ -80,7 +80,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         if row["label"] in compared
     ]
     lead = "Validation loss beside LoRA with equal ranks [nats], mean and interval over seeds"
-    return Answer(listed(lead, told), pd.DataFrame(rows), estimates)
+    return Answer(listed(lead, told), pd.DataFrame(rows), estimates, best={"loss beside equal ranks [nats]": "lowest"})
 
 
 def _example() -> pd.DataFrame:

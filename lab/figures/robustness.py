@@ -74,7 +74,8 @@ def _answer(table: pd.DataFrame) -> Answer:
         rows.append(row)
         told.append(f"{label} loses " + ", ".join(f"{row[f'lost to {kind}']:.3f} to {kind}" for kind in _kinds(table)))
     lead = "Accuracy at the strongest perturbation, mean over seeds"
-    return Answer(listed(lead, told), pd.DataFrame(rows))
+    best = {f"lost to {kind}": "lowest" for kind in _kinds(table)}
+    return Answer(listed(lead, told), pd.DataFrame(rows), best=best)
 
 
 def _example() -> pd.DataFrame:

@@ -102,8 +102,10 @@ def _answer(table: pd.DataFrame) -> Answer:
         sentence = f"{counted(len(table), 'run')}, none with a score that is finite after its last stage."
         return Answer(sentence, summary)
     told = [f"{row.order}: {row.estimate:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in last.itertuples()]
-    n = counted(int(last.n.max()), "seed")
-    return Answer(listed(f"Score after the last stage, mean and 95 % interval over {n}, best first", told), summary)
+    n, best = counted(int(last.n.max()), "seed"), {f"after stage {found.stage.max()}": "highest"}
+    return Answer(
+        listed(f"Score after the last stage, mean and 95 % interval over {n}, best first", told), summary, best=best
+    )
 
 
 def _example() -> pd.DataFrame:

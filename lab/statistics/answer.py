@@ -23,8 +23,10 @@ class Answer:
         sentence: two sentences at most, however large the table of measurements was.
         table: few rows; a column's name carries its unit where it has one, as in "d90 [dimensions]".
         estimates: quantity -> estimate with its interval; empty where the answer is no number.
+        best: column of the table -> "highest" or "lowest", where its numbers compare the rows and one end is better.
     """
 
     sentence: str
     table: pd.DataFrame
     estimates: Mapping[str, Interval] = field(default_factory=dict)
+    best: Mapping[str, str] = field(default_factory=dict)
