@@ -9,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,18 +20,18 @@ from rich.table import Table
 
 from lab.commands.claims import claims
 from lab.commands.collection import collection
+from lab.commands.drawn import drawn_table
 from lab.commands.explorer import explorer
+from lab.commands.paper import paper
 from lab.commands.run import RunCommand, run
 from lab.commands.spectra import spectra
-from lab.commands.terminal import DEFAULT_FORMATS, Formats, complain, name_damaged, output, refusals, write_figure
-from lab.deferred import pandas as pd
+from lab.commands.terminal import DEFAULT_FORMATS, Formats, output, refusals, write_figure
 from lab.figures import figure
 from lab.figures.cells import csv_text
 from lab.reports import experiments_table, record_text, runs_table
-from lab.runs import Damaged, Manifest, everything, table_with
+from lab.runs import everything
 from lab.siblings import come_first
-from lab.study.alike import settings_of, told_apart
-from lab.study.catalogue import experiment_names, outline_of, question
+from lab.study.catalogue import experiment_names, question
 
 app = typer.Typer(
     help="A laboratory for the theory of delta tuning: intrinsic dimension, spectra and optimal control.",
@@ -90,27 +89,21 @@ def export_figure(
     formats: Formats = DEFAULT_FORMATS,
     experiment: Annotated[str | None, typer.Option(help="Whose runs to draw, if several would do.")] = None,
     where: Annotated[list[str] | None, typer.Option(help="Only rows with COLUMN=VALUE; may be repeated.")] = None,
+    size: Annotated[str, typer.Option(help="Of PDF, SVG and PNG: single or double column, slide, screen.")] = "double",
     store: StorePath = None,
 ) -> None:
-    """Write a figure of the runs in the store and the gallery: HTML, PDF, SVG, CSV, LaTeX."""
+    """Write a figure of your runs, or else of the gallery's: HTML, PDF, SVG, CSV, LaTeX."""
     with refusals():
         chosen = figure(name)
-        damaged: Damaged = {}
-        runs = everything(store)
-        maker, table = table_with(
-            runs, tuple(chosen.columns), name=chosen.table, experiment=experiment, damaged=damaged
-        )
-        name_damaged(damaged)
-        for condition in where or []:
-            table = rows_where(table, condition)
-        table = of_one_setting(table, maker, list(runs.manifests(maker, damaged={})))
+        table = drawn_table(chosen, store=store, experiment=experiment, where=where)
         options = [f"--experiment={experiment}"] if experiment else []
         options += [f"--where={condition}" for condition in where or []]
-        write_figure(chosen, table, out / name, formats, shlex.join(["deltalab", "export", name, *options]))
+        write_figure(chosen, table, out / name, formats, shlex.join(["deltalab", "export", name, *options]), size)
 
 
 app.command("spectra")(spectra)
 app.command("collection")(collection)
+app.command("paper")(paper)
 app.command("claims")(claims)
 app.command("app")(explorer)
 
@@ -173,39 +166,6 @@ def bench(
             raise ValueError(f"unknown benchmark {benchmark!r}; choose one of: {', '.join(names) or '(none)'}")
     command = [sys.executable, str(folder / f"{benchmark}.py"), *context.args]
     raise typer.Exit(subprocess.run(command, check=False).returncode)
-
-
-def rows_where(table: pd.DataFrame, condition: str) -> pd.DataFrame:
-    """The rows whose column, as text, equals a value.
-
-    Raises:
-        ValueError: no such column, no ``=``, or no such row; what there is is listed.
-    """
-    column, equals, value = condition.partition("=")
-    if not equals or column not in table.columns:
-        raise ValueError(f"--where is {condition!r}; expected COLUMN=VALUE with one of: {', '.join(table.columns)}")
-    rows = table[table[column].astype(str) == value]
-    if rows.empty:
-        raise ValueError(f"no row has {condition}; {column} is one of: {', '.join(map(str, table[column].unique()))}")
-    return rows
-
-
-def of_one_setting(table: pd.DataFrame, experiment: str, manifests: Sequence[Manifest]) -> pd.DataFrame:
-    """The rows of the newest setting where an experiment repeats over tasks, with a word on the others; else all.
-
-    Runs of two budgets on the same tasks would share a line otherwise.
-    """
-    replicates = outline_of(experiment).replicates
-    if "task" not in replicates:
-        return table
-    keys = set(table["key"])
-    newest = sorted(manifests, key=lambda m: str(m.provenance.get("ended", "")), reverse=True)
-    groups = settings_of([manifest for manifest in newest if manifest.key in keys], replicates)
-    if len(groups) < 2:
-        return table
-    drawn, *others = told_apart(groups, replicates)
-    complain(f"drawn is the newest of {len(groups)} settings: {drawn}; --where draws another: {'; '.join(others)}")
-    return table[table["key"].isin({manifest.key for manifest in groups[0]})]
 
 
 def main() -> None:

@@ -82,15 +82,9 @@ def spectra(
             )
         geometry: Any = importlib.import_module("lab.geometry")  # brings torch
         labels = labelled(tuned)
-        try:
-            opened = {
-                label: geometry.changes_between(None if base == NO_BASE else base, path, allow_missing=allow_missing)
-                for label, path in labels.items()
-            }
-        except (OSError, ImportError) as error:
-            raise ValueError(str(error)) from error
+        updates = opened(geometry, base, labels, allow_missing)
         found = geometry.joined_spectra(
-            {label: measured(geometry, changes, label, device) for label, changes in opened.items()}
+            {label: measured(geometry, changes, label, device) for label, changes in updates.items()}
         )
         tell(geometry, found, by, several=len(tuned) > 1)
         command = shlex.join(["deltalab", "spectra", base, *tuned])
@@ -99,7 +93,7 @@ def spectra(
         if extract is not None:
             by_name = None if base == NO_BASE or Path(base).exists() else base  # a hub id says the same elsewhere
             made = geometry.extract_lora(
-                next(iter(opened.values())), rank=rank, energy=energy, rule=rule, max_rank=max_rank, base=by_name
+                next(iter(updates.values())), rank=rank, energy=energy, rule=rule, max_rank=max_rank, base=by_name
             )
             try:
                 made.write(extract)
@@ -127,6 +121,21 @@ def labelled(paths: list[str]) -> dict[str, str]:
         raise ValueError(f"the same update is named twice: {', '.join(paths)}")
     short = [Path(path).name or path for path in paths]
     return {name if short.count(name) == 1 else path: path for name, path in zip(short, paths, strict=True)}
+
+
+def opened(geometry: Any, base: str, labels: dict[str, str], allow_missing: str | None = None) -> dict[str, Any]:
+    """The weight differences of every update, by its label; no tensor is read yet.
+
+    Raises:
+        ValueError: a base or update that cannot be read.
+    """
+    before = None if base == NO_BASE else base
+    try:
+        return {
+            label: geometry.changes_between(before, path, allow_missing=allow_missing) for label, path in labels.items()
+        }
+    except (OSError, ImportError) as error:
+        raise ValueError(str(error)) from error
 
 
 def measured(geometry: Any, changes: Any, label: str, device: str | None) -> Any:

@@ -26,14 +26,17 @@ DEFAULT_FORMATS = ",".join(FORMATS)
 Formats = Annotated[str, typer.Option(help="Of figures: any of html, pdf, svg, png, csv, tex, joined by commas.")]
 
 
-def write_figure(chosen: Figure, table: pd.DataFrame, stem: Path, formats: str, command: str) -> None:
+def write_figure(
+    chosen: Figure, table: pd.DataFrame, stem: Path, formats: str, command: str, size: str = "double"
+) -> None:
     """Exports a figure and says what was written, and what was not and why.
 
     Raises:
-        ValueError: an unknown format, or a table that the figure cannot draw.
+        ValueError: an unknown format or size, or a table that the figure cannot draw.
     """
     wanted = [name.strip() for name in formats.split(",") if name.strip()]
-    typer.echo(figures.export(chosen, stem, wanted, table, provenance={"command": command}).message)
+    done = figures.export(chosen, stem, wanted, table, size=size, provenance={"command": command})
+    typer.echo(done.message)
 
 
 @contextmanager

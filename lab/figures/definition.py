@@ -102,6 +102,12 @@ class Figure:
         with self._naming(read):
             return self.build(read, theme).figure(size)
 
+    def grid(self, table: pd.DataFrame, theme: Theme = LIGHT) -> Grid:
+        """The panels and marks of a table, which become a drawing of any size; arguments and errors as of `draw`."""
+        read = self._told_apart(self.checked(table))
+        with self._naming(read):
+            return self.build(read, theme)
+
     def answer(self, table: pd.DataFrame) -> Answer:
         """What the table says: two sentences at most, few rows.
 

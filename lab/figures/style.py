@@ -6,7 +6,7 @@ import html
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import plotly.graph_objects as go
@@ -38,6 +38,7 @@ class Theme:
         background: of paper and plot.
         palette: series colours, most distinguishable first.
         depth: ends, in [0, 1], of the part of plotly's Viridis that is visible on the background.
+        marked: every series has a marker of its own, whatever its colour.
     """
 
     name: str
@@ -47,14 +48,16 @@ class Theme:
     background: str
     palette: tuple[str, ...]
     depth: tuple[float, float]
+    marked: bool = False
 
     def colour(self, i: int) -> str:
         """Colour of the i-th series; the palette repeats, `symbol` then differs."""
         return self.palette[i % len(self.palette)]
 
     def symbol(self, i: int) -> str:
-        """Marker of the i-th series: changes whenever the palette starts again."""
-        return SYMBOLS[(i // len(self.palette)) % len(SYMBOLS)]
+        """Marker of the i-th series: changes whenever the palette starts again, or with every series."""
+        again = i // len(self.palette)
+        return SYMBOLS[(i + again if self.marked else again) % len(SYMBOLS)]
 
     def depths(self, n: int) -> list[str]:
         """n colours from the first block to the last, ordered in lightness so that they survive grey print."""
@@ -83,6 +86,13 @@ DARK = Theme(
     palette=("#56b4e9", "#e69f00", "#00b386", "#cc79a7", "#f0e442", "#d55e00", "#ffaabb", "#bbcc33"),
     depth=(0.25, 1.0),
 )
+# For grey print: eight hues at CIE lightness 22, 30, 39, 48, 57, 66, 74 and 82, neighbours in the order far apart.
+PRINT = replace(
+    LIGHT,
+    name="print",
+    palette=("#004c6d", "#f68038", "#0a825f", "#fd95ce", "#6d052b", "#86d6fc", "#938c01", "#7241b4"),
+    marked=True,
+)
 THEMES: Mapping[str, Theme] = {theme.name: theme for theme in (LIGHT, DARK)}
 
 
@@ -98,7 +108,7 @@ class Size:
     """
 
     width: int
-    font: int
+    font: float
     fixed: bool = True
     slenderness: float = 1.0
 
@@ -112,7 +122,7 @@ SIZES: Mapping[str, Size] = {
 }
 
 
-def template(theme: Theme, font: int) -> go.layout.Template:
+def template(theme: Theme, font: float) -> go.layout.Template:
     """The plotly template of a theme: white or dark ground, outside ticks, light grid, no boxes."""
     axis = {
         "gridcolor": theme.grid,
@@ -142,7 +152,7 @@ def template(theme: Theme, font: int) -> go.layout.Template:
     return template
 
 
-def legend_height(rows: int, font: int) -> float:
+def legend_height(rows: int, font: float) -> float:
     """Room below the axis titles [px] in which plotly sets a legend without shrinking the plotting area.
 
     A row is 1.3 em high, at least 16 px, and 3 px apart; 5 px lie above and below the rows, and plotly keeps 12 px, or

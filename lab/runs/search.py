@@ -33,16 +33,20 @@ def table_with(
         StoreError: no experiment fits, or several do.
         DamagedRecord: a file is missing, truncated or altered, without `damaged`.
     """
-    fitting: dict[str, pd.DataFrame] = {}
-    others: dict[str, pd.DataFrame] = {}
-    for candidate in [experiment] if experiment is not None else runs.experiments():
-        tables = {table for manifest in runs.manifests(candidate, damaged=damaged) for table in manifest.tables}
-        for table in sorted(tables, key=lambda table: (table != name, table)):
-            found = runs.table(candidate, table, damaged=damaged)
-            if set(columns) <= set(found.columns):
-                (fitting if table == name else others).setdefault(candidate, found)
-                break
-    chosen = fitting or others
+    candidates = [experiment] if experiment is not None else runs.experiments()
+    tables = {
+        one: sorted({table for m in runs.manifests(one, damaged=damaged) for table in m.tables}) for one in candidates
+    }
+    chosen: dict[str, pd.DataFrame] = {}
+    for preferred in (True, False):  # most tables are not even read
+        for candidate in candidates:
+            for table in tables[candidate]:
+                if (table == name) is preferred and candidate not in chosen:
+                    found = runs.table(candidate, table, damaged=damaged)
+                    if set(columns) <= set(found.columns):
+                        chosen[candidate] = found
+        if chosen:
+            break
     if len(chosen) == 1:
         return next(iter(chosen.items()))
     where = f"the runs of {experiment}" if experiment is not None else f"{runs}"

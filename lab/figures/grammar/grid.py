@@ -15,7 +15,7 @@ from lab.figures.grammar.mark import ColourScale, Mark, Note, Rule, identity
 from lab.figures.grammar.page import Page
 from lab.figures.grammar.panel import Panel
 from lab.figures.grammar.split import first_seen, split
-from lab.figures.style import SCREEN, Size, Theme, template, without_dollars
+from lab.figures.style import SCREEN, SYMBOLS, Size, Theme, template, without_dollars
 
 _DASHES = ("solid", "dash", "dot", "dashdot")
 
@@ -84,7 +84,7 @@ class Grid:
 
     def symbol(self, name: str) -> str:
         """The next marker."""
-        return self.theme.symbol(len(self.theme.palette) * self._count("symbol", name))
+        return SYMBOLS[self._count("symbol", name) % len(SYMBOLS)]
 
     def dash(self, name: str) -> str:
         """The next kind of line."""

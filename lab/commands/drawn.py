@@ -1,0 +1,82 @@
+"""What a figure is drawn from: rows of records, the user's own before the gallery's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab.commands.terminal import complain, name_damaged
+from lab.deferred import pandas as pd
+from lab.runs import Damaged, Manifest, StoreError, everything, table_with
+from lab.runs.places import user_store
+from lab.runs.store import Records
+from lab.study.alike import settings_of, told_apart
+from lab.study.catalogue import outline_of
+
+if TYPE_CHECKING:
+    from lab.figures import Figure
+
+
+def drawn_table(
+    chosen: Figure, *, store: Path | None, experiment: str | None, where: Sequence[str] | None, only: bool = True
+) -> pd.DataFrame:
+    """The rows of the user's records, where any of them has the figure's table; else those of the gallery.
+
+    Args:
+        chosen: the figure.
+        store: the user's; None: as everywhere.
+        experiment: whose runs, if several would do.
+        where: conditions COLUMN=VALUE that all rows meet.
+        only: the table must have the column of every condition; else those that it has not do not concern it.
+
+    Raises:
+        StoreError: nothing fits, or several experiments do.
+        ValueError: a condition that no row meets.
+    """
+    damaged: Damaged = {}
+    wanted: dict[str, Any] = {"name": chosen.table, "experiment": experiment, "damaged": damaged}
+    runs: Records = user_store(store)
+    try:
+        maker, table = table_with(runs, tuple(chosen.columns), **wanted)
+    except StoreError:
+        runs = everything(store)
+        maker, table = table_with(runs, tuple(chosen.columns), **wanted)
+    name_damaged(damaged)
+    for condition in where or ():
+        if only or condition.partition("=")[0] in table.columns:
+            table = rows_where(table, condition)
+    return of_one_setting(table, maker, list(runs.manifests(maker, damaged={})))
+
+
+def rows_where(table: pd.DataFrame, condition: str) -> pd.DataFrame:
+    """The rows whose column, as text, equals a value.
+
+    Raises:
+        ValueError: no such column, no ``=``, or no such row; what there is is listed.
+    """
+    column, equals, value = condition.partition("=")
+    if not equals or column not in table.columns:
+        raise ValueError(f"--where is {condition!r}; expected COLUMN=VALUE with one of: {', '.join(table.columns)}")
+    rows = table[table[column].astype(str) == value]
+    if rows.empty:
+        raise ValueError(f"no row has {condition}; {column} is one of: {', '.join(map(str, table[column].unique()))}")
+    return rows
+
+
+def of_one_setting(table: pd.DataFrame, experiment: str, manifests: Sequence[Manifest]) -> pd.DataFrame:
+    """The rows of the newest setting where an experiment repeats over tasks, with a word on the others; else all.
+
+    Runs of two budgets on the same tasks would share a line otherwise.
+    """
+    replicates = outline_of(experiment).replicates
+    if "task" not in replicates:
+        return table
+    keys = set(table["key"])
+    newest = sorted(manifests, key=lambda m: str(m.provenance.get("ended", "")), reverse=True)
+    groups = settings_of([manifest for manifest in newest if manifest.key in keys], replicates)
+    if len(groups) < 2:
+        return table
+    drawn, *others = told_apart(groups, replicates)
+    complain(f"drawn is the newest of {len(groups)} settings: {drawn}; --where draws another: {'; '.join(others)}")
+    return table[table["key"].isin({manifest.key for manifest in groups[0]})]

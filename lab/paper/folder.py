@@ -1,0 +1,103 @@
+"""The files of a paper's folder, and writing them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lab.figures.cells import csv_text
+from lab.figures.exporting import write_whole
+from lab.figures.style import counted
+from lab.paper.document import PREAMBLE, captions, main, references, table
+from lab.paper.picture import Picture, pdfs, picture
+from lab.paper.piece import Piece
+from lab.paper.plots import plot
+from lab.paper.provenance import provenance
+from lab.paper.venues import Venue
+
+
+def contents(
+    pieces: Sequence[Piece], venue: Venue, *, command: str, pgf: bool = False, browser: bool = True
+) -> dict[str, bytes]:
+    """The files of the folder: path in it -> content.
+
+    Args:
+        pieces: one per figure, their names distinct.
+        venue: whose page, type and width they have.
+        command: that writes the folder again.
+        pgf: figures that PGFPlots can draw are drawn by it, in the paper's own type, from a CSV beside them.
+        browser: whether there is one to make PDFs; without it, all figures must be drawn by PGFPlots.
+
+    Raises:
+        TableError: a table that its figure cannot draw.
+        ImageError: no browser, or one that failed.
+        ValueError: no piece, or the same figure twice.
+    """
+    names = [piece.name for piece in pieces]
+    if not pieces or len(set(names)) < len(names):
+        raise ValueError(f"a paper holds one figure or more, each once; got {', '.join(names) or 'none'}")
+    pictures = {piece.name: picture(piece, venue) for piece in pieces}
+    plots = {name: made for name, drawn in pictures.items() if pgf and (made := plot(name, drawn.drawing)) is not None}
+    tables = {piece.name: table(piece, venue) for piece in pieces}
+    texts = {
+        "main.tex": main(pieces, venue, pictures, tables, list(plots)),
+        "deltalab.tex": PREAMBLE,
+        "captions.tex": captions(pieces, tables),
+        "refs.bib": references(pieces),
+        "PROVENANCE.md": provenance(pieces, venue, command),
+    }
+    for piece in pieces:
+        texts[f"tables/{piece.name}.tex"] = tables[piece.name].tex
+        texts[f"tables/{piece.name}.csv"] = csv_text(piece.rows)
+    for name, made in plots.items():
+        texts[f"figures/{name}.tex"] = made.tex
+        texts[f"figures/{name}.points.csv"] = made.csv
+    files = {path: text.encode() for path, text in texts.items()}
+    drawn = [name for name in names if browser or name not in plots]
+    for name, pdf in zip(drawn, pdfs([pictures[name] for name in drawn]) if drawn else (), strict=True):
+        files[f"figures/{name}.pdf"] = pdf
+    return files
+
+
+def outline(pieces: Sequence[Piece], venue: Venue) -> list[str]:
+    """What the folder would hold, a line each; nothing is written, and no browser is started."""
+    lines = []
+    for piece in pieces:
+        drawn, made = picture(piece, venue), table(piece, venue)
+        width, height = drawn.inches
+        lines.append(
+            f"{piece.name}: figure {width:.2f} × {height:.2f} in{', across the text' if drawn.wide else ''}; "
+            f"table of {counted(len(piece.rows) - made.left_out, 'row')}; {_origins(piece)}; "
+            f"cites {', '.join(source.key for source in piece.figure.source)}"
+        )
+        lines += warnings(piece, drawn, venue)
+    return lines
+
+
+def warnings(piece: Piece, drawn: Picture, venue: Venue) -> list[str]:
+    """What somebody should know before it is printed."""
+    if drawn.fits:
+        return []
+    varying = [name for name in ("model", "task", "label") if name in piece.table and piece.table[name].nunique() > 1]
+    choices = "; ".join(f"--where {name}={str(piece.table[name].iloc[0])!r}" for name in varying)
+    return [
+        f"{piece.name} is {drawn.inches[1]:.1f} in high, the page {venue.height:g} in: it is scaled down. "
+        f"Draw fewer rows{f', such as {choices}' if choices else ''}"
+    ]
+
+
+def _origins(piece: Piece) -> str:
+    keyed = [origin for origin in piece.origins if origin.key]
+    return counted(len(keyed), "record") if keyed else "computed from files"
+
+
+def write(files: Mapping[str, bytes], folder: Path) -> None:
+    """Writes the files, each whole or not at all; others in the folder stay.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    for path, content in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target, content)

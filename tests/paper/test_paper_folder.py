@@ -1,0 +1,203 @@
+"""A paper's folder: what is in it, that it compiles, and that nothing in a name is a command of TeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lab.figures import FIGURES, HOW_TO_GET_A_BROWSER, figure, find_browser
+from lab.figures.style import PRINT
+from lab.paper import VENUES, Origin, Piece, contents, outline, write
+from lab.paper.document import table
+from lab.paper.picture import picture
+from lab.paper.plots import plot
+
+HOSTILE = r"\input{/etc/passwd} \write18{touch owned} 100 % & $x$ #1 a_b ^^5cbye {} ~ 中 ρ₂ᵀ é"
+NEEDED = ("siunitx.sty", "booktabs.sty", "pgfplots.sty", "IEEEtran.cls", "beamer.cls", "ptmr8t.tfm")
+MADE = {
+    "commit": "abc",
+    "python": "3.11",
+    "packages": {"torch": "2.13"},
+    "device": "a `chip`\n# no heading",
+    "seeds": [0, 1],
+}
+
+
+def has_tex() -> bool:
+    if not all(map(shutil.which, ("pdflatex", "bibtex", "kpsewhich", "pdftotext"))):
+        return False
+    return all(subprocess.run(["kpsewhich", name], capture_output=True, check=False).returncode == 0 for name in NEEDED)
+
+
+needs_tex = pytest.mark.skipif(not has_tex(), reason=f"needs pdflatex, bibtex, pdftotext and {', '.join(NEEDED)}")
+
+
+def piece(name: str, table: pd.DataFrame | None = None) -> Piece:
+    drawn = figure(name)
+    origins = [Origin("ab" * 32, f"deltalab run {name}", MADE)]
+    return Piece(drawn, drawn.example() if table is None else table, origins, f"deltalab paper {name}")
+
+
+def hostile(name: str) -> Piece:
+    rows = figure(name).example()
+    return piece(name, rows.assign(label=HOSTILE + " " + rows.label))
+
+
+def compiled(files: dict[str, bytes], folder: Path, times: int = 1) -> tuple[str, str]:
+    """The text of the pages, and the log; stops at the first error of TeX."""
+    write(files, folder)
+    for _ in range(times):
+        done = subprocess.run(
+            ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "main"],
+            cwd=folder, capture_output=True, text=True, errors="replace", timeout=200, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, re.findall(r"(?s)^!.{0,300}", done.stdout, re.MULTILINE)
+    text = subprocess.run(
+        ["pdftotext", "-layout", "main.pdf", "-"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return text.stdout, (folder / "main.log").read_text(errors="replace")
+
+
+def overfull(log: str) -> float:
+    """By how much the worst line of a log is too long [pt]."""
+    return max(map(float, re.findall(r"Overfull \\hbox \(([\d.]+)pt", log)), default=0.0)
+
+
+@needs_tex
+@pytest.mark.parametrize("venue", VENUES)
+def test_every_venue_compiles_whatever_names_say(venue, tmp_path):
+    pieces = [hostile("learning_curves"), hostile("sequential_combination")]
+    files = contents(pieces, VENUES[venue], command="deltalab paper", pgf=True, browser=False)
+    text, log = compiled(files, tmp_path)
+    assert overfull(log) < 3
+    assert r"\input{/etc/passwd}" in text.replace("\n", " ")
+    assert "root:" not in text
+    assert not (tmp_path / "owned").exists()
+
+
+@needs_tex
+@pytest.mark.slow
+def test_every_figure_compiles(tmp_path):
+    pieces = [piece(drawn.name) for drawn in FIGURES]
+    if find_browser() is None:
+        pieces = [one for one in pieces if plot(one.name, picture(one, VENUES["icml"]).drawing) is not None]
+    _, log = compiled(contents(pieces, VENUES["icml"], command="", pgf=True), tmp_path)
+    assert overfull(log) < 3
+
+
+@needs_tex
+def test_what_is_cited_is_in_the_references(tmp_path):
+    files = contents([piece("learning_curves"), piece("cka")], VENUES["acl"], command="", pgf=True, browser=False)
+    compiled(files, tmp_path)
+    done = subprocess.run(["bibtex", "main"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "Warning" not in done.stdout
+    text, log = compiled(files, tmp_path, times=2)
+    assert "undefined" not in log
+    assert "Kornblith" in text
+
+
+def test_references_hold_what_is_cited_and_no_more():
+    files = contents([piece("learning_curves"), piece("cka")], VENUES["acl"], command="", pgf=True, browser=False)
+    cited = set(re.findall(r"\\cite\{([^}]*)\}", files["captions.tex"].decode()))
+    keys = set(re.findall(r"@\w+\{([^,]+),", files["refs.bib"].decode()))
+    assert keys == {key for group in cited for key in group.split(",")}
+
+
+def test_a_folder_holds_what_it_takes():
+    files = contents([piece("cka")], VENUES["ieee"], command="deltalab paper cka", pgf=True, browser=False)
+    assert set(files) == {
+        "main.tex", "deltalab.tex", "captions.tex", "refs.bib", "PROVENANCE.md", "tables/cka.tex", "tables/cka.csv",
+        "figures/cka.tex", "figures/cka.points.csv",
+    }  # fmt: skip
+    assert all(content.isascii() for path, content in files.items() if path.endswith((".tex", ".bib")))
+    assert r"\documentclass[conference]{IEEEtran}" in files["main.tex"].decode()
+    rows = list(csv.reader(io.StringIO(files["figures/cka.points.csv"].decode())))
+    assert {len(row) for row in rows} == {len(rows[0])}
+    assert len(list(csv.DictReader(io.StringIO(files["tables/cka.csv"].decode())))) == len(piece("cka").rows)
+
+
+def test_provenance_says_records_commands_versions_machines_and_runs_nothing():
+    text = contents([piece("cka")], VENUES["acl"], command="deltalab paper cka", pgf=True, browser=False)[
+        "PROVENANCE.md"
+    ].decode()
+    for fact in ("abababababab", "deltalab run cka", "commit abc", "torch 2.13", "a `chip`", "seeds 0, 1"):
+        assert fact in text
+    assert "\n# no heading" not in text
+
+
+@pytest.mark.parametrize("venue", VENUES.values(), ids=VENUES)
+@pytest.mark.parametrize("drawn", FIGURES, ids=lambda drawn: drawn.name)
+def test_every_figure_and_table_fits_the_page(drawn, venue):
+    one = piece(drawn.name)
+    drawing = picture(one, venue)
+    width, height = drawing.inches
+    assert width == pytest.approx(venue.text if drawing.wide else venue.column, abs=0.01)
+    assert not drawing.fits or height <= 0.8 * venue.height
+    assert drawing.drawing.layout.template.layout.font.size == pytest.approx(venue.type / 72.27 * 96)
+    assert drawing.drawing.layout.template.layout.font.family == venue.font
+    made = table(one, venue)
+    assert made.tex.count(r"\begin{tabular}{") >= 1
+    assert made.tex.count(" \\\\\n") <= venue.height * 72.27 / venue.type
+
+
+def test_few_figures_are_scaled_down_and_it_is_said():
+    lines = outline([piece("weight_difference_spectra")], VENUES["beamer"])
+    assert len(lines) == 2
+    assert re.fullmatch(
+        r"weight_difference_spectra is [\d.]+ in high, the page 2.35 in: it is scaled down\. Draw .*", lines[1]
+    )
+
+
+def test_an_outline_draws_no_picture_and_names_sources():
+    (line,) = outline([piece("cka")], VENUES["neurips"])
+    assert re.search(
+        r"cka: figure 5\.50 × [\d.]+ in, across the text; table of \d+ rows; 1 record; cites kornblith", line
+    )
+
+
+@pytest.mark.skipif(find_browser() is None, reason=HOW_TO_GET_A_BROWSER)
+def test_pictures_are_vectors_of_the_venue_s_width_with_their_fonts_inside(tmp_path):
+    files = contents([piece("learning_curves")], VENUES["icml"], command="")
+    pdf = files["figures/learning_curves.pdf"]
+    assert len(pdf) < 300_000
+    assert b"/FontFile" in pdf
+    box = re.search(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", pdf)
+    assert box is not None
+    assert float(box[1]) == pytest.approx(72 * picture(piece("learning_curves"), VENUES["icml"]).inches[0], abs=1)
+
+
+def test_series_differ_in_grey_and_in_their_markers():
+    def lightness(colour: str) -> float:
+        linear = [
+            (c / 255) / 12.92 if c < 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in bytes.fromhex(colour[1:])
+        ]
+        y = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+        return 116 * y ** (1 / 3) - 16
+
+    levels = sorted(lightness(colour) for colour in PRINT.palette)
+    assert min(b - a for a, b in itertools.pairwise(levels)) > 7
+    assert len({PRINT.symbol(i) for i in range(len(PRINT.palette))}) == len(PRINT.palette)
+    assert len({(PRINT.colour(i), PRINT.symbol(i)) for i in range(64)}) == 64
+
+
+def test_no_figure_or_the_same_one_twice_is_refused():
+    with pytest.raises(ValueError, match="each once; got cka, cka"):
+        contents([piece("cka"), piece("cka")], VENUES["acl"], command="")
+    with pytest.raises(ValueError, match="one figure or more, each once; got none"):
+        contents([], VENUES["acl"], command="")
+
+
+def test_the_room_imports_no_torch():
+    code = "import sys, lab.paper; print({'torch', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("set()", "")
