@@ -3,7 +3,11 @@
 from setuptools import find_packages, setup
 
 setup(
-    packages=[*find_packages(include=["lab", "lab.*", "experiments", "app", "app.*"]), "app.views", "lab.gallery"],
+    packages=[
+        *find_packages(include=["deltalab", "lab", "lab.*", "experiments", "app", "app.*"]),
+        "app.views",
+        "lab.gallery",
+    ],
     package_dir={"lab.gallery": "gallery"},
     package_data={"app": ["*.svg", "*.toml"], "lab.gallery": ["**/*"]},
 )

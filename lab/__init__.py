@@ -39,10 +39,12 @@ if TYPE_CHECKING:
         from_peft,
         load_adapter,
     )
+    from lab.drawing import show
     from lab.geometry import intrinsic_dimension
     from lab.geometry import weight_difference_spectra as spectra
     from lab.models import load_plm
     from lab.runs import Store
+    from lab.study.d90 import d90
     from lab.tasks import load_task
     from lab.training import fit
 
@@ -70,6 +72,8 @@ _ROOM = {
     "load_adapter": "deltas",
     # what is done with them
     "fit": "training",
+    "d90": "study.d90",
+    "show": "drawing",
     "intrinsic_dimension": "geometry",
     "spectra": "geometry",
     "costates": "control",
@@ -81,7 +85,7 @@ _NAME_THERE = {"spectra": "weight_difference_spectra"}
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load_plm", "load_task", "METHODS", "FullFineTuning", "LinearProbe", "Adapter", "Prefix", "Prompt", "IA3",
     "AddedBias", "BitFit", "LastLayer", "SelectiveModule", "DiffPruning", "Mask", "LoRA", "DID", "SAID", "from_peft",
-    "load_adapter", "fit", "intrinsic_dimension", "spectra", "costates", "gramian", "layerwise", "Store",
+    "load_adapter", "fit", "d90", "show", "intrinsic_dimension", "spectra", "costates", "gramian", "layerwise", "Store",
 ]  # fmt: skip
 
 

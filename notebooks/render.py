@@ -28,7 +28,9 @@ FOLDER = Path(__file__).parent
 PLOTLY = "application/vnd.plotly.v1+json"
 NOWHERE = "http://127.0.0.1:9"  # nobody listens on the discard port
 PROXIES = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), NOWHERE)
-ENVIRONMENT = {**PROXIES, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}
+ENVIRONMENT = {
+    **PROXIES, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0", "DELTALAB_PROGRESS": "0"
+}  # fmt: skip
 """No network; one thread, and none that spins while it waits: beside other work either crawls."""
 
 

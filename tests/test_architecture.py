@@ -15,6 +15,11 @@ HIDDEN = {
     ("lab.study.experiment", "lab.study.lab"): "for type checkers: an experiment is measured in a lab",
     ("lab.__main__", "lab.cli"): "Ctrl-C during these imports ends in silence",
     ("lab.commands.terminal", "lab.figures"): "for type checkers: pandas and plotly, for those who draw",
+    ("lab.commands.drawn", "lab.figures"): "for type checkers: pandas and plotly, for those who draw",
+    **{
+        ("lab.drawing", room): "for type checkers: what is drawn is known by its name"
+        for room in ("lab.geometry", "lab.linalg", "lab.statistics", "lab.training")
+    },
     ("lab.figures.registry", "lab.figures.definition"): "for type checkers",
     ("lab.figures.grammar.page", "lab.figures.grammar.grid"): "for type checkers: a grid hands itself to its parts",
     ("lab.figures.grammar.page", "lab.figures.grammar.panel"): "for type checkers",
@@ -29,6 +34,7 @@ BY_STRING = {
     "lab.deltas.further": "methods are found by being there",
     "lab.cli": "a command imports what it runs, not what the others run",
     "lab.commands.collection": "the command line imports torch when a command needs it",
+    "lab.commands.paper": "the command line imports torch when a command needs it",
     "lab.commands.spectra": "the command line imports torch when a command needs it",
     "lab.figures": "a figure is loaded when it is drawn",
     "lab.figures.registry": "figures are found by name",

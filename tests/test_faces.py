@@ -53,5 +53,18 @@ def test_a_wrong_name_is_answered(wrong, answer):
         getattr(lab, wrong)
 
 
+def test_deltalab_is_another_name_of_it():
+    import deltalab as dl
+
+    assert dl.LoRA is lab.LoRA
+    assert dl.geometry is lab.geometry
+    assert set(dl.__all__) <= set(dir(dl)) == set(dir(lab))
+    script = "import sys, deltalab; print({'torch', 'numpy', 'plotly'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()"
+    with pytest.raises(AttributeError, match="Did you mean LoRA"):
+        dl.lora  # noqa: B018
+
+
 def test_machinery_gets_its_usual_answer():
     assert not hasattr(lab, "__wrapped__")

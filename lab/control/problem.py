@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from lab.faces import Facts, faced
 from lab.linalg import Layout
 
 Dynamics = Callable[[Tensor, Tensor], Tensor]
@@ -28,6 +29,22 @@ def unheard(what: str, amount: float) -> None:
     """Nobody counts what is asked of a problem."""
 
 
+def _problem_facts(problem: ControlProblem) -> Facts:
+    return {
+        "stages": problem.T, "names": ", ".join(problem.names), "controls": f"{problem.size:,} in all",
+        "controls per stage": ", ".join(f"{size:,}" for size in problem.sizes),
+        "first state": " × ".join(map(str, problem.h0.shape)),
+    }  # fmt: skip
+
+
+def _path_facts(path: Trajectory) -> Facts:
+    return {
+        "stages": len(path.controls), "cost": float(path.cost), "terminal": float(path.terminal),
+        "running": float(path.running.sum()), "end state": " × ".join(map(str, path.end.shape)),
+    }  # fmt: skip
+
+
+@faced(_problem_facts)
 @dataclass(frozen=True, eq=False)
 class ControlProblem:
     """min_u J(u) = ℓ(h_T) + Σ_t R_t(h_t, u_t) subject to h_{t+1} = f_t(h_t, u_t), t = 0 … T−1.
@@ -117,6 +134,7 @@ class ControlProblem:
         return torch.argsort(self.positions)  # type: ignore[arg-type]
 
 
+@faced(_path_facts)
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """What controls do: the states they lead through and what that costs.

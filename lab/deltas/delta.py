@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from lab.faces import Facts, faced
 from lab.linalg import Layout, LinearOperator, LowRank, Part
 from lab.models import PLM, graft
 from lab.models.plm import Batch
@@ -77,6 +78,15 @@ class TrainingForm:
     streamed: Callable[[Tensor], tuple[dict[str, Tensor], Callable[[], Tensor]]] | None = None
 
 
+def _facts(delta: Delta) -> Facts:
+    return {
+        "PLM": f"{delta.plm.name}, {delta.plm.size:,} parameters", "trained": f"{delta.size:,} numbers",
+        "of them head": delta.head_size or None, "stored": delta.stored_size, "parts": len(delta.layout.names),
+        "starts at the PLM": delta.at_identity,
+    }  # fmt: skip
+
+
+@faced(_facts, plain=False)
 class Delta(ABC):
     """A smooth map φ ∈ R^d ↦ {parameter name: tensor used in its place}.
 

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from difflib import get_close_matches
+from typing import Any, ClassVar, Literal, Self
 
 from lab.deltas.additive import Additive
 from lab.deltas.delta import Delta
+from lab.faces import Facts, faced
 from lab.models import PLM
 
 HeadTreatment = Literal["free", "inside", "frozen"]
 
 
+# What other libraries call the same: peft's names.
+_ALSO = {
+    "r": "rank",
+    "lora_alpha": "alpha",
+    "target_modules": "targets",
+    "use_rslora": "rslora",
+    "num_virtual_tokens": "tokens",
+}
+
+
+def _facts(method: DeltaMethod) -> Facts:
+    return {"family": method.family, **{one.name: getattr(method, one.name) for one in fields(method)}}
+
+
+@faced(_facts, lambda method: method.title, plain=False)
 @dataclass(frozen=True)
 class DeltaMethod(ABC):
     """A delta method: a frozen, hashable, JSON-able set of hyperparameters.
@@ -40,6 +57,15 @@ class DeltaMethod(ABC):
     def __post_init__(self) -> None:
         if self.head not in self.heads:
             raise ValueError(f"{type(self).__name__}: head must be one of {self.heads}; got {self.head!r}.")
+
+    def __new__(cls, *_values: Any, **named: Any) -> Self:
+        """Refuses a hyperparameter that there is none of, and names those there are."""
+        known = [one.name for one in fields(cls)]
+        for wrong in (name for name in named if name not in known):
+            near = get_close_matches(_ALSO.get(wrong, wrong), known, n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise TypeError(f"{cls.__name__} has no hyperparameter {wrong!r}; it has {', '.join(known)}.{meant}")
+        return super().__new__(cls)
 
     @property
     def title(self) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from lab.faces import Facts, faced
 from lab.statistics.crossing import WIDEST_SEGMENT, bracket, crossing_interval
 from lab.statistics.learned import learned
 from lab.statistics.monotone import monotone_fit, reached_at
@@ -19,6 +20,14 @@ Scores = dict[int, list[float]]
 Score = Callable[[int, Sequence[int]], Sequence[float]]
 
 
+def _facts(found: IntrinsicDimension) -> Facts:
+    return {
+        "d": found.d, "interval": f"[{found.low:,.0f}, {found.high:,.0f}]", "line": found.line, "status": found.message,
+        "dimensions tried": len(found.scores), "evaluations": found.evaluations,
+    }  # fmt: skip
+
+
+@faced(_facts)
 @dataclass(frozen=True)
 class IntrinsicDimension:
     """The result of the search.

@@ -19,9 +19,19 @@ from numpy.typing import ArrayLike
 from scipy.sparse.linalg import LinearOperator as ScipyOperator
 from torch import Tensor
 
+from lab.faces import Facts, faced
 from lab.linalg.structure import Structure
 
 
+def _facts(A: LinearOperator) -> Facts:
+    rows, columns = A.shape
+    return {
+        "map": f"R^{columns:,} → R^{rows:,}", "known": A.structure.name.lower().replace("_", " "),
+        "dtype": str(A.dtype).removeprefix("torch."), "device": str(A.device),
+    }  # fmt: skip
+
+
+@faced(_facts, plain=False)
 class LinearOperator(ABC):
     """A linear map R^n -> R^m.
 

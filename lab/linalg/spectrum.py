@@ -8,10 +8,21 @@ from math import inf
 import torch
 from torch import Tensor
 
+from lab.faces import Facts, faced
 from lab.linalg.operator import LowRank
 from lab.linalg.powers_of_two import exponent, scaled
 
 
+def _facts(spectrum: Spectrum) -> Facts:
+    return {
+        "shape": " × ".join(map(str, spectrum.shape)), "values": len(spectrum.values),
+        "largest": float(spectrum.values[0]) if len(spectrum.values) else 0.0,
+        "effective rank": spectrum.effective_rank, "stable rank": spectrum.stable_rank,
+        "participation ratio": spectrum.participation_ratio,
+    }  # fmt: skip
+
+
+@faced(_facts)
 @dataclass(frozen=True, eq=False)
 class Spectrum:
     """Singular values σ_1 ≥ σ_2 ≥ … of an (m, n) matrix.

@@ -33,7 +33,7 @@ def model_source(name: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
     """
     text = os.fspath(name)
     for choice in PACKAGED:
-        if choice.name == text:
+        if choice.name == text.lower() and not Path(text).exists():
             quantised = "Q4_1" if choice.gguf else None
             return model_folder(choice), {"source": "package", "package": choice.package, "quantised": quantised}
     folder = expanded(text)

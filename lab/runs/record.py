@@ -9,7 +9,8 @@ from typing import Any
 
 from lab.deferred import numpy as np
 from lab.deferred import pandas as pd
-from lab.runs.job import Job
+from lab.faces import Facts, faced
+from lab.runs.job import Job, key
 
 Scalar = float | int | bool | str | None
 
@@ -20,6 +21,21 @@ _TABLE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _ARRAY_KINDS = "fiub"  # what safetensors stores: floats, signed and unsigned integers, booleans
 
 
+def _facts(record: Record) -> Facts:
+    config = {name: value for name, value in record.job.config.items() if not isinstance(value, dict)}
+    numbers = {name: value for name, value in record.metrics.items() if not isinstance(value, str)}
+    return {
+        "key": key(record.job)[:12],
+        "job": ", ".join(f"{name} {value}" for name, value in config.items()) or None,
+        "metrics": ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if value is not None) or None,
+        "tables": ", ".join(f"{name} ({len(table)} rows)" for name, table in record.tables.items()) or None,
+        "arrays": ", ".join(f"{name} {array.shape}" for name, array in record.arrays.items()) or None,
+        "device": record.provenance.get("device"),
+        "seconds": record.provenance.get("seconds"),
+    }
+
+
+@faced(_facts, lambda record: f"Record of {record.job.experiment}")
 @dataclass(frozen=True, eq=False)
 class Record:
     """The answer to a job.

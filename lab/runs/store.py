@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lab.deferred import pandas as pd
+from lab.faces import Facts, faced
 from lab.runs.errors import Damaged, DamagedRecord, StoreError, StoreFull, UnknownRecord
 from lab.runs.folder import read_folder, sync_folder, write_folder
 from lab.runs.job import Job, described, key
@@ -33,6 +34,11 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _Read = TypeVar("_Read")
 
 
+def _facts(runs: Records) -> Facts:
+    return {"place": str(runs), **{name: f"{len(runs.keys(name))} records" for name in runs.experiments()}}
+
+
+@faced(_facts, plain=False)
 class Records(ABC):
     """What can be read: the same for one store and for several laid over each other."""
 

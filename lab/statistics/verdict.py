@@ -5,11 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lab.faces import Facts, faced
 from lab.statistics.interval import Interval
 
 Judgement = Literal["holds here", "does not hold here", "cannot tell"]
 
 
+def _facts(verdict: Verdict) -> Facts:
+    low, found, high = (
+        f"{value:.4g}" for value in (verdict.measured.low, verdict.measured.estimate, verdict.measured.high)
+    )
+    return {
+        "claim": verdict.claim, verdict.quantity: f"{found} [{low}, {high}]",
+        "claimed": f"{verdict.side} {verdict.threshold:.4g}", "source": verdict.source, "setting": verdict.setting,
+    }  # fmt: skip
+
+
+@faced(_facts, lambda verdict: verdict.answer)
 @dataclass(frozen=True)
 class Verdict:
     """What measurements say of one claim.

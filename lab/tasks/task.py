@@ -11,6 +11,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
+from lab.faces import Facts, faced
 from lab.tasks.encoding import EncodedSplit, Encoder, encode
 from lab.tasks.examples import Examples
 from lab.tasks.metrics import Metric
@@ -22,6 +23,15 @@ LEAST = 10
 """Examples a split needs: the standard error of an accuracy on 10 is up to 0.16, on 5 up to 0.22."""
 
 
+def _facts(task: Task) -> Facts:
+    return {
+        "name": task.name, "kind": task.kind, "labels": ", ".join(task.labels) or None, "training": len(task.train),
+        "validation": len(task.validation), "test": None if task.test is None else len(task.test),
+        "metric": task.metric.name,
+    }  # fmt: skip
+
+
+@faced(_facts)
 @dataclass(frozen=True, eq=False)
 class Task:
     """A task to adapt a PLM to.
@@ -54,6 +64,10 @@ class Task:
     test: Examples | None = None
     label_values: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Examples of all splits together."""
+        return sum(map(len, self.splits.values()))
 
     def __post_init__(self) -> None:
         if self.kind not in ("classification", "regression"):

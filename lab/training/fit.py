@@ -11,14 +11,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lab.deltas import Delta
+from lab.deltas import Delta, DeltaMethod
+from lab.faces import Facts, faced
 from lab.tasks import EncodedTask, Task
 from lab.training.evaluation import peak_memory
 from lab.training.loop import Problem, Progress, Run, Status, separate_gradients, train, vmapped_gradients
+from lab.training.notebook import bar
 from lab.training.settings import Precision, Settings, TrainEvaluations
 from lab.training.step_size import default_step_size
 
 
+def _facts(fit: Fit) -> Facts:
+    return {
+        fit.metric: fit.score, f"best {fit.metric}": fit.best_score, "status": fit.message or fit.status,
+        "steps": fit.steps, "seconds": fit.seconds, "step size": fit.lr, "d": fit.phi.numel(),
+    }  # fmt: skip
+
+
+@faced(_facts)
 @dataclass(frozen=True, eq=False)
 class Fit:
     """A trained φ and how it came about.
@@ -103,7 +113,7 @@ def fit(
         precision: "bfloat16" runs matrix products in bf16 by autocast; φ, its update and the loss stay in float32.
         phi0: start instead of `delta.phi0`.
         checkpoint: file to resume from when it exists, written every `checkpoint_every` steps and on Ctrl-C.
-        progress: called with (step, steps, loss) after each step.
+        progress: called with (step, steps, loss) after each step; by default a bar in Jupyter, and nothing elsewhere.
         keep_every: keep φ after every so many steps, for `Fit.trajectory`; memory d numbers each.
 
     Returns:
@@ -111,8 +121,12 @@ def fit(
         "interrupted", without one it propagates.
 
     Raises:
+        TypeError: a method, or anything else that is no delta.
         ValueError: inadmissible settings, a checkpoint of another run, or a trajectory of a run that may be resumed.
     """
+    if not isinstance(delta, Delta):
+        made = f"; write fit({type(delta).__name__}(…).on(plm), task, …)" if isinstance(delta, DeltaMethod) else ""
+        raise TypeError(f"fit trains a delta, which a method makes on a PLM; got {type(delta).__name__}{made}.")
     if keep_every is not None and (keep_every < 1 or checkpoint is not None):
         raise ValueError(
             f"keep_every must be >= 1, and a checkpoint does not hold the trajectory; got keep_every={keep_every}, "
@@ -126,15 +140,18 @@ def fit(
     encoded = _encoded(delta, task, max_length)
     start = delta.phi0 if phi0 is None else phi0
     run = _new_run(delta, start, lr, head_lr, seed)
+    shown = bar() if progress is None else None
     train(
         Problem(delta, encoded, settings),
         [run],
         separate_gradients,
         checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,
-        progress=progress,
+        progress=progress or shown,
         keep_every=keep_every,
     )
+    if shown is not None:
+        shown.close()
     return _result(run, encoded, steps, checkpoint)
 
 
