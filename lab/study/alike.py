@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 from lab.runs import Job, canonical, flattened
@@ -51,7 +51,7 @@ def told_apart(settings: Sequence[Sequence[Asked]], replicates: Sequence[str], m
     return [", ".join(f"{name}={config[name]}" for name in named if name in config) for config in configs]
 
 
-def _fixed(record: Asked, replicates: Sequence[str]) -> Mapping[str, Any]:
+def _fixed(record: Asked, replicates: Sequence[str]) -> dict[str, Any]:
     """The config without what is repeated over, and without the content of what is."""
     config = dict(record.job.config)
     own = [config.pop(name, None) for name in replicates]
