@@ -2,8 +2,8 @@
 
     truth          twelve small adapters around a planted subspace: error of the Gram matrix against the dense one; of
                    ΔW rebuilt from k components; how far that moves under (BM⁻¹, MA), other factors of the same ΔW
-    one layer      100 adapters, q and v of 4096 × 4096 of one layer, r = 16: ours, lorashare and vlora in turn; times
-                   32 is what the whole takes
+    one layer      20 adapters, q and v of 4096 × 4096 of one layer, r = 16: ours, lorashare and vlora in turn; times
+                   32 is what the whole takes. No more adapters, as lorashare takes minutes for these
     7B collection  32 such layers in folders as peft writes them (3.4 GB): Gram matrix, principal directions, mode
                    subspaces and every member left out once, within 60 s and 3 GB, in a process of its own whose peak
                    memory is read
@@ -14,8 +14,8 @@ which are left out, with a word, where they cannot be imported. They are best pu
     pip install --target FOLDER --no-deps lorashare==0.1.3 vlora-dev==1.0.0
     PYTHONPATH=FOLDER deltalab bench collection
 
-    deltalab bench collection [--adapters 100] [--layers 32] [--width 4096] [--rank 16] [--components 32] [--rounds 1]
-                              [--out benchmarks/results]
+    deltalab bench collection [--adapters 100] [--beside 20] [--layers 32] [--width 4096] [--rank 16] [--components 32]
+                              [--rounds 1] [--out benchmarks/results]
 """
 
 from __future__ import annotations
@@ -257,12 +257,18 @@ def _apart(one: dict[str, dict[str, Tensor]], two: dict[str, dict[str, Tensor]])
 
 
 def run(
-    adapters: int = 100, layers: int = 32, width: int = 4096, rank: int = 16, components: int = 32, rounds: int = 1
+    adapters: int = 100,
+    beside: int = 20,
+    layers: int = 32,
+    width: int = 4096,
+    rank: int = 16,
+    components: int = 32,
+    rounds: int = 1,
 ) -> list[dict[str, Any]]:
-    """One row per part and method."""
+    """One row per part and method; `beside` is the number of adapters that the peers get too."""
     return [
         *truth(),
-        *one_layer(adapters, layers, width, rank, components, rounds),
+        *one_layer(min(adapters, beside), layers, width, rank, components, rounds),
         *large(adapters, layers, width, rank, components),
     ]
 
@@ -270,6 +276,7 @@ def run(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--adapters", type=int, default=100)
+    parser.add_argument("--beside", type=int, default=20, help="adapters of the part that the peers run too")
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--width", type=int, default=4096)
     parser.add_argument("--rank", type=int, default=16)
