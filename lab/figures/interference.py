@@ -40,7 +40,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
                 data=[own.one, own.other],
             )
         known = part.predicted.dropna()
-        ends = [min(known.min(), part.excess.min()), max(known.max(), part.excess.max())] if len(known) else [0.0, 1.0]
+        ends = [known.min(), known.max()] if len(known) else [0.0, 1.0]
         panel.line(ends, ends, "as forecast", colour=theme.muted, dash="dash")
     return grid.x("forecast from angles, on other tasks [nats]").y("excess loss [nats]")
 
