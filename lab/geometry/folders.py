@@ -15,6 +15,8 @@ from lab.geometry.weight_changes import WeightChange, WeightChanges
 from lab.models.folders import open_weights
 from lab.models.positions import Position, positions
 
+_UNMERGED = re.compile(r"\.base_layer\.|\.lora_(A|B|embedding_A|embedding_B|magnitude_vector)\b|\.modules_to_save\.")
+
 
 def folder_changes(base: str | Path, tuned: str | Path, *, allow_missing: str | None = None) -> WeightChanges:
     """ΔW = W_tuned − W_base of every weight matrix that two checkpoints of one model share.
@@ -30,9 +32,9 @@ def folder_changes(base: str | Path, tuned: str | Path, *, allow_missing: str | 
         allow_missing: regular expression of further names that may be missing on one side.
 
     Raises:
-        CheckpointError: nothing matches, the model types differ, a matrix is missing or has another shape, weights are
-            quantised; NaN or Inf in a vector; while reading: a damaged file, NaN or Inf. Messages name file, tensor and
-            index.
+        CheckpointError: nothing matches, the model types differ, adapter layers that are not merged, a matrix is
+            missing or has another shape, weights are quantised; NaN or Inf in a vector; while reading: a damaged file,
+            NaN or Inf. Messages name file, tensor and index.
     """
     before, after = open_weights(base), open_weights(tuned)
     for folder in (before, after):
@@ -40,6 +42,12 @@ def folder_changes(base: str | Path, tuned: str | Path, *, allow_missing: str | 
             raise CheckpointError(
                 f"{folder.path} holds weights quantised by {folder.quantised!r}: their difference would be mostly the "
                 "rounding of the quantisation. Compare the unquantised models."
+            )
+        unmerged = next((name for name in folder.files if _UNMERGED.search(name)), None)
+        if unmerged:
+            raise CheckpointError(
+                f"{folder.path} holds a model with adapter layers in it (tensor {unmerged!r}): give the adapter itself "
+                "(`save_pretrained` of the peft model), or merge it first (`merge_and_unload`)."
             )
     if before.model_type and after.model_type and before.model_type != after.model_type:
         raise CheckpointError(

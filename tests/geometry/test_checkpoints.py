@@ -300,3 +300,12 @@ def test_very_many_tensors_are_refused_at_once(tmp_path):
 def test_a_home_that_nobody_has_is_no_crash():
     with pytest.raises(CheckpointError, match=r"there is no ~nosuchuser/x"):
         open_weights("~nosuchuser/x")
+
+
+def test_adapter_layers_that_are_not_merged_are_named(tmp_path):
+    base = folder(tmp_path / "base", BASE)
+    layers = {name.replace(".weight", ".base_layer.weight"): t for name, t in BASE.items() if name == QUERY}
+    layers |= {QUERY.replace(".weight", ".lora_A.default.weight"): gaussian(2, 6)}
+    unmerged = folder(tmp_path / "tuned", {n: t for n, t in BASE.items() if n != QUERY} | layers)
+    with pytest.raises(CheckpointError, match=r"a model with adapter layers in it .*base_layer.*merge_and_unload"):
+        folder_changes(base, unmerged)
