@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
@@ -43,15 +44,21 @@ def tokenize(examples: Examples, tokenizer: Any, max_length: int, template: str 
 
     Args:
         examples: what to tokenise.
-        tokenizer: a transformers tokenizer.
-        max_length: most tokens per example.
+        tokenizer: a transformers tokenizer; its `model_max_length` is what the model can take.
+        max_length: most tokens per example; never more than the model can take.
         template: see `lab.tasks.templating`; None: the tokenizer's own single or pair format.
+
+    Warns:
+        UserWarning: texts reach the length that the model can take, which is below max_length.
 
     Raises:
         ValueError: no tokenizer, or max_length leaves no room for text beside the special tokens.
     """
     if tokenizer is None:
-        raise ValueError("this PLM has no tokenizer; load one with it (load_plm does) to encode a task.")
+        raise ValueError(
+            "this PLM has no tokenizer, so no task can be encoded for it: its folder needs tokenizer.json, which "
+            "AutoTokenizer.from_pretrained(…).save_pretrained(folder) writes."
+        )
     reserved = tokenizer.num_special_tokens_to_add(pair=examples.pairs is not None)
     n_sentences = 1 if examples.pairs is None else 2
     if max_length < reserved + n_sentences:
@@ -59,7 +66,16 @@ def tokenize(examples: Examples, tokenizer: Any, max_length: int, template: str 
             f"max_length must be at least {reserved + n_sentences} ({reserved} special tokens and text); "
             f"got {max_length}."
         )
-    return _tokens(_Request(examples.fingerprint, _identity(tokenizer), max_length, template, examples, tokenizer))
+    most = min(max_length, getattr(tokenizer, "model_max_length", max_length))
+    found = _tokens(_Request(examples.fingerprint, _identity(tokenizer), most, template, examples, tokenizer))
+    n_cut = int((found.lengths >= most).sum()) if most < max_length else 0
+    if n_cut:
+        warnings.warn(
+            f"{n_cut} of {len(found.lengths)} texts are cut at {most} tokens, the positions this model has; max_length "
+            f"{max_length} is more than that.",
+            stacklevel=4,
+        )
+    return found
 
 
 @dataclass(frozen=True)

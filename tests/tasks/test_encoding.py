@@ -227,3 +227,14 @@ def test_refuses_a_text_without_tokens():
     assert tokenize(Examples(("a", "aba"), (0, 1)), Blind(), 8).lengths.tolist() == [1, 2]
     with pytest.raises(ValueError, match="example 1 has no token: 'b'; drop it"):
         tokenize(Examples(("a", "b"), (0, 1)), Blind(), 8)
+
+
+def test_texts_longer_than_the_models_positions_are_cut_with_a_warning():
+    plm = tiny_plm("bert")
+    plm.tokenizer.model_max_length = 12
+    with pytest.warns(
+        UserWarning, match=r"\d+ of \d+ texts are cut at 12 tokens, the positions this model has; max_length 40"
+    ):
+        split = task_of().encode(plm, max_length=40).train
+    assert int(split.lengths.max()) == 12
+    assert int(task_of().encode(plm, max_length=12).train.lengths.max()) == 12  # as asked: not a word
