@@ -92,23 +92,27 @@ def spectra(
             write(geometry, found, by, out, formats, command)
         if extract is not None:
             by_name = None if base == NO_BASE or Path(base).exists() else base  # a hub id says the same elsewhere
+            sources: Any = importlib.import_module("lab.geometry.sources")
+            layers = sources.adaptable(None if base == NO_BASE else base, tuned[0])
             made = geometry.extract_lora(
-                next(iter(updates.values())), rank=rank, energy=energy, rule=rule, max_rank=max_rank, base=by_name
-            )
+                next(iter(updates.values())), rank=rank, energy=energy, rule=rule, max_rank=max_rank, base=by_name,
+                layers=layers,
+            )  # fmt: skip
             try:
                 made.write(extract)
             except OSError as error:
                 raise ValueError(str(error)) from error
             ranks = made.table["rank"]
             typer.echo(
-                f"wrote {extract}: {int((ranks > 0).sum())} of {len(ranks)} block matrices, ranks {ranks.min()} to "
+                f"wrote {extract}: {int((ranks > 0).sum())} of {len(ranks)} matrices, ranks {ranks.min()} to "
                 f"{ranks.max()}, {made.size:,} numbers; ‖ΔW − BA‖/‖ΔW‖ = {made.relative_error:.3g} over these matrices"
                 + (f", {made.merged_error:.3g} over all that changed" if made.outside else "")
             )
-            held_back = [plain(name) for name, reason in made.excluded if reason == "outside of the blocks"]
-            if held_back:
-                more = f" and {len(held_back) - 3} more" if len(held_back) > 3 else ""
-                typer.echo(f"not in it, outside of the blocks: {', '.join(held_back[:3])}{more}")
+            for why in importlib.import_module("lab.geometry.extracted_lora").NOT_HELD:
+                held_back = [plain(name) for name, reason in made.excluded if reason == why]
+                if held_back:
+                    more = f" and {len(held_back) - 3} more" if len(held_back) > 3 else ""
+                    typer.echo(f"not in it, {why}: {', '.join(held_back[:3])}{more}")
 
 
 def labelled(paths: list[str]) -> dict[str, str]:
@@ -167,6 +171,12 @@ def tell(geometry: Any, found: Any, by: str, *, several: bool) -> None:
     console.print(_table(medians, [*first, by, "matrices"], f"medians per {by}", {**_COLUMNS, "matrix": ""}))
     for note in dict.fromkeys(note for note in [found.note] if note):
         typer.echo(f"note: {plain(note)}")
+    drowned = summary[(summary["spectral_norm"] > 0) & (summary["spectral_norm"] <= summary["storage_noise"])]
+    if len(drowned):
+        typer.echo(
+            f"note: {len(drowned)} of {len(summary)} differences are no larger than what rounding to "
+            f"{' or '.join(sorted(set(drowned['storage'])))} makes: they may be a cast and nothing else"
+        )
     for reason, parameters in found.excluded.groupby("reason", sort=False)["parameter"]:
         names = list(dict.fromkeys(parameters))
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""

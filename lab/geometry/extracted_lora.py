@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -13,23 +13,29 @@ import torch
 from torch import Tensor
 
 from lab.checkpoints import BASE, write_adapter
+from lab.checkpoints.names import aligned
 from lab.deltas.lora_checkpoint import lora_config
 from lab.geometry.extraction import Rule, extract
 from lab.geometry.weight_changes import WeightChanges
 from lab.linalg import LowRank, Spectrum
+from lab.models.layers import Layer
 from lab.models.positions import positions
+
+OUTSIDE, NO_LAYER = "outside of the blocks", "no layer that peft can adapt"
+NOT_HELD = (OUTSIDE, NO_LAYER)
+"""Why a matrix is not held: what `ExtractedLoRA.excluded` says."""
 
 
 @dataclass(frozen=True, eq=False)
 class ExtractedLoRA:
-    """ΔW ≈ B·A for every block matrix, as peft stores it.
+    """ΔW ≈ B·A for every matrix that a LoRA is put on, as peft stores it.
 
     Attributes:
         config: of peft, α = r so that s = 1; a rank and an α per module where ranks differ.
         tensors: key in the file -> factor or stored parameter.
         table: one row per matrix: matrix, role, block, rank, relative_error, cut (`Extraction`), norm (‖ΔW‖_F).
-        excluded: (parameter, reason) of the changes that a LoRA of the blocks does not hold.
-        outside: ‖ΔW‖_F of the matrices outside of the blocks, which it does not hold.
+        excluded: (parameter, reason) of the changes that it does not hold.
+        outside: ‖ΔW‖_F of the matrices among them.
     """
 
     config: Mapping[str, Any]
@@ -40,7 +46,7 @@ class ExtractedLoRA:
 
     @property
     def relative_error(self) -> float:
-        """√Σ‖ΔW − BA‖_F² / √Σ‖ΔW‖_F² over the block matrices."""
+        """√Σ‖ΔW − BA‖_F² / √Σ‖ΔW‖_F² over the matrices that it is put on."""
         total = float((self.table["norm"] ** 2).sum())
         return sqrt(self._lost / total) if total else 0.0
 
@@ -79,11 +85,12 @@ def extract_lora(
     spectra: Mapping[str, Spectrum] | None = None,
     dtype: torch.dtype = torch.float32,
     base: str | None = None,
+    layers: Mapping[str, Layer] | None = None,
 ) -> ExtractedLoRA:
     """The best LoRA of a difference: of each matrix the truncated SVD (Eckart & Young 1936). See `extract` for ranks.
 
-    Embeddings, heads and vectors are not held by it: they are excluded with a reason, and what that costs must be
-    measured beside what the ranks cost. A matrix whose chosen rank is 0 gets no factors.
+    Vectors are not held by it, nor matrices that peft has no layer for: they are excluded with a reason, and what that
+    costs must be measured beside what the ranks cost. A matrix whose chosen rank is 0 gets no factors.
 
     Args:
         changes: two folders, a delta, an adapter (to lower its rank).
@@ -92,21 +99,27 @@ def extract_lora(
         spectra: of the differences, with vectors, where they are at hand: name -> spectrum.
         dtype: of the factors.
         base: name of the model below it, for whoever loads the adapter by its own name.
+        layers: module path -> "linear" or "embedding", of what peft can adapt (`lab.models.layers`). None: the matrices
+            in the blocks alone.
 
     Raises:
-        ValueError: no block matrix changed, or every chosen rank is 0; a part of a fused parameter (GPT-2's query),
+        ValueError: no such matrix changed, or every chosen rank is 0; a part of a fused parameter (GPT-2's query),
             which peft cannot express; as `extract`.
     """
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
     rows, excluded, outside = [], list(changes.excluded), 0.0
+    kinds = None if layers is None else _by_name(layers, changes.names)
     for name, at in positions([name.partition("[")[0] for name in changes.names]).items():
         if name not in changes.names:
             raise ValueError(f"peft updates whole parameters, but only a part of {name!r} changes.")
         change = changes.read(name)
-        if at.block is None:
-            excluded.append((name, "outside of the blocks"))
-            outside += _squared_norm(change.difference)
+        module = name.removesuffix(".weight")
+        layer = kinds.get(name) if kinds is not None else "linear" if at.block is not None else None
+        if layer is None:
+            lost = _squared_norm(change.difference)
+            excluded += [(name, OUTSIDE if at.block is None else NO_LAYER)] if lost else []
+            outside += lost
             continue
         spectrum = (spectra or {}).get(name) or Spectrum.of(change.difference, vectors=True)
         capped = None if rank is None else min(rank, len(spectrum.values))
@@ -118,12 +131,14 @@ def extract_lora(
              "relative_error": found.relative_error, "cut": found.cut, "norm": spectrum.frobenius_norm}
         )  # fmt: skip
         if found.rank:
-            module = name.removesuffix(".weight")
             ranks[module] = found.rank
-            tensors[f"{BASE}{module}.lora_A.weight"] = found.factors.right.to(dtype)
-            tensors[f"{BASE}{module}.lora_B.weight"] = found.factors.left.to(dtype)
+            tensors |= {
+                f"{BASE}{module}.{key}": value.to(dtype) for key, value in _stored(found.factors, layer).items()
+            }
     if not ranks:
-        raise ValueError(f"nothing to extract: {len(rows)} block matrices changed, and each has rank 0 by this choice.")
+        raise ValueError(
+            f"nothing to extract: {len(rows)} matrices that peft can adapt changed, and each has rank 0 by this choice."
+        )
     saved = saved or {}
     config = lora_config(
         ranks,
@@ -134,6 +149,19 @@ def extract_lora(
     )
     tensors |= {BASE + name: value for name, value in saved.items()}
     return ExtractedLoRA(config, tensors, pd.DataFrame(rows), tuple(excluded), sqrt(outside))
+
+
+def _by_name(layers: Mapping[str, Layer], names: Sequence[str]) -> dict[str, Layer]:
+    """Name of a matrix -> kind of its layer; a wrapper's prefix ("bert.") may be on one side alone."""
+    pairs, _, _ = aligned([f"{path}.weight" for path in layers], names)
+    return {name: layers[other.removesuffix(".weight")] for name, other in pairs.items()}
+
+
+def _stored(factors: LowRank, layer: Layer) -> dict[str, Tensor]:
+    """peft's tensors of B·A; of a table (tokens, width) it keeps the transposes."""
+    if layer == "embedding":
+        return {"lora_embedding_A": factors.left.mT.contiguous(), "lora_embedding_B": factors.right.mT.contiguous()}
+    return {"lora_A.weight": factors.right, "lora_B.weight": factors.left}
 
 
 def _squared_norm(difference: Tensor | LowRank) -> float:

@@ -6,10 +6,13 @@ from pathlib import Path
 
 from lab.checkpoints.adapter_folder import CONFIG, WEIGHTS
 from lab.checkpoints.error import CheckpointError
+from lab.checkpoints.folder import CONFIG as MODEL_CONFIG
 from lab.checkpoints.folder import expanded
 from lab.geometry.adapters import adapter_changes
 from lab.geometry.folders import folder_changes
 from lab.geometry.weight_changes import WeightChanges
+from lab.models.folders import open_weights
+from lab.models.layers import Layer, adaptable_layers
 
 
 def changes_between(
@@ -40,3 +43,16 @@ def changes_between(
     if base is None:
         raise CheckpointError(f"{tuned} is no adapter: a tuned model needs the base it is compared with.")
     return folder_changes(base, tuned, allow_missing=allow_missing)
+
+
+def adaptable(base: str | Path | None, tuned: str | Path) -> dict[str, Layer] | None:
+    """What peft can adapt in the model that two sources are of (`lab.models.layers`); None where neither says.
+
+    The tuned folder goes first: the changes have its names.
+    """
+    for source in (tuned, base):
+        opened = None if source is None or (expanded(source) / CONFIG).is_file() else open_weights(source)
+        found = adaptable_layers(opened.path / MODEL_CONFIG, opened.config) if opened and opened.config else None
+        if found is not None:
+            return found
+    return None
