@@ -106,4 +106,4 @@ def _adapted(label: str) -> Any:
 
 
 def _hidden_size(plm: PLM) -> int:
-    return plm.matrices(("down",))[0].shape[0]
+    return plm.matrices(("output",))[0].shape[0]

@@ -83,7 +83,6 @@ class Rescaled(Delta):
             changed[matrix.name] = matrix.added(changed.get(matrix.name, native[matrix.name]), delta_w)
             bias = matrix.name.removesuffix("weight") + "bias"
             if side == "rows" and bias in native:
-                start, stop, total = matrix.rows or (0, len(change), len(change))
-                widened = torch.nn.functional.pad(change, (start, total - stop))
+                widened = matrix.rows.placed(change) if matrix.rows else change
                 changed[bias] = changed.get(bias, native[bias]) + widened * native[bias]
         return changed

@@ -76,8 +76,8 @@ def lora_checkpoint(update: LowRankUpdate, phi: Tensor) -> tuple[dict[str, Any],
     partial = [matrix.label for matrix in update.matrices if matrix.rows is not None]
     if partial:
         raise ValueError(
-            f"peft updates whole parameters, but {partial[0]!r} is a part of one; build the LoRA with "
-            'targets=("qkv",) on GPT-2 to save it.'
+            f"peft updates whole parameters, but {partial[0]!r} is a part of one; to save it, build the LoRA with the "
+            'role of the whole: targets=("qkv",), or ("gate_up",).'
         )
     tensors = {}
     for label, (B, A) in update.factors(phi).items():

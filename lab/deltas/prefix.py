@@ -16,6 +16,7 @@ from lab.deltas.roles import present_places
 from lab.deltas.text_positions import move_decoder, move_text
 from lab.linalg import Layout, Part
 from lab.models import PLM, Graft, Place, WeightMatrix
+from lab.models.attention import has_interface
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,15 @@ def prefix_delta(plm: PLM, tokens: int, label: str, std: float, seed: int, *, as
         std: of P.
         as_peft: the map of peft instead: a key-value cache that the model finds at its call. The text's positions start
             after the prefix in encoders too, and in an encoder-decoder only the decoder's self-attention has one.
+
+    Raises:
+        ValueError: the model does not take its attention from transformers' interface (DeBERTa, MPNet, Falcon).
     """
+    if not has_interface(type(plm.model)):
+        raise ValueError(
+            f"{plm.name!r} ({type(plm.model).__name__}) attends by its own code, where no keys and values can be put "
+            "in front of the text's; take Prompt(…), LoRA(…) or Adapter(…)."
+        )
     two_stacks, moves = plm.architecture.kind == "encoder-decoder", plm.architecture.kind == "decoder" or as_peft
     widths = decoder_widths(plm) if two_stacks and as_peft else attention_widths(plm)
     base = plm.architecture.base_path(plm.model).removesuffix(".")

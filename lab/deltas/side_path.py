@@ -63,7 +63,7 @@ class LowRankPath(nn.Module):
         outputs = []
         for A, B, scale, rows in zip(self.A, self.B, self.scales, self.rows, strict=True):
             y = nn.functional.linear(nn.functional.linear(x, A), B if scale == 1 else scale * B)
-            outputs.append(nn.functional.pad(y, (rows[0], rows[2] - rows[1])) if rows else y)
+            outputs.append(rows.placed(y) if rows else y)
         return torch.stack(outputs).sum(0) if len(outputs) > 1 else outputs[0]
 
 
@@ -108,7 +108,7 @@ class Scales(nn.Module):
 
     def after(self, y: Tensor) -> Tensor:
         for scale, rows in zip(self.outputs, self.rows, strict=True):
-            y = y * (nn.functional.pad(scale, (rows[0], rows[2] - rows[1]), value=1.0) if rows else scale)
+            y = y * (rows.placed(scale, 1.0) if rows else scale)
         return y
 
 

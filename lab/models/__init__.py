@@ -4,7 +4,7 @@
 from lab.checkpoints.error import CheckpointError
 
 # where weight matrices and sublayers are
-from lab.models.architecture import Architecture, Place, WeightMatrix
+from lab.models.architecture import Architecture, Part, Place, Slot, Stack, WeightMatrix
 
 # getting a PLM
 from lab.models.configurations import MODELS, meta_plm, untrained_plm
@@ -25,6 +25,7 @@ from lab.models.random_weights import random_weights
 
 # a trained change made part of the PLM
 from lab.models.settle import settled
+from lab.models.structure import architecture_for
 
 __all__ = [
     "ARCHITECTURES",
@@ -36,8 +37,12 @@ __all__ = [
     "CheckpointError",
     "Graft",
     "Overrides",
+    "Part",
     "Place",
+    "Slot",
+    "Stack",
     "WeightMatrix",
+    "architecture_for",
     "architecture_of",
     "graft",
     "head_position",

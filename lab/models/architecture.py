@@ -9,6 +9,49 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Rows start, …, stop − 1 of every `period` rows of a stored matrix of `total` rows.
+
+    GPT-2 keeps query, key and value one after the other (period = total); GPT-NeoX keeps those of one head together.
+    """
+
+    start: int
+    stop: int
+    period: int
+    total: int
+
+    def of(self, W: Tensor) -> Tensor:
+        """(total, n) -> (m, n); a view where the rows follow each other."""
+        if self.period == self.total:
+            return W[self.start : self.stop]
+        return W.unflatten(0, (-1, self.period))[:, self.start : self.stop].flatten(0, 1)
+
+    def placed(self, x: Tensor, fill: float = 0.0) -> Tensor:
+        """(…, m) -> (…, total), with the other places filled."""
+        pieces = x.unflatten(-1, (self.total // self.period, self.stop - self.start))
+        return nn.functional.pad(pieces, (self.start, self.period - self.stop), value=fill).flatten(-2)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which part of a fused weight's outputs a matrix is: units start, …, stop − 1 of `units`, in each of `repeats`.
+
+    GPT-2's query is Part(0, 1, 3); GPT-NeoX's, whose heads keep their own three together, Part(0, 1, 3, heads); that of
+    four heads beside two of keys and two of values Part(0, 4, 8).
+    """
+
+    start: int
+    stop: int
+    units: int
+    repeats: int = 1
+
+    def rows(self, total: int) -> Rows:
+        """The rows of a weight with so many."""
+        unit = total // (self.units * self.repeats)
+        return Rows(self.start * unit, self.stop * unit, self.units * unit, total)
+
+
+@dataclass(frozen=True)
 class WeightMatrix:
     """A matrix W (m, n), rows = outputs, that lives in a parameter: all of it, its transpose, or some of its columns.
 
@@ -17,11 +60,12 @@ class WeightMatrix:
 
     Attributes:
         name: the parameter's name.
-        role: "query", "key", "value", "output", "up", "down", "gate", "qkv", or "cross_…" in a T5 decoder.
+        role: "query", "key", "value", "output", "up", "down", "gate", "qkv" or "gate_up" for a fused one, or "cross_…"
+            in the decoder of an encoder-decoder.
         block: index of the block it belongs to.
         shape: (m, n), outputs × inputs.
         transposed: the parameter holds Wᵀ.
-        rows: W's rows within the stored matrix, as (start, stop, total); None when it is all of it.
+        rows: W's rows within the stored matrix; None when it is all of it.
     """
 
     name: str
@@ -29,7 +73,7 @@ class WeightMatrix:
     block: int
     shape: tuple[int, int]
     transposed: bool = False
-    rows: tuple[int, int, int] | None = None
+    rows: Rows | None = None
 
     @property
     def label(self) -> str:
@@ -37,17 +81,16 @@ class WeightMatrix:
         return f"{self.name}[{self.role}]" if self.rows else self.name
 
     def of(self, parameter: Tensor) -> Tensor:
-        """W (m, n), a view of the parameter."""
+        """W (m, n), a view of the parameter where its rows follow each other."""
         W = parameter.mT if self.transposed else parameter
-        return W[self.rows[0] : self.rows[1]] if self.rows else W
+        return self.rows.of(W) if self.rows else W
 
     def added(self, parameter: Tensor, delta_w: Tensor) -> Tensor:
         """The parameter after W ↦ W + ΔW; ΔW has shape (m, n)."""
         if tuple(delta_w.shape) != self.shape:
             raise ValueError(f"ΔW of {self.label!r} must have shape {self.shape}; got {tuple(delta_w.shape)}.")
         if self.rows:
-            start, stop, total = self.rows
-            delta_w = nn.functional.pad(delta_w, (0, 0, start, total - stop))
+            delta_w = self.rows.placed(delta_w.mT).mT
         return parameter + (delta_w.mT if self.transposed else delta_w)
 
 
@@ -58,12 +101,12 @@ class Slot:
     Attributes:
         module: path inside the block; "a.b|c" stands for a.b or, in variants without it, a.c.
         transposed: its weight is stored as (inputs, outputs).
-        third: 0, 1 or 2 when W is that third of a fused query-key-value weight.
+        part: which part of a fused weight W is; None for all of it.
     """
 
     module: str
     transposed: bool = False
-    third: int | None = None
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +143,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Architecture:
-    """One family of PLMs: a row of `lab.models.families.ARCHITECTURES`.
+    """Where things are in a family of PLMs: a row of `lab.models.families.ARCHITECTURES`, found, or given by a user.
 
     Attributes:
         family: its name in this lab.
@@ -110,6 +153,7 @@ class Architecture:
         embedding: path of the word embedding, relative to the base model.
         final_norms: paths of the normalisations after the last block of each stack, relative to the base model.
         poolers: parameters of the base model that a checkpoint may lack because only some pre-training tasks use them.
+        assumed: of a model whose type has no row: what was taken for what, in a sentence; "" for a row.
     """
 
     family: str
@@ -119,6 +163,7 @@ class Architecture:
     embedding: str
     final_norms: tuple[str, ...] = ()
     poolers: tuple[str, ...] = field(default=())
+    assumed: str = ""
 
     def base_path(self, model: nn.Module) -> str:
         """Path of the base model inside `model`, with its dot; "" when `model` has no wrapper around it."""
@@ -184,9 +229,9 @@ class Architecture:
                 weight = owner.get_parameter("weight")
                 m, n = weight.shape[::-1] if slot.transposed else weight.shape
                 rows = None
-                if slot.third is not None:
-                    rows = (slot.third * m // 3, (slot.third + 1) * m // 3, m)
-                    m //= 3
+                if slot.part is not None:
+                    rows = slot.part.rows(m)
+                    m = m // rows.period * (rows.stop - rows.start)
                 found.append(WeightMatrix(f"{name}.{path}.weight", role, block, (m, n), slot.transposed, rows))
         return found
 
@@ -219,8 +264,9 @@ class Architecture:
 def _find(block: nn.Module, path: str) -> tuple[str, nn.Module] | None:
     """The module at `path` with the path itself; "a.b|c" stands for a.b, or else a.c."""
     parent, _, names = path.rpartition(".")
-    children = dict(block.get_submodule(parent).named_children())
+    modules = dict(block.named_modules())
     for name in names.split("|"):
-        if name in children:
-            return f"{parent}.{name}", children[name]
+        full = f"{parent}.{name}" if parent else name
+        if full in modules:
+            return full, modules[full]
     return None

@@ -14,13 +14,13 @@ from torch import nn
 
 from lab.deferred import transformers
 from lab.models.architecture import Architecture
-from lab.models.attention import Attention, implementation
+from lab.models.attention import Attention, implementation, settle_attention
 from lab.models.classifier import classifier
-from lab.models.families import architecture_of
 from lab.models.heads import ClassificationHead, Head, LanguageModelHead, VerbalizerHead, label_ids
 from lab.models.numbering import last_unnumbered
 from lab.models.plm import PLM
 from lab.models.precision import exact_norms
+from lab.models.structure import architecture_of_model
 
 HeadKind = Literal["classification", "regression", "lm"]
 HEADS: tuple[HeadKind, ...] = ("classification", "regression", "lm")
@@ -64,12 +64,18 @@ def configured(config: Any, request: HeadRequest, tokenizer: Any) -> Any:
         config.pad_token_id = tokenizer.pad_token_id
     if config.is_encoder_decoder and config.to_dict().get("decoder_start_token_id") is None:
         config.decoder_start_token_id = config.pad_token_id  # T5's convention
+    if _is_mixture(config):
+        config._experts_implementation = "batched_mm"  # the one that every transform of torch.func goes through
     if request.kind == "regression":
         config.num_labels = 1
         config.problem_type = "regression"
     elif request.kind == "classification" and request.num_labels is not None:
         config.num_labels = request.num_labels
     return config
+
+
+def _is_mixture(config: Any) -> bool:
+    return bool({"num_experts", "num_local_experts", "n_routed_experts"} & config.to_dict().keys())
 
 
 def model_class(architecture: Architecture, config: Any, kind: HeadKind) -> Any:
@@ -86,13 +92,23 @@ def model_class(architecture: Architecture, config: Any, kind: HeadKind) -> Any:
 
 
 def _of(config: Any, auto: str) -> Any:
-    return getattr(transformers, auto)._model_mapping[type(config)]
+    mapping = getattr(transformers, auto)._model_mapping
+    if type(config) not in mapping:
+        kind = {"AutoModelForSequenceClassification": "classification head", "AutoModelForMaskedLM": "masked model"}
+        raise ValueError(
+            f"transformers has no {kind.get(auto, 'language model')} for model type {config.model_type!r}; "
+            'choose another head: head="lm" or head="classification".'
+        )
+    return mapping[type(config)]
 
 
 def fresh(cls: Any, config: Any, *, seed: int, attention: Attention, purpose: str = "") -> nn.Module:
     """A model initialised as its configuration says, in float32; no global generator is moved."""
+    name = implementation(attention, cls)
     with seeded(seed, purpose):
-        return cls._from_config(deepcopy(config), attn_implementation=implementation(attention), dtype=torch.float32)
+        model = cls._from_config(deepcopy(config), attn_implementation=name, dtype=torch.float32)
+    settle_attention(model)
+    return model
 
 
 @contextmanager
@@ -151,13 +167,14 @@ def as_plm(
     *,
     new_names: Sequence[str] = (),
     provenance: Mapping[str, Any] | None = None,
+    architecture: Architecture | None = None,
 ) -> PLM:
-    """Freeze the model and put the PLM together.
+    """Freeze the model and put the PLM together; its architecture is its row's, or found, unless it is given.
 
     Raises:
         ValueError: a verbaliser without a tokenizer, or with words that are no single tokens.
     """
-    architecture = architecture_of(model.config.model_type)
+    architecture = architecture or architecture_of_model(model)
     if next(model.parameters()).dtype == torch.float64:
         exact_norms(model)
     for parameter in model.parameters():

@@ -8,6 +8,7 @@ the same bits as with transformers' "eager". transformers' SDPA looks into the m
 
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
 from typing import Any, Literal
 
@@ -26,25 +27,45 @@ SDPA = "deltalab_sdpa"
 """The name of `sdpa_attention`, transformers' SDPA made safe under `torch.func`."""
 
 
-def implementation(attention: Attention) -> str:
+def implementation(attention: Attention, model_class: type | None = None) -> str:
     """The value of `config._attn_implementation` for "eager" (in the tensors' own precision) or "sdpa" (fast).
+
+    Args:
+        attention: "eager" or "sdpa".
+        model_class: the model's. One whose attention is its own code (`has_interface`) is always transformers' "eager".
 
     Raises:
         ValueError: another name.
     """
+    if attention not in ("eager", "sdpa"):
+        raise ValueError(
+            f'attention must be "eager" (every transform of torch.func) or "sdpa" (faster); got {attention!r}.'
+        )
+    if model_class is not None and not has_interface(model_class):
+        return "eager"
     if attention == "sdpa":
         transformers.AttentionInterface.register(SDPA, sdpa_attention)
         transformers.AttentionMaskInterface.register(SDPA, safe_sdpa_mask)
         return SDPA
-    if attention != "eager":
-        raise ValueError(
-            f'attention must be "eager" (every transform of torch.func) or "sdpa" (faster); got {attention!r}.'
-        )
     transformers.AttentionInterface.register(EAGER, eager_attention)
     transformers.AttentionMaskInterface.register(
         EAGER, additive_mask
     )  # without it transformers would pass no mask at all
     return EAGER
+
+
+def settle_attention(model: Any) -> None:
+    """Give a model with attention of its own the mask of this file, which does not look into the batch.
+
+    Falcon picks the class of its attention by transformers' name for it, so it can be told only once it is built.
+    """
+    if not has_interface(type(model)):
+        model.config._attn_implementation = implementation("eager")
+
+
+def has_interface(model_class: type) -> bool:
+    """Whether a model takes its attention from transformers' interface; DeBERTa, MPNet and Falcon do not."""
+    return "ALL_ATTENTION_FUNCTIONS" in vars(sys.modules[model_class.__module__])
 
 
 def eager_attention(

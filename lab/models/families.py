@@ -1,8 +1,10 @@
-"""The families: one row each. To add one, write its row here and its tiny configuration in `tiny.py`."""
+"""The families with a row. Others are found by their structure (`structure.py`); a row is for what that gets wrong.
+
+To add one, write its row here and its tiny configuration in `tiny.py`."""
 
 from __future__ import annotations
 
-from lab.models.architecture import Architecture, Slot, Stack
+from lab.models.architecture import Architecture, Part, Slot, Stack
 
 
 def _linear(**modules: str) -> dict[str, Slot]:
@@ -71,9 +73,9 @@ _SANDWICH_STACK = Stack(
 _GPT2_STACK = Stack(
     path="h",
     slots={
-        "query": Slot("attn.c_attn", transposed=True, third=0),
-        "key": Slot("attn.c_attn", transposed=True, third=1),
-        "value": Slot("attn.c_attn", transposed=True, third=2),
+        "query": Slot("attn.c_attn", transposed=True, part=Part(0, 1, 3)),
+        "key": Slot("attn.c_attn", transposed=True, part=Part(1, 2, 3)),
+        "value": Slot("attn.c_attn", transposed=True, part=Part(2, 3, 3)),
         "qkv": Slot("attn.c_attn", transposed=True),
         "output": Slot("attn.c_proj", transposed=True),
         "up": Slot("mlp.c_fc", transposed=True),
@@ -179,5 +181,5 @@ def architecture_of(model_type: str) -> Architecture:
     known = [t for architecture in ARCHITECTURES for t in architecture.model_types]
     raise ValueError(
         f"no architecture row covers model_type {model_type!r}; there are rows for {known}. "
-        "Add a row to lab/models/families.py."
+        "`lab.models.structure.architecture_for` finds many others; or give load_plm(…, architecture=…)."
     )

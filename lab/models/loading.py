@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -17,17 +17,18 @@ from torch import Tensor, nn
 from lab.checkpoints.error import CheckpointError
 from lab.checkpoints.folder import CONFIG
 from lab.checkpoints.sizes import check_total
-from lab.deferred import transformers
 from lab.models.architecture import Architecture
 from lab.models.assemble import HeadKind, HeadRequest, as_plm, configured, model_class, reseed_head, seeded
-from lab.models.attention import Attention, implementation
+from lab.models.attention import Attention, implementation, settle_attention
 from lab.models.checkpoint import Checkpoint, read_checkpoint
 from lab.models.device import device_of
-from lab.models.families import architecture_of
 from lab.models.folders import model_source
+from lab.models.numbering import learned_positions
 from lab.models.plm import PLM
 from lab.models.quiet import quiet
+from lab.models.structure import architecture_for
 from lab.models.tiny import BUILT_IN, built_in, tiny_plm
+from lab.models.tokenizer import NO_LIMIT, tokenizer_of
 
 
 def load_plm(
@@ -41,6 +42,7 @@ def load_plm(
     device: str | torch.device = "cpu",
     attention: Attention = "eager",
     seed: int = 0,
+    architecture: Architecture | None = None,
 ) -> PLM:
     """Load a pre-trained language model, frozen, with a head.
 
@@ -62,6 +64,9 @@ def load_plm(
             of `torch.func` it takes its slower mathematical kernel).
         seed: of the new head's weights. They depend on nothing else, not even on the dtype. Of a built-in model: of
             all weights.
+        architecture: where a model keeps its blocks, roles, sublayers and norms. Default: the row of its type
+            (`lab.models.families`), or what its structure says (`lab.models.structure`), which a warning spells out for
+            types that the lab's tests do not try.
 
     Returns:
         The PLM. `plm.new_names` are the parameters the checkpoint did not hold: the head, and BERT's pooler when the
@@ -75,7 +80,7 @@ def load_plm(
         ValueError: arguments that do not fit together, an unknown "tiny-…", a device that is not here.
 
     Warns:
-        UserWarning: a local folder has the name of a built-in model.
+        UserWarning: a local folder has the name of a built-in model; an architecture was found by structure alone.
     """
     if _is_built_in(name):
         return tiny_plm(
@@ -87,17 +92,23 @@ def load_plm(
     place = device_of(device)
     folder, provenance = model_source(name)
     checkpoint = read_checkpoint(folder)
-    tokenizer = _tokenizer(checkpoint)
-    architecture = architecture_of(checkpoint.config.model_type)
+    tokenizer = tokenizer_of(checkpoint)
+    where = architecture or _found(checkpoint)
+    if where.assumed:
+        warnings.warn(f"{checkpoint.folder}: {where.assumed} Otherwise give load_plm(…, architecture=…).", stacklevel=2)
     config = configured(checkpoint.config, request, tokenizer)
     tensors = checkpoint.tensors
     if n_layers is not None:
-        tensors = _truncate(config, architecture, tensors, n_layers)
-    model, new_names, unused = _build(checkpoint, config, architecture, tensors, request, dtype, attention, seed)
+        tensors = _truncate(config, where, tensors, n_layers)
+    model, new_names, unused = _build(checkpoint, config, where, tensors, request, dtype, attention, seed)
     model = model.to(place)
     provenance |= {"files": checkpoint.files, "n_layers": n_layers, "head": head, "head_seed": seed, "unused": unused}
     label = os.fspath(name) if provenance["source"] != "folder" else folder.name
-    return as_plm(label, model, request, tokenizer, new_names=new_names, provenance=provenance)
+    if tokenizer is not None:
+        tokenizer.model_max_length = learned_positions(model) or NO_LIMIT
+    if where.assumed:
+        provenance |= {"assumed": where.assumed}
+    return as_plm(label, model, request, tokenizer, new_names=new_names, provenance=provenance, architecture=where)
 
 
 def _is_built_in(name: str | os.PathLike[str]) -> bool:
@@ -113,27 +124,14 @@ def _is_built_in(name: str | os.PathLike[str]) -> bool:
     return False
 
 
-def _tokenizer(checkpoint: Checkpoint) -> Any:
-    """The folder's tokenizer, padding on the right, with a padding token; None when the folder has none."""
-    if not any(
-        (checkpoint.folder / f).is_file() for f in ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model")
-    ):
-        return None
-    try:
-        with quiet():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(
-                checkpoint.folder, config=checkpoint.config, local_files_only=True, trust_remote_code=False
-            )
-            tokenizer("a film")  # some damage shows when a text is read
-    except Exception as error:  # tokenizers raise whatever their parsers raise
-        raise CheckpointError(f"the tokenizer in {checkpoint.folder} cannot be read: {error}") from error
-    if tokenizer.pad_token_id is None:
-        named = checkpoint.config.pad_token_id  # LLaMA 1's is −1: none
-        known = isinstance(named, int) and 0 <= named < len(tokenizer)
-        # GPT-2 and Llama have none; the mask hides it from attention
-        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(named) if known else tokenizer.eos_token
-    tokenizer.padding_side = "right"
-    return tokenizer
+def _found(checkpoint: Checkpoint) -> Architecture:
+    file = checkpoint.folder / CONFIG
+    with _describing(file), quiet():
+        try:
+            return architecture_for(checkpoint.config)
+        except ValueError as error:
+            unknown = error
+    raise CheckpointError(f"{file}: {unknown}") from unknown
 
 
 def _truncate(config: Any, architecture: Architecture, tensors: dict[str, Tensor], n_layers: int) -> dict[str, Tensor]:
@@ -142,8 +140,9 @@ def _truncate(config: Any, architecture: Architecture, tensors: dict[str, Tensor
     if not 1 <= n_layers <= depth:
         raise ValueError(f"n_layers must be in 1..{depth} for this PLM; got {n_layers}.")
     config.num_hidden_layers = n_layers
-    if architecture.kind == "encoder-decoder":
-        config.num_decoder_layers = min(n_layers, config.num_decoder_layers)
+    for name in ("num_decoder_layers", "decoder_layers") if architecture.kind == "encoder-decoder" else ():
+        if name in config.to_dict():
+            setattr(config, name, min(n_layers, getattr(config, name)))
     if config.to_dict().get("layer_types") is not None:
         config.layer_types = config.layer_types[:n_layers]
     stacks = "|".join(re.escape(stack.path) for stack in architecture.stacks)
@@ -164,17 +163,21 @@ def _build(
 ) -> tuple[nn.Module, tuple[str, ...], tuple[str, ...]]:
     """The model with the checkpoint's tensors, the names that are new, and the tensors it has no place for."""
     cls = model_class(architecture, config, request.kind)
-    _check_total(checkpoint, cls, config)
+    shapes = _check_total(checkpoint, cls, config)
+    unsaid = not {"num_labels", "id2label"} & checkpoint.headers.config.keys()
+    if request.kind == "classification" and request.num_labels is None and unsaid:
+        config.num_labels = _stored_width(config.num_labels, shapes, tensors)
     with seeded(seed), quiet(), _describing(checkpoint.folder / CONFIG):
         model, info = cls.from_pretrained(
             None,
             config=config,
             state_dict=tensors,
             dtype=dtype,
-            attn_implementation=implementation(attention),
+            attn_implementation=implementation(attention, cls),
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
+    settle_attention(model)
     misfits = {name: (tuple(got), tuple(wanted)) for name, got, wanted in info["mismatched_keys"]}
     missing = {*info["missing_keys"], *misfits} & set(dict(model.named_parameters()))
     _check(checkpoint, architecture, model, request, missing, misfits)
@@ -195,13 +198,28 @@ def _describing(file: Path) -> Iterator[None]:
         raise CheckpointError(f"{file} describes no model that can be built: {error}") from error
 
 
-def _check_total(checkpoint: Checkpoint, cls: Any, config: Any) -> None:
-    """Refuse sizes that the weights do not have, on a model without memory."""
+def _stored_width(num_labels: int, shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor]) -> int:
+    """How many classes the checkpoint's own head has, where its configuration does not say.
+
+    transformers writes no number of labels where it is 2, and BART reads 3 then.
+    """
+    for name, shape in shapes.items():
+        stored = tuple(tensors[name].shape) if name in tensors else shape
+        if shape[:1] == (num_labels,) and stored[1:] == shape[1:] and 1 < stored[0] != num_labels:
+            return stored[0]
+    return num_labels
+
+
+def _check_total(checkpoint: Checkpoint, cls: Any, config: Any) -> dict[str, tuple[int, ...]]:
+    """Refuse sizes that the weights do not have, on a model without memory; returns its shapes."""
     file = checkpoint.folder / CONFIG
     with torch.device("meta"), quiet(), _describing(file):
-        skeleton = cls._from_config(deepcopy(config), attn_implementation=implementation("eager"), dtype=torch.float32)
+        skeleton = cls._from_config(
+            deepcopy(config), attn_implementation=implementation("eager", cls), dtype=torch.float32
+        )
     shapes = {name: tuple(t.shape) for name, t in (*skeleton.named_parameters(), *skeleton.named_buffers())}
     check_total(file, shapes, checkpoint.headers.entries)
+    return shapes
 
 
 def _check(

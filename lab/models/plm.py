@@ -13,9 +13,10 @@ from torch.func import functional_call
 
 from lab.linalg.layout import Layout, Part
 from lab.models.architecture import Architecture, WeightMatrix
-from lab.models.attention import Attention, implementation
+from lab.models.attention import Attention, has_interface, implementation
 from lab.models.graft import Graft, structural_copy
 from lab.models.heads import Head
+from lab.models.numbering import learned_positions
 
 Batch = Mapping[str, Tensor]
 Overrides = Mapping[str, Tensor]
@@ -64,6 +65,11 @@ class PLM:
         return {found[0]: tuple(found) for found in names.values() if len(found) > 1}
 
     @cached_property
+    def n_positions(self) -> int | None:
+        """Tokens a text may have: the length of the table of absolute positions; None for relative and rotary ones."""
+        return learned_positions(self.model)
+
+    @cached_property
     def grafted_names(self) -> frozenset[str]:
         """Names of the parameters that grafts added."""
         return frozenset(name for graft in self.grafts for name in graft.parameter_names)
@@ -101,9 +107,14 @@ class PLM:
         return next(iter(self.parameters.values())).device
 
     def with_attention(self, attention: Attention) -> PLM:
-        """The same PLM, θ shared, with another attention: "eager" for analyses, "sdpa" for training."""
+        """The same PLM, θ shared, with another attention: "eager" for analyses, "sdpa" for training.
+
+        A model whose attention is code of its own (DeBERTa, MPNet, Falcon) stays eager.
+        """
         model: Any = structural_copy(self.model)
-        model.set_attn_implementation(implementation(attention))
+        name = implementation(attention, type(model))
+        if has_interface(type(model)):
+            model.set_attn_implementation(name)
         return replace(self, model=model)
 
     def logits(self, overrides: Overrides, batch: Batch) -> Tensor:
@@ -120,7 +131,8 @@ class PLM:
             language-model head without verbaliser.
 
         Raises:
-            ValueError: an override is no parameter of this PLM, or the batch has no "input_ids".
+            ValueError: an override is no parameter of this PLM, the batch has no "input_ids", or longer texts than the
+                model has positions.
         """
         if not overrides.keys() <= self.parameters.keys():
             unknown = sorted(overrides.keys() - self.parameters.keys())
@@ -128,7 +140,12 @@ class PLM:
                 f"{self.name!r} has no parameter {unknown[:3]}; names are those of `plm.parameters`, where a tied "
                 f"parameter occurs once, e.g. {list(self.parameters)[:2]}."
             )
-
+        limit, ids = self.n_positions, batch.get("input_ids")
+        if limit is not None and ids is not None and ids.shape[-1] > limit:
+            raise ValueError(
+                f"{self.name!r} has {limit} positions; got texts of {ids.shape[-1]} tokens. Cut them: "
+                f"max_length={limit}."
+            )
         everywhere = {place: value for name, value in overrides.items() for place in self._places.get(name, (name,))}
 
         def run(**inputs: Any) -> Any:

@@ -71,7 +71,7 @@ def _position(name: str) -> _Place | None:
             if not match:
                 continue
             for role, slot in stack.slots.items():
-                if slot.third is None and match[3] in _paths(slot):
+                if slot.part is None and match[3] in _paths(slot):
                     return _Place(match[1], int(match[2]), role, slot.transposed)
     match = re.match(r"(.+?)\.(\d{1,6})\.(?:.+\.)?weight$", name)
     if match is None or HEADS.search(name) or _TABLES.search(name):

@@ -34,8 +34,6 @@ def exact_norms(model: nn.Module) -> None:
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             kind, old = type(child).__name__, cast(Any, child)
-            if kind == "T5LayerNorm":
-                setattr(parent, name, RMSNorm(old.weight, old.variance_epsilon, 0.0))
-            elif kind.endswith("RMSNorm") and not isinstance(child, RMSNorm):
-                gemma = kind.startswith("Gemma")
-                setattr(parent, name, RMSNorm(old.weight, old.eps if gemma else old.variance_epsilon, float(gemma)))
+            if kind.endswith(("RMSNorm", "T5LayerNorm")) and not isinstance(child, (RMSNorm, nn.RMSNorm)):
+                eps = vars(old).get("variance_epsilon", vars(old).get("eps"))
+                setattr(parent, name, RMSNorm(old.weight, eps, float(kind.startswith("Gemma"))))

@@ -11,8 +11,8 @@ from lab.deferred import transformers
 from lab.models.assemble import HeadKind, HeadRequest, as_plm, configured, fresh, model_class, reseed_head, seeded
 from lab.models.attention import Attention
 from lab.models.device import device_of
-from lab.models.families import architecture_of
 from lab.models.plm import PLM
+from lab.models.structure import TRIED, architecture_for
 from lab.models.tiny_tokenizer import tiny_tokenizer
 
 BUILT_IN = "tiny-"
@@ -31,6 +31,35 @@ STD = 0.2
 _COMMON = {"hidden_size": HIDDEN, "num_hidden_layers": N_LAYERS, "num_attention_heads": HEADS, "initializer_range": STD}
 _WIDE = {**_COMMON, "intermediate_size": FEED_FORWARD, "max_position_embeddings": POSITIONS}
 _GROUPED = {**_WIDE, "num_key_value_heads": 2, "head_dim": HIDDEN // HEADS, "tie_word_embeddings": True}
+_T5 = {
+    "d_model": HIDDEN,
+    "d_kv": HIDDEN // HEADS,
+    "d_ff": FEED_FORWARD,
+    "num_layers": N_LAYERS,
+    "num_heads": HEADS,
+    "feed_forward_proj": "gated-gelu",
+    "decoder_start_token_id": 0,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 16,
+}
+_TWO_STACKS = {
+    "d_model": HIDDEN,
+    "encoder_layers": N_LAYERS,
+    "decoder_layers": N_LAYERS,
+    "encoder_attention_heads": HEADS,
+    "decoder_attention_heads": HEADS,
+    "encoder_ffn_dim": FEED_FORWARD,
+    "decoder_ffn_dim": FEED_FORWARD,
+    "init_std": STD,
+    "decoder_start_token_id": 2,
+}
+_DISTILLED = {
+    "dim": HIDDEN,
+    "hidden_dim": FEED_FORWARD,
+    "n_layers": N_LAYERS,
+    "n_heads": HEADS,
+    "initializer_range": STD,
+}
 _SANDWICH = {**_GROUPED, "query_pre_attn_scalar": HIDDEN // HEADS, "sliding_window": 8}
 
 # name -> (model_type, family of the tokenizer, settings)
@@ -42,28 +71,59 @@ CONFIGURATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "qwen2": ("qwen2", "llama", {k: v for k, v in _GROUPED.items() if k != "head_dim"}),
     "qwen3": ("qwen3", "llama", _GROUPED),
     "gpt2": ("gpt2", "gpt2", {**_COMMON, "n_inner": FEED_FORWARD, "n_positions": POSITIONS}),
-    "t5": (
-        "t5",
-        "t5",
-        {
-            "d_model": HIDDEN,
-            "d_kv": HIDDEN // HEADS,
-            "d_ff": FEED_FORWARD,
-            "num_layers": N_LAYERS,
-            "num_heads": HEADS,
-            "feed_forward_proj": "gated-gelu",
-            "decoder_start_token_id": 0,
-            "relative_attention_num_buckets": 8,
-            "relative_attention_max_distance": 16,
-        },
-    ),
+    "t5": ("t5", "t5", _T5),
     "gemma": ("gemma", "gemma", _GROUPED),
     "gemma2": ("gemma2", "gemma", _SANDWICH),
     "gemma3": ("gemma3_text", "gemma", {**_SANDWICH, "layer_types": ["sliding_attention", "full_attention"]}),
+    "distilbert": ("distilbert", "distilbert", {**_DISTILLED, "max_position_embeddings": POSITIONS}),
+    "electra": ("electra", "bert", {**_WIDE, "embedding_size": 12}),
+    "albert": ("albert", "bert", {**_WIDE, "embedding_size": 12}),
+    "deberta": (
+        "deberta-v2",
+        "bert",
+        {
+            **_WIDE,
+            "type_vocab_size": 0,
+            "relative_attention": True,
+            "position_buckets": 8,
+            "pos_att_type": ["p2c", "c2p"],
+            "share_att_key": True,
+            "norm_rel_ebd": "layer_norm",
+            "position_biased_input": False,
+        },
+    ),
+    "modernbert": ("modernbert", "distilbert", {**_WIDE, "local_attention": 8, "global_attn_every_n_layers": 2}),
+    "mpnet": ("mpnet", "mpnet", {**_WIDE, "max_position_embeddings": POSITIONS + 2}),
+    "bart": ("bart", "bart", {**_TWO_STACKS, "max_position_embeddings": POSITIONS}),
+    "mt5": ("mt5", "t5", _T5),
+    "opt": (
+        "opt",
+        "bart",
+        {**_COMMON, "ffn_dim": FEED_FORWARD, "max_position_embeddings": POSITIONS, "word_embed_proj_dim": HIDDEN},
+    ),
+    "gpt_neox": ("gpt_neox", "gpt2", _WIDE),
+    "falcon": ("falcon", "gpt2", {**_COMMON, "ffn_hidden_size": FEED_FORWARD, "multi_query": True}),
+    "falcon-grouped": (
+        "falcon",
+        "gpt2",
+        {**_COMMON, "ffn_hidden_size": FEED_FORWARD, "new_decoder_architecture": True, "num_kv_heads": 2},
+    ),
+    "phi": ("phi", "gpt2", _WIDE),
+    "phi3": ("phi3", "llama", {**_WIDE, "num_key_value_heads": 2}),
+    "qwen3_moe": (
+        "qwen3_moe",
+        "llama",
+        {**_GROUPED, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": FEED_FORWARD},
+    ),
 }
 
+_DEPTHS = ("num_hidden_layers", "num_layers", "n_layers", "encoder_layers", "decoder_layers")
+
 FAMILIES = ("bert", "roberta", "llama", "gpt2", "t5", "gemma")
-"""One tiny model per family; `CONFIGURATIONS` holds variants of some."""
+"""One tiny model per family with a row; `CONFIGURATIONS` holds variants of some, and those found by their structure."""
+
+FOUND = tuple(name for name, (model_type, _, _) in CONFIGURATIONS.items() if model_type in TRIED)
+"""Those whose architecture is found by their structure."""
 
 
 def tiny_plm(
@@ -108,7 +168,7 @@ def tiny_plm(
     special = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id", None) for role in ("pad", "bos", "eos")}
     config = transformers.AutoConfig.for_model(model_type, vocab_size=len(tokenizer), **special, **settings)
     config = configured(config, request, tokenizer)
-    cls = model_class(architecture_of(model_type), config, head)
+    cls = model_class(architecture_for(config), config, head)
     model: Any = fresh(cls, config, seed=seed, attention=attention)
     _perturb(model, seed)
     base = model.base_model_prefix + "."
@@ -122,7 +182,7 @@ def tiny_plm(
 def _of_depth(settings: dict[str, Any], n_layers: int) -> dict[str, Any]:
     if n_layers < 1:
         raise ValueError(f"a tiny model needs n_layers >= 1; got {n_layers}.")
-    depth: dict[str, Any] = {name: n_layers for name in ("num_hidden_layers", "num_layers") if name in settings}
+    depth: dict[str, Any] = {name: n_layers for name in _DEPTHS if name in settings}
     if "layer_types" in settings:
         depth["layer_types"] = (settings["layer_types"] * n_layers)[:n_layers]
     return settings | depth

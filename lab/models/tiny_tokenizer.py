@@ -37,6 +37,14 @@ SPECIAL = {
     "gpt2": {"eos_token": "<|endoftext|>", "pad_token": "<pad>", "unk_token": "<unk>"},
     "t5": {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"},
     "gemma": {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>"},
+    "mpnet": {
+        "bos_token": "<s>",
+        "pad_token": "<pad>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    },
+    "bart": {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"},
 }  # ids are the positions here: 0 is T5's padding and its decoder's start, 1 is RoBERTa's padding
 
 # how one text and a pair are laid out, with token types after the colon
@@ -47,7 +55,10 @@ TEMPLATES = {
     "gpt2": ("$A", "$A $B"),
     "t5": ("$A </s>", "$A </s> $B </s>"),
     "gemma": ("<bos> $A", "<bos> $A $B"),
+    "mpnet": ("<s> $A </s>", "<s> $A </s> </s> $B </s>"),
+    "bart": ("<s> $A </s>", "<s> $A </s> </s> $B </s>"),
 }
+SPECIAL["distilbert"], TEMPLATES["distilbert"] = SPECIAL["bert"], ("[CLS] $A [SEP]", "[CLS] $A [SEP] $B [SEP]")
 
 
 def tiny_tokenizer(family: str) -> Any:

@@ -22,7 +22,7 @@ def test_scaling_weights_is_scaling_activations(plm_of, batch_of, noise, family)
         elif matrix.rows is None:
             handles.append(module.register_forward_hook(lambda m, args, out, s=scale: out * s))
         else:  # GPT-2's fused output: query, key, value side by side
-            start, stop, total = matrix.rows
+            start, stop, total = matrix.rows.start, matrix.rows.stop, matrix.rows.total
             padded = torch.ones(total, dtype=torch.float64)
             padded[start:stop] = scale
             handles.append(module.register_forward_hook(lambda m, args, out, s=padded: out * s))

@@ -38,30 +38,35 @@ KINDS = {
 PROMPTS = [k for k in KINDS if not k.startswith("prefix")]
 TASK = dict.fromkeys(("bert", "roberta"), "SEQ_CLS") | dict.fromkeys(("llama", "gpt2", "gemma"), "CAUSAL_LM")
 TASK |= {"t5": "SEQ_2_SEQ_LM"}
+FOUND = {"electra": "SEQ_CLS"} | dict.fromkeys(("bart", "mt5"), "SEQ_2_SEQ_LM")
+FOUND |= dict.fromkeys(("opt", "gpt_neox", "phi", "phi3", "qwen3_moe"), "CAUSAL_LM")
+"""Families found by their structure that peft can give a prefix."""
+TASKS = TASK | FOUND
 
 
 def prepared(plm_of, batch_of, family):
     """The PLM with the head on which peft has this method, and a batch without padding, which peft's prompts ignore."""
-    plm = plm_of(family) if TASK[family] == "SEQ_CLS" else plm_of(family, head="lm")
+    plm = plm_of(family) if TASKS[family] == "SEQ_CLS" else plm_of(family, head="lm")
     batch = batch_of(plm, padding=False)
-    return plm, {**batch, "decoder_input_ids": batch["input_ids"][:, :2]} if family == "t5" else batch
+    two = TASKS[family] == "SEQ_2_SEQ_LM"
+    return plm, {**batch, "decoder_input_ids": batch["input_ids"][:, :2]} if two else batch
 
 
 def theirs(plm, family, config, batch, kind):
     """peft's own model and its logits at the positions of the text."""
     config = copy.deepcopy(config)
-    config.task_type = TASK[family]
+    config.task_type = TASKS[family]
     if kind in PROMPTS and kind != "multitask":
         config.num_transformer_submodules = 1
     model = peft_model(plm, config, peft, seed=0).double().eval()
-    text = batch["decoder_input_ids" if TASK[family] == "SEQ_2_SEQ_LM" else "input_ids"]
+    text = batch["decoder_input_ids" if TASKS[family] == "SEQ_2_SEQ_LM" else "input_ids"]
     if kind == "multitask":
         batch = {**batch, "task_ids": torch.zeros(3, dtype=torch.int64)}
-        if family == "t5":  # given the ids, peft (0.21) forgets them
+        if TASKS[family] == "SEQ_2_SEQ_LM":  # given the ids, peft (0.21) forgets them
             batch["decoder_inputs_embeds"] = model.word_embeddings(batch.pop("decoder_input_ids"))
     with torch.no_grad():
         logits = model(**batch).logits
-    return model, logits if TASK[family] == "SEQ_CLS" else logits[:, -text.shape[1] :]
+    return model, logits if TASKS[family] == "SEQ_CLS" else logits[:, -text.shape[1] :]
 
 
 @pytest.mark.parametrize("kind", PROMPTS)
@@ -87,6 +92,17 @@ def test_prefix_types_give_pefts_logits(plm_of, batch_of, family, kind):
     torch.testing.assert_close(delta.logits(delta.phi0, batch), expected, rtol=0, atol=1e-6)
     widths = decoder_widths(plm) if family == "t5" else attention_widths(plm)
     assert delta.counts.stored == sum(2 * 3 * width for width in widths.values())
+
+
+@pytest.mark.parametrize("kind", ["prefix", "prompt"])
+@pytest.mark.parametrize("family", FOUND)
+def test_prefix_and_prompt_give_pefts_logits_on_found_families(plm_of, batch_of, family, kind):
+    plm, batch = prepared(plm_of, batch_of, family)
+    if (family, kind) == ("electra", "prompt"):  # peft takes the tokens' width for the hidden one, and fails
+        return
+    delta = from_peft(KINDS[kind]()).body(plm, 0)
+    _, expected = theirs(plm, family, KINDS[kind](), batch, kind)
+    torch.testing.assert_close(delta.logits(delta.phi0, batch), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", ["bert", "llama", "gpt2", "t5"])
@@ -133,7 +149,7 @@ def test_stored_prompts_are_read_without_peft(plm_of, batch_of, tmp_path, monkey
     delta, phi = load_adapter(plm, tmp_path)
     torch.testing.assert_close(delta.logits(phi, batch), expected, rtol=0, atol=1e-6)
     assert not delta.at_identity
-    if TASK[family] == "SEQ_CLS":  # the head is stored, too
+    if TASKS[family] == "SEQ_CLS":  # the head is stored, too
         assert delta.head_size == sum(plm.parameters[name].numel() for name in plm.new_names)
 
 

@@ -8,11 +8,20 @@ import transformers
 from torch.func import grad, jvp, vjp, vmap
 from torch.nn.functional import cross_entropy
 
-from lab.models.attention import SDPA
-from lab.models.tiny import CONFIGURATIONS, FAMILIES, tiny_plm
+from lab.models.attention import EAGER, SDPA, has_interface
+from lab.models.tiny import CONFIGURATIONS, FAMILIES, FOUND, tiny_plm
 
 LABELS = torch.tensor([0, 1, 1])
 HEADS = [{"head": "classification"}, {"head": "lm", "verbalizer": ("bad", "good")}]
+
+
+COVERING = [
+    pytest.param(
+        family, marks=pytest.mark.slow if family in FOUND and family not in ("deberta", "bart", "phi3") else ()
+    )
+    for family in CONFIGURATIONS
+]
+"""Every tiny model; of those found by their structure most under `slow`."""
 
 
 def flat_problem(plm, batch):
@@ -56,12 +65,12 @@ def test_other_attentions_are_refused():
         tiny_plm("bert").with_attention("flash")
 
 
-@pytest.mark.parametrize("family", [family for family in CONFIGURATIONS if family != "gemma2"])
+@pytest.mark.parametrize("family", [p for p in COVERING if p.values[0] != "gemma2"])
 def test_sdpa_agrees_with_eager(family, batch_of):
     plm = tiny_plm(family)
     batch = batch_of(plm)
     fast = plm.with_attention("sdpa")
-    assert fast.model.config._attn_implementation == SDPA
+    assert fast.model.config._attn_implementation == (SDPA if has_interface(type(plm.model)) else EAGER)
     assert all(fast.parameters[name] is parameter for name, parameter in plm.parameters.items())
     torch.testing.assert_close(fast.logits({}, batch), plm.logits({}, batch))
     torch.testing.assert_close(tiny_plm(family, attention="sdpa").logits({}, batch), plm.logits({}, batch))
@@ -90,7 +99,8 @@ def test_padding_does_not_change_a_rows_logits(batch_of):
         torch.testing.assert_close(plm.logits({}, batch)[1], plm.logits({}, alone)[0])
 
 
-@pytest.mark.parametrize("family", CONFIGURATIONS)
+# ModernBERT's rotation and the router of a mixture go through float32 in transformers (5.23): no central differences
+@pytest.mark.parametrize("family", [p for p in COVERING if p.values[0] not in ("modernbert", "qwen3_moe")])
 @pytest.mark.parametrize("kind", HEADS, ids=lambda kind: kind["head"])
 def test_derivatives_of_first_and_second_order_are_exact(family, kind, batch_of):
     plm = tiny_plm(family, **kind)
@@ -113,7 +123,7 @@ def test_derivatives_of_first_and_second_order_are_exact(family, kind, batch_of)
     torch.testing.assert_close(hessian_v, central(grad(loss)), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("family", CONFIGURATIONS)
+@pytest.mark.parametrize("family", COVERING)
 @pytest.mark.parametrize("kind", HEADS, ids=lambda kind: kind["head"])
 def test_vmap_over_overrides_tangents_and_examples_equals_a_loop(family, kind, batch_of):
     plm = tiny_plm(family, **kind)
@@ -184,3 +194,15 @@ def test_the_layout_holds_every_parameter_and_knows_the_new_head():
     assert plm.num_labels == 5
     assert plm.new_names == {f"classifier.{m}.{p}" for m in ("dense", "out_proj") for p in ("weight", "bias")}
     assert all(part.block is None for part in plm.layout if part.name in plm.new_names)
+
+
+@pytest.mark.parametrize(
+    ("family", "limit"), [("bert", 256), ("roberta", 256), ("gpt2", 256), ("bart", 256), ("opt", 256)]
+)
+def test_texts_longer_than_the_positions_are_refused_in_a_sentence(family, limit):
+    plm = tiny_plm(family)
+    assert plm.n_positions == limit
+    assert plm.logits({}, {"input_ids": torch.full((1, limit), 9)}).shape == (1, 2)
+    with pytest.raises(ValueError, match=rf"'tiny-{family}' has {limit} positions; got texts of {limit + 1} tokens"):
+        plm.logits({}, {"input_ids": torch.full((1, limit + 1), 9)})
+    assert tiny_plm("llama").n_positions is None

@@ -1,0 +1,175 @@
+"""An architecture found in a model by its structure: chains of blocks, their roles, sublayers and norms."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import nn
+
+from lab.deferred import transformers
+from lab.models.architecture import Architecture, Slot, Stack
+from lab.models.families import ARCHITECTURES
+from lab.models.naming import slots_of
+
+TRIED = (
+    "distilbert", "electra", "albert", "deberta", "deberta-v2", "modernbert", "mpnet", "bart", "mbart", "mt5", "opt",
+    "gpt_neox", "gpt_neo", "gptj", "bloom", "falcon", "phi", "phi3", "olmo2", "stablelm", "starcoder2", "qwen3_moe",
+    "mixtral",
+)  # fmt: skip
+"""Model types without a row that the tests try; of others a warning says what was assumed."""
+
+EXAMPLE = (
+    'load_plm(path, architecture=Architecture(family="mine", kind="decoder", model_types=("mine",), stacks=(Stack('
+    'path="layers", slots={"query": Slot("attn.q"), …}, places={"after_attention": "attn.o", …}, norms=()),), '
+    'embedding="embed_tokens"))'
+)
+
+
+def architecture_for(config: Any) -> Architecture:
+    """The row that covers a configuration's model type, or else what its model's structure says.
+
+    Raises:
+        ValueError: neither; the message says what to give `load_plm`.
+    """
+    row = _row(config)
+    if row is not None:
+        return row
+    try:
+        with torch.device("meta"):
+            base = transformers.AutoModel.from_config(deepcopy(config))
+    except ValueError as error:  # no class of a base model
+        raise ValueError(_unknown(config, str(error))) from error
+    return architecture_of_model(base)
+
+
+def architecture_of_model(model: Any) -> Architecture:
+    """The same of a model that is there, whatever its head.
+
+    Raises:
+        ValueError: as `architecture_for`.
+    """
+    config = model.config
+    row = _row(config)
+    if row is not None:
+        return row
+    base = model.base_model
+    try:
+        kind = kind_of(config)
+        stacks = tuple(_stack(base, path, config) for path in _chains(base))
+        if not stacks:
+            raise ValueError("it has no list of blocks of one class")
+    except ValueError as error:
+        raise ValueError(_unknown(config, str(error))) from error
+    paths = tuple(stack.path for stack in stacks)
+    embedding = model.get_input_embeddings()
+    named = dict(base.named_modules())
+    final = tuple(p for p, m in named.items() if _is_norm(m) and not _within(p, paths) and "embed" not in p)
+    poolers = tuple(name for name, _ in base.named_parameters() if name.startswith("pooler"))
+    return Architecture(
+        family=config.model_type,
+        kind=kind,
+        model_types=(config.model_type,),
+        stacks=stacks,
+        embedding=next(path for path, module in named.items() if module is embedding),
+        final_norms=final,
+        poolers=poolers,
+        assumed="" if config.model_type in TRIED else _assumed(config, kind, stacks),
+    )
+
+
+def kind_of(config: Any) -> str:
+    """ "encoder", "decoder" or "encoder-decoder", by the language model that transformers has for the configuration."""
+    if config.is_encoder_decoder:
+        return "encoder-decoder"
+    if type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING:
+        return "encoder"
+    if type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        return "decoder"
+    raise ValueError("transformers has no masked and no causal language model of this type")
+
+
+def _row(config: Any) -> Architecture | None:
+    return next((row for row in ARCHITECTURES if config.model_type in row.model_types), None)
+
+
+def _chains(base: nn.Module) -> list[str]:
+    """Paths of the lists of blocks: the outermost lists of modules of one class that hold linear maps.
+
+    ALBERT keeps its shared block in a list inside of a group; the innermost such list is the chain there.
+    """
+    found: list[str] = []
+    for path, module in base.named_modules():
+        if isinstance(module, nn.ModuleList) and _is_chain(module) and not _within(path, tuple(found)):
+            found.append(_innermost(path, module))
+    return found
+
+
+def _is_chain(modules: nn.ModuleList) -> bool:
+    one_class = len({type(module) for module in modules}) == 1
+    return one_class and any(isinstance(x, nn.Linear) or type(x).__name__ == "Conv1D" for x in modules[0].modules())
+
+
+def _innermost(path: str, modules: nn.ModuleList) -> str:
+    if len(modules) == 1:
+        for name, child in modules[0].named_children():
+            if isinstance(child, nn.ModuleList) and _is_chain(child) and len(list(modules[0].children())) == 1:
+                return _innermost(f"{path}.0.{name}", child)
+    return path
+
+
+def _stack(base: nn.Module, path: str, config: Any) -> Stack:
+    blocks = list(base.get_submodule(path).children())
+    slots: dict[str, Slot] = {}
+    for block in blocks:
+        slots |= {role: slot for role, slot in slots_of(block, config).items() if role not in slots}
+    return Stack(path, slots, _places(blocks, slots), tuple(p for p, m in blocks[0].named_modules() if _is_norm(m)))
+
+
+def _places(blocks: list[nn.Module], slots: dict[str, Slot]) -> dict[str, str]:
+    """Sublayers, and the modules whose outputs are added to the residual stream; those that every block has."""
+    modules = [dict(block.named_modules()) for block in blocks]
+    places = {"attention": _owner(slots.get("query") or slots["qkv"]), "after_attention": slots["output"].module}
+    if "cross_output" in slots:
+        places["cross_attention"] = _owner(slots.get("cross_query") or slots["cross_qkv"])
+        places["after_cross_attention"] = slots["cross_output"].module
+    mixture = next((p for p, m in modules[0].items() if p and "experts" in dict(m.named_children())), None)
+    if mixture is not None:
+        places["feed_forward"] = places["after_feed_forward"] = mixture
+    elif "down" in slots:
+        places["feed_forward"] = _owner(slots["up"]) or slots["up"].module
+        places["after_feed_forward"] = slots["down"].module
+    for place, norm in (("attention", "post_attention_layernorm"), ("feed_forward", "post_feedforward_layernorm")):
+        if {"post_attention_layernorm", "post_feedforward_layernorm"} <= modules[0].keys():
+            places[f"after_{place}"] = norm  # what is added is the normalised output
+    return {place: path for place, path in places.items() if path and all(path in block for block in modules)}
+
+
+def _owner(slot: Slot) -> str:
+    return slot.module.rpartition(".")[0]
+
+
+def _is_norm(module: nn.Module) -> bool:
+    own = dict(module.named_parameters(recurse=False))
+    return "Norm" in type(module).__name__ and "weight" in own and own["weight"].ndim == 1
+
+
+def _within(path: str, chains: tuple[str, ...]) -> bool:
+    return any(path == chain or path.startswith(f"{chain}.") for chain in chains)
+
+
+def _assumed(config: Any, kind: str, stacks: tuple[Stack, ...]) -> str:
+    said = []
+    for stack in stacks:
+        roles = ", ".join(f"{role} = {slot.module}" for role, slot in stack.slots.items())
+        added = ", ".join(path for place, path in stack.places.items() if place.startswith("after_"))
+        said.append(f"blocks in {stack.path!r}: {roles}; added to the residual stream: {added}")
+    return f"{config.model_type!r} has no row and was taken by its structure for: {kind}; {'; '.join(said)}."
+
+
+def _unknown(config: Any, reason: str) -> str:
+    return (
+        f"model type {config.model_type!r} has no architecture row, and its structure is none that is known: {reason}. "
+        f"Say where things are: {EXAMPLE}; docs/models.md has a whole one."
+    )

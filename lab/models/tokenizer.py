@@ -1,0 +1,61 @@
+"""The tokenizer of a model's folder."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from lab.checkpoints.error import CheckpointError
+from lab.deferred import transformers
+from lab.models.checkpoint import Checkpoint
+from lab.models.quiet import quiet
+
+NO_LIMIT = 10**9
+"""Tokens of a text where no table of positions ends."""
+
+
+def tokenizer_of(checkpoint: Checkpoint) -> Any:
+    """The folder's tokenizer, padding on the right, with a padding token; None when the folder has none.
+
+    Raises:
+        CheckpointError: its files cannot be read.
+
+    Warns:
+        UserWarning: the folder holds a sentencepiece model alone, and that cannot be read.
+    """
+    if not any((checkpoint.folder / f).is_file() for f in ("tokenizer.json", "vocab.txt", "vocab.json")):
+        pieces = sorted(file.name for file in checkpoint.folder.glob("*.model"))
+        return _of_pieces(checkpoint, pieces[0]) if pieces else None
+    return _read_tokenizer(checkpoint)
+
+
+def _of_pieces(checkpoint: Checkpoint, file: str) -> Any:
+    """A tokenizer of which the folder has the sentencepiece model alone; None, with a warning, where that fails."""
+    try:
+        return _read_tokenizer(checkpoint)
+    except CheckpointError as error:
+        warnings.warn(
+            f"{checkpoint.folder} has its tokenizer as {file} alone, which cannot be read here, so texts cannot be "
+            "encoded. Write tokenizer.json beside it, where sentencepiece is installed: "
+            f"AutoTokenizer.from_pretrained(folder).save_pretrained(folder). ({error})",
+            stacklevel=4,
+        )
+        return None
+
+
+def _read_tokenizer(checkpoint: Checkpoint) -> Any:
+    try:
+        with quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                checkpoint.folder, config=checkpoint.config, local_files_only=True, trust_remote_code=False
+            )
+            tokenizer("a film")  # some damage shows when a text is read
+    except Exception as error:  # tokenizers raise whatever their parsers raise
+        raise CheckpointError(f"the tokenizer in {checkpoint.folder} cannot be read: {error}") from error
+    if tokenizer.pad_token_id is None:
+        named = checkpoint.config.pad_token_id  # LLaMA 1's is −1: none
+        known = isinstance(named, int) and 0 <= named < len(tokenizer)
+        # GPT-2 and Llama have none; the mask hides it from attention
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(named) if known else tokenizer.eos_token
+    tokenizer.padding_side = "right"
+    return tokenizer

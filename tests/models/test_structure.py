@@ -1,0 +1,150 @@
+"""Architectures found by structure: types without a row load, say what was assumed, and take a user's own word."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+import transformers
+
+from lab.deltas import Adapter, LoRA
+from lab.models import Architecture, CheckpointError, Slot, Stack, architecture_for, load_plm
+from lab.models.naming import fused_parts, slots_of
+from lab.models.structure import TRIED
+from lab.models.tiny import CONFIGURATIONS, FOUND, tiny_plm
+
+SIZES = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
+         "intermediate_size": 24, "max_position_embeddings": 40, "initializer_range": 0.2,
+         "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
+SHORT = {"vocab_size": 60, "initializer_range": 0.2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+TWO_STACKS = {"vocab_size": 60, "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 24,
+              "decoder_ffn_dim": 24, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "init_std": 0.2,
+              "max_position_embeddings": 40, "decoder_start_token_id": 2}  # fmt: skip
+# further types that are tried, beside those of the tiny models
+FURTHER = {
+    "deberta": {**SIZES, "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0},
+    "mbart": TWO_STACKS,
+    "gpt_neo": {**SHORT, "hidden_size": 16, "num_layers": 2, "num_heads": 4, "intermediate_size": 24,
+                "attention_types": [[["global", "local"], 1]], "max_position_embeddings": 40},
+    "gptj": {**SHORT, "n_embd": 16, "n_layer": 2, "n_head": 4, "rotary_dim": 4, "n_positions": 40},
+    "bloom": {**SHORT, "hidden_size": 16, "n_layer": 2, "n_head": 4},
+    "olmo2": SIZES,
+    "stablelm": {**SIZES, "num_key_value_heads": 2},
+    "starcoder2": SIZES,
+    "mixtral": {**SIZES, "num_local_experts": 4, "num_key_value_heads": 2},
+}  # fmt: skip
+# types that nothing here names
+UNLISTED = {"olmo": SIZES, "roc_bert": SIZES, "glm": {**SIZES, "head_dim": 4}}
+
+
+def folder_of(tmp_path, model_type, settings):
+    config = transformers.AutoConfig.for_model(model_type, **settings)
+    config.num_labels = 2
+    torch.manual_seed(0)
+    model = transformers.AutoModelForSequenceClassification.from_config(config)
+    model.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def works(plm):
+    """Logits by the mask, and two methods that lean on roles and places, start at the identity and unmerge."""
+    ids = torch.randint(3, 60, (2, 6), generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[1] * 6, [1] * 4 + [0] * 2])
+    batch = {"input_ids": ids, "attention_mask": mask}
+    logits = plm.logits({}, batch)
+    alone = plm.logits({}, {"input_ids": ids[1:, :4], "attention_mask": mask[1:, :4]})
+    torch.testing.assert_close(alone[0], logits[1], rtol=0, atol=1e-6)
+    for method in (LoRA(rank=2, targets=("output",)), Adapter(bottleneck=3)):
+        delta = method.on(plm)
+        assert torch.equal(delta.logits(delta.phi0, batch), logits)
+        phi = delta.phi0 + 0.1 * torch.randn(
+            delta.size, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+        )
+        torch.testing.assert_close(delta.unmerged.logits(phi, batch), delta.logits(phi, batch), rtol=0, atol=1e-6)
+        assert not torch.allclose(delta.logits(phi, batch), logits)
+
+
+def test_every_tried_type_is_tried_here():
+    assert set(TRIED) == {CONFIGURATIONS[name][0] for name in FOUND} | set(FURTHER)
+
+
+@pytest.mark.parametrize("model_type", FURTHER)
+def test_further_types_load_without_a_word(tmp_path, model_type):
+    folder = folder_of(tmp_path, model_type, FURTHER[model_type])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plm = load_plm(folder, dtype=torch.float64)
+    assert plm.architecture.assumed == ""
+    assert {"query", "output"} <= set(plm.architecture.roles(plm.model))
+    works(plm)
+
+
+@pytest.mark.parametrize("model_type", UNLISTED)
+def test_unlisted_types_load_and_say_what_was_assumed(tmp_path, model_type):
+    folder = folder_of(tmp_path, model_type, UNLISTED[model_type])
+    with pytest.warns(UserWarning, match=f"'{model_type}' has no row and was taken by its structure for: .*blocks in"):
+        plm = load_plm(folder, dtype=torch.float64)
+    assert plm.architecture.assumed in plm.provenance["assumed"]
+    works(plm)
+
+
+def test_a_users_own_architecture_is_taken(tmp_path):
+    folder = folder_of(tmp_path, "olmo", UNLISTED["olmo"])
+    places = {"after_attention": "self_attn.o_proj", "after_feed_forward": "mlp.down_proj"}
+    stack = Stack("layers", {"query": Slot("self_attn.q_proj"), "output": Slot("self_attn.o_proj")}, places, ())
+    mine = Architecture("mine", "decoder", ("olmo",), (stack,), "embed_tokens", ("norm",))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plm = load_plm(folder, architecture=mine, dtype=torch.float64)
+    assert plm.architecture is mine
+    assert plm.architecture.roles(plm.model) == ("query", "output")
+    works(plm)
+
+
+def test_what_cannot_be_told_says_what_to_write(tmp_path):
+    config = transformers.AutoConfig.for_model("mamba", **SHORT, hidden_size=16, num_hidden_layers=2, state_size=4)
+    transformers.MambaForCausalLM(config).save_pretrained(tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"'mamba' has no architecture row.*no query.*load_plm\(path, architecture="
+    ):
+        load_plm(tmp_path, head="lm")
+
+
+@pytest.mark.parametrize("family", ["gpt_neox", "falcon", "falcon-grouped", "phi3", "modernbert"])
+def test_the_parts_of_a_fused_weight_are_what_attention_gets(family):
+    """Query, key and value by their matrices are those of the model's own split, up to rotation and order of heads."""
+    plm = tiny_plm(family)
+    parts = fused_parts(plm.model.config)
+    fused = plm.matrices(["qkv"])[0]
+    weight = plm.parameters[fused.name]
+    found = {role: next(m for m in plm.matrices([role]) if m.block == 0) for role in parts}
+    rows = torch.cat([m.of(weight) for m in found.values()])
+    assert torch.equal(rows.sort(0).values, fused.of(weight).sort(0).values)  # a partition of the rows
+    attention = plm.model.get_submodule(plm.architecture.places(plm.model, "attention")[0].path)
+    if family.startswith("falcon"):
+        x = torch.randn(1, 3, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        split = attention._split_heads(attention.query_key_value(x))
+        for role, theirs in zip(("query", "key", "value"), split, strict=True):
+            ours = (x @ found[role].of(weight).mT).unflatten(-1, (-1, 4))
+            repeats = theirs.shape[2] // ours.shape[2]
+            torch.testing.assert_close(ours.repeat_interleave(repeats, 2), theirs)
+
+
+def test_maps_with_unknown_names_are_told_by_order_and_shape():
+    block = torch.nn.ModuleDict(
+        {
+            "attention": torch.nn.ModuleDict({name: torch.nn.Linear(4, 4) for name in ("a", "b", "c", "d")}),
+            "mix": torch.nn.ModuleDict({"one": torch.nn.Linear(4, 6), "two": torch.nn.Linear(6, 4)}),
+        }
+    )
+    found = slots_of(block, transformers.LlamaConfig())
+    assert {role: slot.module for role, slot in found.items()} == {
+        "query": "attention.a", "key": "attention.b", "value": "attention.c", "output": "attention.d",
+        "up": "mix.one", "down": "mix.two",
+    }  # fmt: skip
+
+
+def test_a_type_without_language_model_is_not_guessed():
+    with pytest.raises(ValueError, match=r"'vit' has no architecture row, and its structure is none.*no masked and no"):
+        architecture_for(transformers.ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=4))
