@@ -87,7 +87,11 @@ def prefix_delta(plm: PLM, tokens: int, label: str, std: float, seed: int, *, as
         )
     two_stacks, moves = plm.architecture.kind == "encoder-decoder", plm.architecture.kind == "decoder" or as_peft
     widths = decoder_widths(plm) if two_stacks and as_peft else attention_widths(plm)
-    base = plm.architecture.base_path(plm.model).removesuffix(".")
+    base = (
+        plm.architecture.base_path(plm.model).removesuffix(".")
+        if two_stacks
+        else plm.architecture.text_model(plm.model)
+    )
 
     def attach(model: nn.Module) -> None:
         generator = torch.Generator().manual_seed(seed)

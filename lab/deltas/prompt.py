@@ -78,12 +78,13 @@ def prompt_delta(
     """
     architecture = plm.architecture
     base = architecture.base_path(plm.model)
+    two_stacks = architecture.kind == "encoder-decoder"
+    path = f"{base}encoder" if two_stacks else architecture.text_model(plm.model)
     insertion = Insertion(label, placement, learned_positions(plm.model.get_submodule(base.removesuffix("."))))
     read_in_front = placement == "front" and architecture.kind == "encoder" and isinstance(plm.head, ClassificationHead)
 
     def attach(model: nn.Module) -> None:
-        two_stacks = architecture.kind == "encoder-decoder"
-        stack = model.get_submodule(f"{base}encoder" if two_stacks else base.removesuffix("."))
+        stack = model.get_submodule(path)
         stack.add_module(label, SoftTokens(start.clone(), placement))
         stack.register_forward_pre_hook(insertion.inputs, with_kwargs=True)
         if two_stacks:

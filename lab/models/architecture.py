@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from lab.deferred import transformers
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -168,6 +170,15 @@ class Architecture:
     def base_path(self, model: nn.Module) -> str:
         """Path of the base model inside `model`, with its dot; "" when `model` has no wrapper around it."""
         return "" if model.base_model is model else f"{model.base_model_prefix}."
+
+    def text_model(self, model: nn.Module) -> str:
+        """Path of the model that embeds a text and runs the first stack: what every head calls.
+
+        OPT's language model calls the decoder inside of its base model, not the base model.
+        """
+        parts = self.block_names(model)[0].split(".")
+        paths = (".".join(parts[:n]) for n in range(len(parts), -1, -1))
+        return next(p for p in paths if isinstance(model.get_submodule(p), transformers.PreTrainedModel))
 
     def _stack_names(self, model: nn.Module) -> tuple[tuple[Stack, tuple[str, ...]], ...]:
         base = self.base_path(model)

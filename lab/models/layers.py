@@ -40,6 +40,7 @@ def adaptable_layers(file: Path, entries: Mapping[str, Any]) -> dict[str, Layer]
             model.tie_weights()
     except (CheckpointError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         return None
+    tied = {name for pair in model.all_tied_weights_keys.items() for name in pair}
     users: dict[int, int] = {}
     for _, parameter in model.named_parameters(remove_duplicate=False):
         users[id(parameter)] = users.get(id(parameter), 0) + 1
@@ -47,7 +48,7 @@ def adaptable_layers(file: Path, entries: Mapping[str, Any]) -> dict[str, Layer]
     for path, module in model.named_modules():
         if isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D":
             found[path] = "linear"
-        elif isinstance(module, nn.Embedding) and users[id(module.weight)] == 1:
+        elif isinstance(module, nn.Embedding) and users[id(module.weight)] == 1 and f"{path}.weight" not in tied:
             found[path] = "embedding"
     return found
 
