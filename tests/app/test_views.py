@@ -229,9 +229,10 @@ def test_one_plm_is_drawn_until_another_is_chosen(opened, of_two_plms):
 
 def test_one_run_is_drawn_by_a_figure_that_would_take_two_for_one(opened, of_two_runs):
     shown = opened("subspace_similarity", of_two_runs, figure=PRINCIPAL_ANGLES.title)
-    assert shown.selectbox(key="label").options == ["full, steps=30", "full, steps=60"]
-    assert '"steps": 30' in words(shown)
-    assert '"steps": 60' not in words(shown)
+    first, other = shown.selectbox(key="settings").options
+    assert {first, other} == {"steps=30", "steps=60"}
+    assert f'"steps": {first.removeprefix("steps=")}' in words(shown)
+    assert f'"steps": {other.removeprefix("steps=")}' not in words(shown)
 
 
 def test_an_unknown_value_in_the_address_is_ignored(opened, filled):
