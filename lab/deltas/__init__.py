@@ -27,6 +27,7 @@ from lab.deltas.prefix_mass import prefix_mass
 from lab.deltas.prompt import Prompt
 from lab.deltas.selective import LastLayer, SelectiveModule
 from lab.deltas.serving import serve
+from lab.plugins import loaded
 
 METHODS: tuple[type[DeltaMethod], ...] = (
     FullFineTuning,
@@ -49,6 +50,8 @@ METHODS: tuple[type[DeltaMethod], ...] = (
     SAID,
     # what else lies in this folder
     *further(),
+    # and in other packages
+    *loaded("methods", DeltaMethod),
 )
 
 

@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import lab.figures
+from lab.plugins import loaded
 
 if TYPE_CHECKING:
     from lab.figures.definition import Figure
@@ -22,6 +23,7 @@ def every() -> tuple[Figure, ...]:
     """All figures, by group and by their order in it."""
     names = [module.name for module in pkgutil.iter_modules(lab.figures.__path__) if not module.ispkg]
     found = [drawn for name in names if (drawn := defined(name)) is not None]
+    found += _of_others()
     return tuple(sorted(found, key=lambda drawn: (GROUPS.index(drawn.group), drawn.order, drawn.name)))
 
 
@@ -47,6 +49,14 @@ def defined(name: str) -> Figure | None:
     from lab.figures.definition import Figure  # pandas and plotly, for those who draw
 
     if importlib.util.find_spec(f"lab.figures.{name}") is None:
-        return None
+        return next((drawn for drawn in _of_others() if drawn.name == name), None)
     found = getattr(importlib.import_module(f"lab.figures.{name}"), name.upper(), None)
     return found if isinstance(found, Figure) else None
+
+
+@cache
+def _of_others() -> tuple[Figure, ...]:
+    """The figures of other packages."""
+    from lab.figures.definition import Figure
+
+    return loaded("figures", Figure)

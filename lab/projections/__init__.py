@@ -3,6 +3,7 @@
 `P = Fastfood(D, d, seed=0)`; `P.shape == (D, d)`; `P @ x`, `P.T @ y`.
 """
 
+from lab.plugins import loaded
 from lab.projections.basis import Basis
 from lab.projections.blockwise import Blockwise
 from lab.projections.diagnostics import Isometry, coverage, isometry
@@ -13,7 +14,13 @@ from lab.projections.one_hot import OneHot
 from lab.projections.projection import Projection
 from lab.projections.sparse import Sparse
 
-PROJECTIONS: tuple[type[Projection], ...] = (Gaussian, Sparse, Fastfood, OneHot)
+PROJECTIONS: tuple[type[Projection], ...] = (
+    Gaussian,
+    Sparse,
+    Fastfood,
+    OneHot,
+    *loaded("projections", Projection),
+)
 
 __all__ = [
     "PROJECTIONS",

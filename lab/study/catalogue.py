@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lab.plugins import offered
+
 if TYPE_CHECKING:
     from lab.study.experiment import Experiment
 
@@ -107,6 +109,10 @@ def _sources() -> Iterator[tuple[str, Path]]:
             yield from ((f"{name}.{path.stem}", path) for path in sorted(Path(folder).glob("[!_]*.py")))
         if spec is not None and spec.submodule_search_locations is None and spec.origin is not None:
             yield name, Path(spec.origin)
+    for point in offered("experiments"):
+        spec = importlib.util.find_spec(point.value)
+        if spec is not None and spec.origin is not None:
+            yield point.value, Path(spec.origin)
 
 
 def _in(module: str, path: Path) -> Iterator[Outline]:

