@@ -219,7 +219,7 @@ BEYOND_NOISE = 0.01
 
 def _of_grid(grid: Finding[Design]) -> list[Verdict]:
     c, table, metric = grid.config, grid.tables["combination"], grid.metrics["metric"]
-    evidence = Evidence(SOURCE, c.told(table.label.iloc[0], c.seeds), "combination", 6)
+    evidence = Evidence(SOURCE, c.told(table.label.iloc[0], c.seeds), "combination", "seeds", 6)
     by_term = contrasts(table).set_index("term")["values"].to_dict()
     helps = [
         judged(
@@ -239,7 +239,7 @@ def _of_grid(grid: Finding[Design]) -> list[Verdict]:
 
 def _of_orders(table: pd.DataFrame, c: Design) -> list[Verdict]:
     seeds = sorted(int(seed) for seed in table.seed.unique())
-    evidence = Evidence(SOURCE, c.told(table.label.iloc[0], seeds), "sequential_combination", 6)
+    evidence = Evidence(SOURCE, c.told(table.label.iloc[0], seeds), "sequential_combination", "seeds", 6)
     metric, wide = table["metric"].iloc[0], order_scores(table)
     stage = table[table.order.isin(wide.columns)].pivot_table(index="seed", columns="stage", values="score")
     goes_on = evidence.above(
@@ -273,7 +273,7 @@ _DECODER = _DEMO | {
 }  # fmt: skip
 _PAPER = _DEMO | {
     "task": "rotten-tomatoes", "steps": 1000, "batch_size": 32, "max_length": 128, "n_train": None,
-    "n_validation": None, "seeds": SEEDS, "precision": "float32",
+    "n_validation": None, "seeds": SEEDS, "precision": "float32", "splits": 3,
 }  # fmt: skip
 _PAPER_DECODER = _PAPER | {"model": "smollm2", "template": True, "added_biases": True}
 _FEW, _LONG_FEW = {"shots": 16, "n_train": None, "seeds": SEEDS}, {"shots": 16, "steps": 200}

@@ -8,7 +8,7 @@ import pandas as pd
 
 from experiments.performance import SCALES
 from lab.statistics import Evidence, Verdict, absolute, rank_correlation_interval
-from lab.statistics.comparison import HALF_OF_RANK_VARIANCE, over_tasks
+from lab.statistics.comparison import HALF_OF_RANK_VARIANCE, over_tasks, unit_of
 from lab.statistics.convergence import SHARE, reaching, steps_to_common_level
 from lab.study import Experiment, Finding, Lab, Result
 from lab.study.comparison import Comparison, compared_runs, joined, told
@@ -47,7 +47,7 @@ def _by_task(table: pd.DataFrame, first: str, second: str) -> dict[str, list[flo
 def claims(found: Sequence[Finding[Comparison]]) -> list[Verdict]:
     """The source's order of speed pair by pair, and whether the number of tunable parameters decides it."""
     table, where = joined(found, "convergence"), told(found)
-    evidence = Evidence(SOURCE, where, "convergence", 3)
+    evidence = Evidence(SOURCE, where, "convergence", unit_of(table), 3)
     verdicts = [
         evidence.above(
             0.0, over_tasks(differences), f"{faster[0].upper()}{faster[1:]} converges faster than {slower}.",
@@ -71,7 +71,7 @@ def claims(found: Sequence[Finding[Comparison]]) -> list[Verdict]:
             "Among delta methods, the number of tunable parameters does not decide the speed of convergence.",
             f"Spearman's ρ between tunable parameters and −(steps to {SHARE:.0%} of a run's own last score) [1]; below "
             "0.71 the number explains less than half of the variance of the ranks",
-            setting=f"{len(deltas)} delta methods; {where}",
+            setting=f"{len(deltas)} delta methods; {where}", unit="methods",
         )  # fmt: skip
         verdicts.append(decided)
     return verdicts

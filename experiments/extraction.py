@@ -86,7 +86,7 @@ def claims(found: Sequence[Finding[Extraction]]) -> list[Verdict]:
         return []
     kept = [finding.metrics[f"score_rank_{RANK}"] / finding.metrics["score"] for finding in found]
     source = "Hu et al. 2021 (premise: the update has a low intrinsic rank)"
-    evidence = Evidence(source, f"{c.model} on {c.task}; seeds", "extraction")
+    evidence = Evidence(source, f"{c.model} on {c.task}; seeds", "extraction", "seeds")
     claim = f"The best rank-{RANK} LoRA of a full fine-tuning keeps at least 95 % of its score."
     quantity = "score of the extracted LoRA over that of full fine-tuning [1]"
     return [evidence.above(0.95, mean_interval(kept), claim, quantity)]
@@ -95,7 +95,7 @@ def claims(found: Sequence[Finding[Extraction]]) -> list[Verdict]:
 _DEMO = Extraction(
     model="minilm", task="bbc-news", steps=60, n_train=None, n_validation=300, max_length=32, batch_size=16
 )
-_PAPER = replace(_DEMO, steps=1000, n_validation=None, max_length=128, batch_size=32)
+_PAPER = replace(_DEMO, steps=1000, n_validation=None, max_length=128, batch_size=32, splits=3)
 
 EXPERIMENT = Experiment(
     name="extraction",

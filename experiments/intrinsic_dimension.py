@@ -14,7 +14,7 @@ from typing import Any
 
 from lab.geometry import intrinsic_dimension
 from lab.models.tiny import built_in
-from lab.statistics import Evidence, Interval, Verdict, crossing_interval
+from lab.statistics import LEVEL, Evidence, Interval, Verdict, crossing_interval
 from lab.study import Budget, Experiment, Finding, Lab, Result, setting
 from lab.study.search_runs import SearchRuns
 from lab.tasks.constant import constant_score
@@ -74,13 +74,18 @@ def measure(c: Search, lab: Lab) -> Result:
     return Result(metrics, {"runs": table, "history": runs.histories()})
 
 
-def _interval(finding: Finding[Search]) -> tuple[float, float]:
+def _interval(finding: Finding[Search]) -> Interval:
     """Of d90, from the scores in the record: how sure they make us is no part of what was measured."""
     c, runs = finding.config, finding.tables["runs"]
     own = runs[runs.kind == "subspace"]
     scores = {d: own.score[own.d == d].tolist() for d in sorted(set(own.d.astype(int).tolist()))}
     baseline = runs.score[runs.kind == "full"].tolist() if c.baseline is None else [c.baseline]
-    return crossing_interval(scores, baseline, fraction=0.9)
+
+    def at(level: float) -> Interval:
+        low, high = crossing_interval(scores, baseline, fraction=0.9, level=level)
+        return Interval(float(finding.metrics["d90"]), low, high, len(c.seeds))
+
+    return replace(at(LEVEL), at=at)
 
 
 def claims(found: Sequence[Finding[Search]]) -> list[Verdict]:
@@ -90,12 +95,13 @@ def claims(found: Sequence[Finding[Search]]) -> list[Verdict]:
         c, m = finding.config, finding.metrics
         if m["d90"] is None or built_in(c.model):
             continue
-        d90, low, high = (end / m["native"] for end in (m["d90"], *_interval(finding)))
-        where = f"{c.method.upper()}, {c.projection}, {c.model} on {c.task}, {m['evaluations']} runs, floor 0"
+        place = f"{c.method.upper()}, {c.projection}, {c.model} on {c.task}"
+        where = f"{place}, {m['evaluations']} runs, floor 0; {c.scored_on}"
         source = "Aghajanyan et al. 2020; Ding et al. 2022, section on the optimisation view"
-        evidence = Evidence(source, where, "intrinsic_dimension", 11)
+        evidence = Evidence(source, where, "intrinsic_dimension", "seeds", 11)
         claim = "Fine-tuning can be done in a subspace whose dimension is a small share of all weights."
-        verdicts.append(evidence.below(LOW_SHARE, Interval(d90, low, high, len(c.seeds)), claim, "d90 / D"))
+        share = _interval(finding).scaled(1 / m["native"])
+        verdicts.append(evidence.below(LOW_SHARE, share, claim, "d90 / D [1]"))
     return verdicts
 
 
@@ -112,7 +118,7 @@ _DEMO = Search(
 _PAPER = replace(
     _DEMO, steps=1000, n_validation=None, n_test=None, max_length=128, batch_size=32, full_lrs=(2e-5, 5e-5, 1e-4, 2e-4),
     baseline_seeds=(0, 1, 2, 3, 4), seeds=(0, 1, 2), extra_seeds=(3, 4, 5, 6, 7), max_dimension=1_000_000,
-    tolerance=1.25, max_evaluations=80,
+    tolerance=1.25, max_evaluations=80, splits=3,
 )  # fmt: skip
 
 EXPERIMENT = Experiment(

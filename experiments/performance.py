@@ -14,7 +14,7 @@ import pandas as pd
 
 from lab.deltas import DeltaMethod
 from lab.statistics import Evidence, Verdict, rank_correlation_interval
-from lab.statistics.comparison import HALF_OF_RANK_VARIANCE, metric_name, over_tasks, paired
+from lab.statistics.comparison import HALF_OF_RANK_VARIANCE, metric_name, over_tasks, paired, unit_of
 from lab.study import Experiment, Finding, Lab, Result, scored_rows, setting
 from lab.study.compared_methods import compared_methods
 from lab.study.comparison import ComparedRuns, Comparing, Comparison, compared_runs, joined, told
@@ -81,7 +81,7 @@ def scores(runs: ComparedRuns) -> pd.DataFrame:
 def claims(found: Sequence[Finding[Comparison]]) -> list[Verdict]:
     """The source's order pair by pair, BitFit's 95 %, and whether the number of tunable parameters decides."""
     table, where = joined(found, "performance"), told(found)
-    evidence = Evidence(SOURCE, where, "performance", 3)
+    evidence = Evidence(SOURCE, where, "performance", unit_of(table), 3)
     verdicts = [
         evidence.above(
             0.0, over_tasks(differences), f"{better[0].upper()}{better[1:]} scores higher than {worse} on average.",
@@ -105,7 +105,7 @@ def claims(found: Sequence[Finding[Comparison]]) -> list[Verdict]:
             "Among delta methods, the number of tunable parameters does not decide the score.",
             "Spearman's ρ between tunable parameters and mean score over the delta methods [1]; below 0.71 the number "
             "explains less than half of the variance of the ranks",
-            setting=f"{len(by_method)} delta methods; {where}",
+            setting=f"{len(by_method)} delta methods; {where}", unit="methods",
         )  # fmt: skip
         verdicts.append(decided)
     return verdicts
@@ -115,7 +115,7 @@ SCALES = {
     "smoke": Plan(
         model="tiny-bert", tasks=("rotten-tomatoes", "bbc-news"), tuning_task="rotten-tomatoes", seeds=(0,), steps=2,
         n_train=32, n_validation=16, max_length=8, batch_size=4, evaluations=2, smallest_grid=1, largest_grid=1,
-        prompt_tokens=4, dimension=16,
+        prompt_tokens=4, dimension=16, splits=3, n_test=16,
     ),
     "demo": Plan(
         model="minilm", tasks=("rotten-tomatoes", "bbc-news", "sentence-length"), tuning_task="rotten-tomatoes",
@@ -124,7 +124,7 @@ SCALES = {
     "paper": Plan(
         model="minilm", tasks=("rotten-tomatoes", "bbc-news", "drug-reviews", "imdb", "bigram-shift", "same-topic"),
         tuning_task="rotten-tomatoes", seeds=(13, 21, 42, 87, 100), steps=2000, max_length=128, batch_size=32,
-        evaluations=20, smallest_grid=5, largest_grid=9, prompt_tokens=100,
+        evaluations=20, smallest_grid=5, largest_grid=9, prompt_tokens=100, splits=3,
     ),
 }  # fmt: skip
 

@@ -132,7 +132,8 @@ def claims(findings: Sequence[Finding[Planner]]) -> list[Verdict]:
 
     def evidence(rows: pd.DataFrame) -> Evidence:
         seeds = ", ".join(map(str, sorted(rows.seed.unique())))
-        return Evidence("docs/planner.md", f"{c.model}, {c.task}, {c.steps} steps, seeds {seeds}", "planner")
+        setting = f"{c.model}, {c.task}, {c.steps} steps, seeds {seeds}"
+        return Evidence("the planner of this lab (docs/planner.md)", setting, "planner", "seeds")
 
     compared = {f"by {rule}": f"ranks shared out by {rule} beat" for rule in RULES}
     compared[RECOMMENDED] = "the method, layers and ranks that the planner recommends beat a LoRA with"
@@ -149,7 +150,7 @@ def claims(findings: Sequence[Finding[Planner]]) -> list[Verdict]:
     promise = evidence(table).below(
         0.0, rank_correlation_interval(methods.promised.tolist(), methods.loss.tolist()),
         "the method that promises the larger fall at the start ends with the smaller loss",
-        "Spearman's rank correlation of promised fall and final loss over methods",
+        "Spearman's rank correlation of promised fall and final loss over methods [1]", unit="methods",
     )  # fmt: skip
     return [*found, promise]
 
@@ -173,6 +174,7 @@ SCALES = {
     "paper": Planner(
         model="minilm", task="bbc-news", rank=3, tokens=6, bottleneck=2, steps=1000, batch_size=32,
         seeds=tuple(range(10)), max_length=128, n_train=None, n_validation=None, survey_batch=64, n_samples=32,
+        splits=3,
     ),
 }  # fmt: skip
 

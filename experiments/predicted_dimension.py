@@ -121,6 +121,10 @@ def controllability_correlation(rows: pd.DataFrame) -> Interval:
     )
 
 
+UNIT = "pairs of PLM and task"
+"""What is drawn at random: methods on one of them are no independent records."""
+
+
 def claims(findings: Sequence[Finding[Prediction]]) -> list[Verdict]:
     """That few dimensions suffice, that curvature tells how many, and that controllability does."""
     shares: dict[str, list[float]] = {}
@@ -133,7 +137,8 @@ def claims(findings: Sequence[Finding[Prediction]]) -> list[Verdict]:
         sorted({f.config.task for f in findings}),
         sorted({f.config.child(method=f.config.method, seed=0).how.title for f in findings}),
     )
-    evidence = Evidence("quadratic model (docs/curvature.md)", "; ".join(map(", ".join, named)), "predicted_dimension")
+    where = "; ".join(map(", ".join, named))
+    evidence = Evidence("quadratic model (docs/curvature.md)", where, "predicted_dimension", UNIT)
     found = []
     if shares:
         few = evidence.below(
@@ -189,8 +194,8 @@ EXPERIMENT = Experiment(
         ),
         "paper": tuple(
             Plan(
-                model=model, methods=methods, steps=500, batch_size=32, max_length=64, n_train=256, n_validation=1000,
-                sentences=256, hessian_steps=100, max_evaluations=40, seeds=(0, 1, 2, 3, 4),
+                model=model, methods=methods, steps=500, batch_size=32, max_length=64, n_train=256, n_validation=None,
+                sentences=256, hessian_steps=100, max_evaluations=40, seeds=(0, 1, 2, 3, 4), splits=3, n_test=1000,
             )
             for model, methods in (("minilm", (LORA, BITFIT)), ("smollm2", (LORA,)))
         ),

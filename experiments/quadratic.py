@@ -112,7 +112,7 @@ def claims(found: Sequence[Finding[Quadratic]]) -> list[Verdict]:
         return []
     ratios = pd.concat(tables, ignore_index=True).ratio
     setting = f"Lipschitz and uniformly close random functions, {len(ratios)} checks"
-    bounded = Evidence("Ding et al. 2022 (optimisation view)", setting, "d90_curves", 11).below(
+    bounded = Evidence("Ding et al. 2022 (optimisation view)", setting, "d90_curves", "checks", 11, exact=True).below(
         1.0, worst_case(ratios.tolist()),
         "What a low-dimensional solution or function space costs is bounded by the distance to it.",
         "gap / bound, the largest over random problems [1]",

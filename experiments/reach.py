@@ -213,25 +213,29 @@ def claims(findings: Sequence[Finding[Reach]]) -> list[Verdict]:
     return [CLAIMS[finding.config.part](finding) for finding in findings if finding.config.part in CLAIMS]
 
 
+BOUND = "Bhargava et al. 2023"
+
+
 def _heads(c: Reach) -> str:
     return f"{_runs(c).model}, block 0 at the first token"
 
 
 def _bound_is_kept(finding: Finding[Reach]) -> Verdict:
     table = finding.tables["reach_bound"]
-    return Evidence("Bhargava et al. 2023", _heads(finding.config), "reach_bound").below(
+    evidence = Evidence(BOUND, _heads(finding.config), "reach_bound", "heads, lengths and prompts", exact=True)
+    return evidence.below(
         1.0, worst_case((table.reached / table.sharp).tolist()),
         "no prompt moves a head's output further off its bare output than the bound allows",
-        "largest reached/bound over heads, lengths and prompts (a maximum, not a mean)",
+        "largest reached/bound over heads, lengths and prompts [1]",
     )  # fmt: skip
 
 
 def _targets_are_missed(finding: Finding[Reach]) -> Verdict:
     table = finding.tables["reach_targets"].query("least > 0")
-    return Evidence("Bhargava et al. 2023", _heads(finding.config), "reach_targets").below(
+    return Evidence(BOUND, _heads(finding.config), "reach_targets", "targets", exact=True).below(
         1.0, worst_case((table.least / table.missed).tolist()),
         "no prompt comes nearer to a wanted output than its unreachable part",
-        "largest unreachable/missed over targets beyond the bound (a maximum, not a mean)",
+        "largest unreachable/missed over targets beyond the bound [1]",
     )  # fmt: skip
 
 
@@ -240,10 +244,10 @@ def _tokens_are_forced(finding: Finding[Reach]) -> Verdict:
     ranks = ", ".join(map(str, c.target_ranks))
     where = f"{c.language_model}, {c.n_states} states, target ranks {ranks}, width {c.width}"
     source = "Bhargava et al. 2023 (97 % of the 75 likeliest tokens with k ≤ 10, on larger models)"
-    return Evidence(source, where, "forced_tokens").above(
+    return Evidence(source, where, "forced_tokens", "states").above(
         0.5, _share(finding.tables["forced_tokens"], c.longest),
         f"prompts of at most {c.longest} tokens force most of the targets tried",
-        "share of the targets of a state, mean over states; interval over states",
+        "share of the targets of a state, mean over states; interval over states [1]",
     )  # fmt: skip
 
 

@@ -178,16 +178,16 @@ def claims(findings: Sequence[Finding[Robustness]]) -> list[Verdict]:
         runs, table = finding.config.runs, finding.tables["robustness"]
         methods, seeds = table.label.nunique(), ", ".join(map(str, runs.seeds))
         where = f"{runs.model}, {runs.task}, {runs.steps} steps, {methods} methods, seeds {seeds}"
-        feedback = Evidence("Ding et al. 2022, optimal-control view", where, "robustness", 11).above(
+        feedback = Evidence("Ding et al. 2022, optimal-control view", where, "robustness", "seeds", 11).above(
             0.0, mean_interval(loop_gaps(table)),
             "feedback (adapter, LoRA) loses less under perturbed inputs than open loop (BitFit, prefix)",
-            "accuracy lost by open loop beyond feedback, mean over perturbations, paired by seed",
+            "accuracy lost by open loop beyond feedback, mean over perturbations, paired by seed [accuracy]",
         )  # fmt: skip
         controls = finding.tables["control_at_test_time"]
-        robust = Evidence("Yang & Liu 2022", where, "control_at_test_time").above(
+        robust = Evidence("Yang & Liu 2022", where, "control_at_test_time", "seeds").above(
             0.0, _gains(controls, "robust prefix", clean=False),
             "the robust prefix wins accuracy back on perturbed inputs",
-            "accuracy with control − without, mean over perturbations, paired by seed",
+            "accuracy with control − without, mean over perturbations, paired by seed [accuracy]",
         )  # fmt: skip
         found += [feedback, robust]
     return found

@@ -10,7 +10,7 @@ of which hardly depends on the text in blocks 1 to 5 (docs/combination.md). Smol
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -24,6 +24,8 @@ from lab.study.materials import model_and_depth
 from lab.training.settings import Precision
 
 SOURCE = "Ding et al. 2022, power of scale"
+DEPTH = "depth, read as size: the first blocks of one PLM beside all of them"
+"""What a cut series is about: its smaller members are parts of one pre-trained PLM, and no smaller pre-trained PLMs."""
 FOUR = ("adapter", "LoRA", "prefix", "prompt")
 LAST, RANDOM = "last layer", "random modules"
 
@@ -164,12 +166,16 @@ def _of_series(finding: Finding[Series]) -> list[Verdict]:
     small, large = c.sizes[0], c.sizes[-1]
     rises = rises_after_first(table, small)
     flat = f"; {small} learned nothing (no rise after its first evaluation), so nothing is compared with it"
-    evidence = Evidence(SOURCE, c.told + ("" if rises else flat), "scale", 10)
+    evidence = Evidence(SOURCE, c.told + ("" if rises else flat), "scale", "seeds", 10)
+    of_size, larger, sooner = evidence, "The larger PLM reaches more", "the larger PLM"
+    if any(":" in size for size in c.sizes):  # blocks cut off: what they carry, not what pre-training at scale gives
+        of_size, larger = replace(evidence, source=DEPTH, number=None), f"{large} reaches more than {small}"
+        sooner = f"{large} than on {small}"
     wide = finals(table).pivot_table(index="seed", columns=["plm", "label"], values="score", sort=False)
     gains = [
-        evidence.above(
+        of_size.above(
             0.0, known_if(rises, mean_interval(list(wide[large, label] - wide[small, label]))),
-            f"The larger PLM reaches more with {label}.", f"score on {large} minus score on {small} [{metric}]",
+            f"{larger} with {label}.", f"score on {large} minus score on {small} [{metric}]",
         )
         for label in dict.fromkeys(table.label)
     ]  # fmt: skip
@@ -177,8 +183,8 @@ def _of_series(finding: Finding[Series]) -> list[Verdict]:
     four, last, modules = on_large[list(FOUR)].mean(axis=1), on_large[LAST], on_large[RANDOM]
     return [
         *gains,
-        evidence.below(
-            0.0, faster(table, small, large), "Delta methods converge faster on the larger PLM.",
+        of_size.below(
+            0.0, faster(table, small, large), f"Delta methods converge faster on {sooner}.",
             f"steps on {large} minus steps on {small} to a level that both reach, mean over the methods [steps]",
         ),
         evidence.below(
@@ -234,7 +240,7 @@ EXPERIMENT = Experiment(
         "paper": Plan(
             series=((("google/t5-v1_1-small", "google/t5-v1_1-base", "google/t5-v1_1-xxl"), STEP_SIZES),),
             task="glue/sst2", seeds=(0, 1, 2, 3, 4), steps=5000, batch_size=32, max_length=128, n_train=None,
-            n_validation=None, evaluations=20, prompt_tokens=100,
+            n_validation=None, evaluations=20, prompt_tokens=100, splits=3,
         ),
     },
     measure=measure,

@@ -93,7 +93,8 @@ def claims(found: Sequence[Finding[Templates]]) -> list[Verdict]:
 def _of(finding: Finding[Templates]) -> list[Verdict]:
     table, metric = finding.tables["template"], finding.metrics["metric"]
     label, amounts = table.label.iloc[0], list(dict.fromkeys(table.amount))
-    evidence = Evidence("Ding et al. 2022, templates; Ding et al. 2023, Table 2", finding.config.told, "template", 7)
+    told = finding.config.told
+    evidence = Evidence("Ding et al. 2022, templates; Ding et al. 2023, Table 2", told, "template", "seeds", 7)
     scores, gaps = gains(table), gains(table.assign(score=table.train_score - table.score))
     better = [
         judged(
@@ -116,7 +117,7 @@ def _of(finding: Finding[Templates]) -> list[Verdict]:
 
 _PAPER = Templates(
     model="smollm2", task="rotten-tomatoes", steps=1000, few_shot_steps=200, batch_size=32, max_length=128,
-    n_train=None, n_validation=None, seeds=SEEDS,
+    n_train=None, n_validation=None, seeds=SEEDS, splits=3,
 )  # fmt: skip
 
 EXPERIMENT = Experiment(
@@ -137,11 +138,11 @@ EXPERIMENT = Experiment(
     scales={
         "smoke": replace(
             _PAPER, model="tiny-llama", steps=2, few_shot_steps=1, batch_size=4, max_length=24, n_train=16,
-            n_validation=12, seeds=(13, 21), shots=2, bottleneck=2,
+            n_validation=12, seeds=(13, 21), shots=2, bottleneck=2, n_test=12,
         ),
         "demo": replace(
             _PAPER, task="bbc-news", steps=16, few_shot_steps=10, batch_size=8, max_length=32, n_train=240,
-            n_validation=120, seeds=SEEDS[:3], precision="bfloat16",
+            n_validation=120, seeds=SEEDS[:3], precision="bfloat16", splits=2,
         ),
         "paper": _PAPER,
     },

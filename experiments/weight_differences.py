@@ -62,7 +62,7 @@ def _runs(*methods: dict[str, Any], lora_lr: float | None = None, **budget: Any)
 
 FULL, LORA, DID = {"method": "full"}, {"method": "lora", "rank": 8}, {"method": "did", "dimension": 1000}
 _DEMO: dict[str, Any] = {"task": "bbc-news", "steps": 60}
-_PAPER: dict[str, Any] = {"steps": 1000, "batch_size": 16, "max_length": 32}
+_PAPER: dict[str, Any] = {"steps": 1000, "batch_size": 16, "max_length": 32, "splits": 3}
 
 EXPERIMENT = Experiment(
     name="weight_differences",

@@ -3,51 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from lab.runs import SHOWN_KEY, Damaged, Manifest, Record, Records, flattened, key
-from lab.source_claims import NOT_TESTED, SOURCE_CLAIMS
-from lab.statistics import Judgement, Verdict
+from lab.statistics import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ANSWERS: tuple[Judgement, ...] = get_args(Judgement)
 LONGEST_VALUE = 32
 """Characters of a value in a list of runs; `deltalab show` tells all of it."""
-
-CLAIMS_HEAD = """# Claims and verdicts
-
-Made by `deltalab claims --store gallery --out docs/claims.md` from the records in `gallery/`; do not edit. A claim puts
-a quantity above or below a threshold. It *holds here* when the quantity's whole 95 % interval lies on that side, *does
-not hold here* when the whole interval lies on the other; otherwise the records *cannot tell*. "Here" is the setting in
-the row: small models, few steps, few seeds. It is no verdict on the setting of the paper. Identities and proven bounds
-have no sampling error: there the interval runs to the worst case seen. Records of another model, budget or scale are
-another setting, and a row of their own. The last column is the command that made the records; `FOLDER` is the folder
-above that of a task which is no package (docs/tasks.md).
-"""
-CLAIMS_COLUMNS = "| row | claim | measured | 95 % interval | claimed | here | figure | command |\n" + "|---" * 8 + "|\n"
-INDEX_HEAD = """
-## The claims of the source text
-
-Ding et al. 2022 in its order, and the rows below that belong to each.
-
-| claim | what it says | rows | verdicts |
-|---|---|---|---|
-"""
-NOT_TESTED_HEAD = """
-## Not tested here
-
-| claim | part | not tested here, because |
-|---|---|---|
-"""
 
 
 def metrics_text(records: Sequence[Record]) -> str:
@@ -73,12 +44,13 @@ def table_text(table: pd.DataFrame) -> str:
 
 
 def verdict_text(verdicts: Sequence[Verdict]) -> str:
-    """One line per verdict: the answer, the claim, estimate and interval."""
+    """One line per verdict: the answer, the claim, estimate and interval, and why it cannot be told."""
     lines = []
     for verdict in verdicts:
         m = verdict.measured
-        told = f"({_number(m.estimate)} [{_number(m.low)}, {_number(m.high)}])"
-        lines.append(f"{verdict.answer:20s} {verdict.claim} {told}")
+        told = f"{number(m.estimate)} [{number(m.low)}, {number(m.high)}]"
+        why = f"; {verdict.reason}" if verdict.reason else ""
+        lines.append(f"{verdict.answer:20s} {verdict.claim} ({told}{why})")
     return "\n".join(lines)
 
 
@@ -104,73 +76,24 @@ def record_text(record: Record) -> str:
     return "\n\n".join(sections)
 
 
-def claims_page(verdicts: Sequence[Verdict]) -> str:
-    """Claims and what was measured, as a page of Markdown.
-
-    An index of the source text's claims, then one section per source with one row per claim and setting, then what no
-    experiment tests and the commands.
-    """
-    sources = dict.fromkeys(verdict.source for verdict in verdicts)
-    rows = [verdict for source in sources for verdict in verdicts if verdict.source == source]
-    parts = [f"{CLAIMS_HEAD}\n{len(rows)} verdicts: {_tally(rows)}.\n", INDEX_HEAD]
-    for number, said in SOURCE_CLAIMS.items():
-        own = [row for row, verdict in enumerate(rows, 1) if verdict.number == number]
-        told = _tally([rows[row - 1] for row in own], every=False) or "no record here"
-        parts.append(_cells(str(number), said, _ranges(own) or "–", told))
-    for row, verdict in enumerate(rows, 1):
-        if row == 1 or verdict.source != rows[row - 2].source:
-            parts.append(f"\n## {verdict.source}\n\n{CLAIMS_COLUMNS}")
-        m = verdict.measured
-        interval = f"{_number(m.low)} to {_number(m.high)} (n = {m.n})"
-        claimed = f"{verdict.side} {_number(verdict.threshold)}"
-        measured = f"{verdict.quantity}: {_number(m.estimate)}; {verdict.setting}"
-        told = "<br>".join(f"`{command}`" for command in verdict.commands) or "–"
-        answer, drawn = f"**{verdict.answer}**", f"`{verdict.figure}`"
-        parts.append(_cells(str(row), verdict.claim, measured, interval, claimed, answer, drawn, told))
-    parts.append(NOT_TESTED_HEAD)
-    parts += [_cells(str(number), part, because) for number, part, because in NOT_TESTED]
-    commands = dict.fromkeys(command for verdict in rows for command in verdict.commands)
-    parts.append("\n## The commands\n\n```bash\n" + "".join(f"{command}\n" for command in commands) + "```\n")
-    return "".join(parts)
-
-
-def _cells(*cells: str) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n"
-
-
-def _tally(verdicts: Sequence[Verdict], *, every: bool = True) -> str:
-    """How many hold, do not hold and cannot tell; the answers that none has only if `every`."""
-    tally = Counter(verdict.answer for verdict in verdicts)
-    return ", ".join(f"{tally[answer]} {answer}" for answer in ANSWERS if every or tally[answer])
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Growing numbers with runs written as one: [1, 2, 3, 5] is "1–3, 5"."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
-
-
 def claims_table(verdicts: Sequence[Verdict]) -> Table:
-    """The same for a terminal."""
-    table = Table("here", "claim", "measured", "95 % interval", "claimed", title_justify="left")
+    """Claims and what was measured, for a terminal."""
+    table = Table("here", "claim", "measured", "95 % interval", "n", "claimed", "why not", title_justify="left")
     for verdict in verdicts:
         m = verdict.measured
         table.add_row(
             verdict.answer,
             Text(verdict.claim),
-            Text(f"{verdict.quantity}: {_number(m.estimate)}"),
-            f"{_number(m.low)} to {_number(m.high)}",
-            f"{verdict.side} {_number(verdict.threshold)}",
+            Text(f"{verdict.quantity}: {number(m.estimate)}"),
+            f"{number(m.low)} to {number(m.high)}",
+            f"{m.n} {verdict.unit}",
+            f"{verdict.side} {number(verdict.threshold)}",
+            verdict.reason,
         )
     return table
 
 
-def _number(x: float) -> str:
+def number(x: float) -> str:
     """Three digits, thousands separated; an end that nothing bounds is said in words."""
     if not isfinite(x):
         return "unbounded"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import nan, sqrt
+from math import log, nan, sqrt
 
 import pandas as pd
 import torch
@@ -59,3 +59,24 @@ def amplification(
         )
     columns = ["rank", "delta_norm", "base_norm", "onto_delta", "onto_base", "onto_random", "factor"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def emphasis(onto_random: float, onto_base: float) -> float:
+    """Where the directions of ΔW stand in W₀, on a log scale from random ones (0) to W₀'s first (1).
+
+    ln(p_ΔW/p_random)/ln(p_W₀/p_random) with p = ‖UᵀW₀V‖_F. A random ΔW has 0, one along W₀'s first directions 1.
+
+    Args:
+        onto_random: p_ΔW/p_random.
+        onto_base: p_ΔW/p_W₀, below `onto_random`.
+
+    Raises:
+        ValueError: ratios that are not positive, or W₀'s own directions no more emphasised than random ones.
+
+    Example:
+        >>> round(emphasis(onto_random=10, onto_base=0.1), 3)
+        0.5
+    """
+    if not (onto_random > onto_base > 0):
+        raise ValueError(f"expected 0 < p_ΔW/p_W₀ < p_ΔW/p_random; got {onto_base} and {onto_random}.")
+    return log(onto_random) / log(onto_random / onto_base)

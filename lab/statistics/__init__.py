@@ -10,7 +10,7 @@ from lab.statistics.crossing import crossing_interval
 
 # designs
 from lab.statistics.factorial import effects_beside, factorial_effects
-from lab.statistics.interval import LEVEL, Interval, absolute, at_resolution, worst_case
+from lab.statistics.interval import LEVEL, Interval, absolute, at_resolution, least_of, unbounded, worst_case
 from lab.statistics.learned import learned
 from lab.statistics.means import cluster_interval, mean_interval, pair_interval, stratified_interval
 from lab.statistics.multiplicity import expected_false, holm
@@ -23,9 +23,10 @@ from lab.statistics.rank_correlation import (
 )
 from lab.statistics.ranking import Ranking, critical_difference
 from lab.statistics.relabelling import Relabelling, mantel, relabelled, sign_flips
-from lab.statistics.verdict import Evidence, Judgement, Verdict
+from lab.statistics.verdict import FEWEST, Evidence, Judgement, Verdict, judged
 
 __all__ = [
+    "FEWEST",
     "LEVEL",
     "Answer",
     "Evidence",
@@ -44,7 +45,9 @@ __all__ = [
     "expected_false",
     "factorial_effects",
     "holm",
+    "judged",
     "learned",
+    "least_of",
     "mantel",
     "mean_interval",
     "pair_interval",
@@ -56,5 +59,6 @@ __all__ = [
     "sign_flips",
     "stratified_interval",
     "stratified_rank_correlation",
+    "unbounded",
     "worst_case",
 ]

@@ -39,6 +39,11 @@ def over_tasks(by_task: Mapping[str, Sequence[float]]) -> Interval:
     return mean_interval(values if len(values) > 1 else list(*by_task.values()))
 
 
+def unit_of(table: pd.DataFrame) -> str:
+    """What `over_tasks` takes as drawn at random in a table with a column `task`."""
+    return "tasks" if table.task.nunique() > 1 else "seeds"
+
+
 def metric_name(table: pd.DataFrame) -> str:
     """The metrics of a table, joined."""
     return ", ".join(dict.fromkeys(map(str, table["metric"])))

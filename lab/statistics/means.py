@@ -7,10 +7,11 @@ from math import inf, sqrt
 from typing import Any
 
 from lab.deferred import numpy as np
-from lab.statistics.interval import LEVEL, Interval, finite
+from lab.statistics.interval import LEVEL, Interval, at_any_level, finite
 from lab.statistics.quantiles import student_t
 
 
+@at_any_level
 def mean_interval(values: Sequence[float], level: float = LEVEL, *, resolution: float = 0.0) -> Interval:
     """Student's t interval of a mean, for independent values such as seeds; one value alone bounds nothing.
 
@@ -33,6 +34,7 @@ def mean_interval(values: Sequence[float], level: float = LEVEL, *, resolution: 
     return Interval(mean, mean - half, mean + half, len(x))
 
 
+@at_any_level
 def cluster_interval(groups: Mapping[Any, Sequence[float]], level: float = LEVEL) -> Interval:
     """Student's t interval of the mean of group means, the groups being what was drawn at random.
 
@@ -49,6 +51,7 @@ def cluster_interval(groups: Mapping[Any, Sequence[float]], level: float = LEVEL
     return mean_interval([float(finite(values).mean()) for values in groups.values()], level)
 
 
+@at_any_level
 def stratified_interval(groups: Mapping[str, Sequence[float]], level: float = LEVEL) -> Interval:
     """Interval of the mean of group means, the groups being fixed and the values in each independent.
 
@@ -76,6 +79,7 @@ Pairs = Mapping[tuple[Any, Any], float]
 """(unit, other unit) -> value; not every pair need be there."""
 
 
+@at_any_level
 def pair_interval(groups: Mapping[Any, Pairs], level: float = LEVEL) -> Interval:
     """Interval of a mean over pairs of units, such as the similarity of runs with different seeds, in fixed groups.
 

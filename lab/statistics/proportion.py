@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lab.statistics.interval import LEVEL, Interval, finite
+from lab.statistics.interval import LEVEL, Interval, at_any_level, finite
 from lab.statistics.means import mean_interval
 from lab.statistics.quantiles import beta
 
 
+@at_any_level
 def proportion_interval(successes: int, n: int, level: float = LEVEL) -> Interval:
     """The exact binomial interval of a share of n independent trials (Clopper & Pearson 1934).
 
@@ -24,6 +25,7 @@ def proportion_interval(successes: int, n: int, level: float = LEVEL) -> Interva
     return Interval(successes / n, low, high, n)
 
 
+@at_any_level
 def clustered_proportion(groups: Mapping[Any, Sequence[float]], level: float = LEVEL) -> Interval:
     """Interval of the mean share of groups drawn at random, such as the targets forced after each text.
 

@@ -7,7 +7,7 @@ from math import inf, nan, sqrt
 from typing import TYPE_CHECKING
 
 from lab.deferred import numpy as np
-from lab.statistics.interval import LEVEL, Interval, finite
+from lab.statistics.interval import LEVEL, Interval, at_any_level, finite
 from lab.statistics.quantiles import normal, student_t
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
     return float(np.clip(a @ b / scale, -1, 1)) if scale > 0 else nan
 
 
+@at_any_level
 def rank_correlation_interval(x: Sequence[float], y: Sequence[float], level: float = LEVEL) -> Interval:
     """Spearman's ρ with the interval of Bonett & Wright 2000: Fisher's z, variance (1 + ρ²/2)/(n − 3).
 
@@ -50,6 +51,7 @@ def rank_correlation_interval(x: Sequence[float], y: Sequence[float], level: flo
     return Interval(rho, min(rho, float(np.tanh(z - half))), max(rho, float(np.tanh(z + half))), len(a))
 
 
+@at_any_level
 def stratified_rank_correlation(
     x: Sequence[float], y: Sequence[float], *, strata: Sequence[object], units: Sequence[object], level: float = LEVEL
 ) -> Interval:

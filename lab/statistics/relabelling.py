@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations, product
 from math import factorial
 from typing import TYPE_CHECKING
@@ -50,8 +50,12 @@ class Relabelling:
             level: confidence.
             largest: absolute value the statistic can have. Default 1, that of a correlation.
         """
-        positive = self.p_value <= (1 - level) / 2
-        return Interval(self.statistic, float(np.nextafter(0, 1)) if positive else -largest, largest, n_units)
+
+        def at(confidence: float) -> Interval:
+            positive = self.p_value <= (1 - confidence) / 2
+            return Interval(self.statistic, float(np.nextafter(0, 1)) if positive else -largest, largest, n_units)
+
+        return replace(at(level), at=at)
 
     def can_reach(self, alpha: float) -> bool:
         """Whether any outcome would have been significant at α."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from math import inf
 from typing import Any
 
 from lab.deferred import numpy as np
 from lab.deferred import pandas as pd
 from lab.statistics.convergence import SHARE, first_reached, steps_to_common_level
-from lab.statistics.interval import Interval
+from lab.statistics.interval import Interval, unbounded
 from lab.statistics.means import cluster_interval, mean_interval
 
 
@@ -68,4 +66,4 @@ def rises_after_first(table: pd.DataFrame, plm: str) -> bool:
 
 def known_if(known: bool, found: Interval) -> Interval:
     """The interval, open where nothing can be known."""
-    return found if known else replace(found, low=-inf, high=inf)
+    return found if known else unbounded(found)

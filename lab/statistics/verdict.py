@@ -1,14 +1,26 @@
-"""Verdicts on claims of the literature: holds here, does not hold here, or cannot tell."""
+"""Verdicts on claims of the literature: holds here, does not hold here, or cannot tell, and why."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import isfinite, sqrt
 from typing import Any, Literal
 
 from lab.faces import Facts, faced
-from lab.statistics.interval import Interval
+from lab.statistics.interval import LEVEL, Interval
+from lab.statistics.multiplicity import holm
+from lab.statistics.quantiles import student_t
 
 Judgement = Literal["holds here", "does not hold here", "cannot tell"]
+
+FEWEST = 5
+"""Independent units below which nothing is decided: the t interval of four is still wide for reasons of chance, and the
+smallest two-sided p of an exact test with four signs is 1/8."""
+
+MOST_UNITS = 1000
+"""More units than this are not named as what would decide a claim: the effect, if any, is too small for it."""
 
 
 def _facts(verdict: Verdict) -> Facts:
@@ -27,7 +39,9 @@ class Verdict:
     """What measurements say of one claim.
 
     The claim is that a quantity lies above (or below) a threshold. It holds here when its whole interval does, does
-    not when the whole interval lies on the other side, and otherwise the measurements cannot tell.
+    not when the whole interval lies on the other side, and otherwise the measurements cannot tell. They cannot tell
+    either where fewer than `FEWEST` units were drawn at random, nor where the verdict does not survive the correction
+    for the statements it is judged together with (`judged`).
 
     Args:
         claim: the statement, in one sentence.
@@ -38,8 +52,13 @@ class Verdict:
         side: on which side of the threshold the claim puts the quantity.
         setting: models, tasks, methods and seeds the measurement covers.
         figure: name of the figure that shows it.
+        unit: what was drawn at random, in the plural: "seeds", "tasks", "methods". n of the interval counts these.
         number: of the claim of the source text it belongs to (`lab.source_claims`); None: it belongs to none.
+        exact: nothing was drawn at random: an identity, the worst case of a bound, a count. There is no smallest
+            number of units then, and no chance to correct for.
         commands: what made the records; `lab.study.verdicts_of` fills it in.
+        adjusted: p of the threshold, adjusted for its family by Holm's rule; None: it stands alone.
+        together: statements in that family.
     """
 
     claim: str
@@ -50,12 +69,32 @@ class Verdict:
     side: Literal["above", "below"]
     setting: str
     figure: str
+    unit: str
     number: int | None = None
+    exact: bool = False
     commands: tuple[str, ...] = ()
+    adjusted: float | None = None
+    together: int = 1
 
     @property
     def answer(self) -> Judgement:
         """The verdict in words."""
+        undecided = self.too_few or (self.adjusted is not None and self.adjusted > 1 - LEVEL)
+        return "cannot tell" if undecided else self.alone
+
+    @property
+    def family(self) -> str:
+        """What it is judged together with: its claim of the source text, or else the paper."""
+        return self.paper if self.number is None else str(self.number)
+
+    @property
+    def paper(self) -> str:
+        """The source without section, figure or remark."""
+        return re.split(r"[,;(]", self.source)[0].strip()
+
+    @property
+    def alone(self) -> Judgement:
+        """What the interval says by itself, whatever the number of units and of statements."""
         low, high = self.measured.low - self.threshold, self.measured.high - self.threshold
         if self.side == "below":
             low, high = -high, -low
@@ -63,24 +102,61 @@ class Verdict:
             return "holds here"
         return "does not hold here" if high < 0 else "cannot tell"
 
+    @property
+    def too_few(self) -> bool:
+        """Whether fewer units than `FEWEST` were drawn at random."""
+        return not self.exact and self.measured.n < FEWEST
+
+    @property
+    def reason(self) -> str:
+        """Why it cannot be told; "" where it can."""
+        if self.answer != "cannot tell":
+            return ""
+        if self.too_few:
+            return f"n = {self.measured.n} {self.unit}; needs at least {FEWEST}"
+        if self.alone == "cannot tell":
+            return "the interval holds the threshold"
+        told = self.alone.replace("holds", "would hold").replace("does not hold", "would not hold")
+        return f"alone it {told.removesuffix(' here')}, among {self.together} statements p = {self.adjusted:.2g}"
+
+    @property
+    def units_needed(self) -> int | None:
+        """Units at which the interval would lie on one side if estimate and spread stayed as they are.
+
+        half(n') = half(n)·√(n/n')·t_{n'−1}/t_{n−1} < |estimate − threshold|, and no fewer than `FEWEST`. None where the
+        interval bounds nothing, where more than `MOST_UNITS` would be needed, and where nothing is random.
+        """
+        m, t = self.measured, (1 + LEVEL) / 2
+        distance = abs(m.estimate - self.threshold)
+        half = m.high - m.estimate if m.estimate < self.threshold else m.estimate - m.low
+        if self.exact or m.n < 2 or not isfinite(half) or not distance > 0:
+            return None
+        spread = half * sqrt(m.n) / student_t(t, m.n - 1)
+        for n in range(max(FEWEST, m.n), MOST_UNITS + 1):
+            if spread * student_t(t, n - 1) / sqrt(n) < distance:
+                return n
+        return None
+
 
 @dataclass(frozen=True)
 class Evidence:
     """What several verdicts have alike; each adds its claim and the quantity that decides it.
 
     Args:
-        source, setting, figure, number: as in `Verdict`; a verdict can have its own instead.
+        source, setting, figure, unit, number, exact: as in `Verdict`; a verdict can have its own instead.
 
     Example:
-        >>> measured = Interval(0.5, 0.4, 0.6, 3)
-        >>> Evidence("a source", "a setting", "performance").above(0.0, measured, "It helps.", "gain [1]").answer
+        >>> evidence = Evidence("a source", "a setting", "performance", "seeds")
+        >>> evidence.above(0.0, Interval(0.5, 0.4, 0.6, 5), "It helps.", "gain [1]").answer
         'holds here'
     """
 
     source: str
     setting: str
     figure: str
+    unit: str
     number: int | None = None
+    exact: bool = False
 
     def above(self, threshold: float, measured: Interval, claim: str, quantity: str, **own: Any) -> Verdict:
         """The verdict on a claim that the quantity lies above a threshold."""
@@ -91,3 +167,22 @@ class Evidence:
         """The verdict on a claim that the quantity lies below a threshold."""
         given = vars(self) | own
         return Verdict(claim, quantity=quantity, measured=measured, threshold=threshold, side="below", **given)
+
+
+def judged(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Verdicts corrected for those of the same family, in their order.
+
+    A family is all that is said of one claim of the source text, or by one other source: with twenty statements at 95 %
+    one comes out by chance. Holm's rule keeps the chance of any false one in a family at 5 %. What has fewer units
+    than `FEWEST` is no test, since its answer does not depend on what was measured; what is exact has no chance.
+
+    Raises:
+        ValueError: a measured interval that is known at one confidence only, and is not exact.
+    """
+    found = list(verdicts)
+    for family in dict.fromkeys(v.family for v in verdicts):
+        own = [i for i, v in enumerate(verdicts) if v.family == family and not v.exact and not v.too_few]
+        p_values = holm([verdicts[i].measured.p_value(verdicts[i].threshold) for i in own])
+        for i, p in zip(own, p_values, strict=True):
+            found[i] = replace(verdicts[i], adjusted=p, together=len(own))
+    return found

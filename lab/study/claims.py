@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from lab.runs import Damaged, Record, Records
-from lab.statistics import Verdict
+from lab.statistics import Verdict, judged
 from lab.study.alike import settings_of
 from lab.study.catalogue import experiment_names, load_experiment
 from lab.study.experiment import Experiment
@@ -24,7 +24,7 @@ def verdicts_of(experiment: Experiment[Any], records: Sequence[Record]) -> list[
 
     Its `claims` judge one setting at a time: records whose configs differ in nothing but the experiment's `replicates`
     (without any, each record is a setting). So runs of another model, budget or scale never mix. The command of each
-    verdict is the one that made its records.
+    verdict is the one that made its records. No verdict is corrected for others here: `all_verdicts` does that.
     """
     if experiment.claims is None:
         return []
@@ -38,6 +38,8 @@ def verdicts_of(experiment: Experiment[Any], records: Sequence[Record]) -> list[
 def all_verdicts(runs: Records, damaged: Damaged | None = None) -> list[Verdict]:
     """The verdicts of all experiments on the records of these stores, in the order of the catalogue.
 
+    Corrected for one another, family by family (`lab.statistics.judged`).
+
     Args:
         runs: the stores.
         damaged: takes what is wrong with records that cannot be read, by key, while the others are judged.
@@ -48,7 +50,7 @@ def all_verdicts(runs: Records, damaged: Damaged | None = None) -> list[Verdict]
     found = []
     for name in experiment_names():
         found += verdicts_of(load_experiment(name), list(runs.records(name, damaged=damaged)))
-    return found
+    return judged(found)
 
 
 def commands_of(records: Iterable[Record]) -> tuple[str, ...]:

@@ -120,7 +120,7 @@ def told(found: Sequence[Finding[Any]]) -> str:
     replicates = "interval over tasks, seeds averaged" if "," in tasks else "interval over seeds"
     return (
         f"{c.model}; {tasks}; seeds {', '.join(map(str, seeds))}; {c.steps} steps of {c.batch_size} × "
-        f"{c.max_length} tokens, {examples} training examples; {replicates}"
+        f"{c.max_length} tokens, {examples} training examples; {replicates}; {c.scored_on}"
     )
 
 

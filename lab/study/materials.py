@@ -112,22 +112,30 @@ def _task(
     return (loaded.with_test() if splits == 3 else loaded).at_most(n_train, n_validation, seed=0, n_test=n_test)
 
 
-def few_shot(name: str, shots: int, seed: int, n_validation: int | None) -> Task:
-    """`shots` examples per class to train on, the whole task's validation data to score on.
+def few_shot(
+    name: str, shots: int, seed: int, n_validation: int | None, *, splits: int = 2, n_test: int | None = None
+) -> Task:
+    """`shots` examples per class to train on, the whole task's held-out data to score on.
+
+    With three splits these are test data, and as many examples as to train on are drawn to choose by (Gao et al. 2021).
 
     A task folder brings its published splits ("16-shot-13", …), and another seed is an error that lists them; of tasks
     without a folder they are drawn from the training data. The last eight are kept, by content.
     """
-    return _few_shot(name, shots, seed, n_validation, task_fingerprint(name))
+    return _few_shot(name, shots, seed, n_validation, splits, n_test, task_fingerprint(name))
 
 
 @lru_cache(maxsize=8)
-def _few_shot(name: str, shots: int, seed: int, n_validation: int | None, content: str | None) -> Task:
+def _few_shot(
+    name: str, shots: int, seed: int, n_validation: int | None, splits: int, n_test: int | None, content: str | None
+) -> Task:
     whole = load_task(name)
     if content is not None and place_of(name).path.is_dir():
         drawn = load_task(name, few_shot_split=f"{shots}-shot-{seed}")
     else:
         drawn = whole.few_shot(shots, seed)
+    if splits == 3:
+        return drawn.at_most(None, None, seed=0, n_test=n_test)
     n = n_validation and min(n_validation, len(whole.validation))
     return replace(drawn, validation=whole.validation).subset(None, n, seed=0)
 

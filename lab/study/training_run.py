@@ -62,6 +62,11 @@ class Workload(Config):
         """The split whose score is reported."""
         return "test" if self.splits == 3 else "validation"
 
+    @property
+    def scored_on(self) -> str:
+        """The same for a verdict."""
+        return "scored on test examples" if self.splits == 3 else "two splits: scored where step sizes are chosen"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Budget(Workload):
@@ -132,7 +137,11 @@ class TrainingRun(Budget):
     @property
     def data(self) -> Task:
         """The task: few-shot, or cut to size."""
-        return super().data if self.shots is None else few_shot(self.task, self.shots, self.seed, self.n_validation)
+        return (
+            super().data
+            if self.shots is None
+            else few_shot(self.task, self.shots, self.seed, self.n_validation, splits=self.splits, n_test=self.n_test)
+        )
 
     def prepared(self) -> tuple[Delta, EncodedTask]:
         """The delta on its PLM, and the task in that PLM's tokens."""

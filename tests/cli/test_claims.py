@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
@@ -9,50 +11,106 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from lab.claims_page import IMAGES, claims_page, sections
 from lab.cli import app
-from lab.reports import claims_page
+from lab.commands import claims as command
+from lab.figures.images import ImageError
 from lab.runs import Job, Record, Store
-from lab.source_claims import NOT_TESTED, SOURCE_CLAIMS
-from lab.statistics import Interval, Verdict
+from lab.source_claims import OTHER_SOURCES, SOURCE_CLAIMS
+from lab.statistics import FEWEST, Interval, Verdict
 from lab.study import all_verdicts, commands_of, load_experiment, verdicts_of
 
 ROOT = Path(__file__).parents[2]
+AGAIN = "run: deltalab claims --store gallery --out docs/claims.md"
+
+
+def judged_as(claim: str, number: int | None, interval: Interval, **more) -> Verdict:
+    fixed = {"source": "Paper 2020, figure 3", "quantity": "gap [1]", "threshold": 0.0, "side": "above"}
+    fixed |= {"setting": "tiny | two; seeds 0, 1", "figure": "f", "unit": "seeds"}
+    return Verdict(claim=claim, measured=interval, number=number, **{**fixed, **more})
 
 
 def test_page_says_what_was_measured_and_what_follows():
-    verdict = Verdict(
-        "A holds.",
-        "Paper 2020",
-        "gap [1]",
-        Interval(0.25, 0.1, 0.4, 3),
-        0.0,
-        "above",
-        "tiny | two",
-        "f",
-        3,
-        ("deltalab run a", "deltalab run c"),
-    )
-    open_end = Verdict("B holds.", "Paper 2020", "n", Interval(1200.0, -inf, inf, 1), 5.0, "below", "t", "f", 3)
-    page = claims_page([verdict, open_end])
-    cells = "| 1 | A holds. | gap [1]: 0.25; tiny \\| two | 0.1 to 0.4 (n = 3) | above 0 | **holds here** | `f` | "
-    assert f"{cells}`deltalab run a`<br>`deltalab run c` |" in page
-    assert "n: 1,200; t | unbounded to unbounded (n = 1) | below 5 | **cannot tell** | `f` | – |" in page
-    assert "2 verdicts: 1 holds here, 0 does not hold here, 1 cannot tell." in page
-    assert page.count("## Paper 2020") == 1
-    assert page.endswith("```bash\ndeltalab run a\ndeltalab run c\n```\n")
-
-
-def test_the_page_begins_with_the_claims_of_the_source_and_ends_with_what_is_not_tested():
+    """One statement that holds, one with too few units, one that Holm's rule takes back; commands are numbered."""
     verdicts = [
-        Verdict("A", source, "q", Interval(1.0, 0.5, 2.0, 3), 0.0, "above", "t", "f", number)
-        for number, source in ((3, "x"), (None, "y"), (3, "x"), (8, "x"), (3, "y"))
+        judged_as("LoRA holds.", 3, Interval(0.25, 0.1, 0.4, 5), commands=("deltalab run a", "deltalab run c")),
+        judged_as("B holds.", 3, Interval(1200.0, -inf, inf, 1), threshold=5.0, unit="tasks"),
+        judged_as("C holds.", 3, Interval(0.2, 0.1, 0.3, 6), adjusted=0.08, together=3, commands=("deltalab run c",)),
     ]
     page = claims_page(verdicts)
-    assert f"| 3 | {SOURCE_CLAIMS[3]} | 1–2, 5 | 3 holds here |" in page
-    assert f"| 8 | {SOURCE_CLAIMS[8]} | 3 | 1 holds here |" in page
-    assert f"| 4 | {SOURCE_CLAIMS[4]} | – | no record here |" in page
-    assert list(SOURCE_CLAIMS) == list(range(1, 13))
-    assert all(f"| {number} | {part} | {because} |" in page for number, part, because in NOT_TESTED)
+    assert "**3 statements: 1 holds here, 0 do not hold here, 2 cannot tell.**" in page
+    section = page[page.index("### 3. ") : page.index("### 4. ")]
+    assert "**Answer.** It holds that LoRA holds. The records leave 2 of 3 statements open." in section
+    assert "1 statement with n = 1 tasks: at least 5 are needed." in section
+    assert "1 statement decided alone and not among all of this claim: more units." in section
+    cells = (
+        "| LoRA holds. | gap [1]: 0.25; tiny \\| two; seeds 0, 1 | 0.1 to 0.4 | 5 seeds | above 0 | – | **holds here** "
+    )
+    assert f"{cells}| `f` | 1, 2 |" in section
+    assert "| 1 tasks | above 5 | – | **cannot tell**: n = 1 tasks; needs at least 5 | `f` | – |" in section
+    assert "**cannot tell**: alone it would hold, among 3 statements p = 0.08 | `f` | 2 |" in section
+    assert "deltalab run a  # 1\ndeltalab run c  # 2\n" in section
+    assert section.count("<details>") == section.count("</details>") == 1
+
+
+def test_how_many_units_would_decide_is_said_where_spread_and_estimate_are_known():
+    open_ones = [judged_as("A", 7, Interval(0.1, -0.1, 0.3, 5)), judged_as("B", 7, Interval(0.2, -0.1, 0.5, 3))]
+    section = claims_page(open_ones)
+    assert (
+        "1 interval (n = 5 seeds) with the threshold inside: narrower ones; with the spread seen, n = 13 would do."
+        in section
+    )
+    assert "1 statement with n = 3 seeds: at least 5 are needed; with the spread seen, n = 5 would do." in section
+
+
+def test_the_page_has_the_claims_of_the_source_in_order_then_other_papers():
+    found = [judged_as("A", number, Interval(1.0, 0.5, 2.0, 5)) for number in (3, None, 3, 8)]
+    found.append(judged_as("D", None, Interval(1.0, 0.5, 2.0, 5), source="Hu et al. 2021, section 7"))
+    page = claims_page(found)
+    heads = [line for line in page.splitlines() if line.startswith("### ")]
+    assert heads[:12] == [f"### {n}. {said.title}" for n, said in SOURCE_CLAIMS.items()]
+    assert heads[12:] == ["### Paper 2020", f"### {OTHER_SOURCES['Hu et al. 2021'].title}"]
+    assert f"| [4. {SOURCE_CLAIMS[4].title}](#4-prompt-tuning-is-slow) | – | no record |" in page
+    assert all(said.missing in page for said in SOURCE_CLAIMS.values())
+    assert "It holds that a (2 settings)." in page
+
+
+def test_every_heading_of_the_page_in_the_docs_has_its_link():
+    text = (ROOT / "docs/claims.md").read_text(encoding="utf-8")
+    links = re.findall(r"\(#([^)]+)\)", text)
+    heads = [
+        re.sub(r"[^\w\- ]", "", line[4:].lower()).replace(" ", "-") for line in text.splitlines() if line[:4] == "### "
+    ]
+    assert links == heads
+
+
+def test_plots_are_drawn_again_only_where_numbers_have_changed(tmp_path, monkeypatch):
+    drawn: list[int] = []
+
+    def images(drawings, scale=1.0):
+        drawn.append(len(drawings))
+        return [b"<svg/>" for _ in drawings]
+
+    monkeypatch.setattr(command, "images", images)
+    first, second = judged_as("A", 3, Interval(1.0, 0.5, 2.0, 5)), judged_as("B", 8, Interval(1.0, 0.5, 2.0, 5))
+    shown = [s for s in sections([first, second]) if s.verdicts]
+    assert command._drawn(shown, tmp_path).startswith("2 of 2 plots drawn")
+    moved = replace(second, measured=Interval(1.0, 0.4, 2.0, 5))
+    shown = [s for s in sections([first, moved]) if s.verdicts]
+    assert command._drawn(shown, tmp_path).startswith("1 of 2 plots drawn")
+    assert shown[1].digest in (tmp_path / "8.svg").read_text()
+    assert command._drawn(shown, tmp_path).startswith("0 of 2")
+    assert drawn == [2, 1]
+
+
+def test_without_a_browser_the_command_says_why_there_are_no_plots(tmp_path, monkeypatch):
+    def images(drawings, scale=1.0):
+        raise ImageError("no Chromium")
+
+    monkeypatch.setattr(command, "images", images)
+    shown = [s for s in sections([judged_as("A", 3, Interval(1.0, 0.5, 2.0, 5))]) if s.verdicts]
+    assert command._drawn(shown, tmp_path / "img") == "no plots: no Chromium"
+    assert not (tmp_path / "img").exists()
 
 
 def test_a_run_of_another_scale_is_another_setting_and_changes_no_number(tmp_path):
@@ -104,10 +162,25 @@ def test_a_command_says_that_a_task_needs_its_folder():
     assert commands_of([Record(Job("toy", {}), {})]) == ()
 
 
-def test_the_page_in_the_docs_is_the_one_of_the_gallery():
-    page = claims_page(all_verdicts(Store(ROOT / "gallery")))
+@pytest.fixture(scope="module")
+def of_gallery() -> list[Verdict]:
+    return all_verdicts(Store(ROOT / "gallery"))
+
+
+def test_the_page_in_the_docs_is_the_one_of_the_gallery(of_gallery):
     stored = (ROOT / "docs/claims.md").read_text(encoding="utf-8")
-    assert stored == page, "run: deltalab claims --store gallery --out docs/claims.md"
+    assert stored == claims_page(of_gallery), AGAIN
+    for section in sections(of_gallery):
+        plot = ROOT / "docs" / IMAGES / f"{section.name}.svg"
+        assert plot.is_file() == bool(section.verdicts), AGAIN
+        assert not section.verdicts or section.digest in plot.read_text(encoding="utf-8"), AGAIN
+
+
+def test_no_verdict_of_the_gallery_stands_on_fewer_than_five_units(of_gallery):
+    known = {*map(str, SOURCE_CLAIMS), *OTHER_SOURCES}
+    for verdict in of_gallery:
+        assert verdict.exact or verdict.answer == "cannot tell" or verdict.measured.n >= FEWEST
+        assert verdict.family in known, "say what it claims in lab/source_claims.py"
 
 
 def test_an_empty_store_says_what_to_do(tmp_path, monkeypatch):

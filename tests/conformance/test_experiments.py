@@ -98,6 +98,13 @@ def test_every_record_of_the_gallery_keeps_its_key(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_what_is_trained_for_a_paper_is_scored_on_examples_that_chose_nothing(name):
+    """Every config that trains says three splits at that scale."""
+    for c in load_experiment(name).configs("paper"):
+        assert getattr(c, "splits", 3) == 3, f"{name} at the scale paper: set splits=3"
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_scales_are_never_judged_together(name):
     experiment = load_experiment(name)
     records = [Record(job, {"scale": scale}) for scale in SCALES[:2] for job in experiment.jobs(scale)]

@@ -8,7 +8,7 @@ from math import inf, log
 import pandas as pd
 import pytest
 
-from experiments.intrinsic_dimension import EXPERIMENT, claims
+from experiments.intrinsic_dimension import EXPERIMENT, LOW_SHARE, claims
 from lab.runs import Job, Record
 from lab.study import Finding
 
@@ -31,7 +31,9 @@ def test_the_interval_is_that_of_the_scores():
     found = verdict.measured
     assert found.estimate == pytest.approx(1e-4)
     assert 0.5e-4 < found.low < 1e-4 < found.high < 2e-4
-    assert (found.n, verdict.answer) == (2, "holds here")
+    assert (found.n, verdict.alone, verdict.answer) == (2, "holds here", "cannot tell")  # two seeds decide nothing
+    (five,) = claims([planted(0.01, (0, 1, 2, 3, 4))])
+    assert (five.measured.n, five.answer, five.measured.p_value(LOW_SHARE) < 0.05) == (5, "holds here", True)
 
 
 def test_one_seed_decides_nothing():

@@ -89,14 +89,17 @@ def test_being_early_at_chance_is_no_convergence():
     assert scale.faster(flat, "small", "large").low == float("-inf")
 
 
-def series(flat: bool):
+def series(flat: bool, cut: bool = False):
     """One record of the series small, large, in which all methods have the curves of "a"."""
-    table = curves().query("label == 'a'")
+    of_one_seed = curves().query("label == 'a' and seed == 0")
+    table = pd.concat([of_one_seed.assign(seed=seed) for seed in range(5)], ignore_index=True)
     if flat:
         table.loc[table.plm == "small", "score"] = 0.5
     labels = (*scale.FOUR, scale.LAST, scale.RANDOM)
     table = pd.concat([table.assign(label=label, task="t") for label in labels], ignore_index=True)
-    (job,) = SIZES.jobs("demo", sizes=("small", "large"), seeds=(0, 1))
+    if cut:
+        table = table.assign(plm=table.plm.map({"small": "large:1", "large": "large"}))
+    (job,) = SIZES.jobs("demo", sizes=tuple(table.plm.unique()), seeds=tuple(sorted(table.seed.unique().tolist())))
     return SIZES.finding(Record(job, {"metric": "accuracy"}, {"scale": table}))
 
 
@@ -105,6 +108,16 @@ def test_what_is_reached_beyond_a_plm_that_learned_nothing_is_no_effect_of_size(
     found = [v for v in scale.claims([series(flat)]) if v.claim.startswith("The larger PLM reaches more")]
     assert {v.answer for v in found} == {answer}
     assert all(("learned nothing" in v.setting) == flat for v in found)
+    assert {(v.number, v.unit, v.measured.n) for v in found} == {(10, "seeds", 5)}
+
+
+def test_first_blocks_of_a_plm_are_depth_and_not_size():
+    found = scale.claims([series(flat=False, cut=True)])
+    deeper = [v for v in found if v.source == scale.DEPTH]
+    assert len(deeper) == 7  # six methods, and the speed
+    assert {v.number for v in deeper} == {None}
+    assert deeper[0].claim == "large reaches more than large:1 with adapter."
+    assert {v.number for v in found if v not in deeper} == {10}
 
 
 def test_the_gap_with_a_template_is_judged_where_something_is_trained():
@@ -113,7 +126,7 @@ def test_the_gap_with_a_template_is_judged_where_something_is_trained():
          "train_score": 0.8 + 0.001 * seed + (extra if reading == "template" else 0)}
         for amount, extra in (("zero-shot", 0.2), ("16 per class", 0.1), ("all", 0.002))
         for reading in ("template", "no template")
-        for seed in range(3)
+        for seed in range(5)
     ]  # fmt: skip
     (job,) = TEMPLATE.jobs("demo")
     record = Record(job, {"metric": "accuracy"}, {"template": pd.DataFrame(rows)})

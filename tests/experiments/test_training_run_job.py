@@ -63,6 +63,16 @@ def test_depth_and_template_reach_the_model():
     assert (delta.plm.n_blocks, delta.head_size, result.steps) == (1, 0, 1)
 
 
+def test_few_shot_with_three_splits_chooses_on_as_many_examples_and_scores_on_what_was_held_out():
+    two, three = (few_shot("rotten-tomatoes", 4, 13, 20, splits=splits, n_test=30) for splits in (2, 3))
+    assert [len(three.train), len(three.validation), len(three.splits["test"])] == [8, 8, 30]
+    assert two.train == three.train
+    assert not set(three.train.keys) & set(three.validation.keys)
+    held_out = set(few_shot("rotten-tomatoes", 4, 13, None).validation.keys)
+    assert set(three.splits["test"].keys) <= held_out
+    assert not set(three.validation.keys) & held_out
+
+
 def test_few_shot_draws_from_a_packaged_task_and_scores_on_the_whole_ones_validation_data():
     run = TrainingRun(model="tiny-bert", method=LinearProbe().to_json(), seed=21, steps=1, shots=3, **TINY)
     task, whole = run.data, load_task("rotten-tomatoes")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -13,8 +16,8 @@ from lab.execution import Local
 from lab.geometry.intruder_tables import scaled
 from lab.geometry.studied_matrices import neighbours
 from lab.models.tiny import tiny_plm
-from lab.runs import Store, key
-from lab.study import TRAINING_RUN, Lab, TrainingRun, measured, solution
+from lab.runs import Job, Record, Store, key
+from lab.study import TRAINING_RUN, Finding, Lab, TrainingRun, measured, solution
 from lab.study.training_run import solutions
 
 FIXED = {"model": "tiny-bert", "task": "bbc-news", "steps": 2, "batch_size": 8, "max_length": 16, "n_train": 64,
@@ -126,3 +129,77 @@ def _assert_seen(onsets, run, at, share):
     """All that get their first intruder here have one here; all that have one here got their first by now."""
     seen = onsets.loc[onsets["run"] == run, "seen"]
     assert (seen == at).mean() <= share <= (seen <= at).mean()
+
+
+def intruded(model: str, method: str, onset: float | None, table: pd.DataFrame) -> Finding:
+    config = SimpleNamespace(model=model, task="t", seed=0, method={"method": method})
+    return Finding(config, Record(Job("intruders", {}), {"median_onset_relative": onset}, {"intruder_forecast": table}))
+
+
+def onsets(forecast: float, gaussian: float) -> pd.DataFrame:
+    """Three matrices that get an intruder at strength 1, forecast and Gaussian level as given; one never does."""
+    rows = [{"seen": seen, "forecast": forecast, "gaussian": gaussian} for seen in (1.0, 1.0, 1.0, np.inf)]
+    return pd.DataFrame(rows)
+
+
+def test_full_fine_tuning_is_compared_with_the_lora_of_its_own_plm_whatever_the_order_of_records():
+    found = [
+        intruded("a", "full", 8.0, onsets(1, 1)),
+        intruded("b", "full", 6.0, onsets(1, 1)),
+        intruded("b", "lora", 3.0, onsets(1, 1)),
+        intruded("a", "lora", 1.0, onsets(1, 1)),
+        intruded("c", "full", 1.0, onsets(1, 1)),
+    ]
+    earlier = intruders.claims(found)[0]
+    assert earlier.measured.estimate == pytest.approx((np.log(8) + np.log(2)) / 2)
+    assert (earlier.measured.n, earlier.unit) == (2, "PLMs")
+
+
+def test_a_forecast_is_worth_by_how_much_its_level_is_nearer_than_that_of_a_gaussian():
+    """Off by a factor of 1.1 against a factor of 2; a forecast that is no nearer adds nothing, whatever its order."""
+    good = [intruded(m, "lora", None, onsets(1.1, 0.5)) for m in "abcde"]
+    (level,) = intruders.claims(good)
+    assert level.measured.estimate == pytest.approx(np.log(2) - np.log(1.1))
+    assert level.answer == "holds here"
+    (idle,) = intruders.claims([intruded(m, "lora", None, onsets(2.0, 0.5)) for m in "abcde"])
+    assert idle.measured.estimate == pytest.approx(0, abs=1e-12)
+
+
+def test_runs_at_several_step_sizes_are_one_training():
+    order = [1.0, 2.0, 3.0, 4.0, 5.0]
+    rows = [
+        {"along": "training time", "model": model, "label": "LoRA", "run": run, "matrix": str(i), "forecast": value,
+         "extrapolated": value, "seen": 10 * value, "before": 5 * value}
+        for model in "ab"
+        for run in ("η = 1", "η = 2", "η = 3")
+        for i, value in enumerate(order if run != "η = 3" else order[:3])
+    ]  # fmt: skip
+    config = SimpleNamespace(model="a", task="t")
+    found = intruder_time.claims([Finding(config, Record(Job("x", {}), {}, {"intruder_onset": pd.DataFrame(rows)}))])
+    assert [(v.measured.estimate, v.measured.n) for v in found] == [(pytest.approx(1.0), 2)] * 2
+    assert {v.unit for v in found} == {"trainings (PLM and method)"}
+
+
+def test_an_update_without_size_amplifies_nothing():
+    """What it acts on is as little emphasised as any direction, but ‖ΔW‖ = 1e-6 makes the factor small: on one PLM of
+    two, which is enough against "on every PLM"."""
+
+    def finding(model: str, size: float) -> Finding:
+        metrics = {f"seeds_{side}_{k}_pair{n}": 2 + n / 10 for side in SIDES for k in (1, 8) for n in range(10)}
+        metrics |= {f"ranks_{side}_1": 0.1 for side in SIDES}
+        for seed in range(5):
+            metrics[f"onto_random_lora8_seed{seed}"] = 1.01 + seed / 100
+            metrics[f"onto_base_lora8_seed{seed}"] = 0.05 + seed / 1000
+            metrics[f"amplification_lora8_seed{seed}"] = size * (1 + seed / 10)
+        config = replace(subspace_similarity.EXPERIMENT.configs("demo")[0], model=model)
+        return Finding(config, Record(Job("x", {}), metrics))
+
+    found = {v.claim: v for v in subspace_similarity.claims([finding("minilm", 9.0), finding("smollm2", 1e-6)])}
+    amplified = found["ΔW amplifies the directions in which it acts, on every PLM."]
+    assert (amplified.answer, amplified.measured.n) == ("does not hold here", 5)
+    assert amplified.measured.estimate == pytest.approx(1.2e-6)
+    where = "The directions in which ΔW acts are not emphasised in W₀: nearer to random ones than to W₀'s first."
+    assert found[where].answer == "holds here"
+
+
+SIDES = ("inputs", "outputs")

@@ -18,6 +18,7 @@ from lab.geometry import (
     mitigate,
     subspace_similarity,
 )
+from lab.geometry.amplification import emphasis
 from lab.linalg import LowRank, Spectrum
 
 
@@ -303,3 +304,11 @@ def test_extraction_refuses():
         extract(W, rank=9)
     with pytest.raises(ValueError, match="needs all 4 singular values; got 2"):
         extract(Spectrum.of(LowRank(gaussian(5, 2), gaussian(2, 4)), vectors=True), rule="null")
+
+
+def test_emphasis_is_nought_for_random_directions_and_one_for_those_of_the_base():
+    """p_W₀ = 100 p_random: a ΔW at p_random, at 10 p_random, at p_W₀."""
+    found = [emphasis(onto_random=r, onto_base=r / 100) for r in (1, 10, 100)]
+    assert found == pytest.approx([0.0, 0.5, 1.0])
+    with pytest.raises(ValueError, match="expected 0 < p_ΔW/p_W₀ < p_ΔW/p_random"):
+        emphasis(onto_random=0.5, onto_base=0.6)

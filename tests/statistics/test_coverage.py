@@ -11,6 +11,7 @@ from lab.statistics import (
     Interval,
     cluster_interval,
     clustered_proportion,
+    least_of,
     mean_interval,
     pair_interval,
     proportion_interval,
@@ -67,6 +68,18 @@ def strata(n):
     def draw(rng):
         groups = {str(i): (i + sd * rng.standard_normal(n)).tolist() for i, sd in enumerate((0.1, 0.1, 0.5))}
         return stratified_interval(groups), 1.0
+
+    return draw
+
+
+def leasts(n):
+    """The least of six differences that share n tasks; four of them are the least of all."""
+
+    def draw(rng):
+        shared = 0.05 * rng.standard_normal(n)
+        truths = (0.0, 0.0, 0.0, 0.0, 0.02, 0.1)
+        samples = {str(k): (m + shared + 0.05 * rng.standard_normal(n)).tolist() for k, m in enumerate(truths)}
+        return least_of({name: mean_interval(values) for name, values in samples.items()}), 0.0
 
     return draw
 
@@ -131,6 +144,7 @@ CASES = {
     **{f"mean over {n} seeds of six methods": clusters(n) for n in (2, 3, 5, 10)},
     **{f"mean over pairs of {n} runs": pairs(n) for n in (3, 4, 5, 10)},
     **{f"mean of three fixed tasks, {n} seeds": strata(n) for n in (2, 3, 5, 10)},
+    **{f"least of six means over {n} tasks": leasts(n) for n in (3, 5, 10)},
     **{f"share of {n} trials": proportions(n) for n in (2, 5, 10, 40)},
     **{f"share of five targets of {n} texts": states(n) for n in (2, 4, 10)},
     **{f"Spearman's ρ = 0.48 of {n} pairs": spearman(n) for n in (4, 6, 10, 30)},

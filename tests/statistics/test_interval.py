@@ -10,13 +10,16 @@ from scipy import stats
 
 from lab.statistics import (
     Interval,
+    absolute,
     at_resolution,
     cluster_interval,
+    least_of,
     mean_interval,
     pair_interval,
     proportion_interval,
     rank_correlation_interval,
     stratified_interval,
+    unbounded,
     worst_case,
 )
 
@@ -160,3 +163,51 @@ def test_pairs_of_two_plms_are_compared_within_each():
     assert two.n == 8
     assert two.estimate == pytest.approx(one.estimate + 49 / 2)
     assert two.high - two.low < one.high - one.low
+
+
+def test_the_p_value_is_that_of_the_test_behind_the_interval():
+    x, y = [0.91, 0.93, 0.88, 0.95], [0.71, 0.65, 0.8]
+    assert mean_interval(x).p_value(0.9) == pytest.approx(stats.ttest_1samp(x, 0.9).pvalue, rel=1e-6)
+    welch = stats.ttest_ind(x, y, equal_var=False)
+    difference = stratified_interval({"a": x, "b": [-value for value in y]})
+    assert difference.p_value(0.0) == pytest.approx(welch.pvalue, rel=1e-6)
+    assert proportion_interval(9, 10).p_value(0.5) == pytest.approx(2 * stats.binom.sf(8, 10, 0.5), rel=1e-6)
+
+
+def test_the_p_value_says_whether_an_interval_leaves_a_value_out():
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        found = cluster_interval({i: rng.standard_normal(3).tolist() for i in range(5)})
+        assert (found.p_value(0.3) < 0.05) == (not found.low <= 0.3 <= found.high)
+
+
+def test_p_values_of_what_bounds_nothing_and_of_what_leaves_no_doubt():
+    assert mean_interval([0.5]).p_value(0.0) == pytest.approx(1.0)
+    assert unbounded(mean_interval([0.5, 0.6, 0.7])).p_value(0.0) == pytest.approx(1.0)
+    assert mean_interval([1.0, 1.0, 1.0]).p_value(0.0) == 1e-9
+    with pytest.raises(ValueError, match="known at one confidence has no p value"):
+        Interval(0.5, 0.1, 0.9, 5).p_value(0.0)
+
+
+def test_changes_of_an_interval_keep_its_p_value():
+    x = mean_interval([0.3, 0.5, 0.2, 0.45])
+    assert x.scaled(2.0).p_value(0.4) == pytest.approx(x.p_value(0.2))
+    assert absolute(x).p_value(0.1) == pytest.approx(x.p_value(0.1))
+    assert at_resolution(x, 1e-6).p_value(0.1) == pytest.approx(x.p_value(0.1), rel=1e-3)
+    with pytest.raises(ValueError, match="scaled by a positive factor; got 0"):
+        x.scaled(0)
+
+
+def test_the_least_of_several_takes_its_low_end_from_each_and_its_high_end_from_all():
+    a, b = mean_interval([0.3, 0.5, 0.4]), mean_interval([0.1, 0.3, 0.35, 0.2])
+    found = least_of({"a": a, "b": b})
+    shared = [mean_interval(values, 0.975).high for values in ([0.3, 0.5, 0.4], [0.1, 0.3, 0.35, 0.2])]
+    assert (found.estimate, found.low, found.n) == (pytest.approx(0.2375), min(a.low, b.low), 3)
+    assert found.high == pytest.approx(min(shared))
+    assert least_of({"a": a}) == a
+    with pytest.raises(ValueError, match="needs intervals known at every level"):
+        least_of({"a": Interval(0.1, 0.0, 0.2, 3)})
+
+
+def test_the_worst_case_of_a_bound_from_below_is_the_smallest():
+    assert worst_case([0.7, 0.4, 0.9], side="above") == Interval(0.4, 0.4, 0.4, 3)

@@ -1,0 +1,92 @@
+"""Verdicts as a forest plot: every estimate with its interval and its threshold, and what is random."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from math import isfinite
+
+from lab.figures.grammar import Grid, Panel, cut
+from lab.figures.style import Theme
+from lab.statistics import Verdict
+
+_SYMBOLS = {"holds here": "circle", "does not hold here": "square", "cannot tell": "diamond-open"}
+_COLOURS = {"holds here": 2, "does not hold here": 1}
+_WIDE = 30.0  # ratio of the ends of what a panel shows from which on it is logarithmic
+
+
+def forest(verdicts: Sequence[Verdict], theme: Theme) -> Grid:
+    """One row per verdict, one panel per unit and threshold; ends that nothing bounds are arrows.
+
+    Colour and marker say the answer, the vertical line is the threshold.
+
+    Raises:
+        ValueError: no verdict.
+    """
+    if not verdicts:
+        raise ValueError("a forest needs one verdict or more; got none.")
+    panels: dict[tuple[str, float], list[Verdict]] = {}
+    for verdict in verdicts:
+        panels.setdefault((unit_in(verdict.quantity), verdict.threshold), []).append(verdict)
+    grid = Grid(theme, wrap=1, height=60)
+    for (unit, threshold), rows in panels.items():
+        _panel(grid.panel(), rows, unit, threshold)
+    return grid
+
+
+def unit_in(quantity: str) -> str:
+    """The unit that a quantity ends with, in brackets; "1" where it has none.
+
+    Example:
+        >>> unit_in("score of LoRA minus that of adapter [accuracy]")
+        'accuracy'
+    """
+    found = re.findall(r"\[([^\[\]]+)\]", quantity)
+    return str(found[-1]) if found else "1"
+
+
+def row_names(verdicts: Sequence[Verdict]) -> list[str]:
+    """Statement and n of each; with its place where the statement comes again, and a number where that is alike too."""
+    again, names = Counter(v.claim for v in verdicts), Counter[str]()
+    found = []
+    for v in verdicts:
+        place = f"{cut(v.setting.split(';')[0].split(' (')[0], 44)}; " if again[v.claim] > 1 else ""
+        name = f"{v.claim.rstrip('.')} ({place}n = {v.measured.n} {v.unit})"
+        names[name] += 1
+        found.append(name if names[name] == 1 else f"{name} #{names[name]}")
+    return found
+
+
+def _panel(panel: Panel, rows: Sequence[Verdict], unit: str, threshold: float) -> None:
+    quantities = {v.quantity for v in rows}
+    said = re.sub(r"\s*\[[^\[\]]+\]", "", quantities.pop()) if len(quantities) == 1 else "estimate, 95 % interval"
+    low, high, log = _range(rows, threshold)
+    names = row_names(rows)
+    panel.y("", categories=names).x(f"{said} [{unit}]", range=(low, high), log=log)
+    panel.rule(x=threshold, name="threshold", dash="dash", colour=panel.grid.theme.ink, above=True)
+    for name, v in zip(names, rows, strict=True):
+        colour = panel.grid.theme.palette[_COLOURS[v.answer]] if v.answer in _COLOURS else panel.grid.theme.muted
+        left, right = max(v.measured.low, low), min(v.measured.high, high)
+        panel.points(
+            [v.measured.estimate], [name], v.answer, colour=colour, symbol=_SYMBOLS[v.answer], size=10,
+            across=[max(right - v.measured.estimate, 0.0)], across_left=[max(v.measured.estimate - left, 0.0)],
+            hover=f"{v.measured.estimate:.3g} [{v.measured.low:.3g}, {v.measured.high:.3g}], {v.side} {threshold:.3g}",
+        )  # fmt: skip
+        for end, at, arrow in ((v.measured.low, low, "triangle-left"), (v.measured.high, high, "triangle-right")):
+            if end < low or end > high:
+                panel.points(
+                    [at], [name], v.answer, colour=colour, symbol=arrow, size=8, listed=False,
+                    more={"cliponaxis": False},
+                )  # fmt: skip
+
+
+def _range(rows: Sequence[Verdict], threshold: float) -> tuple[float, float, bool]:
+    """Ends of the axis, and whether it is logarithmic: all that is finite, with room to spare."""
+    ends = [x for v in rows for x in (v.measured.estimate, v.measured.low, v.measured.high)]
+    shown = [x for x in (threshold, *ends) if isfinite(x)]
+    low, high = min(shown), max(shown)
+    if low > 0 and high / low > _WIDE:
+        return low / (high / low) ** 0.06, high * (high / low) ** 0.06, True
+    room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - room, high + room, False
