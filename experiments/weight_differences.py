@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from lab.geometry import WeightDifferenceSpectra, weight_difference_spectra
+from lab.geometry.sign_flip_null import sign_flip_table
 from lab.geometry.studied_matrices import evenly_spaced
+from lab.geometry.weight_changes import delta_changes
 from lab.runs.record import Scalar
-from lab.study import Experiment, Lab, Result, TrainingRun, solution
+from lab.statistics import Evidence, Verdict, mean_interval
+from lab.study import Experiment, Finding, Lab, Result, TrainingRun, solution, subjects
 
 DRAWN_BLOCKS = 3
 """Values of at most so many blocks, evenly spaced, are kept; the scalars of all."""
+ABOVE_SIGNS = "median_above_signs"
+"""Metric: values above the null of random signs in the median matrix of those drawn; of dense differences."""
 MEDIANS = ("stable_rank", "effective_rank", "energy_rank_90")
 
 
@@ -26,6 +32,8 @@ def measure(run: WeightDifferences, lab: Lab) -> Result:
     """Train, then compare every matrix's spectrum with its null."""
     trained = solution(run, lab)
     spectra = weight_difference_spectra(trained.delta, trained.phi)
+    drawn = _drawn(spectra)
+    signs = sign_flip_table(delta_changes(trained.delta, trained.phi), set(drawn["matrix"]))
     blocks = spectra.summary.dropna(subset=["block"])
     medians = {
         f"median_{null}{name}": float(blocks[f"{null}{name}"].median()) for name in MEDIANS for null in ("", "null_")
@@ -36,20 +44,36 @@ def measure(run: WeightDifferences, lab: Lab) -> Result:
         "matrices": len(spectra.summary),
         **medians,
         "median_above_null": float(blocks.n_above_null.median()),
+        **({ABOVE_SIGNS: float(signs.n_above_signs.median())} if len(signs) else {}),
         "median_relative_norm": float(blocks.relative_frobenius_norm.median()),
         **{name: trained.metrics[name] for name in ("tunable", "stored", "head", "added", "native")},
     }
-    return Result(metrics, _tables(spectra, run.how.title))
-
-
-def _tables(spectra: WeightDifferenceSpectra, label: str) -> dict[str, pd.DataFrame]:
-    in_blocks = spectra.values.dropna(subset=["block"]).rename(columns={"singular_value": "sigma"})
-    drawn = evenly_spaced(sorted(in_blocks["block"].unique()), DRAWN_BLOCKS)
-    return {
-        "weight_difference_spectra": in_blocks[in_blocks["block"].isin(drawn)].assign(label=label),
+    label = run.how.title
+    tables = {
+        "weight_difference_spectra": drawn.merge(signs[["matrix", "sign_edge"]], "left", on="matrix").assign(
+            label=label
+        ),
         "summary": spectra.summary.assign(label=label),
         "excluded": spectra.excluded,
     }
+    return Result(metrics, tables)
+
+
+def _drawn(spectra: WeightDifferenceSpectra) -> pd.DataFrame:
+    """The values that are kept."""
+    in_blocks = spectra.values.dropna(subset=["block"]).rename(columns={"singular_value": "sigma"})
+    return in_blocks[in_blocks["block"].isin(evenly_spaced(sorted(in_blocks["block"].unique()), DRAWN_BLOCKS))]
+
+
+def claims(found: Sequence[Finding[WeightDifferences]]) -> list[Verdict]:
+    """Whether full fine-tuning moves whole directions; of records with the null of random signs."""
+    above = [f.metrics[ABOVE_SIGNS] for f in found if f.config.method == FULL and ABOVE_SIGNS in f.metrics]
+    if not above:
+        return []
+    evidence = Evidence("Hu et al. 2021, section 7", subjects(found), "weight_difference_spectra", "seeds")
+    claim = "Full fine-tuning moves whole directions: some stand out from entries of the same sizes and random signs."
+    quantity = "singular values of ΔW above the largest with random signs, median over matrices [count]"
+    return [evidence.above(0.0, mean_interval(above), claim, quantity)]
 
 
 def _runs(*methods: dict[str, Any], lora_lr: float | None = None, **budget: Any) -> tuple[WeightDifferences, ...]:
@@ -93,4 +117,6 @@ EXPERIMENT = Experiment(
     },
     measure=measure,
     figures=("weight_difference_spectra",),
+    claims=claims,
+    replicates=("seed",),
 )  # fmt: skip

@@ -23,6 +23,7 @@ _COLUMNS = {
     "null_low": Column("lower end of this singular value under the null", "1"),
     "null_high": Column("upper end of this singular value under the null", "1"),
 }
+_OPTIONAL = {"sign_edge": Column("largest singular value with random signs of the entries; empty: factors", "1")}
 _ROLES = ("query", "key", "value", "qkv", "output", "up", "gate", "down")
 
 
@@ -54,6 +55,10 @@ def _draw(panel: Panel, part: pd.DataFrame, theme: Theme) -> None:
             name = "chance: same shape, rank and norm"
             panel.band(null["index"], null.null_low, null.null_high, name, colour=theme.muted, alpha=0.22, edge=0.8)
     for matrix in matrices:
+        if "sign_edge" in matrix and matrix.sign_edge.notna().all():
+            ends, edge = [1, int(matrix["index"].max())], [float(matrix.sign_edge.iloc[0])] * 2
+            panel.line(ends, edge, "largest with random signs", colour=theme.ink, dash="dot", width=1, opacity=0.6)
+    for matrix in matrices:
         sigma, name, block = matrix.sigma.where(matrix.sigma > 0), matrix.matrix.iloc[0], matrix.block.iloc[0]
         panel.line(matrix["index"], sigma, name, depth=block, width=1.6, hover="σ<sub>%{x}</sub> = %{y:.4g}")
 
@@ -69,7 +74,10 @@ def _answer(table: pd.DataFrame) -> Answer:
         row |= {"values [count]": len(sigma), "largest σ": largest, "Frobenius norm": squares**0.5}
         row |= {"stable rank": squares / largest**2 if largest > 0 else 0.0}
         row |= {"effective rank": float(np.exp(-np.sum(p * np.log(p)))) if len(p) else 0.0}
-        rows.append(row | {"above null [count]": int((part.sigma > part.null_high.max()).sum())})
+        row |= {"above null [count]": int((part.sigma > part.null_high.max()).sum())}
+        if "sign_edge" in part and part.sign_edge.notna().any():
+            row |= {"above random signs [count]": int((part.sigma > part.sign_edge.max()).sum())}
+        rows.append(row)
     found = pd.DataFrame(rows)
     told = []
     for label, part in split(found, "label"):
@@ -90,7 +98,7 @@ def _example() -> pd.DataFrame:
             null = norm * np.sqrt(33 - index) / np.sqrt(np.sum(33 - index))
             own = {"label": "full fine-tuning", "matrix": f"block.{block}.{role}.weight", "role": role, "block": block}
             bands = {"null_low": 0.93 * null, "null_high": 1.07 * null}
-            rows.append(pd.DataFrame({**own, "index": index, "sigma": sigma, **bands}))
+            rows.append(pd.DataFrame({**own, "index": index, "sigma": sigma, **bands, "sign_edge": 1.4 * null[0]}))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -98,6 +106,7 @@ WEIGHT_DIFFERENCE_SPECTRA = Figure(
     name="weight_difference_spectra",
     title="Spectra of weight differences",
     columns=_COLUMNS,
+    optional=_OPTIONAL,
     build=_build,
     conclude=_answer,
     group="weights",
@@ -105,14 +114,16 @@ WEIGHT_DIFFERENCE_SPECTRA = Figure(
     caption=(
         "Singular values of the weight differences ΔW of each adapted matrix, one panel per role and one line per "
         "block (colour: depth), on logarithmic axes, beside the range that random matrices of the same shape, rank and "
-        "norm give (grey)."
+        "norm give (grey). The dotted lines are the largest singular values when every entry keeps its size and gets a "
+        "random sign."
     ),
     reading=(
         "Each line falls from the largest singular value of one matrix to its smallest. Where a line begins above its "
         "grey null, training has put more into those directions than chance would put into any; a line that follows "
         "its null is indistinguishable from noise of the same size. Few values above the null and a bulk below it: the "
         "change is nearly of low rank, and a LoRA of that rank could hold most of it. Compare shapes inside a panel; "
-        "absolute heights also depend on step size and training time."
+        "absolute heights also depend on step size and training time. Rows of unequal size rise above the grey null "
+        "without any common direction; what lies above the dotted line does not come from sizes."
     ),
     source=(HU_2021, BENAYCH_GEORGES_2012),
     example=_example,

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+import pandas as pd
 import torch
 from torch import Tensor
+
+from lab.geometry.weight_changes import WeightChanges
 
 
 def sign_flip_spectra(W: Tensor, *, n_samples: int = 20, generator: torch.Generator | None = None) -> Tensor:
@@ -40,3 +45,28 @@ def above_sign_flips(W: Tensor, *, n_samples: int = 20, generator: torch.Generat
     """
     edge = float(sign_flip_spectra(W, n_samples=n_samples, generator=generator)[:, 0].max())
     return int((torch.linalg.svdvals(W) > edge).sum()), edge
+
+
+def sign_flip_table(
+    changes: WeightChanges, names: Collection[str], *, n_samples: int = 20, seed: int = 0
+) -> pd.DataFrame:
+    """Of dense differences the edge of this null, and how many singular values exceed it: matrix, sign_edge,
+    n_above_signs.
+
+    Factors are left out: written densely their entries are no independent numbers, and their null is the product's.
+
+    Args:
+        changes: of an update.
+        names: the matrices to look at, among `changes.names`; each costs n_samples + 1 decompositions.
+        n_samples: draws per matrix.
+        seed: of the signs.
+    """
+    rows = []
+    for i, name in enumerate(changes.names):
+        change = changes.read(name) if name in names else None
+        if change is not None and isinstance(change.difference, Tensor):
+            generator = torch.Generator(change.difference.device).manual_seed(seed + i)
+            W = change.difference.detach().double()
+            n_above, edge = above_sign_flips(W, n_samples=n_samples, generator=generator)
+            rows.append({"matrix": name, "sign_edge": edge, "n_above_signs": n_above})
+    return pd.DataFrame(rows, columns=["matrix", "sign_edge", "n_above_signs"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lab.geometry.sign_flip_null import above_sign_flips, sign_flip_spectra
-from lab.linalg import largest_gaussian_singular_value
+from lab.geometry.sign_flip_null import above_sign_flips, sign_flip_spectra, sign_flip_table
+from lab.geometry.weight_changes import WeightChange, WeightChanges
+from lab.linalg import LowRank, largest_gaussian_singular_value
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -58,3 +59,21 @@ def test_the_null_itself_is_above_it_as_rarely_as_said():
 def test_what_is_no_matrix_is_refused(shape, n):
     with pytest.raises(ValueError, match="expected a matrix and one draw or more"):
         sign_flip_spectra(torch.ones(shape), n_samples=n)
+
+
+def test_the_table_has_the_dense_matrices_that_are_asked_for():
+    """A direction common to all entries beats the null, rows of unequal size do not; factors are left out."""
+    uneven = noise()
+    uneven[0] *= 6
+    differences = {
+        "common": noise() + 0.8 * torch.ones(40, 30, dtype=torch.float64),
+        "uneven": uneven,
+        "factors": LowRank(noise(40, 3), noise(3, 30)),
+        "unasked": noise(),
+    }
+    changes = WeightChanges(
+        tuple(differences), lambda name: WeightChange(name, "query", 0, differences[name], None, "float64")
+    )
+    found = sign_flip_table(changes, {"common", "uneven", "factors"}).set_index("matrix")
+    assert found.n_above_signs.to_dict() == {"common": 1, "uneven": 0}
+    assert (found.sign_edge > 0).all()
