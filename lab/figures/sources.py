@@ -84,6 +84,16 @@ DING_2022 = Source(
     2022,
     arxiv="2203.06904",
 )
+LOTFI_2022 = Source(
+    "lotfi2022pacbayes",
+    "Lotfi, Sanae and Finzi, Marc and Kapoor, Sanyam and Potapczynski, Andres and Goldblum, Micah and "
+    "Wilson, Andrew Gordon",
+    "PAC-Bayes Compression Bounds So Tight That They Can Explain Generalization",
+    2022,
+    venue="Advances in Neural Information Processing Systems",
+    arxiv="2211.13609",
+    entry="inproceedings",
+)
 GAO_2021 = Source(
     "gao2021lmbff",
     "Gao, Tianyu and Fisch, Adam and Chen, Danqi",
