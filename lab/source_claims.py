@@ -153,6 +153,19 @@ OTHER_SOURCES: Mapping[str, SourceClaim] = MappingProxyType(
             "The generalisation gap grows with the number of trained dimensions.",
             "Number of trained parameters against the mean gap, over the methods.",
         ),
+        "Lotfi et al. 2022": SourceClaim(
+            "Compression and generalisation (Lotfi et al. 2022)",
+            "What a short description can write, having been found by training, holds on new examples: a bound from "
+            "the number of bits is not empty.",
+            "Trained subspaces written with few levels, their bound beside that of a majority vote and the error that "
+            "was measured (docs/compression.md).",
+        ),
+        "Aoyagi & Watanabe 2005": SourceClaim(
+            "The learning coefficient",
+            "Models whose parameters are not determined by their function are simpler than their number of parameters "
+            "says; for a matrix in two factors the learning coefficient has a closed form.",
+            "The estimate by Langevin dynamics beside the closed form, rank by rank (docs/learning_coefficient.md).",
+        ),
         "depth": SourceClaim(
             "Depth, read as size",
             "What 'power of scale' says, of a PLM cut after its first blocks. These are parts of one network that was "

@@ -94,6 +94,21 @@ LOTFI_2022 = Source(
     arxiv="2211.13609",
     entry="inproceedings",
 )
+AOYAGI_2005 = Source(
+    "aoyagi2005stochastic",
+    "Aoyagi, Miki and Watanabe, Sumio",
+    "Stochastic Complexities of Reduced Rank Regression in Bayesian Estimation",
+    2005,
+    venue="Neural Networks",
+    entry="article",
+)
+LAU_2023 = Source(
+    "lau2023quantifying",
+    "Lau, Edmund and Furman, Zach and Wang, George and Murfet, Daniel and Wei, Susan",
+    "The Local Learning Coefficient: A Singularity-Aware Complexity Measure",
+    2023,
+    arxiv="2308.12108",
+)
 GAO_2021 = Source(
     "gao2021lmbff",
     "Gao, Tianyu and Fisch, Adam and Chen, Danqi",
