@@ -166,6 +166,13 @@ OTHER_SOURCES: Mapping[str, SourceClaim] = MappingProxyType(
             "says; for a matrix in two factors the learning coefficient has a closed form.",
             "The estimate by Langevin dynamics beside the closed form, rank by rank (docs/learning_coefficient.md).",
         ),
+        "merging": SourceClaim(
+            "Merging deltas of many tasks",
+            "Task arithmetic, TIES, DARE, a common subspace and least squares on activations each claim to keep more of "
+            "every task than the plain mean; principal angles between changes should tell what they cost each other.",
+            "What a merge keeps of each task's gain over chance, task by task, and a forecast that is judged on pairs "
+            "of tasks that it has not seen (docs/shared_subspaces.md).",
+        ),
         "depth": SourceClaim(
             "Depth, read as size",
             "What 'power of scale' says, of a PLM cut after its first blocks. These are parts of one network that was "

@@ -13,7 +13,7 @@ SOURCES = {
     ARITHMETIC: "Ilharco et al. 2023",
     TIES: "Yadav et al. 2023",
     DARE: "Yu et al. 2024",
-    SUBSPACE: "design of this laboratory",
+    SUBSPACE: "the design of this laboratory",
     LEAST_SQUARES: "Jin et al. 2023",
 }
 
@@ -40,7 +40,7 @@ def merging_verdicts(merged: pd.DataFrame, pairs: pd.DataFrame, setting: str) ->
         setting: what the measurement covers.
     """
     verdicts = [
-        Evidence(source, setting, "merging").above(
+        Evidence(f"merging, after {source}", setting, "merging", "tasks").above(
             0.0, cluster_interval(gains),
             f"Merging many tasks by {merge} keeps more of each than the mean of the changes does.",
             "kept of a task's gain over chance, minus what the mean keeps; interval over tasks [1]",
@@ -50,7 +50,7 @@ def merging_verdicts(merged: pd.DataFrame, pairs: pd.DataFrame, setting: str) ->
     ]  # fmt: skip
     if pairs[["one", "other"]].stack().nunique() < 5:
         return verdicts
-    evidence = Evidence("design of this laboratory", setting, "interference")
+    evidence = Evidence("merging, after the design of this laboratory", setting, "interference", "tasks")
     return verdicts + [
         evidence.above(
             0.0, skill(pairs, "overlap", "excess", null),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lab.deferred import numpy as np
 from lab.deferred import pandas as pd
-from lab.statistics.interval import LEVEL, Interval
+from lab.statistics.interval import LEVEL, Interval, at_any_level
 from lab.statistics.quantiles import student_t
 
 
@@ -37,7 +37,8 @@ def predicted_out_of_sample(table: pd.DataFrame, x: str | None, y: str) -> pd.Se
     return pd.Series(found, index=table.index)
 
 
-def skill(table: pd.DataFrame, x: str, y: str, null: str | None = None) -> Interval:
+@at_any_level
+def skill(table: pd.DataFrame, x: str, y: str, null: str | None = None, level: float = LEVEL) -> Interval:
     """1 − Σ(y − ŷ)²/Σ(y − ŷ₀)²: the part of a null's squared error that a predictor removes, both out of sample.
 
     1 is perfect, 0 as good as the null, negative worse than it. The interval is the jackknife's over units (Arvesen
@@ -49,6 +50,7 @@ def skill(table: pd.DataFrame, x: str, y: str, null: str | None = None) -> Inter
         x: column of the predictor.
         y: column of what is predicted.
         null: column of another predictor; None: the mean.
+        level: confidence.
 
     Raises:
         ValueError: fewer than five units: then no pair has three others that share none with it; the null is never
@@ -65,7 +67,7 @@ def skill(table: pd.DataFrame, x: str, y: str, null: str | None = None) -> Inter
     units = np.unique(pairs)
     logs = np.array([_log_ratio(own[kept], beside[kept]) for kept in (~(pairs == u).any(axis=1) for u in units)])
     error = float(np.sqrt((1 - 1 / len(units)) * ((logs - logs.mean()) ** 2).sum()))
-    half, middle = student_t((1 + LEVEL) / 2, len(units) - 1) * error, _log_ratio(own, beside)
+    half, middle = student_t((1 + level) / 2, len(units) - 1) * error, _log_ratio(own, beside)
     worst, estimate, best = (1 - float(np.exp(min(middle + shift, 700.0))) for shift in (half, 0.0, -half))
     return Interval(estimate, worst, best, len(units))
 

@@ -70,7 +70,7 @@ def subspace_verdicts(beside: pd.DataFrame, scores: pd.DataFrame | None, setting
         scores: row, task, k, relative; None where no task was scored.
         setting: what the measurement covers.
     """
-    shares, worth = (Evidence(QIN, setting, drawn, number=11) for drawn in ("shared_directions", "subspace_scores"))
+    shares, worth = (Evidence(QIN, setting, drawn, "tasks", 11) for drawn in ("shared_directions", "subspace_scores"))
     verdicts = [
         shares.above(
             0.0, share_over_null(beside, null),
