@@ -6,7 +6,7 @@ pre-training), without which d90 says nothing about the PLM.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from statistics import fmean
@@ -18,6 +18,7 @@ from lab.statistics import LEVEL, Evidence, Interval, Verdict, crossing_interval
 from lab.study import Budget, Experiment, Finding, Lab, Result, setting
 from lab.study.search_runs import SearchRuns
 from lab.tasks.constant import constant_score
+from lab.training import default_step_size
 
 METHODS, HEADS = ("did", "said"), ("inside", "free", "frozen")
 LOW_SHARE = 0.01
@@ -43,6 +44,12 @@ class Search(Budget):
     tolerance: float = setting("largest ratio of d90 to either end of its interval", 1.5, low=1, keyed=True)
     max_evaluations: int = setting("most runs in subspaces", 16, unit="run", low=1, keyed=True)
     precision: str = setting("of the matrix products", "float32", choices=("float32", "bfloat16"), keyed=True)
+    multiples: tuple[float, ...] = setting(
+        "of the rule's step size, tried on the first seed for the probe, for subspaces at the first dimension (kept at "
+        "all others) and for random weights; (none): the rule",
+        (),
+        low=0,
+    )
     only_learned: bool = setting("search only where the baseline beats the majority share and the probe", True)
 
     @property
@@ -58,20 +65,33 @@ def measure(c: Search, lab: Lab) -> Result:
     """Baselines, linear probe, the search, and random weights at the found dimension."""
     shared = c.child(method={"method": "full"}, seed=c.seed, evaluations=2, precision=c.precision)
     runs = SearchRuns(shared, lab)
-    full = runs.baselines(c.baseline_seeds, c.full_lrs)
+    full = runs.baselines(c.baseline_seeds, c.full_lrs, c.multiples)
     reference = max(constant_score(c.data, c.judged), runs.mean("linear_probe") if c.head != "frozen" else 0.0)
+    lr_at = _step_sizes(c, runs)
     found = intrinsic_dimension(
-        lambda d, seeds: runs.scores("subspace", c.subspace(d), seeds, lr=c.lr),
+        lambda d, seeds: runs.scores("subspace", c.subspace(d), seeds, lr=lr_at(d)),
         full if c.baseline is None else [c.baseline], max_dimension=c.max_dimension, min_dimension=c.smallest,
         start=c.start, reference=reference if c.only_learned and c.baseline is None else None,
         n_examples=len(c.data.splits[c.judged]) if c.data.metric.name == "accuracy" else None, seeds=c.seeds,
         extra_seeds=c.extra_seeds, tolerance=c.tolerance, max_evaluations=c.max_evaluations,
     )  # fmt: skip
     null_at = found.d if found.d is not None else c.max_dimension
-    runs.scores("random_weights", c.subspace(null_at), c.seeds, weights="random", lr=c.lr)
+    null = runs.child(c.subspace(null_at), c.seeds[0], weights="random", lr=c.lr)
+    null_lr = runs.tuned("random weights", null, c.multiples)
+    runs.scores("random_weights", c.subspace(null_at), c.seeds, weights="random", lr=null_lr)
     table = runs.table(found).assign(label=f"{c.method.upper()} {c.projection}", model=c.model, task=c.task)
     metrics = runs.metrics(found) | {"full": fmean(full), "reference": reference}
     return Result(metrics, {"runs": table, "history": runs.histories()})
+
+
+def _step_sizes(c: Search, runs: SearchRuns) -> Callable[[int], float | None]:
+    """d -> step size in a subspace: the rule's, times what did best at the first dimension; None: the rule's."""
+    lr = runs.tuned("step sizes of subspaces", runs.child(c.subspace(c.start), c.seeds[0], lr=c.lr), c.multiples)
+    if not c.multiples or lr is None:
+        return lambda d: lr
+    native = int(runs.found[0][1].metrics["native"])
+    factor = lr / default_step_size(c.start, native)
+    return lambda d: factor * default_step_size(d, native)
 
 
 def _interval(finding: Finding[Search]) -> Interval:
@@ -118,7 +138,7 @@ _DEMO = Search(
 _PAPER = replace(
     _DEMO, steps=1000, n_validation=None, n_test=None, max_length=128, batch_size=32, full_lrs=(2e-5, 5e-5, 1e-4, 2e-4),
     baseline_seeds=(0, 1, 2, 3, 4), seeds=(0, 1, 2), extra_seeds=(3, 4, 5, 6, 7), max_dimension=1_000_000,
-    tolerance=1.25, max_evaluations=80, splits=3,
+    tolerance=1.25, max_evaluations=80, splits=3, multiples=(0.25, 1.0, 4.0, 16.0),
 )  # fmt: skip
 
 EXPERIMENT = Experiment(
@@ -126,8 +146,9 @@ EXPERIMENT = Experiment(
     question="how many dimensions of a random subspace of all weights suffice for 90 % of full fine-tuning's score?",
     source="Li et al. 2018 (d_int90); Aghajanyan et al. 2020, table 1 (DID and SAID on BERT and RoBERTa).",
     varied="the subspace dimension d (searched), seeds (head, projection, order of examples).",
-    tuned="full fine-tuning's step size, on the first seed, over `full_lrs`; the subspace's by the rule of "
-    "lab.training.default_step_size, not per dimension.",
+    tuned="full fine-tuning's step size, on the first seed, over `full_lrs`. The other rows by the rule of "
+    "lab.training.default_step_size; with `multiples` (the scale paper) the probe, the subspaces at the first "
+    "dimension and random weights each have the best of as many step sizes on the first seed.",
     fixed="steps, batch size, examples, sequence length; the same for every row of the figure.",
     expected="pre-trained PLMs need hundreds to thousands of dimensions; the same architecture with random weights "
     "stays far below the line at the same d; SAID needs no more than DID.",

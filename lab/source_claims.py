@@ -168,8 +168,9 @@ OTHER_SOURCES: Mapping[str, SourceClaim] = MappingProxyType(
         ),
         "merging": SourceClaim(
             "Merging deltas of many tasks",
-            "Task arithmetic, TIES, DARE, a common subspace and least squares on activations each claim to keep more of "
-            "every task than the plain mean; principal angles between changes should tell what they cost each other.",
+            "Task arithmetic, TIES, DARE, a common subspace and least squares on activations each claim to keep more "
+            "of every task than the plain mean; principal angles between changes should tell what they cost each "
+            "other.",
             "What a merge keeps of each task's gain over chance, task by task, and a forecast that is judged on pairs "
             "of tasks that it has not seen (docs/shared_subspaces.md).",
         ),

@@ -56,9 +56,9 @@ def _answer(table: pd.DataFrame) -> Answer:
     several = found.place.nunique() > 1
     told = []
     for row in found.to_dict("records"):
-        known = row["closed form"] if row["closed form"] == row["closed form"] else row["N(γ)/2"]
+        beside = "closed form" if row["N(γ)/2"] != row["N(γ)/2"] else "N(γ)/2"
         name = f"{row['label']} ({row['place']})" if several else row["label"]
-        told.append(f"{name}: {row['λ̂']:.3g} (known {known:.3g}, d/2 {row['d [count]'] / 2:.4g})")
+        told.append(f"{name}: {row['λ̂']:.3g} ({beside} {row[beside]:.3g}, d/2 {row['d [count]'] / 2:.4g})")
     return Answer(listed("Learning coefficient λ̂", told), found)
 
 
@@ -68,7 +68,7 @@ def _example() -> pd.DataFrame:
     for rank, known in enumerate((7.0, 9.0, 10.5, 12.0)):
         value = known * (0.97 - 0.01 * rank)
         rows.append((f"rank {rank}", "6 → 3 → 5", 33, value, value - 0.4, value + 0.4, known, float("nan")))
-    for label, d, value, whole in (("LoRA r = 1", 9216, 21.0, 9200.0), ("LoRA r = 8", 73_728, 26.0, 72_960.0),
+    for label, d, value, whole in (("LoRA r = 1", 9216, 21.0, 4602.0), ("LoRA r = 8", 73_728, 26.0, 36_480.0),
                                    ("BitFit", 26_112, 18.0, float("nan"))):  # fmt: skip
         rows.append((label, "minilm on bbc-news", d, value, value - 3, value + 3, whole, 1.2 * value))
     return pd.DataFrame(rows, columns=list(_COLUMNS))

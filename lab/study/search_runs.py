@@ -33,17 +33,36 @@ class SearchRuns:
         """A run; `seed` is added to the one of all runs."""
         return replace(self.shared, method=method, seed=self.shared.seed + seed, **own)
 
-    def baselines(self, seeds: Sequence[int], step_sizes: Sequence[float]) -> list[float]:
-        """Scores of full fine-tuning over seeds, with the step size that did best on the first; and of the probe."""
-        full, (first, *others) = {"method": "full"}, seeds
+    def baselines(
+        self, seeds: Sequence[int], step_sizes: Sequence[float], multiples: Sequence[float] = ()
+    ) -> list[float]:
+        """Scores of full fine-tuning over seeds, with the step size that did best on the first; and of the probe.
+
+        Args:
+            seeds: of both.
+            step_sizes: of full fine-tuning, tried on the first seed.
+            multiples: of the rule's step size, tried for the probe on the first seed; (): the rule's.
+        """
+        full, probe, (first, *others) = {"method": "full"}, {"method": "linear-probe"}, seeds
         tried = [self.child(full, first, lr=lr) for lr in step_sizes]
-        probes = [self.child({"method": "linear-probe"}, seed) for seed in seeds]
+        lr = self.tuned("linear probe", self.child(probe, first), multiples)
+        probes = [self.child(probe, seed, lr=lr) for seed in seeds]
         begun = self.run("full fine-tuning and linear probe", [*tried, *probes])
         best = max(begun[: len(tried)], key=lambda run: float(run.metrics["score"]))
         rest = self.run("full fine-tuning", [self.child(full, seed, lr=best.config.lr) for seed in others])
         scores = self.keep("full", [best, *rest])
         self.keep("linear_probe", begun[len(tried) :])
         return scores
+
+    def tuned(self, label: str, run: TrainingRun, multiples: Sequence[float]) -> float | None:
+        """The best of some multiples of the rule's step size on one run, by its validation score; None: the rule's."""
+        if not multiples:
+            return run.lr
+        (by_rule,) = self.run(label, [run])
+        rule = float(by_rule.metrics["step_size"])
+        others = [replace(run, lr=rule * multiple) for multiple in multiples if multiple != 1]
+        best = max([by_rule, *self.run(label, others)], key=lambda found: float(found.metrics["score"]))
+        return best.config.lr
 
     def scores(self, kind: str, method: dict[str, Any], seeds: Sequence[int], **own: Any) -> list[float]:
         """Scores of one method over seeds; the runs join the table under `kind`."""

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from experiments.intrinsic_dimension import EXPERIMENT, LOW_SHARE, claims
-from lab.runs import Job, Record
-from lab.study import Finding
+from lab.execution import Local
+from lab.runs import Job, Record, Store
+from lab.study import Finding, Lab
 
 
 def planted(noise: float, seeds: tuple[int, ...]) -> Finding:
@@ -52,3 +53,35 @@ def test_the_smoke_run_searches_though_it_learns_nothing_and_other_scales_do_not
     assert not EXPERIMENT.configs("smoke")[0].only_learned
     assert all(c.only_learned for scale in ("demo", "paper") for c in EXPERIMENT.configs(scale))
     assert "only_learned" not in EXPERIMENT.configs("demo")[0].to_json()  # the keys of older records stay
+
+
+def test_every_row_has_the_best_of_as_many_step_sizes(tmp_path):
+    """Probe, first dimension and random weights each try both multiples on the first seed, and keep the best."""
+    (c,) = EXPERIMENT.configs("smoke", multiples=(1.0, 8.0))
+    store = Store(tmp_path)
+    table = Lab(Local(store, progress=False)).one(EXPERIMENT, c).tables["runs"]
+    rows = [(r.job.config, r.metrics) for r in store.records("training_run")]
+
+    def tried(method: str, weights: str, d: int | None) -> dict[float, float]:
+        return {
+            m["step_size"]: m["score"]
+            for job, m in rows
+            if (job["method"]["method"], job["weights"], job["method"].get("dimension")) == (method, weights, d)
+        }
+
+    probe = table[table.kind == "linear_probe"].iloc[0]
+    sizes = tried("linear-probe", "pretrained", None)
+    assert len(sizes) == 2
+    assert max(sizes) == pytest.approx(8 * min(sizes))
+    assert sizes[probe.step_size] == max(sizes.values())
+    null = table[table.kind == "random_weights"].iloc[0]
+    assert len(tried("did", "random", int(null.d))) == 2
+    at_start = tried("did", "pretrained", c.start)
+    assert len(at_start) == 2
+    first = table[(table.kind == "subspace") & (table.d == c.start)].iloc[0]
+    assert at_start[first.step_size] == max(at_start.values())
+
+
+def test_without_multiples_the_key_and_the_step_sizes_are_the_rules():
+    (c,) = EXPERIMENT.configs("smoke")
+    assert "multiples" not in EXPERIMENT.job(c).config
