@@ -223,7 +223,7 @@ def _of_grid(grid: Finding[Design]) -> list[Verdict]:
     by_term = contrasts(table).set_index("term")["values"].to_dict()
     helps = [
         judged(
-            evidence, 0.0, mean_interval(by_term[f"{factor} beside another"]), claim,
+            evidence, 0.0, mean_interval(by_term[f"{factor} beside another"], resolution=c.resolution / 3), claim,
             f"score with {factor} minus without, mean of the three cells with another delta [{metric}]",
         )
         for factor, claim, judged in CLAIMS

@@ -17,7 +17,7 @@ import pandas as pd
 
 from experiments.combination import HEAD_STEP_SIZE
 from lab.deltas import Adapter, DeltaMethod, LastLayer, LoRA, Prefix, Prompt, SelectiveModule
-from lab.statistics import Evidence, Verdict, mean_interval
+from lab.statistics import Evidence, Interval, Verdict, mean_interval
 from lab.statistics.scale import faster, finals, known_if, rises_after_first
 from lab.study import TRAINING_RUN, Experiment, Finding, Lab, Result, TrainingRun, Workload, reported, setting
 from lab.study.materials import model_and_depth
@@ -174,7 +174,7 @@ def _of_series(finding: Finding[Series]) -> list[Verdict]:
     wide = finals(table).pivot_table(index="seed", columns=["plm", "label"], values="score", sort=False)
     gains = [
         of_size.above(
-            0.0, known_if(rises, mean_interval(list(wide[large, label] - wide[small, label]))),
+            0.0, known_if(rises, _over_seeds(wide[large, label] - wide[small, label], c)),
             f"{larger} with {label}.", f"score on {large} minus score on {small} [{metric}]",
         )
         for label in dict.fromkeys(table.label)
@@ -188,20 +188,25 @@ def _of_series(finding: Finding[Series]) -> list[Verdict]:
             f"steps on {large} minus steps on {small} to a level that both reach, mean over the methods [steps]",
         ),
         evidence.below(
-            0.0, mean_interval(list(last - four)), "Tuning the last layer alone is not a good strategy.",
+            0.0, _over_seeds(last - four, c, len(FOUR)), "Tuning the last layer alone is not a good strategy.",
             f"{large}: score of the last layer minus the mean of {', '.join(FOUR)} [{metric}]",
         ),
         evidence.above(
-            AS_GOOD, mean_interval(list(modules - four)),
+            AS_GOOD, _over_seeds(modules - four, c, len(FOUR)),
             "Randomly chosen modules do as well as the delta methods on average.",
             f"{large}: score of random modules minus the mean of {', '.join(FOUR)} [{metric}]",
         ),
         evidence.above(
-            0.0, mean_interval(list(modules - last)),
+            0.0, _over_seeds(modules - last, c),
             "Randomly chosen modules across the layers do better than as many parameters in the last layer.",
             f"{large}: score of random modules minus score of the last layer, at one budget [{metric}]",
         ),
     ]  # fmt: skip
+
+
+def _over_seeds(differences: pd.Series, c: Series, n_averaged: int = 1) -> Interval:
+    """Interval over seeds of differences of scores, or of a score and the mean of several."""
+    return mean_interval(list(differences), resolution=c.resolution / n_averaged)
 
 
 STEP_SIZES = (3e-3, 1e-2, 1e-1, 1e-2, 3e-4)

@@ -93,19 +93,19 @@ def claims(found: Sequence[Finding[Templates]]) -> list[Verdict]:
 def _of(finding: Finding[Templates]) -> list[Verdict]:
     table, metric = finding.tables["template"], finding.metrics["metric"]
     label, amounts = table.label.iloc[0], list(dict.fromkeys(table.amount))
-    told = finding.config.told
+    told, step = finding.config.told, finding.config.resolution
     evidence = Evidence("Ding et al. 2022, templates; Ding et al. 2023, Table 2", told, "template", "seeds", 7)
     scores, gaps = gains(table), gains(table.assign(score=table.train_score - table.score))
     better = [
         judged(
-            evidence, threshold, mean_interval(scores[label, amount]), claim,
+            evidence, threshold, mean_interval(scores[label, amount], resolution=step), claim,
             f"{amount}: score with template minus without, seed by seed [{metric}]",
         )
         for amount, (claim, judged, threshold) in zip(amounts, CLAIMS, strict=True)
     ]  # fmt: skip
     unchanged = [  # where something is trained
         evidence.below(
-            AT_MOST, absolute(mean_interval(gaps[label, amount])),
+            AT_MOST, absolute(mean_interval(gaps[label, amount], resolution=step)),
             "A manual template does not change the generalisation gap (by less than a point).",
             f"{amount}: absolute gap with template minus gap without, seed by seed [{metric}]",
             source="Ding et al. 2022, generalisation gap", number=8,

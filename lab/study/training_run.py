@@ -63,6 +63,12 @@ class Workload(Config):
         return "test" if self.splits == 3 else "validation"
 
     @property
+    def resolution(self) -> float:
+        """Step of an accuracy on the examples that are scored, 1/n; 0 where all of a task are, however many."""
+        n = self.n_test if self.splits == 3 else self.n_validation
+        return 0.0 if n is None else 1 / n
+
+    @property
     def scored_on(self) -> str:
         """The same for a verdict."""
         return "scored on test examples" if self.splits == 3 else "two splits: scored where step sizes are chosen"

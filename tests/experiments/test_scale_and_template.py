@@ -120,6 +120,15 @@ def test_first_blocks_of_a_plm_are_depth_and_not_size():
     assert {v.number for v in found if v not in deeper} == {10}
 
 
+def test_seeds_that_agree_by_rounding_do_not_agree_for_sure():
+    """Five equal gains of accuracies over 120 examples: the half width is t·(1/120)/5, not 0."""
+    c = series(flat=False).config
+    found = [v.measured for v in scale.claims([series(flat=False)]) if v.claim.startswith("The larger PLM reaches")]
+    assert c.resolution == pytest.approx(1 / c.n_validation)
+    half = 2.7764 * c.resolution / 5
+    assert [x.high - x.estimate for x in found] == pytest.approx([half] * len(found), rel=1e-3)
+
+
 def test_the_gap_with_a_template_is_judged_where_something_is_trained():
     rows = [
         {"label": "x", "amount": amount, "reading": reading, "seed": seed, "score": 0.7,
