@@ -132,11 +132,13 @@ def _section(s: Section) -> str:
 
 
 def _answers(verdicts: Sequence[Verdict]) -> Iterator[str]:
-    """Which statements hold and which do not, each once with how often; how many are open."""
+    """Which statements hold and which do not, each once, in how many of its settings; how many are open."""
+    settings = Counter(_clause(v.claim) for v in verdicts)
     for answer, told in (("holds here", "It holds that"), ("does not hold here", "It does not hold that")):
         own = Counter(_clause(v.claim) for v in verdicts if v.answer == answer)
+        where = {c: f" (in {n} of {settings[c]} settings)" if settings[c] > 1 else "" for c, n in own.items()}
         if own:
-            yield f"{told} {'; that '.join(f'{c} ({n} settings)' if n > 1 else c for c, n in own.items())}."
+            yield f"{told} {'; that '.join(f'{c}{place}' for c, place in where.items())}."
     if n := sum(v.answer == "cannot tell" for v in verdicts):
         which = f"{n} of {len(verdicts)} statements" if len(verdicts) > 1 else "the one statement"
         yield f"The records leave {which} open."

@@ -69,4 +69,5 @@ def sign_flip_table(
             W = change.difference.detach().double()
             n_above, edge = above_sign_flips(W, n_samples=n_samples, generator=generator)
             rows.append({"matrix": name, "sign_edge": edge, "n_above_signs": n_above})
-    return pd.DataFrame(rows, columns=["matrix", "sign_edge", "n_above_signs"])
+    table = pd.DataFrame(rows, columns=["matrix", "sign_edge", "n_above_signs"])
+    return table.astype({"matrix": str, "sign_edge": float, "n_above_signs": int})

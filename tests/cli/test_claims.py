@@ -72,7 +72,7 @@ def test_the_page_has_the_claims_of_the_source_in_order_then_other_papers():
     assert heads[12:] == ["### Paper 2020", f"### {OTHER_SOURCES['Hu et al. 2021'].title}"]
     assert f"| [4. {SOURCE_CLAIMS[4].title}](#4-prompt-tuning-is-slow) | – | no record |" in page
     assert all(said.missing in page for said in SOURCE_CLAIMS.values())
-    assert "It holds that a (2 settings)." in page
+    assert "It holds that a (in 2 of 2 settings)." in page
 
 
 def test_every_heading_of_the_page_in_the_docs_has_its_link():

@@ -26,12 +26,12 @@ def test_every_rank_of_the_truth_has_its_closed_form(lab):
 
 
 def test_the_estimate_of_a_product_is_its_closed_form(lab):
-    """(ab)² at n = 10⁶, where the posterior itself has 0.424 of ½; a regular model of two numbers would have 1."""
+    """½(ab)² at n = 10³, where the posterior itself shows about 0.35 of ½; two regular numbers would have 1."""
     (c,) = reduced_rank.EXPERIMENT.configs(
-        "smoke", inputs=1, outputs=1, hidden=1, n=1_000_000, step=1e-4, draws=4000, burn_in=500, chains=4
+        "smoke", inputs=1, outputs=1, hidden=1, n=1000, step=1e-3, draws=4000, burn_in=500, chains=4
     )
     table = lab.one(reduced_rank.EXPERIMENT, c).tables["learning_coefficient"].set_index("label")
-    assert table.estimate["rank 0"] == pytest.approx(0.42, abs=0.12)
+    assert table.estimate["rank 0"] == pytest.approx(0.37, abs=0.12)
     assert table.estimate["rank 1"] == pytest.approx(0.5, abs=0.12)
 
 
