@@ -42,7 +42,7 @@ class Gramian(LinearOperator):
 
 def control_jacobian(problem: ControlProblem, trajectory: Trajectory, *, at: Observed = "end") -> LinearOperator:
     """J = ∂y/∂φ (numel y, d) along a trajectory; `at` as in `gramian`."""
-    stop, observe = _observed(problem, at)
+    stop, observe = observed(problem, at)
 
     def reached(phi: Tensor) -> Tensor:
         return observe(advance(problem, 0, problem.h0, problem.split(phi)[:stop]))
@@ -52,7 +52,7 @@ def control_jacobian(problem: ControlProblem, trajectory: Trajectory, *, at: Obs
 
 def layer_jacobians(problem: ControlProblem, trajectory: Trajectory, *, at: Observed = "end") -> list[LinearOperator]:
     """J_t = Φ_t B_t = ∂y/∂u_t (numel y, d_t) for every stage before y; each runs the chain from stage t on only."""
-    stop, observe = _observed(problem, at)
+    stop, observe = observed(problem, at)
     us, hs = trajectory.controls, trajectory.states
 
     def from_stage(t: int) -> LinearOperator:
@@ -146,7 +146,7 @@ def minimum_energy(
     solve = conjugate_gradients(J.T @ J, J.T @ z, tol=tolerance, max_iterations=limit)
     delta = solve.solution  # CG from 0 stays in the range of Jᵀ, so its limit is the least-norm solution
     predicted = J @ delta
-    stop, observe = _observed(problem, at)
+    stop, observe = observed(problem, at)
     phi = problem.join(trajectory.controls)
     before, after = (
         observe(advance(problem, 0, problem.h0, problem.split(x)[:stop])).reshape(-1) for x in (phi, phi + delta)
@@ -158,13 +158,13 @@ def minimum_energy(
     )
 
 
-def _observed(problem: ControlProblem, at: Observed) -> tuple[int, Callable[[Tensor], Tensor]]:
+def observed(problem: ControlProblem, at: Observed) -> tuple[int, Callable[[Tensor], Tensor]]:
     """(number of stages before y, map from that state to y)."""
     if callable(at):
         return problem.T, at
     if isinstance(at, tuple):
         place, function = at
-        return _observed(problem, place)[0], function
+        return observed(problem, place)[0], function
     named = {"end": problem.end, "logits": problem.T if problem.end != problem.T else None}
     stop = named.get(at) if isinstance(at, str) else at
     if stop is None or not 0 < stop <= problem.T:

@@ -109,6 +109,22 @@ LAU_2023 = Source(
     2023,
     arxiv="2308.12108",
 )
+LALL_2002 = Source(
+    "lall2002subspace",
+    "Lall, Sanjay and Marsden, Jerrold E. and Glavaški, Sonja",
+    "A Subspace Approach to Balanced Truncation for Model Reduction of Nonlinear Control Systems",
+    2002,
+    venue="International Journal of Robust and Nonlinear Control",
+    entry="article",
+)
+MOORE_1981 = Source(
+    "moore1981principal",
+    "Moore, Bruce C.",
+    "Principal Component Analysis in Linear Systems: Controllability, Observability, and Model Reduction",
+    1981,
+    venue="IEEE Transactions on Automatic Control",
+    entry="article",
+)
 GAO_2021 = Source(
     "gao2021lmbff",
     "Gao, Tianyu and Fisch, Adam and Chen, Danqi",
