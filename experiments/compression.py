@@ -56,8 +56,7 @@ def measure(c: Compression, lab: Lab) -> Result:
     trained = solutions(c.runs, lab)
     rows = [row for run, found in zip(c.runs, trained, strict=True) for row in _rows(c, run, found)]
     table = pd.DataFrame(rows).assign(model=c.model, task=c.task, seed=c.seed)
-    quantised_rows = table[table["levels"] > 0]
-    best = quantised_rows.loc[quantised_rows.kl.idxmin()]
+    best = table[table["levels"] > 0].sort_values("kl", kind="stable").iloc[0]
     n, wrong = len(c.data.train), _majority_error(c)
     metrics: dict[str, Scalar] = {
         "metric": "accuracy", "score": 1 - float(best.held_out_error), "tunable": int(best.dimension),

@@ -129,7 +129,7 @@ EXPERIMENT = Experiment(
         "paper": replace(
             _DEMO, methods=(LORA, BITFIT, {"method": "adapter", "bottleneck": 64}), nulls="all", steps=1000,
             batch_size=32, max_length=64, sentences=256, top=50, density_sentences=128, density_probes=10,
-            density_steps=80, trace_products=60,
+            density_steps=80, trace_products=60, splits=3,
         ),
     },
     of_classes=True,

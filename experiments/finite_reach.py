@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from lab.control import gramian, rollout
+from lab.control import control_jacobian, rollout
 from lab.control.finite_reach import balanced, empirical_gramian
 from lab.deltas import method_from_json
 from lab.study import Config, Experiment, Lab, Result, counts, setting
@@ -52,15 +52,20 @@ def measure(c: FiniteReach, lab: Lab) -> Result:
     data = fixed_batch_of(c)
     problem = data.problem
     path = rollout(problem, problem.split(data.delta.phi0))
-    W = gramian(problem, path, at="logits").to_dense()
-    first_order = float(W.trace())
-    unit = (problem.size * len(W) / first_order) ** 0.5  # radius at which E‖Δy‖² = n to first order: ε² tr W/d = n
-    place = {"label": method_from_json(c.method).title, "model": c.model, "task": c.task, "seed": c.seed}
+    J = control_jacobian(problem, path, at="logits")
+    first_order = float(J.to_dense().square().sum())
+    unit = (problem.size * J.shape[0] / first_order) ** 0.5  # radius at which E‖Δy‖² = n to first order: ε² tr W/d = n
+    place: dict[str, Any] = {
+        "label": method_from_json(c.method).title,
+        "model": c.model,
+        "task": c.task,
+        "seed": c.seed,
+    }
     rows: list[dict[str, Any]] = []
     for multiple in c.radii:
         found = empirical_gramian(problem, path, multiple * unit, at="logits", n_samples=c.n_samples, seed=c.seed)
         rows.append({"kind": "reach", "x": multiple, "index": 0, "value": float(found.trace()) / first_order})
-    for cut in range(1, problem.end + 1):
+    for cut in range(1, (problem.end or problem.T) + 1):
         values = balanced(problem, path, cut).values.tolist()
         rows += [{"kind": "Hankel", "x": cut, "index": i, "value": value} for i, value in enumerate(values, 1)]
     table = pd.DataFrame(rows).assign(**place)

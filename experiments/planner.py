@@ -133,7 +133,7 @@ def claims(findings: Sequence[Finding[Planner]]) -> list[Verdict]:
     def evidence(rows: pd.DataFrame) -> Evidence:
         seeds = ", ".join(map(str, sorted(rows.seed.unique())))
         setting = f"{c.model}, {c.task}, {c.steps} steps, seeds {seeds}"
-        return Evidence("the planner of this lab (docs/planner.md)", setting, "planner", "seeds")
+        return Evidence("planner (docs/planner.md)", setting, "planner", "seeds")
 
     compared = {f"by {rule}": f"ranks shared out by {rule} beat" for rule in RULES}
     compared[RECOMMENDED] = "the method, layers and ranks that the planner recommends beat a LoRA with"

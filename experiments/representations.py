@@ -114,7 +114,7 @@ EXPERIMENT = Experiment(
             ),
         ),
         "paper": replace(
-            _DEMO, steps=1000, batch_size=32, max_length=64, sentences=2000, objective="paper"
+            _DEMO, steps=1000, batch_size=32, max_length=64, sentences=2000, objective="paper", splits=3
         ),
     },
     measure=measure,

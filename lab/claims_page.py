@@ -94,7 +94,7 @@ def claims_page(verdicts: Sequence[Verdict]) -> str:
     for s in found:
         link = f"[{s.heading}](#{_anchor(s.heading)})"
         parts.append(_cells(link, str(len(s.verdicts) or "–"), tally(s.verdicts, every=False) or "no record"))
-    parts.append("\n## The source text\n\nDing et al. 2022, in its order.\n")
+    parts.append("\n## The source text\n\nIn the order of Ding et al. 2022.\n")
     others = False
     for s in found:
         if not s.name.isdigit() and not others:

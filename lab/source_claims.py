@@ -180,7 +180,7 @@ OTHER_SOURCES: Mapping[str, SourceClaim] = MappingProxyType(
             "trained as a whole, and no smaller pre-trained models: they say what the later blocks carry.",
             "The cut PLM beside the whole one, method by method and seed by seed.",
         ),
-        "the planner of this lab": SourceClaim(
+        "planner": SourceClaim(
             "The planner of this lab",
             "Ranks shared out by a measure of control or curvature beat equal ranks at the same budget.",
             "Held-out loss against equal ranks, seed by seed (docs/planner.md).",

@@ -66,8 +66,8 @@ def observability_jacobian(
     stop, observe = observed(problem, at)
     if not 0 <= cut <= stop:
         raise ValueError(f"the cut is the index of a state from 0 to where y is read, {stop}; got {cut}.")
-    us = trajectory.controls
-    return RecordedJacobian(lambda h: observe(advance(problem, cut, h, us[cut:stop])), trajectory.states[cut])
+    us, h = trajectory.controls, trajectory.states[cut]
+    return RecordedJacobian(lambda x: observe(advance(problem, cut, x.view(h.shape), us[cut:stop])), h.reshape(-1))
 
 
 @dataclass(frozen=True, eq=False)

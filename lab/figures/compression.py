@@ -47,8 +47,8 @@ def _answer(table: pd.DataFrame) -> Answer:
     """Per PLM, task and seed: the smallest bound, where it is, and what was measured there."""
     rows, told = [], []
     for place, part in split(table, "model", "task", "seed"):
-        coded = part[part["levels"] > 0]
-        best = coded.loc[coded.kl.idxmin()]
+        coded = part[part["levels"] > 0] if (part["levels"] > 0).any() else part
+        best = coded.sort_values("kl", kind="stable").iloc[0]
         row = {"place": place, "dimension [count]": int(best.dimension), "levels [count]": int(best["levels"])}
         row |= {"description [bit]": int(best.bits), "examples [count]": int(best.examples)}
         row |= {"training error": float(best.train_error), "held-out error": float(best.held_out_error)}

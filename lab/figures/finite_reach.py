@@ -44,7 +44,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
 def _answer(table: pd.DataFrame) -> Answer:
     """Per method: the size at which first order is wrong by half, and where half of the Hankel value is there."""
     rows, told = [], []
-    for label, part in split(table, "label"):
+    for label, part in split(table, "label", "model", "task"):
         reach = part[part.kind == "reach"].groupby("x").value.mean()
         top = part[(part.kind == "Hankel") & (part["index"] == 1)].groupby("x").value.mean()
         wrong = reach[(reach > 1.5) | (reach < 0.5)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from lab.figures.definition import TEXT, Column, Figure
@@ -25,41 +27,37 @@ _MARKS = {"closed_form": ("closed form", "diamond-open"), "quadratic": ("N(γ)/2
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     grid = Grid(theme, wrap=2, height=360)
-    for panel, part in grid.by(table, "place"):
-        names = first_seen(part.label)
-        panel.x("", categories=names)
-        for name, own in split(part, "label"):
-            panel.points(
-                [name] * len(own), own.estimate, "estimate λ̂", colour=theme.palette[0], error=own.high - own.estimate,
-                error_down=own.estimate - own.low, hover="λ̂ = %{y:.3g}",
-            )  # fmt: skip
-            panel.points(
-                [name], [own.dimension.iloc[0] / 2], "d/2, a regular model", colour=theme.muted, symbol="line-ew",
-                size=22, hover="d/2 = %{y:.4g}",
-            )  # fmt: skip
-            for i, (column, (title, symbol)) in enumerate(_MARKS.items(), 1):
-                known = own[column].dropna()
-                if len(known):
-                    marked = {"colour": theme.palette[i], "symbol": symbol, "size": 12, "hover": "%{y:.4g}"}
-                    panel.points([name] * len(known), known, title, **marked)
+    for panel, part in grid.by(table, "place", "model", "task"):
+        panel.x("", categories=first_seen(part.label))
+        panel.points(
+            part.label, part.estimate, "estimate λ̂", colour=theme.palette[0], error=part.high - part.estimate,
+            error_down=part.estimate - part.low, hover="λ̂ = %{y:.3g}",
+        )  # fmt: skip
+        once = part.drop_duplicates("label")
+        panel.points(
+            once.label, once.dimension / 2, "d/2, a regular model", colour=theme.muted, symbol="line-ew", size=22,
+            hover="d/2 = %{y:.4g}",
+        )  # fmt: skip
+        for i, (column, (title, symbol)) in enumerate(_MARKS.items(), 1):
+            known = part.dropna(subset=[column])
+            if len(known):
+                panel.points(
+                    known.label, known[column], title, colour=theme.palette[i], symbol=symbol, size=12, hover="%{y:.4g}"
+                )
     return grid.y("learning coefficient λ [1]", log=True)
 
 
 def _answer(table: pd.DataFrame) -> Answer:
     """Per place and label: λ̂ beside what it is to be read against."""
-    rows = []
-    for _, own in table.groupby(["place", "label"], sort=False):
-        row = {"place": own.place.iloc[0], "label": own.label.iloc[0], "d [count]": int(own.dimension.iloc[0])}
-        row |= {"λ̂": own.estimate.mean(), "low": own.low.mean(), "high": own.high.mean()}
-        rows.append(row | {"closed form": own.closed_form.mean(), "N(γ)/2": own.quadratic.mean()})
-    found = pd.DataFrame(rows)
-    several = found.place.nunique() > 1
-    told = []
-    for row in found.to_dict("records"):
+    rows, told = [], []
+    for name, own in split(table, "label", "place", "model", "task"):
+        row: dict[str, Any] = {"of": name, "d [count]": int(own.dimension.iloc[0]), "λ̂": own.estimate.mean()}
+        row |= {"low": own.low.mean(), "high": own.high.mean()}
+        row |= {"closed form": own.closed_form.mean(), "N(γ)/2": own.quadratic.mean()}
         beside = "closed form" if row["N(γ)/2"] != row["N(γ)/2"] else "N(γ)/2"
-        name = f"{row['label']} ({row['place']})" if several else row["label"]
         told.append(f"{name}: {row['λ̂']:.3g} ({beside} {row[beside]:.3g}, d/2 {row['d [count]'] / 2:.4g})")
-    return Answer(listed("Learning coefficient λ̂", told), found)
+        rows.append(row)
+    return Answer(listed("Learning coefficient λ̂", told), pd.DataFrame(rows))
 
 
 def _example() -> pd.DataFrame:

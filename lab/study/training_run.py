@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -286,7 +286,7 @@ TRAINING_RUN = Experiment(
     scales={
         "smoke": _look("tiny-bert", 2, 32),
         "demo": _look("minilm", 60, 300),
-        "paper": _look("minilm", 500, None),
+        "paper": replace(_look("minilm", 500, None), splits=3),
     },
     measure=train,
     figures=("learning_curves",),

@@ -53,7 +53,7 @@ def test_sizes_out_of_range_are_refused():
 def test_a_quadratic_has_half_its_effective_dimension():
     """E[½ nβ h x²] at stationarity of the discrete chain: ½ nβ h/(a (1 − ε a/4)), a = nβ h + γ, exactly."""
     h = torch.tensor([4.0, 1.0, 0.1, 0.0], dtype=torch.float64)
-    n, how = 1000, Langevin(step=2e-3, localisation=20.0, draws=4000, burn_in=500, chains=4)
+    n, how = 1000, Langevin(step=5e-4, localisation=20.0, draws=4000, burn_in=500, chains=4)
     found = learning_coefficient(
         lambda x: 0.5 * (h * x.square()).sum() + 0.3, torch.zeros(4, dtype=torch.float64), n, how, generator=generator()
     )
@@ -61,7 +61,7 @@ def test_a_quadratic_has_half_its_effective_dimension():
     a = scale * h + how.localisation
     exact = float((0.5 * scale * h / (a * (1 - how.step * a / 4))).sum())
     assert found.status == "finished"
-    assert found.estimate == pytest.approx(exact, rel=0.05)
+    assert found.estimate == pytest.approx(exact, rel=0.1)
     assert exact == pytest.approx(effective_dimension(h, how.localisation / scale) / 2, rel=0.15)  # the bias of ε
 
 

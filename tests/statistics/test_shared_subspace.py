@@ -29,7 +29,7 @@ def beside(gain: float) -> pd.DataFrame:
 
 def scores() -> pd.DataFrame:
     rows = []
-    for t in range(4):
+    for t in range(5):
         for k in (1, 5):
             rows.append((f"t{t}", SHARED, k, 0.7 + 0.02 * k))
             rows.append((f"t{t}", RANDOM, k, 0.5 + 0.02 * k + 0.01 * t))
@@ -50,12 +50,12 @@ def test_a_share_is_taken_with_all_directions_and_averaged_over_tasks():
 def test_a_gain_compares_equal_k_and_a_fixed_body_stands_at_every_k():
     assert gain_over(scores(), SHARED, RANDOM)["t2"] == pytest.approx([0.18, 0.18])
     assert gain_over(scores(), SHARED, MEAN)["t0"] == pytest.approx([-0.08, 0.0])
-    assert set(gain_over(scores(), SHARED, MEAN)) == {"t0", "t1", "t2", "t3"}
+    assert set(gain_over(scores(), SHARED, MEAN)) == {"t0", "t1", "t2", "t3", "t4"}
     assert gain_over(scores(), SHARED, "no such row") == {}
 
 
 def test_relative_scores_are_of_learned_tasks():
-    assert relative_at(scores(), SHARED, 5) == pytest.approx(dict.fromkeys(("t0", "t1", "t2", "t3"), 0.8))
+    assert relative_at(scores(), SHARED, 5) == pytest.approx(dict.fromkeys(("t0", "t1", "t2", "t3", "t4"), 0.8))
     assert relative_at(scores(), SHARED) == relative_at(scores(), SHARED, 5)
 
 
