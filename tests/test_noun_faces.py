@@ -57,7 +57,8 @@ def searched() -> IntrinsicDimension:
 
 
 def judged() -> Verdict:
-    return Verdict(HOSTILE, "a source", "gain [1]", Interval(0.5, 0.4, 0.6, 3), 0.0, "above", "here", "performance")
+    measured = Interval(0.5, 0.4, 0.6, 5)
+    return Verdict(HOSTILE, "a source", "gain [1]", measured, 0.0, "above", "here", "performance", "seeds")
 
 
 def nouns(folder) -> list[object]:

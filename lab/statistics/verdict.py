@@ -29,7 +29,8 @@ def _facts(verdict: Verdict) -> Facts:
     )
     return {
         "claim": verdict.claim, verdict.quantity: f"{found} [{low}, {high}]",
-        "claimed": f"{verdict.side} {verdict.threshold:.4g}", "source": verdict.source, "setting": verdict.setting,
+        "claimed": f"{verdict.side} {verdict.threshold:.4g}", "n": f"{verdict.measured.n} {verdict.unit}",
+        "why not": verdict.reason or None, "source": verdict.source, "setting": verdict.setting,
     }  # fmt: skip
 
 

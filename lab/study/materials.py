@@ -135,7 +135,7 @@ def _few_shot(
     else:
         drawn = whole.few_shot(shots, seed)
     if splits == 3:
-        return drawn.at_most(None, None, seed=0, n_test=n_test)
+        return drawn.subset(None, None, seed=0, n_test=n_test)
     n = n_validation and min(n_validation, len(whole.validation))
     return replace(drawn, validation=whole.validation).subset(None, n, seed=0)
 
