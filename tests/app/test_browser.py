@@ -100,7 +100,7 @@ def test_every_page_draws_its_figure_and_asks_nobody_else(tab, address):
         tab.get_by_role("heading", name=re.compile(title)).first.wait_for(timeout=SOON)
         tab.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=SOON)
         assert tab.locator("[data-testid=stException]").count() == 0
-        words = re.compile("validation|matri|d90|solver|costate|eigenvalue|loss|score|norm", re.IGNORECASE)
+        words = re.compile("held-out|matri|d90|solver|effective rank|eigenvalue|loss|mean rank", re.IGNORECASE)
         assert tab.get_by_label(words).count() > 0  # the figure says what it shows
     assert outside(tab, address) == []
 

@@ -74,7 +74,7 @@ def test_what_cannot_be_opened_is_said_without_the_place_it_lay_in(folders, monk
             "lora_alpha is '8' .str.; expected a finite number",
         ),
         (nan, config, r"holds nan at index \(0, 0\)"),
-        (weights, None, "share no tensor name"),
+        (weights, None, "a model with adapter layers in it"),
     ]
     for content, options, message in cases:
         with pytest.raises(Refused, match=message) as refused:

@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 from app.loading import contents
+from app.markdown import literal
 from app.question import questions
 from lab.figures import PRINCIPAL_ANGLES, figure
 from lab.runs import Job, Store, places
@@ -57,7 +58,9 @@ def test_every_question_shows_its_answer_and_one_figure(page, opened, filled):
     assert len(shown.get("plotly_chart")) == 1
     assert len(shown.get("download_button")) == 6
     assert {"What it is.", "How to read it.", "Where it comes from."} <= set(re.findall(r"\*\*(.*?)\*\*", words(shown)))
-    assert "arXiv" in words(shown) or "doi" in words(shown)
+    sources = figure(next(outline for outline in QUESTIONS if outline.name == page).figures[0]).source
+    assert sources
+    assert all(literal(source.title) in words(shown) for source in sources)
     assert "deltalab " in words(shown)
     assert '"job": {' in words(shown)
 
