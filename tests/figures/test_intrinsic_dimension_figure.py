@@ -122,4 +122,4 @@ def test_every_seed_is_a_point():
     expected = table[table.kind == "subspace"]
     np.testing.assert_array_equal(points.x, expected.d)
     np.testing.assert_array_equal(points.y, expected.score)
-    np.testing.assert_array_equal(points.customdata[:, 0].astype(float), expected.seed)
+    np.testing.assert_array_equal(np.asarray(points.customdata)[:, 0].astype(float), expected.seed)
