@@ -14,6 +14,12 @@ from pathlib import Path
 
 from lab.runs.journal import LOG_VARIABLE, RUNNING, Entry
 
+_PROGRAM = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('lab', run_name='__main__', alter_sys=True)"
+)
+"""``python -m lab`` that Ctrl-C reaches, also where the server ignores it, as one in the background of a shell does."""
+
 SHOWN = 20_000
 """Characters of a log's end that a page shows."""
 
@@ -33,7 +39,7 @@ def start(arguments: Sequence[str], store: Path) -> None:
     log = folder / f"{uuid.uuid4().hex}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "lab", *arguments],
+            [sys.executable, "-c", _PROGRAM, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

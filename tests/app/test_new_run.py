@@ -64,6 +64,18 @@ def test_a_run_is_started_watched_and_finished(tmp_path, monkeypatch):
 
 
 def test_a_run_is_cancelled_and_resumed(tmp_path, monkeypatch):
+    """From a server that ignores Ctrl-C, as one does that was started in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        _cancel_and_resume(tmp_path, monkeypatch)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        for entry in entries(tmp_path):
+            if entry.state == "running":
+                os.kill(entry.pid, signal.SIGKILL)
+
+
+def _cancel_and_resume(tmp_path, monkeypatch):
     words = ["run", "training_run", "--scale", "smoke", "--steps", "100000"]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     start(words, tmp_path)
