@@ -11,9 +11,6 @@ import typer
 import lab.study as study  # its names bring torch when they are first used
 from lab.claims_page import IMAGES, Section, claims_page, sections
 from lab.commands.terminal import name_damaged, output, refusals
-from lab.figures.forest import forest
-from lab.figures.images import ImageError, images
-from lab.figures.style import LIGHT, Size
 from lab.reports import claims_table
 from lab.runs import Damaged, everything
 
@@ -41,6 +38,10 @@ def claims(
 
 def _drawn(shown: Sequence[Section], folder: Path) -> str:
     """Writes the forest plots of sections whose numbers have changed; what was done, or why not."""
+    from lab.figures.forest import forest  # plotly, for those who draw
+    from lab.figures.images import ImageError, images
+    from lab.figures.style import LIGHT, Size
+
     stale = [s for s in shown if not _bears(folder / f"{s.name}.svg", s.digest)]
     drawings = [(forest(s.verdicts, LIGHT).figure(Size(width=960, font=13)), "svg") for s in stale]
     try:
