@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     import duckdb
     import numpy
     import pandas
+    import plotly.colors as plotly_colors
+    import plotly.graph_objects as graph_objects
     import pyarrow
     import pyarrow.parquet as parquet
     import safetensors
@@ -50,6 +52,8 @@ else:
     duckdb = Deferred("duckdb")
     numpy = Deferred("numpy")
     pandas = Deferred("pandas")
+    plotly_colors = Deferred("plotly.colors")
+    graph_objects = Deferred("plotly.graph_objects")
     pyarrow = Deferred("pyarrow")
     parquet = Deferred("pyarrow.parquet")
     safetensors = Deferred("safetensors")
@@ -58,12 +62,14 @@ else:
 __all__ = [
     "Deferred",
     "duckdb",
+    "graph_objects",
     "hub_errors",
     "huggingface_hub",
     "numpy",
     "numpy_files",
     "pandas",
     "parquet",
+    "plotly_colors",
     "pyarrow",
     "safetensors",
     "transformers",

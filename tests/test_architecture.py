@@ -33,6 +33,7 @@ BY_STRING = {
     "lab.deferred": "packages that take long to import",
     "lab.deltas.further": "methods are found by being there",
     "lab.cli": "a command imports what it runs, not what the others run",
+    "lab.commands.claims": "the command line imports plotly when a command needs it",
     "lab.commands.collection": "the command line imports torch when a command needs it",
     "lab.commands.paper": "the command line imports torch when a command needs it",
     "lab.commands.spectra": "the command line imports torch when a command needs it",

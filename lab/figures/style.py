@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import plotly.graph_objects as go
-from plotly.colors import sample_colorscale
+from lab.deferred import graph_objects as go
+from lab.deferred import plotly_colors
 
 FONT = "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 
@@ -63,7 +63,7 @@ class Theme:
         """n colours from the first block to the last, ordered in lightness so that they survive grey print."""
         low, high = self.depth
         points = [low + (high - low) * (i / (n - 1) if n > 1 else 0.5) for i in range(n)]
-        return [str(colour) for colour in sample_colorscale("Viridis", points)]
+        return [str(colour) for colour in plotly_colors.sample_colorscale("Viridis", points)]
 
 
 # Colours: Okabe & Ito, "Color Universal Design" (2008), without those too close to the background; the last two are

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from lab.claims_page import IMAGES, claims_page, sections
 from lab.cli import app
-from lab.commands import claims as command
+from lab.commands import claim_plots as command
 from lab.figures.images import ImageError
 from lab.runs import Job, Record, Store
 from lab.source_claims import OTHER_SOURCES, SOURCE_CLAIMS
@@ -94,12 +94,12 @@ def test_plots_are_drawn_again_only_where_numbers_have_changed(tmp_path, monkeyp
     monkeypatch.setattr(command, "images", images)
     first, second = judged_as("A", 3, Interval(1.0, 0.5, 2.0, 5)), judged_as("B", 8, Interval(1.0, 0.5, 2.0, 5))
     shown = [s for s in sections([first, second]) if s.verdicts]
-    assert command._drawn(shown, tmp_path).startswith("2 of 2 plots drawn")
+    assert command.drawn(shown, tmp_path).startswith("2 of 2 plots drawn")
     moved = replace(second, measured=Interval(1.0, 0.4, 2.0, 5))
     shown = [s for s in sections([first, moved]) if s.verdicts]
-    assert command._drawn(shown, tmp_path).startswith("1 of 2 plots drawn")
+    assert command.drawn(shown, tmp_path).startswith("1 of 2 plots drawn")
     assert shown[1].digest in (tmp_path / "8.svg").read_text()
-    assert command._drawn(shown, tmp_path).startswith("0 of 2")
+    assert command.drawn(shown, tmp_path).startswith("0 of 2")
     assert drawn == [2, 1]
 
 
@@ -109,7 +109,7 @@ def test_without_a_browser_the_command_says_why_there_are_no_plots(tmp_path, mon
 
     monkeypatch.setattr(command, "images", images)
     shown = [s for s in sections([judged_as("A", 3, Interval(1.0, 0.5, 2.0, 5))]) if s.verdicts]
-    assert command._drawn(shown, tmp_path / "img") == "no plots: no Chromium"
+    assert command.drawn(shown, tmp_path / "img") == "no plots: no Chromium"
     assert not (tmp_path / "img").exists()
 
 

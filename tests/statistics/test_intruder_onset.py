@@ -6,14 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lab.statistics.intruder_onset import agreement, centred_rank_correlation
+from lab.statistics.intruder_onset import agreement, order_within_runs
 
 
 def test_a_forecast_that_only_knows_the_run_is_worth_nothing():
     """Two runs on levels 1 and 100: over all rows the order is nearly right, within each run it is reversed."""
-    rows = pd.DataFrame({"x": [1.0, 2, 3, 100, 200, 300], "y": [3.0, 2, 1, 300, 200, 100], "run": list("aaabbb")})
-    assert rows.x.rank().corr(rows.y.rank()) > 0.5
-    assert centred_rank_correlation(rows, "x", "y", groups=rows.run).estimate < -0.8
+    seen = [*range(5, 0, -1), *range(500, 0, -100)]
+    forecast = [*range(1, 6), *range(100, 600, 100)]
+    rows = pd.DataFrame({"seen": seen, "x": forecast, "run": list("aaaaabbbbb")}).astype({"seen": float, "x": float})
+    rows = rows.assign(model="m", label="LoRA")
+    assert rows.x.rank().corr(rows.seen.rank()) > 0.4
+    assert order_within_runs(rows, "x") == {("m", "LoRA"): [pytest.approx(-1.0), pytest.approx(-1.0)]}
 
 
 def test_agreement_is_the_median_ratio_where_both_fall_inside_the_run():
