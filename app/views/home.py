@@ -10,7 +10,7 @@ from app.cards import card, show
 from app.loading import Contents, table_of
 from app.markdown import literal
 from app.panel import draw_or_stop
-from app.question import questions, sentence
+from app.question import answerable, questions, sentence
 from app.slices import newest, rows
 from app.states import found_or_stop, nothing_yet, warn
 from lab.figures import INTRINSIC_DIMENSION, figure
@@ -82,7 +82,7 @@ wanted = st.text_input(
 shown = dict(matching(wanted or ""))
 for theme, asked in shown.items():
     st.subheader(theme, anchor=False)
-    wall(found, asked)
+    wall(found, sorted(asked, key=lambda outline: not answerable(found, outline)))  # what is measured first
 if not shown:
     st.info(f"No question holds all of these words: {literal(wanted)}", icon=":material/search:")
 mine = len(found.mine)
