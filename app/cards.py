@@ -9,10 +9,10 @@ import streamlit as st
 
 from app.loading import Contents
 from app.markdown import literal
-from app.panel import drawn
+from app.panel import drawn, theme
 from app.question import answerable, page, sentence, title
 from app.slices import newest, rows, unmixed
-from lab.figures import LIGHT, THEMES, Figure, TableError
+from lab.figures import Figure, TableError
 from lab.figures.sketch import sketch
 from lab.runs import Manifest
 from lab.study.catalogue import Outline
@@ -30,25 +30,25 @@ class Card(NamedTuple):
     picture: str
 
 
-def card(found: Contents, outline: Outline, theme: str) -> Card:
+def card(found: Contents, outline: Outline) -> Card:
     """The card of a question, from its first figure that some record can draw; made once for all sessions."""
     for figure in answerable(found, outline).values():
         manifests = newest([m for m in found.of_experiment(outline.name) if figure.table in m.tables], outline)
-        return _card(figure.name, tuple(manifest.key for manifest in manifests), theme, figure, manifests)
+        return _card(figure.name, tuple(manifest.key for manifest in manifests), theme().name, figure, manifests)
     return Card("", "")
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _card(name: str, keys: Sequence[str], theme: str, _figure: Figure, _manifests: Sequence[Manifest]) -> Card:
-    """`name`, `keys` and `theme` are what the cache compares."""
+def _card(name: str, keys: Sequence[str], theme_name: str, _figure: Figure, _manifests: Sequence[Manifest]) -> Card:
+    """`name`, `keys` and `theme_name` are what the cache compares."""
     table, damage = rows(_manifests, _figure)
     if table.empty:
         return Card(next(iter(damage), ""), "")
     try:
-        picture, said = drawn(_figure, unmixed(table, _figure), theme)
+        picture, said = drawn(_figure, unmixed(table, _figure))
     except TableError as error:
         return Card(str(error), "")
-    return Card(said.sentence, sketch(picture, THEMES.get(theme, LIGHT)))
+    return Card(said.sentence, sketch(picture, theme()))
 
 
 def show(outline: Outline, found: Card) -> None:

@@ -12,7 +12,18 @@ import streamlit as st
 
 from app.markdown import literal
 from app.naming import SHOWN_KEY, describe
-from lab.figures import CONFIG, HOW_TO_GET_A_BROWSER, SIZES, THEMES, Figure, TableError, find_browser, rendered
+from lab.figures import (
+    CONFIG,
+    HOW_TO_GET_A_BROWSER,
+    LIGHT,
+    SIZES,
+    THEMES,
+    Figure,
+    TableError,
+    Theme,
+    find_browser,
+    rendered,
+)
 from lab.runs import Manifest
 from lab.statistics import Answer
 from lab.study.again import again
@@ -38,9 +49,8 @@ def panel(figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest], *,
 
 def draw_or_stop(figure: Figure, table: pd.DataFrame) -> Answer:
     """Draws a figure and returns its answer; ends the page where the table cannot be drawn."""
-    name = st.context.theme.type or "light"
     try:
-        drawing, said = drawn(figure, table, name)
+        drawing, said = drawn(figure, table)
     except TableError as error:
         st.error(f"This cannot be drawn: {literal(error)}", icon=":material/error:")
         st.stop()
@@ -48,15 +58,20 @@ def draw_or_stop(figure: Figure, table: pd.DataFrame) -> Answer:
     return said
 
 
-def drawn(figure: Figure, table: pd.DataFrame, theme: str) -> tuple[go.Figure, Answer]:
-    """A figure of a table and its answer; each is drawn once for all sessions."""
-    return _drawn(figure.name, theme, table, figure)
+def theme() -> Theme:
+    """The theme of the page."""
+    return THEMES.get(st.context.theme.type or "", LIGHT)
+
+
+def drawn(figure: Figure, table: pd.DataFrame) -> tuple[go.Figure, Answer]:
+    """A figure of a table in the page's theme, and its answer; each is drawn once for all sessions."""
+    return _drawn(figure.name, theme().name, table, figure)
 
 
 def panels(figure: Figure, table: pd.DataFrame) -> int:
     """In how many panels a table is drawn; none where it cannot be drawn."""
     try:
-        layout = drawn(figure, table, "light")[0].layout
+        layout = drawn(figure, table)[0].layout
     except TableError:
         return 0
     return sum(name.startswith(("xaxis", "scene")) for name in layout.to_plotly_json())
@@ -64,7 +79,7 @@ def panels(figure: Figure, table: pd.DataFrame) -> int:
 
 @st.cache_resource(max_entries=256, show_spinner=False)
 def _drawn(name: str, theme: str, table: pd.DataFrame, _figure: Figure) -> tuple[go.Figure, Answer]:
-    return _figure.draw(table, THEMES.get(theme, THEMES["light"])), _figure.answer(table)
+    return _figure.draw(table, THEMES[theme]), _figure.answer(table)
 
 
 def details(

@@ -8,6 +8,8 @@ import streamlit as st
 
 from app.launch import again, log_end, stop
 from app.markdown import literal
+from lab.execution.progress import to_go
+from lab.execution.protocol import tally
 from lab.runs import user_store
 from lab.runs.journal import Entry, Level, entries
 
@@ -57,8 +59,5 @@ def _show(entry: Entry) -> None:
 
 def progress(level: Level) -> str:
     """Label, done, left, failed, and the time to go."""
-    left = level.total - level.done - level.failed
-    failed = f", {level.failed} failed" if level.failed else ""
-    remaining = level.remaining
-    seconds = f", about {max(1, round(remaining / 60))} min to go" if remaining and remaining > 90 and left else ""
-    return f"{level.label}: {level.done} of {level.total} done, {left} left{failed}{seconds}"
+    said = tally(level.label, level.done, level.total, level.failed)
+    return f"{said}, {to_go(level.remaining)}" if level.remaining else said

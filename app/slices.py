@@ -14,7 +14,7 @@ from app.panel import panels
 from app.states import warn
 from lab.figures import Figure
 from lab.runs import Manifest
-from lab.study.alike import settings_of, told_apart
+from lab.study.alike import drawn_together, told_apart
 from lab.study.catalogue import Outline
 
 Pick = Callable[[pd.DataFrame, str, str], pd.DataFrame]
@@ -77,10 +77,8 @@ def choose(manifests: Sequence[Manifest], outline: Outline) -> tuple[Manifest, .
 
 
 def settings(manifests: Sequence[Manifest], outline: Outline) -> dict[str, Sequence[Manifest]]:
-    """What sets them apart → the records of one setting; all in one where a question does not repeat over tasks."""
-    if "task" not in outline.replicates:
-        return {"": manifests}
-    groups = settings_of(manifests, outline.replicates)
+    """What sets them apart → the records that may be drawn together, the newest first."""
+    groups = drawn_together(manifests, outline.replicates)
     names = told_apart(groups, outline.replicates)
     named = zip(names, groups, strict=True)
     return {name if names.count(name) == 1 else f"{name} ({group[0].key[:8]})": group for name, group in named}

@@ -8,9 +8,10 @@ import streamlit as st
 from app.filters import several
 from app.loading import contents
 from app.markdown import literal
+from app.panel import theme
 from app.states import found_or_stop, nothing_yet, warn
 from lab.claims_page import ANSWERS, Section, sections, tally
-from lab.figures import CONFIG, SIZES, THEMES
+from lab.figures import CONFIG, SIZES
 from lab.figures.forest import forest
 from lab.runs import everything
 from lab.study.catalogue import experiment_drawing
@@ -46,9 +47,8 @@ with picture:
     st.markdown(f"**Claimed.** {literal(section.said.says)}  \n**Measured here.** {literal(section.said.here)}")
     st.markdown(f"**{literal(tally(section.verdicts))}**")
     if verdicts:
-        theme = THEMES.get(st.context.theme.type or "light", THEMES["light"])
         said = "; ".join(f"{verdict.claim} {verdict.answer}" for verdict in verdicts[:2])
-        drawing = forest(verdicts, theme).figure(SIZES["screen"])
+        drawing = forest(verdicts, theme()).figure(SIZES["screen"])
         st.plotly_chart(drawing, theme=None, config=dict(CONFIG), alt=literal(said), key="forest")
     else:
         st.info("No statement of this claim has such an answer.", icon=":material/filter_alt:")

@@ -62,11 +62,10 @@ def matching(wanted: str) -> Iterator[tuple[str, list[Outline]]]:
 
 def wall(found: Contents, asked: Sequence[Outline]) -> None:
     """Cards, as they are made."""
-    theme = st.context.theme.type or "light"
     for start in range(0, len(asked), WIDE):
         for place, outline in zip(st.columns(WIDE), asked[start : start + WIDE], strict=False):
             with place:
-                show(outline, card(found, outline, theme))
+                show(outline, card(found, outline))
 
 
 st.title("deltalab", anchor=False)

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from app.panel import theme
 from app.playgrounds.playground import Playground
-from lab.figures import CONFIG, SIZES, THEMES
+from lab.figures import CONFIG, SIZES
 
 ROOMS = {
     "A quadratic": "quadratic", "Linear dynamics": "linear_quadratic", "A spike in noise": "spike",
@@ -45,10 +46,9 @@ with knobs:
     }
 table = simulated(room, **values)
 said.markdown(here.answer(table))
-theme = THEMES.get(st.context.theme.type or "light", THEMES["light"])
 with picture:
     st.plotly_chart(
-        here.draw(table, theme).figure(SIZES["screen"]),
+        here.draw(table, theme()).figure(SIZES["screen"]),
         theme=None,
         config=dict(CONFIG),
         alt=here.answer(table),

@@ -11,7 +11,7 @@ from lab.deferred import pandas as pd
 from lab.runs import Damaged, Manifest, StoreError, everything, table_with
 from lab.runs.places import user_store
 from lab.runs.store import Records
-from lab.study.alike import settings_of, told_apart
+from lab.study.alike import drawn_together, told_apart
 from lab.study.catalogue import outline_of
 
 if TYPE_CHECKING:
@@ -65,16 +65,11 @@ def rows_where(table: pd.DataFrame, condition: str) -> pd.DataFrame:
 
 
 def of_one_setting(table: pd.DataFrame, experiment: str, manifests: Sequence[Manifest]) -> pd.DataFrame:
-    """The rows of the newest setting where an experiment repeats over tasks, with a word on the others; else all.
-
-    Runs of two budgets on the same tasks would share a line otherwise.
-    """
+    """The rows of the newest records that may be drawn together, with a word on the others."""
     replicates = outline_of(experiment).replicates
-    if "task" not in replicates:
-        return table
     keys = set(table["key"])
     newest = sorted(manifests, key=lambda m: str(m.provenance.get("ended", "")), reverse=True)
-    groups = settings_of([manifest for manifest in newest if manifest.key in keys], replicates)
+    groups = drawn_together([manifest for manifest in newest if manifest.key in keys], replicates)
     if len(groups) < 2:
         return table
     drawn, *others = told_apart(groups, replicates)

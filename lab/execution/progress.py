@@ -54,9 +54,16 @@ def remaining(seconds: float, finished: int, left: int) -> str:
         >>> remaining(60.0, finished=0, left=9)
         ''
     """
-    if finished == 0 or left == 0:
-        return ""
-    estimate = seconds / finished * left
+    return "" if finished == 0 or left == 0 else to_go(seconds / finished * left)
+
+
+def to_go(estimate: float) -> str:
+    """Seconds in words.
+
+    Example:
+        >>> to_go(45.2)
+        'about 45 s to go'
+    """
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if estimate >= 2 * size:
             return f"about {estimate / size:.0f} {unit} to go"

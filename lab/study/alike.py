@@ -35,6 +35,19 @@ def settings_of(records: Sequence[A], replicates: Sequence[str]) -> list[list[A]
     return list(groups.values())
 
 
+def drawn_together(records: Sequence[A], replicates: Sequence[str]) -> list[list[A]]:
+    """Records in groups, each of which one figure may draw: their settings where tasks are repeated over, else all.
+
+    Runs of two budgets on the same tasks would share a line otherwise; other figures set their settings side by side.
+
+    Args:
+        records, replicates: as of `settings_of`.
+    """
+    if "task" in replicates:
+        return settings_of(records, replicates)
+    return [list(records)] if records else []
+
+
 def told_apart(settings: Sequence[Sequence[Asked]], replicates: Sequence[str], most: int = 3) -> list[str]:
     """What sets each setting apart from the others, as "steps=160, splits=3": single values, at most so many.
 
