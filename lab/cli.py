@@ -29,12 +29,11 @@ from lab.commands.terminal import DEFAULT_FORMATS, Formats, output, refusals, wr
 from lab.figures import figure
 from lab.figures.cells import csv_text
 from lab.reports import experiments_table, record_text, runs_table
-from lab.runs import everything
+from lab.runs import environment, everything
 from lab.siblings import come_first
 from lab.study.catalogue import experiment_names, question
 
 app = typer.Typer(
-    help="A laboratory for the theory of delta tuning: intrinsic dimension, spectra and optimal control.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -43,6 +42,27 @@ app = typer.Typer(
 StorePath = Annotated[
     Path | None, typer.Option("--store", help="Folder of the runs.  [default: $DELTALAB_STORE, else ./runs]")
 ]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        here = environment()
+        packages = {"python": here["python"], **here["packages"]}
+        commit = f" ({here['commit'][:7]}{', changed' if here['dirty'] else ''})" if here["commit"] else ""
+        typer.echo(f"deltalab {packages.pop('deltalab', 'of a checkout that is not installed')}{commit}")
+        typer.echo(", ".join(f"{name} {version}" for name, version in packages.items()))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Versions to quote where something fails."),
+    ] = False,
+) -> None:
+    """A laboratory for the theory of delta tuning: intrinsic dimension, spectra and optimal control."""
+
 
 app.command("run", cls=RunCommand, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
 

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 import types
+from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
@@ -404,6 +405,13 @@ def test_help_needs_no_torch():
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "lab.runs.store" in imported
     assert imported.isdisjoint({"torch", "transformers", "streamlit"})
+
+
+def test_the_version_names_what_a_report_of_a_fault_needs():
+    said = CliRunner().invoke(app, ["--version"])
+    assert said.exit_code == 0
+    assert said.output.startswith(f"deltalab {version('deltalab')}")
+    assert all(f"{package} {version(package)}" in said.output for package in ("torch", "transformers", "peft"))
 
 
 def test_the_module_is_the_command():
