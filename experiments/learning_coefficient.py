@@ -76,8 +76,8 @@ METHODS: tuple[dict[str, Any], ...] = (
     {"method": "ia3", "head": "frozen"},
 )
 _DEMO = LearningCoefficientOf(
-    model="minilm", task="bbc-news", method=METHODS[0], seed=0, steps=200, n_train=128, n_validation=100, max_length=16,
-    batch_size=32, splits=3,
+    model="minilm", task="bbc-news", method=METHODS[0], seed=0, steps=200, n_train=64, n_validation=100, max_length=16,
+    batch_size=16, splits=3, draws=100, burn_in=50,
 )  # fmt: skip
 
 EXPERIMENT = Experiment(
@@ -90,7 +90,7 @@ EXPERIMENT = Experiment(
     fixed="PLM, task, steps, examples; frozen head, so that what is counted is the delta's own.",
     expected="λ̂ far below half of the parameters and hardly more for a larger rank; near N(γ)/2 where the valley is "
     "quadratic, below it where it is singular.",
-    cost="demo: ten minutes a method on two cores (MiniLM). smoke: seconds.",
+    cost="demo: two minutes a method on one core (MiniLM). smoke: seconds.",
     view="optimisation",
     config=LearningCoefficientOf,
     scales={
@@ -109,7 +109,17 @@ EXPERIMENT = Experiment(
         ),
         "demo": tuple(replace(_DEMO, method=method) for method in METHODS),
         "paper": tuple(
-            replace(_DEMO, method=method, seed=seed, steps=1000, n_train=512, max_length=64, draws=1000, burn_in=500)
+            replace(
+                _DEMO,
+                method=method,
+                seed=seed,
+                steps=1000,
+                n_train=512,
+                max_length=64,
+                batch_size=32,
+                draws=1000,
+                burn_in=500,
+            )  # fmt: skip
             for method in METHODS
             for seed in range(5)
         ),
