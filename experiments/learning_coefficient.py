@@ -119,7 +119,7 @@ EXPERIMENT = Experiment(
                 batch_size=32,
                 draws=1000,
                 burn_in=500,
-            )  # fmt: skip
+            )
             for method in METHODS
             for seed in range(5)
         ),
