@@ -88,7 +88,8 @@ class Design(Budget):
 
     def told(self, label: str, seeds: Sequence[int]) -> str:
         return (
-            f"{label}; seeds {', '.join(map(str, seeds))}; {self.steps} steps of {self.batch_size}; interval over seeds"
+            f"{label}; seeds {', '.join(map(str, seeds))}; {self.steps} steps of {self.batch_size}; interval over "
+            f"seeds; {self.scored_on}"
         )
 
 
@@ -231,7 +232,7 @@ def _of_grid(grid: Finding[Design]) -> list[Verdict]:
     gaps = evidence.above(
         0.0, mean_interval(gaps_over_single(table)),
         "Combinations have a larger generalisation gap than single deltas.",
-        f"training minus validation score: combinations of two or three minus single deltas [{metric}]",
+        f"training minus held-out score: combinations of two or three minus single deltas [{metric}]",
         source="Ding et al. 2022, generalisation gap", number=8,
     )  # fmt: skip
     return [*helps, gaps]

@@ -77,7 +77,7 @@ class Series(Setup):
         cut = " (name:k is the first k blocks: depth, not scale of pre-training)"
         return (
             f"{', '.join(self.sizes)}{cut if any(':' in size for size in self.sizes) else ''}; {self.task}; seeds "
-            f"{', '.join(map(str, self.seeds))}; {self.steps} steps of {self.batch_size}"
+            f"{', '.join(map(str, self.seeds))}; {self.steps} steps of {self.batch_size}; {self.scored_on}"
         )
 
 
@@ -157,7 +157,10 @@ AS_GOOD = -0.01
 
 
 def claims(found: Sequence[Finding[Series]]) -> list[Verdict]:
-    """Gains with size, convergence, the last layer, and random modules at its budget."""
+    """Gains with size, convergence, the last layer, and random modules at its budget.
+
+    A series of one PLM says nothing of size: only the last two are judged.
+    """
     return [verdict for finding in found for verdict in _of_series(finding)]
 
 
@@ -165,6 +168,7 @@ def _of_series(finding: Finding[Series]) -> list[Verdict]:
     c, table, metric = finding.config, finding.tables["scale"], finding.metrics["metric"]
     small, large = c.sizes[0], c.sizes[-1]
     rises = rises_after_first(table, small)
+    alone = small == large
     flat = f"; {small} learned nothing (no rise after its first evaluation), so nothing is compared with it"
     evidence = Evidence(SOURCE, c.told + ("" if rises else flat), "scale", "seeds", 10)
     of_size, larger, sooner = evidence, "The larger PLM reaches more", "the larger PLM"
@@ -172,7 +176,7 @@ def _of_series(finding: Finding[Series]) -> list[Verdict]:
         of_size, larger = replace(evidence, source=DEPTH, number=None), f"{large} reaches more than {small}"
         sooner = f"{large} than on {small}"
     wide = finals(table).pivot_table(index="seed", columns=["plm", "label"], values="score", sort=False)
-    gains = [
+    gains = [] if alone else [
         of_size.above(
             0.0, known_if(rises, _over_seeds(wide[large, label] - wide[small, label], c)),
             f"{larger} with {label}.", f"score on {large} minus score on {small} [{metric}]",
@@ -181,12 +185,15 @@ def _of_series(finding: Finding[Series]) -> list[Verdict]:
     ]  # fmt: skip
     on_large = pd.DataFrame(wide[large])
     four, last, modules = on_large[list(FOUR)].mean(axis=1), on_large[LAST], on_large[RANDOM]
-    return [
-        *gains,
+    convergence = [] if alone else [
         of_size.below(
             0.0, faster(table, small, large), f"Delta methods converge faster on {sooner}.",
             f"steps on {large} minus steps on {small} to a level that both reach, mean over the methods [steps]",
         ),
+    ]  # fmt: skip
+    return [
+        *gains,
+        *convergence,
         evidence.below(
             0.0, _over_seeds(last - four, c, len(FOUR)), "Tuning the last layer alone is not a good strategy.",
             f"{large}: score of the last layer minus the mean of {', '.join(FOUR)} [{metric}]",

@@ -102,6 +102,8 @@ class RunSize(Settings):
     n_validation: int | None = setting("most validation examples; none: the scale's", None, unit="example", low=1)
     max_length: int | None = setting("tokens kept per example; none: the scale's", None, unit="token", low=1)
     batch_size: int | None = setting("examples per step; none: the scale's", None, unit="example", low=1)
+    splits: int | None = setting("2, or 3 with a test split that nothing is chosen on; none: the scale's", None, low=2)
+    n_test: int | None = setting("with three splits: test examples; none: the scale's", None, unit="example", low=1)
 
     def sizes(self) -> dict[str, Any]:
         """Those that are given, by their names in `Budget`."""

@@ -120,6 +120,14 @@ def test_first_blocks_of_a_plm_are_depth_and_not_size():
     assert {v.number for v in found if v not in deeper} == {10}
 
 
+def test_one_plm_alone_says_nothing_of_size():
+    whole = series(flat=False)
+    table = whole.tables["scale"].query("plm == 'large'")
+    (job,) = SIZES.jobs("demo", sizes=("large",), seeds=(0, 1, 2, 3, 4))
+    found = scale.claims([SIZES.finding(Record(job, {"metric": "accuracy"}, {"scale": table}))])
+    assert [v.claim for v in found] == [v.claim for v in scale.claims([whole])[-3:]]
+
+
 def test_seeds_that_agree_by_rounding_do_not_agree_for_sure():
     """Five equal gains of accuracies over 120 examples: the half width is t·(1/120)/5, not 0."""
     c = series(flat=False).config
