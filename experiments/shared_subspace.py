@@ -102,7 +102,7 @@ EXPERIMENT = Experiment(
     scales={
         "smoke": (_TINY, replace(_TINY, method={"method": "prompt", "tokens": 2}, own_starts=False, targets=())),
         "demo": (_DEMO, _ONE_START, replace(_ONE_START, method=PROMPT, lr=3e-2)),
-        "paper": (_PAPER, replace(_PAPER, method=PROMPT, lr=3e-2, own_starts=False, seeds=(0,)), _LARGER),
+        "paper": (_PAPER, replace(_PAPER, method=PROMPT, lr=3e-2, own_starts=False), _LARGER),
     },
     measure=measure,
     figures=("shared_directions", "left_out_tasks", "subspace_scores", "task_map", "tasks_needed"),

@@ -102,6 +102,9 @@ def collection(
             }
             command = shlex.join(["deltalab", "collection", *adapters])
             for name, table in drawn.items():
+                if table.empty:
+                    typer.echo("no map of the tasks: all changes have the same row spaces and the same column spaces")
+                    continue
                 write_figure(figure(name), table.assign(label="adapters"), out / name, formats, command)
 
 

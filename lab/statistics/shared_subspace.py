@@ -12,6 +12,7 @@ BASE, INPUTS = "directions of W₀", "inputs of the layers at θ₀"
 """Nulls, by what their members share."""
 
 SHARED, ACROSS, RANDOM, WRONG = "shared subspace", "other types only", "Fastfood", "one other type"
+SEEN = "shared subspace, the task seen"
 MEAN, NEAREST, PROBE = "mean adapter", "nearest neighbour", "linear probe"
 """Rows of the score table beside the nulls: where coordinates are trained, and bodies that stay as they are."""
 

@@ -62,7 +62,7 @@ class Collected(Config):
     lr: float = setting("step size of φ")
     head_lr: float = setting("step size of a head", 1e-2, keyed=True)
     own_starts: bool = setting(
-        "another start φ₀ for every task; one start makes tasks share directions for that reason alone",
+        "another start φ₀ for every run; one start makes tasks share directions for that reason alone",
         True,
         keyed=True,
     )
@@ -109,9 +109,10 @@ class Collected(Config):
             "validation": self.n_validation,
         }
         n_train, n_validation = (min(n, sizes[split]) for split, n in wanted.items())
-        start = zlib.crc32(f"{short(task)}/{seed}".encode()) % 2**16 if self.own_starts else seed
+        own, first = zlib.crc32(f"{short(task)}/{seed}".encode()) % 2**16, self.seeds[0]
         return TrainingRun(
-            model=self.model, task=task, method=self.method, seed=start, lr=self.lr, head_lr=self.head_lr,
+            model=self.model, task=task, method=self.method, seed=own if self.own_starts else seed,
+            start=None if self.own_starts or seed == first else first, lr=self.lr, head_lr=self.head_lr,
             steps=self.steps, n_train=n_train, n_validation=n_validation, n_test=self.n_test, splits=3,
             max_length=self.max_length, batch_size=self.batch_size,
         )  # fmt: skip
@@ -158,16 +159,24 @@ def short(task: str) -> str:
     return PurePath(task).name if PurePath(task).is_absolute() else task
 
 
-def trained(c: Collected, lab: Lab, *, tasks: Sequence[str] | None = None, shots: int | None = None) -> list[Trained]:
+def trained(
+    c: Collected,
+    lab: Lab,
+    *,
+    tasks: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    shots: int | None = None,
+) -> list[Trained]:
     """Runs of every task and seed, a child's record each, seed by seed.
 
     Args:
         c: the collection's setting.
         lab: where children run.
         tasks: some of its tasks; default all.
+        seeds: some of its seeds; default all.
         shots: training examples per class instead of `n_train`.
     """
-    who = [(task, seed) for seed in c.seeds for task in (c.tasks if tasks is None else tasks)]
+    who = [(task, seed) for seed in (seeds or c.seeds) for task in (c.tasks if tasks is None else tasks)]
     runs = lab.run(TRAINING_RUN, [c.run(*each, shots) for each in who], c.how.title)
     found = []
     for (task, seed), run in zip(who, runs, strict=True):
@@ -193,10 +202,9 @@ def collection_of(c: Collected, members: Sequence[Trained], *, coordinates: bool
     phis: dict[Member | str, Tensor] = {each.member: each.phi[: body.size].to(body.phi0) for each in members}
     if not coordinates and changes_matrices(c.how, c.model):
         return from_phis({member: (body, phi) for member, phi in phis.items()})
-    if c.own_starts or len(c.seeds) > 1:
+    if c.own_starts:
         raise ValueError(
-            f"{c.how.title} is compared in its own coordinates, which need one start: own_starts must be false, with "
-            "one seed."
+            f"{c.how.title} is compared in its own coordinates, which need one start: own_starts must be false."
         )
     return from_coordinates(body, phis)
 

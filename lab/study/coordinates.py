@@ -22,7 +22,7 @@ from lab.geometry.collections import Collection, Gram, Subspace, subspace_of, ta
 from lab.linalg import LinearOperator, Matrix
 from lab.models import PLM, settled
 from lab.projections import Fastfood
-from lab.statistics.shared_subspace import ACROSS, MEAN, NEAREST, PROBE, RANDOM, SHARED, SPECTRA, WRONG
+from lab.statistics.shared_subspace import ACROSS, MEAN, NEAREST, PROBE, RANDOM, SEEN, SHARED, SPECTRA, WRONG
 from lab.study.training_run import TrainingRun
 from lab.training import Fit, evaluate, fit
 
@@ -55,10 +55,12 @@ def places(
     """The rows of the score table of one task, from the members of all others.
 
     Null subspaces and the random one start at the mean of the others, as the shared one does: they differ in their
-    directions alone. A wrong type has its own mean.
+    directions alone. A wrong type has its own mean, and so has the subspace of all members, the target's among them:
+    the row of a seen task.
 
     Args:
-        collection: all members, the target's among them; of these only the nearest neighbour's cosine is taken.
+        collection: all members, the target's among them; of these only the nearest neighbour's cosine is taken, and
+            the row of the seen task.
         gram: of all.
         target: index of a member of the unseen task.
         nulls: members of the other tasks -> their nulls, by name (`lab.geometry.collections.nulls_of`).
@@ -74,6 +76,8 @@ def places(
     yield Place(MEAN, mean)
     yield Place(NEAREST, others.vectors() @ torch.eye(len(kept), dtype=mean.dtype)[nearest])
     yield _place(SHARED, shared, mean)
+    seen = subspace_of(collection, gram)
+    yield _place(SEEN, seen, seen.origin)
     across = [i for i, member in enumerate(others.members) if member.type != own.type]
     if 2 < len(across) < len(kept):
         subspace = subspace_of(others.subset(across), _subset(inner, across))

@@ -72,7 +72,7 @@ class PerturbedRun:
 
     def __init__(self, run: TrainingRun, phi: Tensor, *, n_words: int, batch_size: int):
         self.task, self.plm, self.method, self.seed = run.data, run.opened(), run.how, run.seed
-        self.delta = self.method.on(self.plm, seed=run.seed)
+        self.delta = run.on(self.plm)
         self.phi = phi.to(self.delta.phi0)
         self.n_words, self.batch_size = n_words, batch_size
 

@@ -13,7 +13,7 @@ from lab.study.training_run import TrainingRun
 def stage(run: TrainingRun, plm: PLM) -> tuple[dict[str, Any], PLM]:
     """The row of one training on a given PLM, and the PLM as it leaves it: what was trained cannot move any more."""
     encoded = run.data.encode(plm, max_length=run.max_length)
-    delta, result = run.fitted(run.how.on(plm, seed=run.seed), encoded)
+    delta, result = run.fitted(run.on(plm), encoded)
     row = {
         "score": run.score_reported(delta, encoded, result), "metric": result.metric,
         "train_score": result.history[-2]["score"], "tunable": delta.size,

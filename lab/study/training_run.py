@@ -136,6 +136,7 @@ class TrainingRun(Budget):
     shots: int | None = setting("train on so many examples per class", None, low=1)
     template: bool = setting("read the task through its manual template and the language-model head", False)
     subspace: int | None = setting("train in a random subspace of φ of this dimension", None, low=1)
+    start: int | None = setting("seed of the method's random choices, where it is another than the run's", None, low=0)
 
     @property
     def how(self) -> DeltaMethod:
@@ -163,7 +164,11 @@ class TrainingRun(Budget):
             verbalizer=template.words if template else None,
         )
         encoded = self.data.encode(plm, max_length=self.max_length, template=template.template if template else None)
-        return self._restricted(self.how.on(plm, seed=self.seed)), encoded
+        return self._restricted(self.on(plm)), encoded
+
+    def on(self, plm: PLM) -> Delta:
+        """The method's delta on a PLM, with the random choices of this run: the same φ₀ wherever `start` is."""
+        return self.how.on(plm, seed=self.seed if self.start is None else self.start)
 
     def opened(self) -> PLM:
         """The PLM under a new classification head."""
@@ -171,7 +176,7 @@ class TrainingRun(Budget):
 
     def analysed(self) -> Delta:
         """The delta on eager attention, which has derivatives of every kind; θ and φ₀ are the same."""
-        return self._restricted(self.how.on(self.opened().with_attention("eager"), seed=self.seed))
+        return self._restricted(self.on(self.opened().with_attention("eager")))
 
     def batch(self, delta: Delta, n: int, split: str = "train") -> dict[str, Tensor]:
         """n examples of the task as one batch, the same for every method: what an analysis looks at."""
@@ -372,7 +377,7 @@ def solution(run: TrainingRun, lab: Lab) -> Solution:
 
 def solutions(runs: Sequence[TrainingRun], lab: Lab) -> list[Solution]:
     """`solution` of each run, in their order; those whose φ can be kept are trained side by side."""
-    deltas = [run.how.on(run.opened(), seed=run.seed) for run in runs]
+    deltas = [run.on(run.opened()) for run in runs]
     kept = [delta.size <= KEEP_PHI and delta.training().finish is None for delta in deltas]
     small = [run for run, keep in zip(runs, kept, strict=True) if keep]
     found = iter(lab.run(TRAINING_RUN, small, " and ".join(dict.fromkeys(run.how.title for run in small))))

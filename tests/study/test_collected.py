@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from experiments.shared_subspace import EXPERIMENT
 from lab.execution import Local
@@ -21,6 +22,13 @@ def test_starts_differ_unless_one_is_asked_for():
     assert {PROMPT.run(task, 0).seed for task in PROMPT.tasks} == {0}
     other = replace(LORA, tasks=(*reversed(LORA.tasks), "imdb"), targets=())
     assert other.run("bbc-news", 0) == LORA.run("bbc-news", 0)  # no run depends on its company
+    twice = replace(PROMPT, seeds=(0, 1))
+    first, second = (twice.run("bbc-news", seed) for seed in twice.seeds)
+    assert first == PROMPT.run("bbc-news", 0)
+    assert (second.seed, second.start) == (1, 0)
+    phis = [run.prepared()[0].phi0 for run in (first, second, replace(second, start=None))]
+    assert torch.equal(phis[0][: 2 * 16], phis[1][: 2 * 16])  # one start; heads, and the order of examples, differ
+    assert not torch.equal(phis[0][: 2 * 16], phis[2][: 2 * 16])
 
 
 def test_sizes_are_capped_by_what_a_task_has():
@@ -54,6 +62,11 @@ def test_runs_make_a_collection_and_displacements_need_one_start(tmp_path):
     assert all(0 <= each.score <= 1 and 0 < each.chance < 1 for each in members)
     held = collection_of(small, members)
     assert (len(held), held.layout.size) == (3, 2 * 16)
+    twice = replace(small, seeds=(0, 1))
+    both = collection_of(twice, trained(twice, lab))
+    assert [member.name for member in both.members][2:4] == ["same-topic, seed 0", "rotten-tomatoes, seed 1"]
+    torch.testing.assert_close(both.vectors().to_dense()[:, :3], held.vectors().to_dense())
+    assert [own.run.seed for own in trained(twice, lab, tasks=["same-topic"], seeds=[1])] == [1]
     own = small.to(Collected, own_starts=True)
     with pytest.raises(ValueError, match="prompt 2 is compared in its own coordinates, which need one start"):
         collection_of(own, members)

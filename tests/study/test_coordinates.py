@@ -7,7 +7,7 @@ import torch
 
 from lab.geometry.collections import Member, from_updates, gram, nulls_of
 from lab.linalg import LowRank
-from lab.statistics.shared_subspace import ACROSS, CORES, MEAN, NEAREST, PROBE, RANDOM, SHARED, WRONG
+from lab.statistics.shared_subspace import ACROSS, CORES, MEAN, NEAREST, PROBE, RANDOM, SEEN, SHARED, WRONG
 from lab.study.coordinates import places
 
 TYPES = ("a", "a", "b", "b", "b", "c")
@@ -26,10 +26,10 @@ def rows(held):
     return {place.row: place for place in places(held, gram(held), 0, nulls_of)}
 
 
-def test_no_row_but_the_nearest_neighbour_depends_on_the_target():
+def test_no_row_but_those_that_say_so_depends_on_the_target():
     one, two = rows(collection(0)), rows(collection(99))
-    assert set(one) == {PROBE, MEAN, NEAREST, SHARED, ACROSS, RANDOM, CORES, WRONG}
-    for name in set(one) - {NEAREST}:
+    assert set(one) == {PROBE, MEAN, NEAREST, SHARED, SEEN, ACROSS, RANDOM, CORES, WRONG}
+    for name in set(one) - {NEAREST, SEEN}:
         torch.testing.assert_close(one[name].origin, two[name].origin, rtol=0, atol=1e-12)
         for k in range(1, one[name].largest + 1):
             a, b = (place.columns(k).to_dense().double() for place in (one[name], two[name]))
@@ -50,6 +50,20 @@ def test_origins_are_means_and_directions_as_long_as_the_spread():
     torch.testing.assert_close(spread, expected, rtol=1e-5, atol=0)
     random = found[RANDOM].columns(2).to_dense().double().square().sum().item()
     assert random == pytest.approx(float(expected[:2].square().sum()), rel=0.8)
+
+
+def test_a_seen_task_lies_in_the_subspace_of_all_and_an_unseen_one_does_not():
+    held, found = collection(), rows(collection())
+    target = held.vectors().to_dense()[:, 0]
+    left = {}
+    for name in (SEEN, SHARED):
+        place = found[name]
+        away, basis = target - place.origin, place.columns(place.largest).to_dense().double()
+        left[name] = float(
+            (away - basis @ torch.linalg.lstsq(basis, away[:, None]).solution[:, 0]).norm() / away.norm()
+        )
+    assert left[SEEN] < 1e-5  # the basis is float32
+    assert left[SHARED] > 0.1
 
 
 def test_the_nearest_neighbour_is_that_of_the_largest_cosine():

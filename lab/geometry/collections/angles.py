@@ -13,6 +13,9 @@ from lab.linalg import Spectrum
 
 Array = NDArray[np.float64]
 
+_SAME = 1e-10
+"""Overlaps this near to 1 are of equal spaces: mean squared cosines of float64 bases are good to about 1e-14."""
+
 
 def subspace_overlaps(collection: Collection, side: Side = "right") -> Array:
     """(N, N): Σ_W ‖Q_iᵀQ_j‖_F²/Σ_W min(r_i, r_j), the mean squared cosine of the principal angles, over all matrices.
@@ -70,14 +73,21 @@ def interference(collection: Collection) -> Array:
 
 
 def task_maps(collection: Collection) -> pd.DataFrame:
-    """`task_map` by the members' inputs and by their outputs: member, type, side, x, y, kept (the plane's share)."""
-    tables = []
+    """`task_map` by the members' inputs and by their outputs: member, type, side, x, y, kept (the plane's share).
+
+    A side on which all members have one space is left out, as its points would be rounding errors: a prompt of few
+    tokens has every output, a square ΔW of full rank all of both. Without a side the table is empty.
+    """
+    tables = [pd.DataFrame(columns=["member", "x", "y", "kept", "type", "side"])]
     sides: tuple[tuple[Side, str], ...] = (("right", "inputs"), ("left", "outputs"))
     for side, name in sides:
-        points = task_map(subspace_overlaps(collection, side), [member.name for member in collection.members])
+        overlaps = subspace_overlaps(collection, side)
+        if float((1 - overlaps).max()) < _SAME:
+            continue
+        points = task_map(overlaps, [member.name for member in collection.members])
         points["type"] = [member.type for member in collection.members]
         tables.append(points.rename(columns={"share": "kept"}).assign(side=name))
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
 def task_map(overlaps: Array, names: list[str]) -> pd.DataFrame:

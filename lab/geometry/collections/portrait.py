@@ -19,8 +19,8 @@ class Portrait:
     """A collection beside its nulls.
 
     Attributes:
-        tables: of the figures shared_directions, left_out_tasks, task_map and tasks_needed; and beside_nulls, one row
-            per null, member and number of directions.
+        tables: of the figures shared_directions, left_out_tasks, task_map (unless all spaces are one) and
+            tasks_needed; and beside_nulls, one row per null, member and number of directions.
         beyond: one comparison per null.
     """
 
@@ -60,5 +60,6 @@ def portrait(
         "tasks_needed": pd.concat([share_against_size(of, most).assign(of=name) for name, of in curves.items()]),
     }
     return Portrait(
-        {name: table.assign(label=label).reset_index(drop=True) for name, table in tables.items()}, tuple(found)
+        {name: table.assign(label=label).reset_index(drop=True) for name, table in tables.items() if len(table)},
+        tuple(found),
     )

@@ -18,6 +18,7 @@ from lab.geometry.collections import (
     subspace_overlaps,
     survey,
     task_map,
+    task_maps,
 )
 from lab.linalg import LowRank, principal_angles
 
@@ -189,3 +190,14 @@ def test_the_map_keeps_distances_that_fit_into_a_plane():
     xy = found[["x", "y"]].to_numpy()
     np.testing.assert_allclose(((xy[:, None] - xy[None]) ** 2).sum(axis=2), squared, atol=1e-12)
     assert found["share"].iloc[0] == pytest.approx(1.0)
+
+
+def test_a_map_of_equal_spaces_is_left_out_and_not_drawn_from_rounding_errors():
+    """Prompts of three tokens in R^9: outputs are all of R^3 for every member, inputs differ."""
+    generator = torch.Generator().manual_seed(2)
+    wide = {f"{i}": {"w": torch.randn(3, 9, generator=generator, dtype=torch.float64)} for i in range(5)}
+    found = task_maps(from_updates(wide))
+    assert set(found["side"]) == {"inputs"}
+    assert float(found[["x", "y"]].abs().max().max()) > 0.1
+    square = {f"{i}": {"w": torch.randn(4, 4, generator=generator, dtype=torch.float64)} for i in range(5)}
+    assert task_maps(from_updates(square)).empty

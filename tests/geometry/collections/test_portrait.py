@@ -62,3 +62,10 @@ def test_every_table_is_drawn(name):
     held = planted()
     table = portrait(held, nulls_of(held), label="planted").tables[name]
     assert figure(name).draw(table).data
+
+
+def test_a_collection_of_equal_spaces_has_no_map():
+    generator = torch.Generator().manual_seed(1)
+    updates = {f"{i}": {"w": torch.randn(4, 4, generator=generator, dtype=torch.float64)} for i in range(4)}
+    held = from_updates(updates).in_memory()
+    assert "task_map" not in portrait(held, nulls_of(held)).tables
