@@ -56,7 +56,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         f"({row['share min']:.0%} to {row['share max']:.0%})"
         for row in found.to_dict("records")
     ]
-    end = f". The mean alone explains {table.mean_only.mean():.0%}."
+    end = f". The mean alone explains {table.mean_only[table.left_out != 'seed'].mean():.0%}."
     return Answer(listed("Explained of a task by the others", told, end=end), found)
 
 
@@ -81,8 +81,8 @@ LEFT_OUT_TASKS = Figure(
     averages=("seed", "task"),
     caption=(
         "Share of every member's ‖ΔW‖² that the shared subspace of others explains: with the member left out, with all "
-        "seeds of its task left out, with all tasks of its type left out, and by other seeds of its task alone (the "
-        "upper reference). Tick: what the mean of the others explains alone."
+        "seeds of its task left out, with all tasks of its type left out, and by other seeds of its task alone, up to "
+        "their size (the upper reference). Tick: what the mean of the others explains alone."
     ),
     reading=(
         "The distance from the member's row to the task's says what another seed of the same task brought; from there "

@@ -28,7 +28,9 @@ def task_of(member: Member) -> str:
     return member.task or member.name
 
 
-def explained_shares(gram: Gram, train: Sequence[int], test: Sequence[int], k: int | None = None) -> Array:
+def explained_shares(
+    gram: Gram, train: Sequence[int], test: Sequence[int], k: int | None = None, *, centre: bool = True
+) -> Array:
     """Share of ‖ΔW_i‖² that the affine subspace of other members explains, for 0 … k of its directions.
 
     With the mean μ and the principal directions E_1, E_2, … of the training members,
@@ -43,6 +45,7 @@ def explained_shares(gram: Gram, train: Sequence[int], test: Sequence[int], k: i
         train: members that make the subspace.
         test: members that are explained by it.
         k: most directions. Default all that the training members span.
+        centre: around the mean; False: directions through θ₀, μ = 0, and share_0 = 0.
 
     Returns:
         (len(test), k + 1); a row is constant where the training members span fewer directions, nan for a zero member.
@@ -51,11 +54,18 @@ def explained_shares(gram: Gram, train: Sequence[int], test: Sequence[int], k: i
     G = gram.total
     inner, cross = G[np.ix_(train, train)], G[np.ix_(train, test)]
     own = G[test, test]
-    variances, vectors = principal(centred(inner), scale=float(np.diagonal(inner).max()), eps=gram.eps)
-    deviations = cross - inner.mean(axis=1)[:, None]  # ⟨ΔW_t, ΔW_i − μ⟩
+    scale = float(np.diagonal(inner).max())
+    variances, vectors = principal(centred(inner) if centre else inner, scale=scale, eps=gram.eps)
+    if centre:
+        cross, distance, vectors = (
+            cross - inner.mean(axis=1)[:, None],  # ⟨ΔW_t, ΔW_i − μ⟩
+            own - 2 * cross.mean(axis=0) + inner.mean(),
+            vectors - vectors.mean(axis=0),
+        )
+    else:
+        distance = own
     # coordinates ⟨ΔW_i − μ, E_j⟩, E_j = Σ_t (Ha_j)_t ΔW_t/√λ_j
-    coordinates = (vectors - vectors.mean(axis=0)).T @ deviations / np.sqrt(variances)[:, None]
-    distance = own - 2 * cross.mean(axis=0) + inner.mean()
+    coordinates = vectors.T @ cross / np.sqrt(variances)[:, None]
     left = distance - np.vstack([np.zeros(len(test)), np.cumsum(coordinates**2, axis=0)])
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = (1 - left / own).T
@@ -71,7 +81,8 @@ def leave_out(gram: Gram, unit: Unit = "member", k: int | None = None) -> pd.Dat
     * ``"member"``: all others; another seed of the same task is among them.
     * ``"task"``: members of other tasks.
     * ``"type"``: members of tasks of other types.
-    * ``"seed"``: other seeds of the same task: what the task itself fixes, the upper reference.
+    * ``"seed"``: other seeds of the same task, by directions through θ₀ (one point has a line, and no mean worth the
+      name): what the task itself fixes, the upper reference. With one other seed its cos².
 
     Args:
         gram: of the collection.
@@ -79,7 +90,8 @@ def leave_out(gram: Gram, unit: Unit = "member", k: int | None = None) -> pd.Dat
         k: most directions; default all that any member's others may span. A share stays where they span no more.
 
     Returns:
-        One row per member and number of directions: member, task, type, k, share, n_train; k = 0 is the mean alone.
+        One row per member and number of directions: member, task, type, k, share, n_train; k = 0 is the mean alone
+        (of "seed" nothing).
         Members that no other may explain (one type, one seed) have no row.
 
     Raises:
@@ -94,12 +106,12 @@ def leave_out(gram: Gram, unit: Unit = "member", k: int | None = None) -> pd.Dat
     others = {
         i: [j for j, other in enumerate(members) if _OTHERS[unit](member, other)] for i, member in enumerate(members)
     }
-    most = max(0, max(map(len, others.values())) - 1) if k is None else k
+    most = max(0, max(map(len, others.values())) - (unit != "seed")) if k is None else k
     rows = []
     for i, member in enumerate(members):
         train = others[i]
         if train:
-            shares = explained_shares(gram, train, [i], most)[0]
+            shares = explained_shares(gram, train, [i], most, centre=unit != "seed")[0]
             rows += [
                 {"member": member.name, "task": task_of(member), "type": member.type, "k": j, "share": share,
                  "n_train": len(train)}

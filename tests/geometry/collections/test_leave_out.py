@@ -52,6 +52,22 @@ def test_shares_are_those_of_a_dense_projection():
             assert share == pytest.approx(1 - left @ left / (X[i] @ X[i]), abs=1e-10)
 
 
+def test_another_seed_explains_the_squared_cosine_and_several_their_span():
+    inner = gram(planted(8, noise=0.5, offset=0.3))
+    found = leave_out(inner, "seed")
+    assert found.groupby("member")["k"].max().eq(1).all()
+    for i, member in enumerate(inner.members):
+        other = i + 1 if i % 2 == 0 else i - 1
+        own = found[found.member == member.name].set_index("k")["share"]
+        assert own[0] == 0
+        assert own[1] == pytest.approx(inner.cosines[i, other] ** 2, abs=1e-12)
+    collection = planted(6, noise=0.5)
+    X = torch.stack([collection.change(i, "w").reshape(-1) for i in range(6)]).numpy()
+    E = np.linalg.qr(X[:3].T)[0]
+    shares = explained_shares(gram(collection), [0, 1, 2], [4], centre=False)
+    assert shares[0, -1] == pytest.approx(float(np.sum((E.T @ X[4]) ** 2) / (X[4] @ X[4])), abs=1e-10)
+
+
 def test_a_planted_subspace_has_its_elbow_where_it_ends():
     curve = leave_out(gram(planted(16))).groupby("k")["share"].mean()
     gains = curve.diff()
