@@ -13,12 +13,10 @@ import lab.figures as figures  # its names bring plotly when they are first used
 from lab.commands.drawn import drawn_table
 from lab.commands.spectra import labelled, measured, opened
 from lab.commands.terminal import complain, refusals
-from lab.deferred import pandas as pd
 from lab.figures import figure
-from lab.runs import StoreError, UnknownRecord, everything
-from lab.study.again import again
+from lab.runs import everything, user_store
 
-SPECTRA = "spectra"
+SPECTRA, BASKET = "spectra", "basket"
 
 _MEDIANS = {
     "run": "update",
@@ -34,7 +32,10 @@ _MEDIANS = {
 def paper(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="FIGURE...", help="Names of figures; or: spectra BASE ADAPTER..., your own files."),
+        typer.Argument(
+            metavar="FIGURE...",
+            help="Names of figures; or: spectra BASE ADAPTER..., your own files; or: basket, filled in the explorer.",
+        ),
     ],
     venue: Annotated[str, typer.Option(help="neurips, icml, acl, ieee or beamer.")] = "neurips",
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("paper"),
@@ -52,6 +53,7 @@ def paper(
 
     deltalab paper d90_curves performance --venue icml
     deltalab paper spectra minilm path/to/adapter --venue acl
+    deltalab paper basket --venue ieee
     """
     with refusals():
         library: Any = importlib.import_module("lab.paper")  # brings plotly
@@ -63,6 +65,10 @@ def paper(
         page = [f"--venue={venue}", *(["--pgf"] if pgf else [])]
         if names[0] == SPECTRA:
             pieces = [spectra_piece(library, names[1:], page)]
+        elif names == [BASKET]:
+            pieces = library.Basket(user_store(store).path).pieces(everything(store), complain)
+            if not pieces:
+                raise ValueError("the basket is empty; add figures to it in the explorer: deltalab app")
         else:
             pieces = [
                 record_piece(library, name, where or [], experiment, store, [*options, *page], len(names) == 1)
@@ -100,22 +106,11 @@ def record_piece(
     chosen = figure(name)
     table = drawn_table(chosen, store=store, experiment=experiment, where=where, only=only)
     return library.Piece(
-        chosen, table, origins(library, table, store), shlex.join(["deltalab", "paper", name, *options])
+        chosen,
+        table,
+        library.origins(table, everything(store), complain),
+        shlex.join(["deltalab", "paper", name, *options]),
     )
-
-
-def origins(library: Any, table: pd.DataFrame, store: Path | None) -> list[Any]:
-    """The records of a table's rows, each with the command that makes it again."""
-    runs, found = everything(store), []
-    for key in dict.fromkeys(table["key"].dropna()) if "key" in table else ():
-        try:
-            manifest = runs.manifest(key)
-        except (StoreError, UnknownRecord) as error:
-            complain(str(error))
-            continue
-        command = again(manifest.job.experiment, manifest.job.config)
-        found.append(library.Origin(manifest.key, command, manifest.provenance))
-    return found
 
 
 def spectra_piece(library: Any, paths: list[str], page: list[str]) -> Any:

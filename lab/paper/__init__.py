@@ -5,8 +5,22 @@ It draws and writes, and neither trains nor imports torch.
 
 from __future__ import annotations
 
-from lab.paper.folder import contents, outline, write
+from lab.paper.basket import Basket, Item
+from lab.paper.folder import contents, outline, write, zipped
+from lab.paper.origins import origins
 from lab.paper.piece import Origin, Piece
 from lab.paper.venues import VENUES, Venue
 
-__all__ = ["VENUES", "Origin", "Piece", "Venue", "contents", "outline", "write"]
+__all__ = [
+    "VENUES",
+    "Basket",
+    "Item",
+    "Origin",
+    "Piece",
+    "Venue",
+    "contents",
+    "origins",
+    "outline",
+    "write",
+    "zipped",
+]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.figures.exporting import caption_macro
 from lab.figures.latex import escaped, macro
 from lab.figures.latex.table import tabulars
 from lab.figures.sources import Source
@@ -83,7 +82,9 @@ def captions(pieces: Sequence[Piece], tables: Mapping[str, Table]) -> str:
     lines = ["% The captions, as commands: use them as \\caption{\\...Caption}.\n"]
     for piece in pieces:
         cited = f"~\\cite{{{','.join(source.key for source in piece.figure.source)}}}"
-        lines.append(f"\\def{caption_macro(piece.figure)}{{{escaped(piece.figure.caption)} After{cited}.}}\n")
+        lines.append(f"\\def\\{macro(piece.name)}Caption{{{escaped(piece.figure.caption)} After{cited}.}}\n")
+        if piece.remark:
+            lines.append(f"\\def\\{macro(piece.name)}Remark{{{escaped(piece.remark)}}}\n")
         lines.append(f"\\def\\{macro(piece.name)}Answer{{{escaped(piece.answer.sentence)}}}\n")
         lines.append(f"\\def\\{macro(piece.name)}TableCaption{{{_table_caption(piece, tables[piece.name])}}}\n")
     return "".join(lines)
@@ -118,11 +119,12 @@ def main(
         plots: names of the pieces that are drawn by PGFPlots.
     """
     note = f"% {venue.note}.\n" if venue.note else ""
+    title = " · ".join(dict.fromkeys(piece.figure.title for piece in pieces))
     head = (
         "% Made by deltalab; PROVENANCE.md says from what.\n"
         "% To compile: pdflatex main; bibtex main; pdflatex main (twice), or tectonic main.tex.\n"
         f"{note}{venue.setup}\\input{{deltalab}}\n{PLOTS if plots else ''}\\input{{captions}}\n"
-        f"\\title{{{escaped(' · '.join(piece.figure.title for piece in pieces))}}}\n\\author{{}}\n\\date{{}}\n"
+        f"\\title{{{escaped(title)}}}\n\\author{{}}\n\\date{{}}\n"
         "\\begin{document}\n"
     )
     slides = venue.name == "beamer"
@@ -142,21 +144,27 @@ def _section(piece: Piece, drawn: Picture, made: Table, venue: Venue, plot: bool
     figure = "figure*" if drawn.wide and venue.columns == 2 else "figure"
     float_ = "table*" if made.wide and venue.columns == 2 else "table"
     return (
-        f"\n\\section{{{escaped(piece.figure.title)}}}\n\\{command}Answer{{}} "
+        f"\n\\section{{{escaped(piece.figure.title)}}}\n{_remark(piece)}\\{command}Answer{{}} "
         f"See Figure~\\ref{{fig:{name}}} and Table~\\ref{{tab:{name}}}.\n\n"
         f"\\begin{{{figure}}}[htbp]\n  \\centering\n  {_graphics(name, drawn, plot)}\n"
-        f"  \\caption{{{caption_macro(piece.figure)}}}\\label{{fig:{name}}}\n\\end{{{figure}}}\n\n"
+        f"  \\caption{{\\{command}Caption}}\\label{{fig:{name}}}\n\\end{{{figure}}}\n\n"
         f"\\begin{{{float_}}}[htbp]\n  \\centering\n  \\caption{{\\{command}TableCaption}}\\label{{tab:{name}}}\n"
         f"  \\input{{tables/{name}}}\n\\end{{{float_}}}\n"
     )
 
 
+def _remark(piece: Piece) -> str:
+    """What the author says of a piece, before its answer."""
+    return f"\\{macro(piece.name)}Remark{{}} " if piece.remark else ""
+
+
 def _frames(piece: Piece, drawn: Picture, made: Table, venue: Venue, plot: bool) -> str:
     name, command, title = piece.name, macro(piece.name), escaped(piece.figure.title)
+    said = f"{_remark(piece)}\\{command}Answer{{}}"
     cited = ",".join(source.key for source in piece.figure.source)
     return (
         f"\n\\begin{{frame}}{{{title}}}\n  \\centering\n  {_graphics(name, drawn, plot)}\n\\end{{frame}}\n"
-        f"\n\\begin{{frame}}{{{title} --- the answer}}\n  \\small\\{command}Answer{{}}~\\cite{{{cited}}}\n"
+        f"\n\\begin{{frame}}{{{title} --- the answer}}\n  \\small{said}~\\cite{{{cited}}}\n"
         "\\end{frame}\n"
         f"\n\\begin{{frame}}{{{title} --- the numbers}}\n  \\centering\n  \\input{{tables/{name}}}\n"
         f"  {{\\tiny\\{command}TableCaption\\par}}\n\\end{{frame}}\n"

@@ -39,6 +39,8 @@ class Piece:
         origins: where these are from.
         command: that writes this piece again.
         summary: the paper's table, where it is another one than the answer's.
+        file: the name of its files, where a folder holds the figure twice; default: the figure's.
+        remark: what an author says of it, before the answer; "" for nothing.
     """
 
     figure: Figure
@@ -46,11 +48,13 @@ class Piece:
     origins: Sequence[Origin]
     command: str
     summary: pd.DataFrame | None = None
+    file: str = ""
+    remark: str = ""
 
     @property
     def name(self) -> str:
         """Of its files."""
-        return self.figure.name
+        return self.file or self.figure.name
 
     @cached_property
     def answer(self) -> Answer:
