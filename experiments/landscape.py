@@ -107,5 +107,5 @@ EXPERIMENT = Experiment(
         ),
     },
     measure=measure,
-    figures=("loss_plane", "loss_line"),
+    figures=("loss_plane", "loss_surface", "loss_line"),
 )  # fmt: skip

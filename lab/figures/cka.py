@@ -60,7 +60,7 @@ CKA = Figure(
     build=_build,
     conclude=_answer,
     group="loss",
-    order=8,
+    order=9,
     caption=(
         "Linear centred kernel alignment (unbiased) between every layer of the pre-trained model and every layer of "
         "the tuned one, on the same sentences, and of a model with random weights; above each panel the largest value "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,31 +27,42 @@ _OPTIONAL = {"metric": Column("name of the metric that gap is in", TEXT)}
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    grid = Grid(theme, wrap=2, height=400, share_y=True, labels=table.label)
+    """A panel per PLM and task, a row per method, those with most parameters on top; all seeds, mean and interval."""
+    size = table.groupby("label").tunable.mean().sort_values(ascending=False, kind="stable")
+    rows = {label: f"{label} (d = {count(d)})" for label, d in size.items()}
+    grid = Grid(theme, wrap=3, height=24 * len(rows) + 60, share_x=True, share_y=True, labels=table.label)
     for panel, part in grid.by(table, "model", "task"):
-        panel.rule(y=0, dash="solid")
-        _shape(panel, part, theme)
+        panel.rule(x=0, dash="solid")
+        _shape(panel, part, rows, theme)
         for label, own in split(part, "label"):
             look, found = grid.look(label), mean_interval(list(own.gap))
             half = found.high - found.estimate if found.n > 1 else 0.0
             marked: dict[str, Any] = {"colour": look.colour, "symbol": look.symbol}
-            hover = f"gap %{{y:+.3f}} ± {half:.3f}, {counted(found.n, 'seed')}<br>d = {count(own.tunable.mean())}"
+            row = rows[label]
+            hover = f"gap %{{x:+.3f}} ± {half:.3f}, {counted(found.n, 'seed')}<br>d = {count(own.tunable.mean())}"
             hover += f"<br>bound {own.bound.mean():.3g}"
-            panel.points(own.tunable, own.gap, label, alpha=0.35, size=5, data=[own.seed], listed=False, **marked)
-            panel.points([own.tunable.mean()], [found.estimate], label, error=[half], size=9, hover=hover, **marked)
-    grid.x("tunable parameters d [count]", log=True)
+            faint: dict[str, Any] = {
+                "alpha": 0.35,
+                "size": 5,
+                "data": [own.seed],
+                "hover": "gap %{x:+.3f}, seed %{customdata[0]}",
+            }
+            panel.points(own.gap, [row] * len(own), label, listed=False, **marked, **faint)
+            panel.points([found.estimate], [row], label, across=[half], size=9, hover=hover, listed=False, **marked)
     metric = score_title(table.metric if "metric" in table else [])
-    return grid.y(f"gap in {metric}", range=around(table.gap))
+    grid.y("method, tunable parameters d [count]", categories=list(rows.values()))
+    return grid.x(f"gap in {metric}", range=around(table.gap))
 
 
-def _shape(panel: Panel, part: pd.DataFrame, theme: Theme) -> None:
-    """The shape √d through the gap of full fine-tuning; the bound itself lies far above."""
+def _shape(panel: Panel, part: pd.DataFrame, rows: Mapping[str, str], theme: Theme) -> None:
+    """The shape √d through the gap of full fine-tuning, at each method; the bound itself lies far above."""
     full = part[part.kind == "full"]
     if full.empty or not full.gap.mean() > 0:
         return
-    d = np.geomspace(max(1.0, float(part.tunable.min())), float(part.tunable.max()), 60)
-    y = full.gap.mean() * np.sqrt(d / full.tunable.mean())
-    panel.line(d, y, "shape of √(d/n)", colour=theme.muted, dash="dash", width=1.5)
+    d = part.groupby("label").tunable.mean()
+    x = full.gap.mean() * np.sqrt(d / full.tunable.mean())
+    hover = "shape of √(d/n): %{x:+.3f}"
+    panel.points(x, d.index.map(rows), "shape of √(d/n)", colour=theme.muted, symbol="line-ns", size=12, hover=hover)
 
 
 def _answer(table: pd.DataFrame) -> Answer:
@@ -108,16 +120,16 @@ GENERALIZATION_GAP = Figure(
     averages=("seed", "task"),
     apart=("model",),
     caption=(
-        "Score on training examples minus score on validation examples after the last step, against the number of "
-        "tunable parameters: every seed (faint), mean and 95 % interval over seeds (that of two may leave the "
-        "panel), one panel per task. Dashed: the shape √d of the bound, scaled through full fine-tuning."
+        "Score on training examples minus score on validation examples after the last step, a row per method, those "
+        "with most tunable parameters d on top: every seed (faint), mean and 95 % interval over seeds (that of two may "
+        "leave the panel), one panel per task. Grey bars: the shape √d of the bound, scaled through full fine-tuning."
     ),
     reading=(
-        "Higher means that a method fits its training examples better than new ones. If the bound predicted the gap, "
-        "the points would follow the dashed line; points off it say that something other than the number of parameters "
-        "decides. Only the shape of the bound is drawn: the bound itself, in the table and under the cursor, exceeds 1 "
-        "and so says nothing about any method with more than a few dozen parameters. A small gap is no merit by "
-        "itself: a method that has learned nothing has none, so look at its score too."
+        "Further right means that a method fits its training examples better than new ones. If the bound predicted the "
+        "gap, the points would lie on the grey bars; points off them say that something other than the number of "
+        "parameters decides. Only the shape of the bound is drawn: the bound itself, in the table and under the "
+        "cursor, exceeds 1 and so says nothing about any method with more than a few dozen parameters. A small gap is "
+        "no merit by itself: a method that has learned nothing has none, so look at its score too."
     ),
     source=(DING_2022, AGHAJANYAN_2020, ARORA_2018),
     example=_example,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,9 @@ from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import BENAYCH_GEORGES_2012, SHUTTLEWORTH_2024
 from lab.figures.style import Theme
 from lab.statistics import Answer
+
+_LEAST, _MEAN = "random, least", "random, mean"
+"""Rows of the null below those of the matrices."""
 
 EPSILON = 0.5
 """The paper's line."""
@@ -27,19 +31,37 @@ _COLUMNS = {
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    grid = Grid(theme, wrap=table.strength.nunique(), height=300, share_x=True, share_y=True)
-    grid.depths(table.block.dropna())
+    """A panel per run and strength: matrices by the number of the direction, the null's rows below them."""
+    matrices = list(dict.fromkeys(table.sort_values("block", kind="stable").matrix))
+    names = dict(zip(matrices, _short(matrices), strict=True))
+    rows = [*names.values(), *((_MEAN, _LEAST) if (table.kind == "random").any() else ())]
+    grid = Grid(theme, wrap=table.strength.nunique(), height=60 + 18 * len(rows), share_x=True, share_y=True)
+    hover = "%{y}, u<sub>%{x}</sub>: overlap %{z:.3f}"
     for (label, strength), part in by_strength(table):
+        by_kind = {kind: own.pivot_table("overlap", "matrix", "index") for kind, own in part.groupby("kind")}
+        null = by_kind.pop("random", None)
+        cells = pd.concat(by_kind.values()) if by_kind else pd.DataFrame()
+        cells = cells.rename(index=names)
+        if null is not None:
+            cells = pd.concat([cells, pd.DataFrame({_MEAN: null.mean(), _LEAST: null.min()}).T])
+        cells = cells.reindex([row for row in rows if row in cells.index]).sort_index(axis=1)
         panel = grid.panel(f"{label} · t = {strength:g}")
-        null = part[part.kind == "random"].groupby("index").overlap.agg(["min", "max"])
-        if len(null):
-            name = "random directions, same singular values"
-            panel.band(null.index, null["min"], null["max"], name, colour=theme.muted, alpha=0.3)
-        for (matrix, block), own in part[part.kind != "random"].groupby(["matrix", "block"], sort=False):
-            hover = "u<sub>%{x}</sub>: %{y:.3f}"
-            panel.line(own["index"], own.overlap, str(matrix), depth=block, width=1.3, hover=hover)
-        panel.rule(y=EPSILON, name="ε = ½", colour=theme.ink, dash="dash")
-    return grid.x("j [count]", log=True).y("largest overlap [1]", range=(0, 1.03))
+        panel.heat(cells, "largest overlap [1]", low=0, high=1, hover=hover)
+        marks = cells.stack()
+        marks = marks[marks < EPSILON]
+        cross: dict[str, Any] = {"colour": "#ffffff", "symbol": "x-thin", "size": 5, "edge": "#ffffff"}
+        cross |= {"edge_width": 1.2, "key": "below ε = ½", "listed": False, "data": [marks]}
+        if len(marks):
+            j, row = marks.index.get_level_values(1), marks.index.get_level_values(0)
+            panel.points(j, row, "below ε = ½", hover=hover.replace("%{z", "%{customdata[0]"), **cross)
+    return grid.x("j [count]", whole=True, options={"showgrid": False}).y("matrix [name]", categories=rows)
+
+
+def _short(matrices: list[Any]) -> list[str]:
+    """Names without what they share: "2 query" of "block.2.query.weight"; as they are where that is not all."""
+    found = [re.fullmatch(r"block\.(\d+)\.(.+?)(\.weight)?", str(matrix)) for matrix in matrices]
+    short = [f"{one[1]} {one[2]}" if one else str(matrix) for one, matrix in zip(found, matrices, strict=True)]
+    return short if len(set(short)) == len(short) else [str(matrix) for matrix in matrices]
 
 
 def by_strength(table: pd.DataFrame) -> list[tuple[tuple[str, Any], pd.DataFrame]]:
@@ -91,16 +113,17 @@ INTRUDERS = Figure(
     group="weights",
     order=5,
     caption=(
-        "Largest overlap of the j-th left singular vector of W₀ + t·ΔW with any left singular vector of W₀, one line "
-        "per matrix (colour: depth) and one panel per run and strength t; grey: the range over matrices for updates "
-        "with the same singular values and random directions; dashed: ε = ½, below which Shuttleworth et al. call a "
-        "direction an intruder."
+        "Largest overlap (colour) of the j-th left singular vector of W₀ + t·ΔW with any left singular vector of W₀, "
+        "one row per matrix (number: its block) and one panel per run and strength t; crosses: overlaps below ε = ½, "
+        "which Shuttleworth et al. call intruders; the last two rows: mean and least over the matrices for updates "
+        "with the same singular values and random directions."
     ),
     reading=(
         "t = 1 is the model as trained; a larger t is what a larger α does, or longer training along the same "
-        "direction. A line that drops below the dashed one at a small j has a strong direction that W₀ does not have. "
-        "The grey band shows what size alone would do: lines above it mean that the update respects W₀'s directions "
-        "more than chance, lines below it that it avoids them. Dips at larger j are often neighbouring directions of "
+        "direction. A dark cell with a cross at a small j is a strong direction that W₀ does not have. "
+        "The rows of random directions show what size alone would do: rows brighter than they mean that the update "
+        "respects W₀'s directions more than chance, darker ones that it avoids them. Crosses at larger j are often "
+        "neighbouring directions of "
         "W₀ that mix, whose singular values nearly agree: look at the sweep over ε before calling them new."
     ),
     source=(SHUTTLEWORTH_2024, BENAYCH_GEORGES_2012),

@@ -60,7 +60,7 @@ LOSS_LINE = Figure(
     build=_build,
     conclude=_answer,
     group="loss",
-    order=6,
+    order=7,
     caption=(
         "Loss of one fixed batch along straight lines through each delta's vector: from the start to the solution, "
         "from one method's solution to another's, and along single directions; the dotted verticals are the line's two "

@@ -1,4 +1,4 @@
-"""The loss on planes: contours with the trajectory on top, and the same as a surface."""
+"""The loss on planes: contours with the trajectory on top."""
 
 from __future__ import annotations
 
@@ -21,37 +21,35 @@ _COLUMNS = {
     "beta": Column("coordinate along the second direction", "1"),
     "loss": Column("loss of the batch there", "nats"),
 }
-_SCALE, _HOVER = "loss [nats]", "α = %{x:.2f}, β = %{y:.2f}: %{customdata[0]:.3g} nats"
+SCALE, HOVER = "loss [nats]", "α = %{x:.2f}, β = %{y:.2f}: %{customdata[0]:.3g} nats"
 _OPTIONAL = {"name": Column("name of a point; number of a point of the path", TEXT)}
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    """Each plane as contours and, below them, as a surface; one colour scale."""
-    many = table.groupby("label").plane.transform("nunique")  # labels with most planes first, so that rows hold one
-    groups = list(table.assign(many=-many).sort_values("many", kind="stable").groupby(["label", "plane"], sort=False))
-    wrap = min(3, len(groups))
-    grid = Grid(theme, wrap=wrap, height=420)
-    for start in range(0, len(groups), wrap):
-        row = groups[start : start + wrap]
-        for i, ((label, plane), part) in enumerate(row):
-            _contours(grid.panel(f"{label}\n{plane}", new_row=i == 0), part)
-        solid = [part for _, part in row if (part.kind == "grid").any()]
-        for i, part in enumerate(solid):
-            path = part[part.kind == "path"]
-            way = (path.alpha, path.beta, path.loss) if len(path) else None
-            grid.panel(new_row=i == 0, solid=True).surface(_cells(part), _SCALE, path=way, hover=_HOVER)
+    """Each plane as contours; one colour scale."""
+    groups = planes(table)
+    grid = Grid(theme, wrap=min(3, len(groups)), height=480)
+    for title, part in groups:
+        _contours(grid.panel(title), part)
     return grid.x("α [direction's length]").y("β [direction's length]")
 
 
-def _cells(part: pd.DataFrame) -> pd.DataFrame:
+def planes(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Title and rows of every plane; labels with most planes first, so that rows hold one."""
+    many = table.groupby("label").plane.transform("nunique")
+    groups = table.assign(many=-many).sort_values("many", kind="stable").groupby(["label", "plane"], sort=False)
+    return [(f"{label}\n{plane}", part) for (label, plane), part in groups]
+
+
+def cells(part: pd.DataFrame) -> pd.DataFrame:
     """The loss, beta by alpha."""
     return part[part.kind == "grid"].pivot_table(index="beta", columns="alpha", values="loss")
 
 
 def _contours(panel: Panel, part: pd.DataFrame) -> None:
-    cells, path, points = _cells(part), part[part.kind == "path"], part[part.kind == "point"]
-    if len(cells):
-        panel.heat(cells, _SCALE, log=True, smooth=True, data=[cells], hover=_HOVER)
+    heights, path, points = cells(part), part[part.kind == "path"], part[part.kind == "point"]
+    if len(heights):
+        panel.heat(heights, SCALE, log=True, smooth=True, data=[heights], hover=HOVER)
     if len(path):
         look: dict[str, Any] = {"colour": panel.grid.theme.palette[1], "symbol": "circle", "size": 4, "width": 2}
         panel.line(path.alpha, path.beta, "training", data=[path.loss], hover="loss %{customdata[0]:.3g} nats", **look)
@@ -101,8 +99,7 @@ LOSS_PLANE = Figure(
     order=5,
     caption=(
         "Loss of one fixed batch on two-dimensional planes through each delta's vector: contours with the training "
-        "trajectory projected on them, and the same as a surface below; colour and height are the logarithm "
-        "of the loss, with one scale for all planes."
+        "trajectory projected on them; colour is the logarithm of the loss, with one scale for all planes."
     ),
     reading=(
         "Compare planes by how far one must go for the loss to rise: along the stiffest directions a basin is narrow, "

@@ -74,7 +74,7 @@ REPRESENTATION_DIMENSION = Figure(
     build=_build,
     conclude=_answer,
     group="loss",
-    order=7,
+    order=8,
     caption=(
         "Intrinsic dimension of the sentences' hidden states (mean over tokens) at every layer, one panel per "
         "estimator: pre-trained, tuned, and with random weights (dotted grey); intervals are grouped jackknives. The "

@@ -40,7 +40,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
             _line(panel, part.rename(columns={name: "value"}), sizes, label, 0.3 * ((i + 0.5) / len(labels) - 0.5))
     parameters = table.groupby("plm").parameters.max()
     ticks = {i: f"{plm}\n{count(float(parameters[plm]))}" for i, plm in enumerate(sizes)}
-    grid.x("PLM and its parameters [count]", ticks=ticks, range=(-0.4, len(sizes) - 0.6), options={"tickangle": 0})
+    grid.x("PLM and its parameters [count]", ticks=ticks, range=(-0.4, len(sizes) - 0.6))
     top.y(score_title(table.metric if "metric" in table else ()), range=around(last.score.astype(float)))
     foot.y("steps to a level that all reach [count]", range=(0, 1.1 * float(steps.steps.max())))
     return grid

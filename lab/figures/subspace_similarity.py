@@ -22,7 +22,6 @@ _COLUMNS = {
     "random": Column("its mean for random subspaces, max(i, j)/d", "1"),
 }
 _OPTIONAL = {"model": Column("the PLM", TEXT), "role": Column("role of the matrix", TEXT)}
-RANDOM = "random subspaces"
 
 
 def _grid(table: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -32,16 +31,15 @@ def _grid(table: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    """A row per comparison: each side, and the random level."""
+    """A row per comparison, a panel per side: φ above the level of random subspaces."""
     sides = table.side.nunique()
-    grid = Grid(theme, wrap=sides + 1, height=280)
-    hover = "i = %{y}, j = %{x}<br>φ = %{z:.3f}, random %{customdata[0]:.3f}"
+    grid = Grid(theme, wrap=sides, height=340)
+    hover = "i = %{y}, j = %{x}<br>φ = %{customdata[0]:.3f}, random %{customdata[1]:.3f}"
     for comparison, part in split(table, "comparison"):
         for panel, (side, own) in zip(grid.row(comparison, sides), split(part, "side"), strict=False):
             panel.title = f"{comparison} · {side}"
-            panel.heat(_grid(own, "similarity"), "φ [1]", low=0, high=1, hover=hover, data=[_grid(own, "random")])
-        level = _grid(part, "random")
-        grid.panel(RANDOM).heat(level, "φ [1]", low=0, high=1, hover=hover, data=[level])
+            found, level = _grid(own, "similarity"), _grid(own, "random")
+            panel.heat(found - level, "φ − random [1]", hover=hover, data=[found, level])
     text: dict[str, Any] = {"options": {"type": "category"}}
     return grid.x("j [count]", **text).y("i [count]", **text)
 
@@ -87,15 +85,15 @@ SUBSPACE_SIMILARITY = Figure(
     label="comparison",
     caption=(
         "Subspace similarity φ(i, j) between the first i singular vectors of one update and the first j of another, "
-        "mean over the compared matrices, for inputs (right vectors) and outputs (left vectors), beside the mean for "
-        "random subspaces of the same dimensions on the same colour scale."
+        "mean over the compared matrices, for inputs (right vectors) and outputs (left vectors), minus its mean for "
+        "random subspaces of the same dimensions, max(i, j)/d."
     ),
     reading=(
-        "1 means that the smaller subspace lies inside the larger one, 0 that they are orthogonal. Compare each grid "
-        "with its random one in the last column: the level grows with max(i, j)/d, so a long subspace overlaps with "
-        "anything. A bright first row or corner over a dark rest: the two share a few strong directions and differ in "
-        "the others, which noise of training may fill. A mean over matrices can hide single ones; the filters show "
-        "them."
+        "φ is 1 where the smaller subspace lies inside the larger one and 0 where they are orthogonal; the cursor says "
+        "it and its random level, which grows with max(i, j)/d, so that a long subspace overlaps with anything. What "
+        "is drawn is what lies above that level: 0 is chance. A bright first row or corner over a dark rest: the two "
+        "share a few strong directions and differ in the others, which noise of training may fill. A mean over "
+        "matrices can hide single ones; the filters show them."
     ),
     source=(HU_2021,),
     example=_example,

@@ -37,7 +37,7 @@ def _tasks(table: pd.DataFrame) -> tuple[list[str], list[str]]:
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     """One panel per method: colour and number are relative transfer, the cursor says the scores; seeds are averaged."""
     tasks, types = _tasks(table)
-    grid = Grid(theme, wrap=2, height=60 + 70 * len(tasks), share_x=True, share_y=True)
+    grid = Grid(theme, wrap=3, height=60 + 70 * len(tasks), share_x=True, share_y=True)
     hover = (
         "trained on %{y}, evaluated on %{x}<br>score %{customdata[0]:.3f}, trained there %{customdata[1]:.3f}<br>"
         "relative %{z:.2f}, score/own %{customdata[2]:.2f}"

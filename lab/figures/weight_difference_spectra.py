@@ -30,10 +30,10 @@ _ROLES = ("query", "key", "value", "qkv", "output", "up", "gate", "down")
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     """A panel per run and role, every run in a row of its own, with a line per matrix."""
     grid = Grid(theme, wrap=3, height=340, share_x=True, share_y=True).depths(table.block.dropna())
-    runs = split(table, "label")
+    runs, single = split(table, "label"), table.role.nunique() == 1
     for label, own in runs:
         for i, role in enumerate(_ordered(own.role)):
-            panel = grid.panel(role if len(runs) == 1 else f"{label} · {role}", new_row=i == 0)
+            panel = grid.panel(role if len(runs) == 1 else f"{label} · {role}", new_row=i == 0 and not single)
             _draw(panel, own[own.role == role], theme)
     rank = table.groupby(["label", "matrix"])["index"].transform("max")
     kept = table.sigma[(table.sigma > 0) & (table["index"] <= np.ceil(0.98 * rank))]  # the last few fall without bound

@@ -74,7 +74,10 @@ def test_draws_its_example(drawn: Figure, theme, size):
 @every_figure
 def test_every_axis_says_quantity_and_unit(drawn: Figure):
     layout = drawn.draw(drawn.example()).to_dict()["layout"]
-    titles = [axis["title"]["text"] for name, axis in layout.items() if "axis" in name and "title" in axis]
+    solid = [scene for name, scene in layout.items() if name.startswith("scene")]
+    flat = [axis for name, axis in layout.items() if "axis" in name]
+    axes = [*flat, *(scene[name] for scene in solid for name in ("xaxis", "yaxis"))]
+    titles = [axis["title"]["text"] for axis in axes if "title" in axis]
     assert titles
     assert all(re.search(r".+ \[.+\]$", title) for title in titles), titles
 

@@ -30,7 +30,8 @@ def test_similarity_is_told_beside_its_random_level():
     assert found["φ"].tolist() == [0.5, 0.25]
     assert found["random"].tolist() == [0.1, 0.2]
     drawing = SUBSPACE_SIMILARITY.draw(pd.DataFrame(cells))
-    assert [trace.z.max() for trace in drawing.data] == [0.5, 0.2]  # measured, random
+    (excess,) = drawing.data
+    assert excess.z.tolist() == pytest.approx(np.array([[0.4, 0.05], [0.05, 0.05]]))
 
 
 def test_grids_average_over_matrices_and_models_have_rows_of_their_own():
@@ -39,7 +40,7 @@ def test_grids_average_over_matrices_and_models_have_rows_of_their_own():
          for model in ("minilm", "smollm2") for value in (0.2, 0.4)]
     )  # fmt: skip
     drawing = SUBSPACE_SIMILARITY.draw(cells)
-    assert [float(trace.z[0, 0]) for trace in drawing.data] == pytest.approx([0.3, 0.1, 0.3, 0.1])
+    assert [float(trace.z[0, 0]) for trace in drawing.data] == pytest.approx([0.2, 0.2])
     assert "a · minilm · inputs" in [a.text for a in drawing.layout.annotations]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lab.figures.grammar.axis import numbers
+from lab.figures.grammar.axis import Axis, numbers
 from lab.figures.grammar.mark import identity, values_of
 from lab.figures.style import SCREEN, Size, legend_height, legend_rows, plain, text_width
 
@@ -57,7 +57,7 @@ class Page:
         room = legend_height(rows, self.size.font) + (1.4 * self.em * (key.count("<br>") + 1) if key else 0)
         top = self.em * (0.9 + self._lines(0) * 1.3)
         foot = {"x": 0, "xanchor": "left", "y": -below / area, "yanchor": "top"}
-        legend: dict[str, Any] = {"orientation": "h", **foot}
+        legend: dict[str, Any] = {"orientation": "h", "maxheight": 1, **foot}
         if key and self.legend:
             legend |= {"title": {"text": key, "side": "top", "font": {"size": self.em}}}
         elif key:
@@ -169,6 +169,8 @@ class Page:
         for r, row in enumerate(self.rows):
             height = self.grid.height * (1 if len(self.rows) == 1 else 0.68) * scale * self.size.slenderness
             height = max(min(height, 1.1 * self.panel_width), 7 * self.em)
+            if not self.size.fixed:  # on a phone, panels are narrow and keep their height
+                height = max(height, min(self.grid.height, 0.62 * self.panel_width))
             for axis in (self.grid.axis(panel.number, "y") for panel in row):
                 lines = max((self._tick_text(name).count("<br>") + 1 for name in axis.names), default=1)
                 height = max(height, len(axis.names) * (0.35 + 1.2 * lines) * self.em)
@@ -187,14 +189,17 @@ class Page:
                 continue
             axis = self.grid.axis(panel.number, "x")
             ticks = 0.0 if self._hides(panel, "x") else 1.9
-            names = axis.texts
-            wide = [max(text_width(part) for part in name.split("<br>")) for name in names]
-            lines = max((name.count("<br>") for name in names), default=0)
-            if ticks and wide and (max(wide) + 0.6) * len(wide) * self.em > self.panel_width:
-                ticks = max(wide) * 0.95 + 1  # plotly turns them
+            lines = max((name.count("<br>") for name in axis.texts), default=0)
+            if ticks and (turned := self._turned(axis)):
+                ticks, lines = turned * 0.95 + 1, 0
             broken = self._wrapped(axis.title, self.panel_width).count("<br>")
             most = max(most, ticks + 1.2 * lines + (1.9 + 1.3 * broken if self._titled(panel, "x") else 0))
         return self.em * (most + 0.7)
+
+    def _turned(self, axis: Axis) -> float:
+        """Length of the names below an axis [em] where they stand upright, since side by side they would overlap."""
+        wide = [max(text_width(part) for part in name.split("<br>")) for name in axis.texts]
+        return max(wide) if wide and (max(wide) + 0.6) * len(wide) * self.em > self.panel_width else 0.0
 
     def _titled(self, panel: Panel, which: str) -> bool:
         """Whether a panel has its axis' title: at the left of a row, at the foot of a column, where it changes."""
@@ -217,6 +222,8 @@ class Page:
             length = self.panel_width if which == "x" else (y[1] - y[0]) * self._heights()[1]
             shown = numbers(values_of(marks, which))
             own = axis.layout(shown, upright=which == "y", room=length / self.em)
+            if which == "x" and self._turned(axis):
+                own = {"tickangle": -90} | own
             if which == "x" and "tickvals" not in own:
                 own = {"nticks": max(3, int(length / (5 * self.em)))} | own  # never so many that plotly turns them
             own |= {"domain": domain, "anchor": other if panel.number == 0 else f"{other}{panel.number + 1}"}
@@ -236,7 +243,7 @@ class Page:
         theme = self.grid.theme
         axis = {"backgroundcolor": theme.background, "gridcolor": theme.grid, "color": theme.ink, "nticks": 4}
         axis |= {"showspikes": False}
-        names = {which: {**axis, "title": {"text": self.grid.axes[which].title.split(" ")[0]}} for which in ("x", "y")}
+        names = {which: {**axis, "title": {"text": self.grid.axes[which].title}} for which in ("x", "y")}
         made = {f"{which}axis": own for which, own in names.items()}
         made["zaxis"] = {**axis, "title": {"text": ""}, "showticklabels": False}
         eye = {"x": 1.6, "y": -1.7, "z": 1.1}
