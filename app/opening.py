@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-UPLOAD_LIMIT = 20_000_000
+UPLOAD_LIMIT = 200_000_000
 """Bytes of an uploaded file; larger ones can be opened by their folder."""
 
 
@@ -57,7 +57,7 @@ def open_folders(base: str, tuned: str, tell: Callable[[float, str], None]) -> O
     if not folder.exists():
         raise Refused(f"There is no {folder} on this machine.")
     command = f"deltalab spectra {base.strip() or '-'} {tuned.strip()}"
-    return _opened(_base(base), folder, folder.name, command, tell, hide=None)
+    return _opened(known_base(base), folder, folder.name, command, tell, hide=None)
 
 
 def open_upload(base: str, weights: bytes, config: bytes | None, tell: Callable[[float, str], None]) -> Opened:
@@ -82,10 +82,10 @@ def open_upload(base: str, weights: bytes, config: bytes | None, tell: Callable[
         target = folder / ("model.safetensors" if config is None else "adapter_model.safetensors")
         target.write_bytes(weights)
         tuned = target if config is None else folder
-        return _opened(_base(base), tuned, "uploaded file", "", tell, hide=folder)
+        return _opened(known_base(base), tuned, "uploaded file", "", tell, hide=folder)
 
 
-def _base(base: str) -> str | None:
+def known_base(base: str) -> str | None:
     """A packaged name or an existing path; nothing is downloaded by the explorer."""
     from lab.models import PACKAGED
 

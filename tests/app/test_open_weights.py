@@ -10,9 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
 
 from app import opening
 from app.opening import Refused, open_folders, open_upload
+from app.several import open_several, open_uploaded_folders
 from lab.deltas import LoRA, save_adapter
 from lab.models.tiny import tiny_plm
 
@@ -124,3 +126,65 @@ def test_the_page_says_what_is_wrong(page):
     assert "There is no" in page.error[0].value
     assert "](https://x" not in page.error[0].value.replace("\\]\\(", "")
     assert not page.get("plotly_chart")
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory) -> Path:
+    """A folder of four adapters, two of which share their update up to noise."""
+    root, plm = tmp_path_factory.mktemp("several"), tiny_plm("bert")
+    delta = LoRA(rank=2).on(plm, seed=0)
+    noise = torch.Generator().manual_seed(0)
+    shared = torch.randn(delta.size, generator=noise, dtype=torch.float64)
+    for i in range(4):
+        own = torch.randn(delta.size, generator=noise, dtype=torch.float64)
+        save_adapter(delta, shared + 0.3 * own, root / f"task-{i}")
+    return root
+
+
+def test_several_adapters_are_a_collection(adapters):
+    told: list[str] = []
+    found = open_several("", str(adapters), lambda part, name: told.append(name))
+    assert found.title == "4 adapters"
+    assert {"shared_directions", "left_out_tasks"} <= set(found.tables)
+    assert found.members["adapter"].tolist() == [f"task-{i}" for i in range(4)]
+    assert found.command.startswith("deltalab collection ")
+    assert all("shared beyond chance" in said for said in found.shared)
+    lines = [f"{adapters / f'task-{i}'},topic {i % 3},topic,0" for i in range(4)]
+    assert open_several("", "\n".join(lines), lambda part, name: None).members["task"].nunique() == 3
+    assert told
+
+
+def test_an_uploaded_folder_is_the_same_as_its_folder(adapters):
+    files = {f"../../{path.relative_to(adapters.parent)}": path.read_bytes() for path in adapters.glob("*/adapter_*")}
+    found = open_uploaded_folders("", files, lambda part, name: None)
+    same = open_several("", str(adapters), lambda part, name: None)
+    ours, theirs = (one.tables["shared_directions"]["share"] for one in (found, same))
+    assert sorted(ours) == pytest.approx(sorted(theirs), rel=1e-6)
+    del files[next(path for path in files if path.endswith("task-2/adapter_config.json"))]
+    with pytest.raises(Refused, match=r"task-2 lacks adapter_config\.json"):
+        open_uploaded_folders("", files, lambda part, name: None)
+
+
+def test_what_is_no_collection_is_said(adapters):
+    with pytest.raises(Refused, match="A collection of 1 says nothing about sharing; give three adapters or more"):
+        open_several("", str(adapters / "task-0"), lambda part, name: None)
+    with pytest.raises(Refused, match="There is no /no/where on this machine"):
+        open_several("", f"{adapters}\n/no/where", lambda part, name: None)
+    with pytest.raises(Refused, match="a line of a list is folder,task,type,seed"):
+        open_several("", "\n".join(f"{adapters / 'task-0'},a,b,one" for _ in range(3)), lambda part, name: None)
+
+
+def test_the_page_opens_several_and_the_address_opens_them_again(page, adapters):
+    page.segmented_control(key="open").set_value("several adapters").run()
+    page.text_area(key="several").set_value(str(adapters))
+    page.button[0].click().run()
+    assert not page.exception
+    assert not page.error
+    assert len(page.get("plotly_chart")) == 1
+    other = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
+    for name, value in (("open", "several adapters"), ("several", str(adapters))):
+        other.query_params[name] = value
+    other._page_hash = calc_hash("open_weights")
+    other.run()
+    assert not other.exception
+    assert len(other.get("plotly_chart")) == 1
