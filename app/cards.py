@@ -34,14 +34,18 @@ def card(found: Contents, outline: Outline) -> Card:
     """The card of a question, from its first figure that some record can draw; made once for all sessions."""
     for figure in answerable(found, outline).values():
         manifests = newest([m for m in found.of_experiment(outline.name) if figure.table in m.tables], outline)
-        return _card(figure.name, tuple(manifest.key for manifest in manifests), theme().name, figure, manifests)
+        return _card(
+            figure.name, tuple(manifest.key for manifest in manifests), theme().name, figure, manifests, outline
+        )
     return Card("", "")
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _card(name: str, keys: Sequence[str], theme_name: str, _figure: Figure, _manifests: Sequence[Manifest]) -> Card:
+def _card(
+    name: str, keys: Sequence[str], theme_name: str, _figure: Figure, _manifests: Sequence[Manifest], _outline: Outline
+) -> Card:
     """`name`, `keys` and `theme_name` are what the cache compares."""
-    table, damage = rows(_manifests, _figure)
+    table, damage = rows(newest(_manifests, _outline, _figure), _figure)
     if table.empty:
         return Card(next(iter(damage), ""), "")
     try:

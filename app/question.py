@@ -7,7 +7,7 @@ import streamlit as st
 from app.loading import Contents
 from app.markdown import literal
 from app.panel import details, draw_or_stop
-from app.slices import choose, narrowed, rows_or_stop
+from app.slices import FILTERS, choose, narrowed, rows_or_stop
 from app.states import found_or_stop, nothing_yet
 from lab.figures import Figure, figure
 from lab.study.catalogue import Outline, outlines
@@ -63,14 +63,14 @@ def page(outline: Outline) -> st.Page:
                 named = st.radio("Figure", list(figures), key="figure", bind="query-params") or named
             drawn = figures[named]
             manifests = tuple(m for m in found.of_experiment(outline.name) if drawn.table in m.tables)
-            chosen = choose(manifests, outline)
+            chosen = choose(manifests, outline, drawn)
         with answer:
             table = rows_or_stop(chosen, drawn, found.damage)
         with choices:
             table = narrowed(table, drawn)
         shown = found.of(table["key"].unique())
         with picture:
-            said = draw_or_stop(drawn, table)
+            said = draw_or_stop(drawn, table, list(FILTERS))
         answer.markdown(literal(said.sentence))
         details(drawn, table, shown, said)
 

@@ -29,7 +29,7 @@ MOST_TASKS = 6
 _IDENTITY = {"model": "PLM", "task": "Task", "label": "Run"}
 """What rows of different records differ in, and what to call it."""
 
-_COLUMNS = {
+FILTERS = {
     "label": "Method", "comparison": "Comparison", "side": "Side", "role": "Role", "block": "Block", "plane": "Plane",
     "line": "Line", "variant": "Variant", "scope": "Coordinates", "what": "What",
 }  # fmt: skip
@@ -39,26 +39,28 @@ _POOLED = ("seed", "seeds", "how", "methods", "batch_sizes", "rounds", "sizes", 
 """Settings that may differ under one label: figures average over seeds, and say by a column what was only counted."""
 
 
-def newest(manifests: Sequence[Manifest], outline: Outline) -> tuple[Manifest, ...]:
+def newest(manifests: Sequence[Manifest], outline: Outline, drawn: Figure | None = None) -> tuple[Manifest, ...]:
     """The records that answer a question before anyone chooses: of the newest record's PLM and task.
 
-    Where the tasks are what a question repeats over, the six newest are taken.
+    Where the tasks are what a question repeats over, the six newest are taken, or as few as leave six panels.
 
     Args:
         manifests: records of the question, the newest first.
         outline: the question.
+        drawn: the figure whose panels are counted.
     """
     model = next(iter(_values(manifests, "model")), None)
     manifests = next(iter(settings(_with(manifests, "model", [model]), outline).values()), ())
-    return _with(manifests, "task", _shown(_values(manifests, "task"), outline))
+    return _with(manifests, "task", _shown(_values(manifests, "task"), outline, manifests, drawn))
 
 
-def choose(manifests: Sequence[Manifest], outline: Outline) -> tuple[Manifest, ...]:
+def choose(manifests: Sequence[Manifest], outline: Outline, drawn: Figure | None = None) -> tuple[Manifest, ...]:
     """The records of the PLM and the tasks that the reader chooses; those of `newest` before that.
 
     Args:
         manifests: records of the question, the newest first.
         outline: the question.
+        drawn: the figure whose panels are counted.
     """
     models = _values(manifests, "model")
     if len(models) > 1:
@@ -70,7 +72,7 @@ def choose(manifests: Sequence[Manifest], outline: Outline) -> tuple[Manifest, .
         manifests = known.get(name) or next(iter(known.values()))
     tasks = _values(manifests, "task")
     if len(tasks) > 1:
-        shown = _shown(tasks, outline)
+        shown = _shown(tasks, outline, manifests, drawn)
         wanted = st.multiselect("Task", tasks, default=shown, key="task", bind="query-params")
         manifests = _with(manifests, "task", wanted or shown)
     return tuple(manifests)
@@ -99,7 +101,7 @@ def rows_or_stop(manifests: Sequence[Manifest], drawn: Figure, damaged: Iterable
     return table
 
 
-def narrowed(table: pd.DataFrame, drawn: Figure, columns: Mapping[str, str] = _COLUMNS) -> pd.DataFrame:
+def narrowed(table: pd.DataFrame, drawn: Figure, columns: Mapping[str, str] = FILTERS) -> pd.DataFrame:
     """The rows that the page's filters pass, after `unmixed` with the reader's choice.
 
     Args:
@@ -158,8 +160,16 @@ def _values(manifests: Iterable[Manifest], name: str) -> list[str]:
     return list(dict.fromkeys(str(value) for value in found if value is not None))
 
 
-def _shown(tasks: Sequence[str], outline: Outline) -> list[str]:
-    return list(tasks[: MOST_TASKS if "task" in outline.replicates else 1])
+def _shown(tasks: Sequence[str], outline: Outline, manifests: Sequence[Manifest], drawn: Figure | None) -> list[str]:
+    """The tasks that are drawn before anyone chooses: fewer where they would take more than six panels."""
+    shown = list(tasks[: MOST_TASKS if "task" in outline.replicates else 1])
+    while drawn is not None and len(shown) > 1:
+        table, _ = rows(_with(manifests, "task", shown), drawn)
+        now = panels(drawn, unmixed(table, drawn)) if len(table) else 0
+        if now <= MOST_PANELS:
+            break
+        shown = shown[: max(1, len(shown) * MOST_PANELS // now)]
+    return shown
 
 
 def _with(manifests: Sequence[Manifest], name: str, values: Sequence[str | None]) -> tuple[Manifest, ...]:

@@ -10,8 +10,9 @@ from app.loading import contents
 from app.markdown import literal
 from app.panel import theme
 from app.states import found_or_stop, nothing_yet, warn
+from app.width import page_size, watch
 from lab.claims_page import ANSWERS, Section, sections, tally
-from lab.figures import CONFIG, SIZES
+from lab.figures import CONFIG
 from lab.figures.forest import forest
 from lab.runs import everything
 from lab.study.catalogue import experiment_drawing
@@ -44,11 +45,12 @@ with choices:
     answers = several("Answer", [answer for answer in ANSWERS if tally(section.verdicts)], "answer")
 verdicts = [verdict for verdict in section.verdicts if not answers or verdict.answer in answers]
 with picture:
+    watch("forest")
     st.markdown(f"**Claimed.** {literal(section.said.says)}  \n**Measured here.** {literal(section.said.here)}")
     st.markdown(f"**{literal(tally(section.verdicts))}**")
     if verdicts:
         said = "; ".join(f"{verdict.claim} {verdict.answer}" for verdict in verdicts[:2])
-        drawing = forest(verdicts, theme()).figure(SIZES["screen"])
+        drawing = forest(verdicts, theme()).figure(page_size())
         st.plotly_chart(drawing, theme=None, config=dict(CONFIG), alt=literal(said), key="forest")
     else:
         st.info("No statement of this claim has such an answer.", icon=":material/filter_alt:")

@@ -10,7 +10,8 @@ import streamlit as st
 
 from app.panel import theme
 from app.playgrounds.playground import Playground
-from lab.figures import CONFIG, SIZES
+from app.width import page_size, watch
+from lab.figures import CONFIG
 
 ROOMS = {
     "A quadratic": "quadratic", "Linear dynamics": "linear_quadratic", "A spike in noise": "spike",
@@ -47,8 +48,9 @@ with knobs:
 table = simulated(room, **values)
 said.markdown(here.answer(table))
 with picture:
+    watch("play")
     st.plotly_chart(
-        here.draw(table, theme()).figure(SIZES["screen"]),
+        here.draw(table, theme()).figure(page_size()),
         theme=None,
         config=dict(CONFIG),
         alt=here.answer(table),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app.basket import offer
 from app.loading import table_of
 from app.markdown import literal
 from app.naming import SHOWN_KEY, describe, number_or_word
@@ -46,8 +47,10 @@ for drawn in drawable:
         table, damage = rows([manifest], drawn)
         warn(damage)
         if len(table):
-            said = draw_or_stop(drawn, unmixed(table, drawn))
+            table = unmixed(table, drawn)
+            said = draw_or_stop(drawn, table)
             st.caption(literal(said.sentence))
+            offer(drawn, table)
 for name in manifest.tables[1:]:
     with st.expander(f"Table {name}", icon=":material/table:"):
         table, damage = table_of([manifest], name)

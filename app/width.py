@@ -1,0 +1,65 @@
+"""How wide the room for a figure is in the browser, so that a phone gets panels below each other."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import streamlit as st
+
+from lab.figures.style import SCREEN, Size
+
+WIDTHS = (350, 480, 600, 720, 840, SCREEN.width)
+"""Widths that figures are drawn for [px]: the largest that the room holds, so that one drawing serves many windows."""
+
+WIDTH = "page-width"
+"""Where a session keeps what its browser said last."""
+
+_PHONE, _DESK = 350, 840  # what is drawn before the browser has said anything
+
+_TELL = """
+export default function ({ parentElement, data, setStateValue }) {
+  const host = parentElement.host ?? parentElement;
+  let waiting = 0;
+  const tell = () => {
+    const room = host.getBoundingClientRect().width;
+    if (room < 50) return;  // hidden
+    const width = data.widths.filter((one) => one <= room + 1).pop() ?? data.widths[0];
+    if (width !== data.drawn) setStateValue("width", width);
+  };
+  const watched = new ResizeObserver(() => { clearTimeout(waiting); waiting = setTimeout(tell, 200); });
+  watched.observe(host);
+  return () => { clearTimeout(waiting); watched.disconnect(); };
+}
+"""
+
+
+def page_size() -> Size:
+    """The size of a figure on this page, as far as the browser has told."""
+    width = st.session_state.get(WIDTH) or (_PHONE if "Mobi" in _browser() else _DESK)
+    return SCREEN if width == SCREEN.width else Size(width=width, font=SCREEN.font, fixed=False)
+
+
+def watch(key: str) -> None:
+    """Has the browser tell the width of the room here; where it is another than drawn, the page is drawn again.
+
+    Args:
+        key: of the place; one figure, one key.
+    """
+    told = _component()(key=f"width-{key}", data={"widths": WIDTHS, "drawn": page_size().width}, on_width_change=_noted)
+    width = told.get("width")
+    if width in WIDTHS and width != page_size().width:
+        st.session_state[WIDTH] = width
+
+
+def _noted() -> None:
+    """A component's state has a callback; what it holds is read where the figure is drawn."""
+
+
+@cache
+def _component() -> Any:
+    return st.components.v2.component("deltalab_width", js=_TELL)
+
+
+def _browser() -> str:
+    return str(st.context.headers.get("User-Agent", ""))
