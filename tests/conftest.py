@@ -11,8 +11,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")  # before torch is loaded; the Make
 
 WHOLE_MACHINE = (
     "app/test_browser.py",
+    "app/test_walk.py",
     "execution/test_kill.py",
     "execution/test_ray.py",
+    "figures/test_figure_pictures.py",
     "notebooks",
     "packaging",
 )

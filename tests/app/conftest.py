@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from lab.figures import INTRINSIC_DIMENSION, LEARNING_CURVES, figure
+from lab.figures import HOW_TO_GET_A_BROWSER, INTRINSIC_DIMENSION, LEARNING_CURVES, figure, find_browser
 from lab.runs import Job, Record, Store
 from lab.study.catalogue import outline_of, outlines
 
@@ -113,3 +121,83 @@ def of_two_budgets(tmp_path) -> Path:
     store.put(measurement("performance", steps=64, day=1))
     store.put(measurement("performance", steps=160, day=2))
     return store.path
+
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@contextmanager
+def _server(store: Path, log: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    main = [sys.executable, "-m", "streamlit", "run", "app/main.py"]
+    environment = {**os.environ, "DELTALAB_STORE": str(store)}
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            [*main, f"--server.port={port}", "--server.headless=true"],
+            cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            for _ in range(300):
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1).close()
+                    break
+                except OSError:
+                    assert server.poll() is None, log.read_text()
+                    time.sleep(0.2)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory) -> Iterator[Callable[[Path], str]]:
+    """Starts the explorer as ``deltalab app`` does, on a store and a free port; returns its address."""
+    with ExitStack() as servers:
+
+        def start(store: Path) -> str:
+            return servers.enter_context(_server(store, tmp_path_factory.mktemp("server") / "log"))
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """An installed Chromium; tests that ask for it are skipped where there is none."""
+    browser = find_browser()
+    if browser is None:
+        pytest.skip(HOW_TO_GET_A_BROWSER)
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=browser, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def tabs(chromium):
+    """Opens tabs, each of a browser of its own, that remember what they asked of whom."""
+    with ExitStack() as contexts:
+
+        def opened(width: int = 1300, height: int = 900):
+            context = chromium.new_context(viewport={"width": width, "height": height})
+            contexts.callback(context.close)
+            page = context.new_page()
+            page.asked, page.said = [], []
+            page.on("request", lambda asked: page.asked.append(asked.url))
+            page.on("dialog", lambda dialog: (page.said.append(dialog.message), dialog.dismiss()))
+            return page
+
+        yield opened
+
+
+@pytest.fixture
+def tab(tabs):
+    """One tab."""
+    return tabs()

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 
-from lab.figures import DARK, HOW_TO_GET_A_BROWSER, INTRINSIC_DIMENSION, export, find_browser
+from lab.figures import DARK, INTRINSIC_DIMENSION, export
 
-BROWSER = find_browser()
-if BROWSER is None:
-    pytest.skip(HOW_TO_GET_A_BROWSER, allow_module_level=True)
-playwright = pytest.importorskip("playwright.sync_api")
-
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
     "": "deltalab",
     "intrinsic_dimension": "Intrinsic dimension",
@@ -30,64 +18,13 @@ PAGES = {
     "controllability": "Controllability",
     "performance": "Performance",
 }
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 SOON = 60_000  # ms
 
 
 @pytest.fixture(scope="module")
-def address(filled, tmp_path_factory):
+def address(served, filled):
     """The explorer as ``deltalab app`` starts it, on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "streamlit",
-        "run",
-        "app/main.py",
-        f"--server.port={port}",
-        "--server.headless=true",
-    ]
-    log = (tmp_path_factory.mktemp("server") / "log").open("w")
-    server = subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, "DELTALAB_STORE": str(filled)}, stdout=log, stderr=subprocess.STDOUT
-    )
-    try:
-        for _ in range(150):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1).close()
-                break
-            except OSError:
-                assert server.poll() is None, Path(log.name).read_text()
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
-        log.close()
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def tab(chromium):
-    """A tab that remembers what it asked of whom."""
-    context = chromium.new_context(viewport={"width": 1300, "height": 900})
-    page = context.new_page()
-    page.asked = []
-    page.on("request", lambda asked: page.asked.append(asked.url))
-    yield page
-    context.close()
+    return served(filled)
 
 
 def outside(page, address: str) -> list[str]:
@@ -133,15 +70,6 @@ def test_a_card_leads_to_its_question(tab, address):
     tab.get_by_role("link", name=re.compile("Controllability")).last.click(timeout=SOON)
     tab.wait_for_url(re.compile("/controllability"), timeout=SOON)
     tab.get_by_role("heading", name="Controllability").first.wait_for(timeout=SOON)
-
-
-def test_a_phone_sees_answer_and_figure_without_sideways_scrolling(chromium, address):
-    context = chromium.new_context(viewport={"width": 390, "height": 844})
-    page = context.new_page()
-    page.goto(f"{address}/intrinsic_dimension")
-    page.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=SOON)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    context.close()
 
 
 def test_downloads(tab, address):
