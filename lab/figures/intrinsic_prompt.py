@@ -7,7 +7,7 @@ from math import nan
 import pandas as pd
 
 from lab.figures.definition import TEXT, Column, Figure
-from lab.figures.grammar import Grid, listed, split
+from lab.figures.grammar import Grid, apart, listed, split
 from lab.figures.sources import QIN_2021
 from lab.figures.style import Theme
 from lab.statistics import Answer, Interval, mean_interval
@@ -26,15 +26,17 @@ _COLUMNS = {
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     grid = Grid(theme, wrap=2, height=360, share_y=True)
     for panel, part in grid.by(table, "label", "seen"):
-        for row, own in split(part, "row"):
+        rows = split(part, "row")
+        for place, (row, own) in enumerate(rows):
             by_k = {k: _over_tasks(at.groupby("task").relative.mean().dropna()) for k, at in own.groupby("k")}
             panel.line(
-                list(by_k), [f.estimate for f in by_k.values()], row, symbol=grid.symbol(row), dash=grid.dash(row),
+                apart(list(by_k), place, len(rows)), [f.estimate for f in by_k.values()], row,
+                symbol=grid.symbol(row), dash=grid.dash(row), data=[list(by_k)],
                 error=[f.high - f.estimate if f.n > 1 else 0.0 for f in by_k.values()],
-                hover="d_I = %{x}: %{y:.0%} of the full method",
+                hover="d_I = %{customdata[0]}: %{y:.0%} of the full method",
             )  # fmt: skip
         panel.rule(y=0, dash="solid").rule(y=1, dash="solid")
-    grid.x("dimension of z, d_I [count]", log=True)
+    grid.x("dimension of z, d_I [count]", log=True, ticks=sorted(table.k.unique()))
     return grid.y("relative score [of the full method's gain over chance]", percent=True)
 
 

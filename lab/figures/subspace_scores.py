@@ -7,7 +7,7 @@ from math import nan
 import pandas as pd
 
 from lab.figures.definition import TEXT, Column, Figure
-from lab.figures.grammar import Grid, listed, split
+from lab.figures.grammar import Grid, apart, listed, split
 from lab.figures.sources import QIN_2021
 from lab.figures.style import Theme
 from lab.statistics import Answer, Interval, mean_interval
@@ -25,20 +25,22 @@ _COLUMNS = {
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     grid = Grid(theme, wrap=2, height=380, share_y=True)
     for panel, part in grid.by(table, "label"):
+        trained = [row for row, own in split(part, "row") if own.k.max() > 0]
         for row, own in split(part, "row"):
-            if own.k.max() > 0:
+            if row in trained:
                 by_k = {k: at.groupby("task").relative.mean().dropna() for k, at in own.groupby("k")}
                 k = list(by_k)
                 found = [_over_tasks(values) for values in by_k.values()]
                 half = [f.high - f.estimate if f.n > 1 else 0.0 for f in found]
                 panel.line(
-                    k, [f.estimate for f in found], row, symbol=grid.symbol(row), dash=grid.dash(row), error=half,
-                    hover="k = %{x}: %{y:.0%} of the full method",
+                    apart(k, trained.index(row), len(trained)), [f.estimate for f in found], row,
+                    symbol=grid.symbol(row), dash=grid.dash(row), error=half, data=[k],
+                    hover="k = %{customdata[0]}: %{y:.0%} of the full method",
                 )  # fmt: skip
             else:
                 panel.rule(y=float(own.relative.mean()), name=row, colour=grid.colour(row), dash="dash")
         panel.rule(y=0, dash="solid").rule(y=1, dash="solid")
-    grid.x("trained coordinates k [count]", log=True)
+    grid.x("trained coordinates k [count]", log=True, ticks=sorted(table.k[table.k > 0].unique()))
     return grid.y("relative score [of the full method's gain over chance]", percent=True)
 
 
@@ -94,8 +96,9 @@ SUBSPACE_SCORES = Figure(
     caption=(
         "Relative score, (score − chance)/(full method's score − chance), on tasks that the subspace has not seen, "
         "against the number k of trained coordinates, the head trained in every row: k principal directions of the "
-        "other tasks around their mean, as many in a random subspace and in subspaces of null collections. Dashed: the "
-        "head alone on a fixed body. Means and 95 % intervals over tasks."
+        "other tasks around their mean, as many in a random subspace and in subspaces of null collections; and of all "
+        "tasks, the scored one among them (seen). Dashed: the head alone on a fixed body. Means and 95 % intervals "
+        "over tasks, set side by side."
     ),
     reading=(
         "What the shared subspace has above the Fastfood line of equal k is what other tasks know of this one; above "

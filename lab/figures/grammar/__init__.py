@@ -18,7 +18,8 @@ width is worked out when the size is known:
   which is made from what is drawn: one entry for each name, in the order of drawing; a band has none where a line or
   points of the same name are drawn. `key` names what a dash or symbol means, whatever the colour: "validation".
 * **Rules and zones** (`rule`, `zone`) are part of the layout: they stand in a panel without any mark, too.
-* **Seeds**: `spread(panel, values, category, colour=…)` draws all values of one line, their mean and its interval.
+* **Seeds**: `spread(panel, values, category, colour=…)` draws all values of one line, their mean and its interval;
+  `apart(x, place, n)` sets the intervals of n lines side by side on a logarithmic axis.
 * **Looks**: `grid.look(label)` is the colour and marker of a method, the same in every figure; `grid.colour(name)`,
   `grid.symbol(name)`, `grid.dash(name)` count through what has no fixed look; `depth=` colours by the number of a
   block or step, with one colour bar.
@@ -32,7 +33,7 @@ from lab.figures.grammar.grid import Grid
 from lab.figures.grammar.looks import Look, look
 from lab.figures.grammar.panel import Panel
 from lab.figures.grammar.split import first_seen, records, split
-from lab.figures.grammar.spread import half_width, spread
+from lab.figures.grammar.spread import apart, half_width, spread
 from lab.figures.grammar.words import LONGEST, cut, listed
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Grid",
     "Look",
     "Panel",
+    "apart",
     "around",
     "cut",
     "first_seen",

@@ -42,3 +42,16 @@ def spread(
         hover=said,
     )  # fmt: skip
     return found
+
+
+def apart(x: Sequence[float], place: int, n: int, step: float = 0.03) -> list[float]:
+    """Positions of one of n lines on a logarithmic axis, x·(1 + step)^(place − (n − 1)/2): intervals at one x stay
+    apart.
+
+    Args:
+        x: positive, what the points belong to; say it on hover, by `data`.
+        place: of the line, 0 … n − 1.
+        n: lines.
+        step: from one to the next, as a part of x.
+    """
+    return [value * (1 + step) ** (place - (n - 1) / 2) for value in x]
