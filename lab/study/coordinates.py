@@ -159,11 +159,11 @@ class Trainer:
         """
         encoded = self.run.data.encode(delta.plm, max_length=self.run.max_length)
         lrs = tuple(self.head_lr * lr / max(self.lrs) for lr in self.lrs) if fixed else self.lrs
+        judged = self.run.n_validation if len(lrs) > 1 else self.run.batch_size  # one step size: nothing to choose
         fits = [
             fit(
                 delta, encoded, steps=self.steps, lr=lr, head_lr=None if fixed else self.head_lr,
-                batch_size=self.run.batch_size, seed=self.run.seed, evaluation_size=self.run.n_validation,
-                train_evaluations="last",
+                batch_size=self.run.batch_size, seed=self.run.seed, evaluation_size=judged, train_evaluations="last",
             )
             for lr in lrs
         ]  # fmt: skip
