@@ -15,7 +15,7 @@ from app.clicks import clickable, leads_to, rows_at
 from app.filters import word
 from app.markdown import literal
 from app.naming import SHOWN_KEY, describe
-from app.width import page_size, watch
+from app.width import page_size, size_of, watch
 from lab.figures import (
     CONFIG,
     HOW_TO_GET_A_BROWSER,
@@ -73,7 +73,7 @@ def draw_or_stop(figure: Figure, table: pd.DataFrame, filters: Sequence[str] = (
         except TableError as error:
             st.error(f"This cannot be drawn: {literal(error)}", icon=":material/error:")
             st.stop()
-        shown = _clickable(figure.name, theme().name, page_size().width, table, drawing)
+        shown = _clickable(figure.name, theme().name, page_size(figure.name).width, table, drawing)
         clicks = st.session_state.setdefault(f"clicks-{figure.name}", 0)  # a new key forgets what was selected
         key = f"figure-{figure.name}" + (f"-{clicks}" if clicks else "")
         st.plotly_chart(
@@ -112,7 +112,9 @@ def theme() -> Theme:
 
 def drawn(figure: Figure, table: pd.DataFrame) -> tuple[go.Figure, Answer]:
     """A figure of a table in the page's theme and width, and its answer; each is drawn once for all sessions."""
-    return _drawn(figure.name, theme().name, page_size().width, table, figure), _said(figure.name, table, figure)
+    return _drawn(figure.name, theme().name, page_size(figure.name).width, table, figure), _said(
+        figure.name, table, figure
+    )
 
 
 def panels(figure: Figure, table: pd.DataFrame) -> int:
@@ -126,7 +128,7 @@ def panels(figure: Figure, table: pd.DataFrame) -> int:
 
 @st.cache_resource(max_entries=256, show_spinner=False)
 def _drawn(name: str, theme: str, width: int, table: pd.DataFrame, _figure: Figure) -> go.Figure:
-    return _figure.draw(table, THEMES[theme], page_size())
+    return _figure.draw(table, THEMES[theme], size_of(width))
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)

@@ -13,7 +13,9 @@ WIDTHS = (350, 480, 600, 720, 840, SCREEN.width)
 """Widths that figures are drawn for [px]: the largest that the room holds, so that one drawing serves many windows."""
 
 WIDTH = "page-width"
-"""Where a session keeps what its browser said last."""
+"""Where a session keeps what its browser said: place → width."""
+
+_LAST = ""
 
 _PHONE, _DESK = 350, 840  # what is drawn before the browser has said anything
 
@@ -34,9 +36,18 @@ export default function ({ parentElement, data, setStateValue }) {
 """
 
 
-def page_size() -> Size:
-    """The size of a figure on this page, as far as the browser has told."""
-    width = st.session_state.get(WIDTH) or (_PHONE if "Mobi" in _browser() else _DESK)
+def page_size(key: str) -> Size:
+    """The size of a figure at a place of this page, as far as the browser has told.
+
+    Args:
+        key: of the place; before it is known, it is taken to be as wide as the last one that is.
+    """
+    told = st.session_state.get(WIDTH, {})
+    return size_of(told.get(key) or told.get(_LAST) or (_PHONE if "Mobi" in _browser() else _DESK))
+
+
+def size_of(width: int) -> Size:
+    """The size of a figure of one of the `WIDTHS`."""
     return SCREEN if width == SCREEN.width else Size(width=width, font=SCREEN.font, fixed=False)
 
 
@@ -46,10 +57,12 @@ def watch(key: str) -> None:
     Args:
         key: of the place; one figure, one key.
     """
-    told = _component()(key=f"width-{key}", data={"widths": WIDTHS, "drawn": page_size().width}, on_width_change=_noted)
+    told = _component()(
+        key=f"width-{key}", data={"widths": WIDTHS, "drawn": page_size(key).width}, on_width_change=_noted
+    )
     width = told.get("width")
-    if width in WIDTHS and width != page_size().width:
-        st.session_state[WIDTH] = width
+    if width in WIDTHS and width != page_size(key).width:
+        st.session_state[WIDTH] = {**st.session_state.get(WIDTH, {}), key: width, _LAST: width}
 
 
 def _noted() -> None:

@@ -50,7 +50,7 @@ with picture:
     st.markdown(f"**{literal(tally(section.verdicts))}**")
     if verdicts:
         said = "; ".join(f"{verdict.claim} {verdict.answer}" for verdict in verdicts[:2])
-        drawing = forest(verdicts, theme()).figure(page_size())
+        drawing = forest(verdicts, theme()).figure(page_size("forest"))
         st.plotly_chart(drawing, theme=None, config=dict(CONFIG), alt=literal(said), key="forest")
     else:
         st.info("No statement of this claim has such an answer.", icon=":material/filter_alt:")

@@ -50,7 +50,7 @@ said.markdown(here.answer(table))
 with picture:
     watch("play")
     st.plotly_chart(
-        here.draw(table, theme()).figure(page_size()),
+        here.draw(table, theme()).figure(page_size("play")),
         theme=None,
         config=dict(CONFIG),
         alt=here.answer(table),

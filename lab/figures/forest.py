@@ -63,7 +63,7 @@ def _panel(panel: Panel, rows: Sequence[Verdict], unit: str, threshold: float) -
     said = re.sub(r"\s*\[[^\[\]]+\]", "", quantities.pop()) if len(quantities) == 1 else "estimate, 95 % interval"
     low, high, log = _range(rows, threshold)
     names = row_names(rows)
-    panel.y("", categories=names).x(f"{said} [{unit}]", range=(low, high), log=log)
+    panel.y("", categories=names, above=True).x(f"{said} [{unit}]", range=(low, high), log=log)
     panel.rule(x=threshold, name="threshold", dash="dash", colour=panel.grid.theme.ink, above=True)
     for name, v in zip(names, rows, strict=True):
         colour = panel.grid.theme.palette[_COLOURS[v.answer]] if v.answer in _COLOURS else panel.grid.theme.muted

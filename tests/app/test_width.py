@@ -20,24 +20,33 @@ def session(monkeypatch):
 
 
 def test_a_phone_is_drawn_for_before_it_tells(session):
-    assert page_size().width == 840
+    assert page_size("figure").width == 840
     session.context.headers["User-Agent"] = "Mozilla/5.0 (Linux; Android 15) Mobile Safari"
-    assert page_size().width == 350
-    assert not page_size().fixed
+    assert page_size("figure").width == 350
+    assert not page_size("figure").fixed
 
 
 def test_what_the_browser_tells_is_drawn(session):
     for told in WIDTHS:
-        session.session_state[WIDTH] = told
-        assert page_size().width == told
-    assert page_size() is SCREEN
+        session.session_state[WIDTH] = {"figure": told, "other": 350}
+        assert page_size("figure").width == told
+    assert page_size("figure") is SCREEN
 
 
 def test_a_width_that_is_none_of_ours_is_not_drawn(session, monkeypatch):
     told = {"width": 10**9}
     monkeypatch.setattr(width, "_component", lambda: lambda **given: told)
     width.watch("figure")
-    assert page_size().width == 840
+    assert page_size("figure").width == 840
     told["width"] = 480
     width.watch("figure")
-    assert page_size().width == 480
+    assert page_size("figure").width == 480
+
+
+def test_two_places_of_a_page_keep_their_own_widths(session, monkeypatch):
+    """Else the two would tell each other's to the server for ever."""
+    told = {"one": 480, "other": 720}
+    monkeypatch.setattr(width, "_component", lambda: lambda key, **given: {"width": told[key.removeprefix("width-")]})
+    for place in ("one", "other", "one", "other"):
+        width.watch(place)
+    assert {place: page_size(place).width for place in (*told, "third")} == told | {"third": 720}

@@ -28,6 +28,7 @@ class Axis:
         zero: 0 is on the axis.
         percent: fractions written in percent.
         whole: ticks at whole numbers only.
+        above: on a phone, the names of categories stand above their rows instead of beside them.
         options: further plotly settings.
     """
 
@@ -40,6 +41,7 @@ class Axis:
     zero: bool = False
     percent: bool = False
     whole: bool = False
+    above: bool = False
     options: Mapping[str, Any] | None = None
 
     @property

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from lab.figures.grammar.axis import Axis, numbers
 from lab.figures.grammar.mark import identity, values_of
-from lab.figures.style import SCREEN, Size, legend_height, legend_rows, plain, text_width
+from lab.figures.style import SCREEN, Size, fade, legend_height, legend_rows, plain, text_width
 
 if TYPE_CHECKING:
     from lab.figures.grammar.grid import Grid
     from lab.figures.grammar.panel import Panel
 
+_PHONE = 500  # px; what is narrower has no room for long names beside a panel
 _NARROWEST = 14.0  # width of a panel [em]: three ticks and a title
 
 
@@ -49,6 +50,7 @@ class Page:
                     layout[identity("scene", panel.number)] = {"domain": {"x": x, "y": y}, **self._solid()}
                 else:
                     layout |= self._axes(panel, r, c, x, y)
+                    annotations += self._names_above(panel, x[0])
                 if panel.title:
                     annotations.append(self._title(panel, x, y[1]))
         key = self._wrapped("    ".join(self.key), self.size.width - 5 * self.em) if self.key else ""
@@ -74,7 +76,7 @@ class Page:
 
     def _rows(self) -> list[list[Panel]]:
         axes = [self.grid.axis(panel.number, "y") for panel in self.grid.panels]
-        words = max((self._tick_width(name) for axis in axes for name in axis.texts), default=0.0)
+        words = max((self._tick_width(name) for axis in axes for name in self._beside(axis)), default=0.0)
         once = words if self.grid.shared["y"] else 0.0  # names of a shared axis stand at the left alone
         room = (self.size.width - 4 * self.em) / self.em - once
         least = _NARROWEST * (0.75 if once else 1) + (words - once) / 2
@@ -122,7 +124,7 @@ class Page:
         if not first and self._hides(panel, "y"):
             return 1.4 * self.em
         titled = first or axis.title != self._left_of(panel)
-        widest = max((self._tick_width(name) for name in axis.texts), default=3.4)
+        widest = max((self._tick_width(name) for name in self._beside(axis)), default=0.3 if self._above(axis) else 3.4)
         title = 0.6 + 1.3 * self._broken(axis.title) if titled and axis.title else 0
         return self.em * (widest + 1.1 + title)
 
@@ -130,6 +132,30 @@ class Page:
         """About how many lines an upright title takes, before heights are known."""
         length = max(7 * self.em, min(self.grid.height, 0.8 * self.size.width / self.columns) * 0.7)
         return self._wrapped(title, length).count("<br>") + 1
+
+    def _above(self, axis: Axis) -> bool:
+        """Whether the names of an axis stand above their rows."""
+        return axis.above and axis.categories is not None and self.size.width < _PHONE
+
+    def _beside(self, axis: Axis) -> list[str]:
+        """The names that stand beside the panel."""
+        return [] if self._above(axis) else axis.texts
+
+    def _names_above(self, panel: Panel, left: float) -> list[dict[str, Any]]:
+        """The names of a panel's rows, each above its own."""
+        axis = self.grid.axis(panel.number, "y")
+        if not self._above(axis):
+            return []
+        place = {
+            "xref": "paper",
+            "x": left,
+            "xanchor": "left",
+            "yref": identity("y", panel.number),
+            "yanchor": "bottom",
+        }
+        look = {"showarrow": False, "align": "left", "xshift": 2, "yshift": 0.5 * self.em}
+        look |= {"bgcolor": fade(self.grid.theme.background, 0.85)}
+        return [{"y": name, "text": self._wrapped(name, self.panel_width), **place, **look} for name in axis.texts]
 
     def _tick_width(self, name: str) -> float:
         return max(text_width(line) for line in self._tick_text(name).split("<br>"))
@@ -172,8 +198,10 @@ class Page:
             if not self.size.fixed:  # on a phone, panels are narrow and keep their height
                 height = max(height, min(self.grid.height, 0.62 * self.panel_width))
             for axis in (self.grid.axis(panel.number, "y") for panel in row):
-                lines = max((self._tick_text(name).count("<br>") + 1 for name in axis.names), default=1)
-                height = max(height, len(axis.names) * (0.35 + 1.2 * lines) * self.em)
+                above = self._above(axis)
+                told = [self._wrapped(n, self.panel_width) if above else self._tick_text(n) for n in axis.names]
+                lines = max((name.count("<br>") + 1 for name in told), default=1)
+                height = max(height, len(axis.names) * (0.35 + 1.2 * (lines + 1.2 * above)) * self.em)
             tops.append((top, height))
             if r + 1 < len(self.rows):
                 top += height + self._below(r) + self.em * (0.6 + 1.3 * self._lines(r + 1))
@@ -233,7 +261,7 @@ class Page:
                 own |= {"title": {"text": self._wrapped(axis.title, length)}}
             if shared and panel.number:
                 own |= {"matches": which}
-            if self._hides(panel, which):
+            if self._hides(panel, which) or (which == "y" and self._above(axis)):
                 own |= {"showticklabels": False}
             made[f"{which}axis{'' if panel.number == 0 else panel.number + 1}"] = own
         return made
