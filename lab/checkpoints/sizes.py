@@ -12,8 +12,10 @@ from lab.checkpoints.safetensors_file import Entry
 
 # of which a model makes a module or a label each, before any tensor is looked at
 DEPTHS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "num_decoder_layers", "num_encoder_layers",
-          "encoder_layers", "decoder_layers")  # fmt: skip
+          "encoder_layers", "decoder_layers", "num_hidden_groups", "inner_group_num")  # fmt: skip
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+CHOSEN = ("num_experts_per_tok", "top_k_experts")  # of the experts, by a mixture's router for each token
+PARTS = ("rotary_pct", "partial_rotary_factor")  # of the width of a head
 LABELS = "num_labels"
 WIDTHS = ("vocab_size", "hidden_size", "d_model", "n_embd", "dim", "intermediate_size", "n_inner", "d_ff", "ffn_dim",
           "d_kv", "head_dim", "num_attention_heads", "num_key_value_heads", "n_head", "n_heads", "num_heads",
@@ -52,6 +54,17 @@ def check_sizes(file: Path, config: Mapping[str, Any], weights: Mapping[str, Ent
                 f"{file}: {name} is {value:,}, but the weights have {held}; configuration and weights do not belong "
                 "together."
             )
+    experts = min((config[name] for name in EXPERTS if config.get(name) is not None), default=None)
+    for name in CHOSEN:
+        value = config.get(name)
+        if value is not None and experts is not None and not (type(value) is int and 1 <= value <= experts):
+            raise CheckpointError(
+                f"{file}: {name} is {str(value)[:40]!r}; expected 1 to {experts}, the experts there are."
+            )
+    for name in PARTS:
+        value = config.get(name)
+        if value is not None and not (type(value) in (int, float) and 0 <= value <= 1):
+            raise CheckpointError(f"{file}: {name} is {str(value)[:40]!r}; expected a part, from 0 to 1.")
 
 
 def check_total(file: Path, shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Entry]) -> None:

@@ -44,6 +44,7 @@ JSON_VALUES: tuple[Any, ...] = (
     "~nobody/x",
     "BOOL", "F8_E4M3", "I64", "BF16", [], [1], [-1, 10**12], ["x", "x"], {}, {"x": 1}, {"(": 2},
 )  # fmt: skip
+NEST = "a nest of 900"
 
 
 # mutators: content -> content
@@ -94,13 +95,15 @@ def of_json(content: bytes, rng: np.random.Generator) -> bytes:
         elif kind == 1 and isinstance(holder, dict):
             holder[str(name) + "x"] = holder.pop(name)
         elif kind == 2:
-            nest: Any = 0
-            for _ in range(900):
-                nest = [nest] if rng.integers(2) else {"x": nest}
-            holder[name] = nest
+            holder[name] = NEST  # written as text: json itself cannot write two of them in one another
         else:
             holder[name] = JSON_VALUES[int(rng.integers(len(JSON_VALUES)))]
-    return json.dumps(whole).encode("utf-8", "surrogatepass")
+    written = json.dumps(whole)
+    while f'"{NEST}"' in written:
+        opened = ["[" if rng.integers(2) else '{"x":' for _ in range(900)]
+        closed = ["]" if left == "[" else "}" for left in reversed(opened)]
+        written = written.replace(f'"{NEST}"', "".join([*opened, "0", *closed]), 1)
+    return written.encode("utf-8", "surrogatepass")
 
 
 def of_header(content: bytes, rng: np.random.Generator) -> bytes:

@@ -54,3 +54,20 @@ def test_mutated_configurations_are_refused_by_name_or_read_as_in_transformers(f
 
 def _decoder(family: str) -> dict[str, torch.Tensor]:
     return {"decoder_input_ids": torch.arange(8, 12)[None]} if family == "t5" else {}
+
+
+@pytest.mark.parametrize(
+    ("family", "entry", "message"),
+    [
+        ("albert", {"num_hidden_groups": 10**6}, r"num_hidden_groups is 1,000,000, but the weights have blocks up to"),
+        ("albert", {"inner_group_num": 10**6}, r"inner_group_num is 1,000,000, but the weights have blocks up to"),
+        ("qwen3_moe", {"num_experts_per_tok": 99}, r"num_experts_per_tok is '99'; expected 1 to 4, the experts there"),
+        ("gpt_neox", {"rotary_pct": 1e9}, r"rotary_pct is '1000000000.0'; expected a part, from 0 to 1"),
+    ],
+)
+def test_what_only_some_families_count_is_held_against_the_weights(family, entry, message, tmp_path):
+    tiny_plm(family, dtype=torch.float32).model.save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **entry}))
+    with pytest.raises(CheckpointError, match=message):
+        load_plm(tmp_path)
