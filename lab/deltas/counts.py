@@ -61,7 +61,7 @@ def _defaults(plm: PLM, methods: Sequence[type[DeltaMethod]]) -> list[CountRow]:
     for method in methods:
         try:
             counts = method().on(plm).counts
-        except ValueError:  # no biases to move, no new head to probe with, fewer dimensions than layers
+        except ValueError:  # no biases to move, no head to probe with, fewer dimensions than layers
             continue
         rows.append(CountRow(method.name, counts, note=_settings(method())))
     return rows

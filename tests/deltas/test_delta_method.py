@@ -39,5 +39,5 @@ def test_a_language_model_head_is_pretrained_not_new(plm_of):
     plm = plm_of("bert", head="lm")
     assert head_names(plm) == ()
     assert set(body_names(plm)) == set(plm.layout.names)
-    with pytest.raises(ValueError, match="has no new head to probe"):
+    with pytest.raises(ValueError, match="has no head to probe with"):
         LinearProbe().on(plm)
