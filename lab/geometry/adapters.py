@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lab.checkpoints.adapter_folder import AdapterFolder, read_adapter
 from lab.checkpoints.error import CheckpointError
@@ -23,10 +23,11 @@ from lab.geometry.weight_changes import WeightChange, WeightChanges
 from lab.linalg import LowRank
 from lab.models import load_plm
 from lab.models.folders import open_weights
-from lab.models.positions import Position, positions
+from lab.models.in_memory import Source
+from lab.models.positions import Position, architecture_in, positions
 
 
-def adapter_changes(adapter: str | Path, base: str | Path | None = None) -> WeightChanges:
+def adapter_changes(adapter: str | Path, base: Source | None = None) -> WeightChanges:
     """ΔW of every matrix that a peft adapter changes; for LoRA as factors: s·B·A with s = α/r, or α/√r for rsLoRA.
 
     `rank_pattern` and `alpha_pattern` are respected, by peft's rule (the first pattern that matches the end of the
@@ -91,7 +92,7 @@ class _LoRA:
                 f"{self.adapter.weights} holds no LoRA factors; its keys are e.g. {list(self.adapter.tensors)[:3]}."
             )
         pairs = self._base_names(names) if self.weights else {}
-        places = positions(names)
+        places = positions(names, architecture_in(self.weights) if self.weights else None)
         order = sorted(names, key=lambda name: (places[name].block is not None, places[name].block or 0))
 
         def read(name: str) -> WeightChange:
@@ -104,7 +105,7 @@ class _LoRA:
             storage = coarser(*(str(tensor.dtype).removeprefix("torch.") for tensor in own.tensors))
             if self.weights and not isinstance(difference, LowRank):
                 storage = coarser(storage, self.weights.storage(pairs[name]))
-            return WeightChange(name, at.role, at.block, difference, W0, storage)
+            return WeightChange(name, at.role, at.block, difference, W0, storage, self._is_transposed(at))
 
         return WeightChanges(tuple(order), read, (*self.found.excluded, *excluded), note)
 
@@ -145,7 +146,8 @@ class _LoRA:
             rows = token_indices(self.adapter, module, len(stored), len(W0))
             tuned = W0.index_copy(0, torch.tensor(rows), tuned)
         self._require_shape(name, W0, tuple(tuned.shape))
-        return WeightChange(name, at.role, at.block, tuned - W0, W0, str(stored.dtype).removeprefix("torch."))
+        storage = str(stored.dtype).removeprefix("torch.")
+        return WeightChange(name, at.role, at.block, tuned - W0, W0, storage, self._is_transposed(at))
 
     def _difference(
         self, own: Factors, W0: Tensor | None, below: Tensor | None
@@ -214,7 +216,7 @@ class _LoRA:
             )
 
     def _is_transposed(self, at: Position) -> bool:
-        return at.transposed or (self.options.fan_in_fan_out and at.role == "other")
+        return at.transposed or (self.options.fan_in_fan_out and not at.known)
 
 
 def token_indices(adapter: AdapterFolder, module: str, rows: int, vocabulary: int) -> list[int]:
@@ -259,9 +261,9 @@ def _note(weights: WeightFolder | None) -> str:
     return ""
 
 
-def _other_name(base: str | Path | None, weights: WeightFolder | None, options: LoRAOptions) -> str:
+def _other_name(base: Source | None, weights: WeightFolder | None, options: LoRAOptions) -> str:
     """A base of equal shapes and another name may be another PLM, or the same in another place."""
-    if base is None or weights is None or not options.base:
+    if base is None or isinstance(base, nn.Module) or weights is None or not options.base:
         return ""
     given = {Path(base).name.lower(), weights.path.name.lower()}
     if Path(options.base).name.lower() in given:
@@ -269,20 +271,20 @@ def _other_name(base: str | Path | None, weights: WeightFolder | None, options: 
     return f"the adapter was made for {options.base!r}; W₀ is of {str(base)!r}"
 
 
-def _merged_changes(checkpoint: AdapterFolder, base: str | Path) -> WeightChanges:
+def _merged_changes(checkpoint: AdapterFolder, base: Source) -> WeightChanges:
     """ΔW of any other peft type: peft's layers merged into W₀, minus W₀; the PLM is built for it, in float64."""
     plm = load_plm(base, dtype=torch.float64)
     differences, excluded = merged_differences(plm, checkpoint)
     matrices = {
         matrix.name: matrix for matrix in plm.matrices(plm.architecture.roles(plm.model)) if matrix.rows is None
     }
-    places = positions(list(differences))
+    places = positions(list(differences), plm.architecture)
 
     def read(name: str) -> WeightChange:
         W0, difference, at = plm.parameters[name], differences[name], places[name]
         if name in matrices:
             W0, difference = matrices[name].of(W0), matrices[name].of(difference)
-        return WeightChange(name, at.role, at.block, difference, W0, "float64")
+        return WeightChange(name, at.role, at.block, difference, W0, "float64", at.transposed)
 
     quantised = (plm.provenance or {}).get("quantised")
     note = f"the base was dequantised from {quantised}: ΔW is against its rounded weights" if quantised else ""

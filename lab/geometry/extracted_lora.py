@@ -19,7 +19,6 @@ from lab.geometry.extraction import Rule, extract
 from lab.geometry.weight_changes import WeightChanges
 from lab.linalg import LowRank, Spectrum
 from lab.models.layers import Layer
-from lab.models.positions import positions
 
 OUTSIDE, NO_LAYER = "outside of the blocks", "no layer that peft can adapt"
 NOT_HELD = (OUTSIDE, NO_LAYER)
@@ -108,21 +107,22 @@ def extract_lora(
     """
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
-    rows, excluded, outside = [], list(changes.excluded), 0.0
+    rows, excluded, outside, transposed = [], list(changes.excluded), 0.0, False
     kinds = None if layers is None else _by_name(layers, changes.names)
-    for name, at in positions([name.partition("[")[0] for name in changes.names]).items():
-        if name not in changes.names:
-            raise ValueError(f"peft updates whole parameters, but only a part of {name!r} changes.")
+    for name in changes.names:
+        if "[" in name:
+            raise ValueError(f"peft updates whole parameters, but only a part of {name.partition('[')[0]!r} changes.")
         change = changes.read(name)
+        transposed |= change.transposed
         module = name.removesuffix(".weight")
-        layer = kinds.get(name) if kinds is not None else "linear" if at.block is not None else None
+        layer = kinds.get(name) if kinds is not None else "linear" if change.block is not None else None
         if layer is None:
             lost = _squared_norm(change.difference)
-            excluded += [(name, OUTSIDE if at.block is None else NO_LAYER)] if lost else []
+            excluded += [(name, OUTSIDE if change.block is None else NO_LAYER)] if lost else []
             outside += lost
             continue
         spectrum = (spectra or {}).get(name) or Spectrum.of(change.difference, vectors=True)
-        capped = None if rank is None else min(rank, len(spectrum.values))
+        capped = None if rank is None else min(rank, len(spectrum.values)) if spectrum.spectral_norm else 0
         # the floor without a known storage noise (nan) is the spectrum's own
         floor = max(0.0, change.storage_noise)
         found = extract(spectrum, rank=capped, energy=energy, rule=rule, max_rank=max_rank, floor=floor)
@@ -144,7 +144,7 @@ def extract_lora(
         ranks,
         ranks,
         base=base,
-        fan_in_fan_out=any(at.transposed for at in positions(list(changes.names)).values()),
+        fan_in_fan_out=transposed,
         saved=[name.rpartition(".")[0] for name in saved],
     )
     tensors |= {BASE + name: value for name, value in saved.items()}

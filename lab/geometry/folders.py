@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import torch
 
@@ -13,12 +12,13 @@ from lab.checkpoints.names import EMBEDDINGS, HEADS, aligned
 from lab.checkpoints.safetensors_file import FLOATS
 from lab.geometry.weight_changes import WeightChange, WeightChanges
 from lab.models.folders import open_weights
-from lab.models.positions import Position, positions
+from lab.models.in_memory import Source
+from lab.models.positions import Position, architecture_in, positions
 
 _UNMERGED = re.compile(r"\.base_layer\.|\.lora_(A|B|embedding_A|embedding_B|magnitude_vector)\b|\.modules_to_save\.")
 
 
-def folder_changes(base: str | Path, tuned: str | Path, *, allow_missing: str | None = None) -> WeightChanges:
+def folder_changes(base: Source, tuned: Source, *, allow_missing: str | None = None) -> WeightChanges:
     """ΔW = W_tuned − W_base of every weight matrix that two checkpoints of one model share.
 
     Names are matched exactly, or after one common prefix ("bert.", "model."). Heads and poolers that only one of them
@@ -91,7 +91,7 @@ def folder_changes(base: str | Path, tuned: str | Path, *, allow_missing: str | 
     for name, reason in _tied(before, after, pairs, names):
         names.remove(name)
         excluded.append((name, reason))
-    places = positions(names)
+    places = positions(names, architecture_in(after if after.model_type else before))
     names.sort(key=lambda name: (places[name].block is not None, places[name].block or 0))
 
     def read(name: str) -> WeightChange:
@@ -149,11 +149,11 @@ def _difference(before: WeightFolder, after: WeightFolder, base_name: str, name:
     base, tuned = base[:common], tuned[:common]
     storage = coarser(before.storage(base_name), after.storage(name))
     # float64 holds every float32, float16 and bfloat16 difference of one magnitude exactly
-    base = base.to(torch.float64)
-    difference = tuned.to(torch.float64) - base
+    base, difference = base.to(torch.float64), tuned.to(torch.float64, copy=True)
+    difference -= base  # in place: two matrices of this size at a time, not three
     if at.transposed:
         base, difference = base.T, difference.T
-    return WeightChange(name, at.role, at.block, difference, base, storage)
+    return WeightChange(name, at.role, at.block, difference, base, storage, at.transposed)
 
 
 def coarser(*dtypes: str) -> str:

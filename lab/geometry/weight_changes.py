@@ -25,6 +25,7 @@ class WeightChange:
         difference: ΔW (m, n), rows = outputs, dense or as its factors with the scale in them.
         base: W₀ (m, n); None when it is not at hand.
         storage: how the numbers were stored, e.g. "float32", "bfloat16"; it limits what a dense difference can show.
+        transposed: the parameter holds Wᵀ (GPT-2); `difference` and `base` are of W all the same.
     """
 
     name: str
@@ -33,6 +34,7 @@ class WeightChange:
     difference: Tensor | LowRank
     base: Tensor | None
     storage: str
+    transposed: bool = False
 
     @property
     def factor_rank(self) -> int | None:
@@ -122,7 +124,7 @@ def delta_changes(delta: Delta, phi: Tensor) -> WeightChanges:
             block = plm.architecture.block_of(plm.model, name)
             return WeightChange(name, role, block, value, plm.parameters[name], storage)
         base = matrix.of(plm.parameters[matrix.name])
-        return WeightChange(matrix.label, matrix.role, matrix.block, value, base, storage)
+        return WeightChange(matrix.label, matrix.role, matrix.block, value, base, storage, matrix.transposed)
 
     storage = str(plm.dtype).removeprefix("torch.")
     quantised = (plm.provenance or {}).get("quantised")

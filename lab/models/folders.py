@@ -7,35 +7,41 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from lab.checkpoints.error import CheckpointError
 from lab.checkpoints.folder import WeightFolder, expanded, open_folder
 from lab.models.hub import hub_folder
+from lab.models.in_memory import Source, model_on_disk
 from lab.models.packaged import PACKAGED, model_folder
 
 MOST_TENSORS = 10_000
 """In one file whose tensors are read one at a time; models in shards have a thousand at most."""
 
 
-def model_source(name: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
+def model_source(name: Source) -> tuple[Path, dict[str, Any]]:
     """The folder of a PLM, downloaded or unpacked if need be, and where it came from.
 
     Args:
         name: as for `load_plm`.
 
     Returns:
-        The folder, and {"source": "package", "folder" or "hub", "quantised": the format it was dequantised from or
-        None, …}.
+        The folder, and {"source": "package", "folder", "hub" or "memory", "quantised": the format it was dequantised
+        from or None, …}.
 
     Raises:
         ModuleNotFoundError: a packaged PLM that is not installed; the message is the command.
         FileNotFoundError: a path that is no folder.
         OSError: an id that is not in the hub's cache, and no network.
+        TypeError, ValueError: a model in memory that cannot be written (`lab.models.in_memory`).
     """
+    if isinstance(name, nn.Module):
+        return model_on_disk(name), {"source": "memory", "quantised": None}
     text = os.fspath(name)
     for choice in PACKAGED:
         if choice.name == text.lower() and not Path(text).exists():
-            quantised = "Q4_1" if choice.gguf else None
-            return model_folder(choice), {"source": "package", "package": choice.package, "quantised": quantised}
+            origin = {"source": "package", "package": choice.package, "quantised": choice.quantised}
+            return model_folder(choice), origin
     folder = expanded(text)
     if folder.is_dir():
         return folder, {"source": "folder", "quantised": None}
@@ -45,16 +51,18 @@ def model_source(name: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
     return folder, {"source": "hub", "revision": folder.name, "quantised": None}
 
 
-def open_weights(source: str | os.PathLike[str]) -> WeightFolder:
+def open_weights(source: Source) -> WeightFolder:
     """The headers of a model folder, of one safetensors file, or of what `load_plm` knows by name.
 
     Args:
-        source: a path, a packaged PLM ("minilm", "smollm2"), or a hub id.
+        source: a path, a packaged PLM ("minilm", "smollm2", …), a hub id, or a model in memory.
 
     Raises:
         CheckpointError: no such path, no safetensors in it, a damaged file, or one tensor name in two files.
         ModuleNotFoundError, OSError: a name whose folder is not to be had, as in `load_plm`.
     """
+    if isinstance(source, nn.Module):
+        return _of_few_tensors(open_folder(model_on_disk(source)))
     path = expanded(source)
     if path.exists():
         return _of_few_tensors(open_folder(path))

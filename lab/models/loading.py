@@ -23,6 +23,7 @@ from lab.models.attention import Attention, implementation, settle_attention
 from lab.models.checkpoint import Checkpoint, read_checkpoint
 from lab.models.device import device_of
 from lab.models.folders import model_source
+from lab.models.in_memory import Source
 from lab.models.numbering import learned_positions
 from lab.models.plm import PLM
 from lab.models.quiet import quiet
@@ -32,7 +33,7 @@ from lab.models.tokenizer import NO_LIMIT, tokenizer_of
 
 
 def load_plm(
-    name: str | os.PathLike[str],
+    name: Source,
     *,
     num_labels: int | None = None,
     head: HeadKind = "classification",
@@ -50,9 +51,11 @@ def load_plm(
     same PLM, its new head included, whatever the global random state, which it leaves alone.
 
     Args:
-        name: "minilm" or "smollm2" (they install from the package registry), a local folder that `save_pretrained`
-            wrote, a hub id such as "google/t5-v1_1-base" (cached or downloaded), or "tiny-bert", "tiny-llama", …: the
-            random two-layer models of `lab.models.tiny.CONFIGURATIONS`. A local folder of that name wins.
+        name: "minilm", "smollm2", "mpnet" or "gemma3" (they install from the package registry), a local folder that
+            `save_pretrained` wrote, a hub id such as "google/t5-v1_1-base" (cached or downloaded), or "tiny-bert",
+            "tiny-llama", …: the random two-layer models of `lab.models.tiny.CONFIGURATIONS`. A local folder of that
+            name wins. Or a model in memory, of transformers or of peft (`PeftModel`: its adapters are merged in a
+            copy), which must have the head that is asked for.
         num_labels: classes of the head. Default: the checkpoint's configuration (2 if it says nothing). A checkpoint's
             own head is kept when its width fits, and replaced by a new one otherwise.
         head: "classification", "regression" (one output), or "lm", the pre-trained language-model head.
@@ -77,14 +80,16 @@ def load_plm(
         ModuleNotFoundError: a packaged PLM that is not installed; the message is the command.
         OSError: an id that is not in the hub's cache, and no network; the message names the packaged PLMs.
         CheckpointError: a folder that cannot be used (a ValueError).
-        ValueError: arguments that do not fit together, an unknown "tiny-…", a device that is not here.
+        ValueError: arguments that do not fit together, an unknown "tiny-…", a device that is not here, a PeftModel
+            whose adapters cannot be merged.
+        TypeError: an object that is no model of transformers or peft.
 
     Warns:
         UserWarning: a local folder has the name of a built-in model; an architecture was found by structure alone.
     """
     if _is_built_in(name):
         return tiny_plm(
-            os.fspath(name).removeprefix(BUILT_IN), seed=seed, num_labels=num_labels, n_layers=n_layers, head=head,
+            str(name).removeprefix(BUILT_IN), seed=seed, num_labels=num_labels, n_layers=n_layers, head=head,
             verbalizer=tuple(verbalizer) if verbalizer is not None else None, dtype=dtype, device=device,
             attention=attention,
         )  # fmt: skip
@@ -103,7 +108,10 @@ def load_plm(
     model, new_names, unused = _build(checkpoint, config, where, tensors, request, dtype, attention, seed)
     model = model.to(place)
     provenance |= {"files": checkpoint.files, "n_layers": n_layers, "head": head, "head_seed": seed, "unused": unused}
-    label = os.fspath(name) if provenance["source"] != "folder" else folder.name
+    if isinstance(name, nn.Module):
+        label = checkpoint.config.model_type
+    else:
+        label = os.fspath(name) if provenance["source"] != "folder" else folder.name
     if tokenizer is not None:
         tokenizer.model_max_length = learned_positions(model) or NO_LIMIT
     if where.assumed:
@@ -111,7 +119,7 @@ def load_plm(
     return as_plm(label, model, request, tokenizer, new_names=new_names, provenance=provenance, architecture=where)
 
 
-def _is_built_in(name: str | os.PathLike[str]) -> bool:
+def _is_built_in(name: Source) -> bool:
     """Whether a name means a built-in random model; a folder of that name goes first, with a warning."""
     if not isinstance(name, str) or not built_in(name):
         return False

@@ -128,6 +128,15 @@ def _named(maps: list[Linear], names: Mapping[str, tuple[str, ...]]) -> dict[str
     return found
 
 
+def role_of(path: str) -> str:
+    """The role of a linear map by its path in a block alone, without shapes; "other" where its name says nothing."""
+    inside = _ATTENTION.search(path)
+    for role, endings in (_IN_ATTENTION if inside else _IN_FEED_FORWARD).items():
+        if any(f".{path}".endswith(f".{ending}") for ending in endings):
+            return f"cross_{role}" if inside and _CROSS.search(path) else role
+    return "other"
+
+
 def fused_parts(config: Any) -> dict[str, Part]:
     """How a model type lays query, key and value out in one weight; {} where that is not known."""
     kind, heads = config.model_type, config.num_attention_heads

@@ -260,7 +260,8 @@ def test_codes_among_the_vectors_are_refused(tmp_path):
 def test_matrices_of_unlisted_families_have_their_block():
     opt = [f"model.decoder.layers.{i}.{part}.weight" for i in (0, 1) for part in ("self_attn.out_proj", "fc1")]
     at = positions([*opt, "model.decoder.embed_positions.weight", "lm_head.weight", "classifier.0.weight"])
-    assert [(at[name].role, at[name].block) for name in opt] == [("other", 0), ("other", 0), ("other", 1), ("other", 1)]
+    assert [(at[name].role, at[name].block) for name in opt] == [("output", 0), ("up", 0), ("output", 1), ("up", 1)]
+    assert not any(place.known for place in at.values())
     assert {at[name].block for name in at if name not in opt} == {None}
     bart = [f"model.{side}.layers.{i}.fc1.weight" for side in ("encoder", "decoder") for i in (0, 1)]
     assert [place.block for place in positions(bart).values()] == [0, 1, 2, 3]

@@ -112,8 +112,9 @@ def test_an_adapter_can_be_lowered_in_rank():
 def test_nothing_to_extract_and_parts_of_parameters_are_refused():
     name = "encoder.layer.0.attention.self.query.weight"
     zero = WeightChange(name, "query", 0, torch.zeros(4, 4, dtype=torch.float64), None, "float64")
-    with pytest.raises(ValueError, match="nothing to extract: 1 matrices that peft can adapt changed"):
-        extract_lora(WeightChanges((name,), lambda _: zero), rule="null")
+    for chosen in ({"rule": "null"}, {"rank": 2}):
+        with pytest.raises(ValueError, match="nothing to extract: 1 matrices that peft can adapt changed"):
+            extract_lora(WeightChanges((name,), lambda _: zero), **chosen)
     with pytest.raises(ValueError, match=r"only a part of 'h.0.attn.c_attn.weight' changes"):
         extract_lora(WeightChanges(("h.0.attn.c_attn.weight[query]",), lambda _: zero), rank=1)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lab.checkpoints.adapter_folder import CONFIG, WEIGHTS, AdapterFolder, open_adapter
 from lab.checkpoints.error import CheckpointError
@@ -21,7 +21,8 @@ from lab.geometry.collections.stack import Change
 from lab.geometry.sources import changes_between
 from lab.linalg import LowRank
 from lab.models.folders import open_weights
-from lab.models.positions import positions
+from lab.models.in_memory import Source, adapter_on_disk, is_peft
+from lab.models.positions import architecture_in, positions
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class _Source:
     base: str = ""
 
 
-def read_collection(folders: Mapping[Member | str, str | Path], base: str | Path | None = None) -> Collection:
+def read_collection(folders: Mapping[Member | str, Source], base: Source | None = None) -> Collection:
     """The collection of adapters and tuned checkpoints in folders.
 
     LoRA and rsLoRA adapters are known by their headers; factors are read when asked for. Other adapters with a ΔW
@@ -41,7 +42,7 @@ def read_collection(folders: Mapping[Member | str, str | Path], base: str | Path
     compared with the base tensor by tensor.
 
     Args:
-        folders: member, or its name -> folder (see `changes_between`).
+        folders: member, or its name -> folder, or a model in memory (see `changes_between`).
         base: the PLM below all of them; needed by all but LoRA and rsLoRA. Names and shapes are checked against it.
 
     Raises:
@@ -53,7 +54,7 @@ def read_collection(folders: Mapping[Member | str, str | Path], base: str | Path
     weights = None if base is None else open_weights(base)
     sources = []
     for member, folder in zip(members, folders.values(), strict=True):
-        source = _source(Path(folder), base)
+        source = _in_memory(folder, base) if isinstance(folder, nn.Module) else _source(Path(folder), base)
         sources.append(source if weights is None else _on_base(member, source, weights))
     _require_one_base(members, sources)
     require_same_matrices(members, [source.shapes for source in sources])
@@ -67,7 +68,16 @@ def read_collection(folders: Mapping[Member | str, str | Path], base: str | Path
     return Collection(members, sources[0].shapes if sources else {}, lambda i, name: sources[i].read(name))
 
 
-def _source(folder: Path, base: str | Path | None) -> _Source:
+def _in_memory(model: nn.Module, base: Source | None) -> _Source:
+    """A model in memory; of a PeftModel its adapter, read like one in a folder."""
+    adapter = adapter_on_disk(model) if is_peft(model) else None
+    if adapter is not None:
+        return _source(adapter, base)
+    held = {change.name: change.difference for change in changes_between(base, model)}
+    return _Source({name: _shape(value) for name, value in held.items()}, held.__getitem__)
+
+
+def _source(folder: Path, base: Source | None) -> _Source:
     if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
         adapter = open_adapter(folder)
         options = lora_options(adapter.options, adapter.config) if adapter.kind == "LORA" else None
@@ -78,7 +88,7 @@ def _source(folder: Path, base: str | Path | None) -> _Source:
     if held is not None:
         return _Source({name: _shape(value) for name, value in held.items()}, held.__getitem__)
     header = open_weights(folder)
-    at = positions(list(changes.names))
+    at = positions(list(changes.names), architecture_in(header))
     shapes = {name: _oriented(header.entries[name].shape, at[name].transposed) for name in changes.names}
     return _Source(shapes, lambda name: changes.read(name).difference)
 
@@ -109,7 +119,7 @@ def _on_base(member: Member, source: _Source, weights: WeightFolder) -> _Source:
             f"member {member.name!r} changes {missing[0]!r} ({len(missing)} such matrices), which {weights.path} does "
             "not have; it was trained on another PLM."
         )
-    at = positions(list(source.shapes))
+    at = positions(list(source.shapes), architecture_in(weights))
     for name, shape in source.shapes.items():
         own = weights.entries[pairs[name]].shape
         if _oriented(own, at[name].transposed) != shape:
@@ -131,7 +141,7 @@ def _require_one_base(members: tuple[Member, ...], sources: list[_Source]) -> No
             )
 
 
-def base_matrices(collection: Collection, base: str | Path) -> Callable[[str], Tensor]:
+def base_matrices(collection: Collection, base: Source) -> Callable[[str], Tensor]:
     """Name of a matrix -> W₀ (m, n) in float64, read on demand.
 
     Raises:
@@ -143,7 +153,7 @@ def base_matrices(collection: Collection, base: str | Path) -> Callable[[str], T
     pairs, _, missing = aligned(weights.files, collection.shapes)
     if missing:
         raise ValueError(f"{weights.path} has no {missing[0]!r}; it is not the PLM of this collection.")
-    at = positions(list(collection.shapes))
+    at = positions(list(collection.shapes), architecture_in(weights))
 
     def read(name: str) -> Tensor:
         stored = weights.tensor(pairs[name]).to(torch.float64)
