@@ -4,7 +4,8 @@ What "size" is here. The packaged series are MiniLM and SmolLM2 cut after their 
 pre-training. A cut PLM was never trained to be read at that block, so it says how much of the adaptation the later
 blocks carry, and only by analogy what a smaller PLM would do; the more so on MiniLM, whose head reads [CLS], the state
 of which hardly depends on the text in blocks 1 to 5 (docs/combination.md). SmolLM2's head reads the last token. With
---sizes the series can be any PLMs, such as those of the hub.
+--sizes the series can be any PLMs: those of the hub, or the larger packaged ones, `--sizes smollm2,gemma3` and
+`--sizes minilm,mpnet --only adapter,LoRA,prompt` (MPNet's attention takes no prefix).
 """
 
 from __future__ import annotations
@@ -94,6 +95,13 @@ class Plan(Setup):
         "of adapter, LoRA, prefix, prompt, and last layer and random modules; none: the scale's", None
     )
 
+    only: tuple[str, ...] | None = setting("of adapter, LoRA, prefix and prompt: those to compare; none: all", None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.only is not None and not (self.only and set(self.only) <= set(FOUR)):
+            raise ValueError(f"only must name some of {', '.join(FOUR)}; got {', '.join(self.only) or 'none'}.")
+
     def configs(self) -> tuple[Series, ...]:
         chosen = self.series if self.sizes is None else ((self.sizes, self.series[0][1]),)
         return tuple(
@@ -111,7 +119,11 @@ class Plan(Setup):
             LAST: LastLayer(),
         }
         each = zip(methods.items(), step_sizes, strict=True)
-        return tuple({"label": label, "lr": lr, "method": method.to_json()} for (label, method), lr in each)
+        return tuple(
+            {"label": label, "lr": lr, "method": method.to_json()}
+            for (label, method), lr in each
+            if self.only is None or label in (*self.only, LAST)
+        )
 
 
 def measure(c: Series, lab: Lab) -> Result:
@@ -184,7 +196,8 @@ def _of_series(finding: Finding[Series]) -> list[Verdict]:
         for label in dict.fromkeys(table.label)
     ]  # fmt: skip
     on_large = pd.DataFrame(wide[large])
-    four, last, modules = on_large[list(FOUR)].mean(axis=1), on_large[LAST], on_large[RANDOM]
+    compared = [label for label in FOUR if label in on_large]
+    four, last, modules = on_large[compared].mean(axis=1), on_large[LAST], on_large[RANDOM]
     convergence = [] if alone else [
         of_size.below(
             0.0, faster(table, small, large), f"Delta methods converge faster on {sooner}.",
@@ -195,13 +208,13 @@ def _of_series(finding: Finding[Series]) -> list[Verdict]:
         *gains,
         *convergence,
         evidence.below(
-            0.0, _over_seeds(last - four, c, len(FOUR)), "Tuning the last layer alone is not a good strategy.",
-            f"{large}: score of the last layer minus the mean of {', '.join(FOUR)} [{metric}]",
+            0.0, _over_seeds(last - four, c, len(compared)), "Tuning the last layer alone is not a good strategy.",
+            f"{large}: score of the last layer minus the mean of {', '.join(compared)} [{metric}]",
         ),
         evidence.above(
-            AS_GOOD, _over_seeds(modules - four, c, len(FOUR)),
+            AS_GOOD, _over_seeds(modules - four, c, len(compared)),
             "Randomly chosen modules do as well as the delta methods on average.",
-            f"{large}: score of random modules minus the mean of {', '.join(FOUR)} [{metric}]",
+            f"{large}: score of random modules minus the mean of {', '.join(compared)} [{metric}]",
         ),
         evidence.above(
             0.0, _over_seeds(modules - last, c),

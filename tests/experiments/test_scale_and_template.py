@@ -31,6 +31,16 @@ def test_the_packaged_series_are_every_depth_of_minilm_and_smollm2():
     assert series.sizes == ("minilm:2", "minilm")
 
 
+def test_methods_that_a_plm_does_not_take_are_left_out():
+    (series,) = SIZES.configs("demo", sizes=("minilm", "mpnet"), only=("adapter", "LoRA", "prompt"))
+    assert [entry["label"] for entry in series.methods] == ["adapter", "LoRA", "prompt", scale.LAST]
+    (every,) = SIZES.configs("demo", sizes=("minilm", "mpnet"))
+    assert {entry["label"]: entry for entry in series.methods}.items() <= {e["label"]: e for e in every.methods}.items()
+    for wrong in ((), ("adaptor",), ("last layer",)):
+        with pytest.raises(ValueError, match="only must name some of adapter, LoRA, prefix, prompt; got"):
+            SIZES.configs("demo", only=wrong)
+
+
 def test_a_cut_plm_is_known_by_its_own_name():
     """So that the content of a local folder enters the key whatever is kept of it."""
     (series,) = SIZES.configs("demo", sizes=("folder:2", "folder"))

@@ -27,7 +27,11 @@ def test_the_shapes_are_those_of_7b_and_one_matrix_of_each_gives_the_whole(bench
     sizes = [shape[0] * (shape[1] if len(shape) == 2 else 1) for shape in block.values()]
     size = 32 * sum(sizes) + 2 * 32_000 * 4096 + 4096
     assert size == 6_738_415_616  # LLaMA-7B's
-    rows = [{"shape": list(shape), "seconds": 1.0} for shape in {*block.values(), *outside.values()} if len(shape) == 2]
+    rows = [
+        {"shape": list(shape), "processor_seconds": 1.0}
+        for shape in {*block.values(), *outside.values()}
+        if len(shape) == 2
+    ]
     assert benchmark.whole_model(rows, 4096, 32_000) == 32 * 7 + 2
 
 

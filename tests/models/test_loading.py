@@ -353,10 +353,10 @@ def test_sizes_beyond_the_weights_are_refused_before_anything_is_built(family, n
     _, folder = saved(family)
     for value in (10**6, 10**9, 10**30, -1, 0, True, 2.5, [2]):
         edit_config(folder, **{name: value})
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(CheckpointError, match=r"config\.json"):
             load_plm(folder)
-        assert time.perf_counter() - start < 5
+        assert time.process_time() - start < 5
 
 
 def test_a_broken_tokenizer_is_refused_and_a_missing_one_is_none(saved):
