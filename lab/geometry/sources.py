@@ -48,7 +48,7 @@ def changes_between(
                 "unknown. Copy it from where the adapter was saved."
             )
     if adapter:
-        return adapter_changes(tuned, base)
+        return adapter_changes(folder, base)
     if base is None:
         raise CheckpointError(f"{tuned} is no adapter: a tuned model needs the base it is compared with.")
     return folder_changes(base, tuned, allow_missing=allow_missing)
