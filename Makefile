@@ -21,7 +21,7 @@ OUT      ?= out
 export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install packaged larger demo test tests test-all lint app notebooks bench gpu check constraints clean
+.PHONY: help install packaged larger demo test tests test-all lint app notebooks docs bench gpu check constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,13 @@ app: install ## open the explorer on the records of runs/ and gallery/
 
 notebooks: install ## open JupyterLab on notebooks/
 	$(BIN)/jupyter lab --notebook-dir notebooks
+
+docs: $(VENV)/.docs ## build the documentation site (no network, about a minute) and say where it is
+	$(BIN)/python docs/site --out build/docs $(if $(PICTURES),--pictures $(PICTURES))
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(PIP) -c constraints.txt -e ".[docs]"
+	@touch $@
 
 bench: install ## time the kernels against their peers
 	$(BIN)/deltalab bench projections

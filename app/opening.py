@@ -121,7 +121,7 @@ def _opened(
         if hide is not None:  # where uploads lie for a moment is nobody's concern
             text = text.replace(f"{hide}/", "the uploaded ").replace(str(hide), "the uploaded file")
         raise Refused(text) from error
-    values = found.values.rename(columns={"singular_value": "sigma"}).assign(label=title)
+    values = found.values.assign(label=title)
     in_blocks = values.dropna(subset=["block"])
     return Opened(
         title=title,

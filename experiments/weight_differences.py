@@ -61,7 +61,7 @@ def measure(run: WeightDifferences, lab: Lab) -> Result:
 
 def _drawn(spectra: WeightDifferenceSpectra) -> pd.DataFrame:
     """The values that are kept."""
-    in_blocks = spectra.values.dropna(subset=["block"]).rename(columns={"singular_value": "sigma"})
+    in_blocks = spectra.values.dropna(subset=["block"])
     return in_blocks[in_blocks["block"].isin(evenly_spaced(sorted(in_blocks["block"].unique()), DRAWN_BLOCKS))]
 
 

@@ -46,7 +46,7 @@ def test_torch_is_pinned_to_one_version_everywhere():
 def test_every_dependency_is_pinned():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = project["dependencies"] + [d for extra in variable("EXTRAS").split(",") for d in extras[extra]]
+    wanted = project["dependencies"] + [d for e in [*variable("EXTRAS").split(","), "docs"] for d in extras[e]]
     names = {normal(re.split(r"[<>=\[; ]", d, maxsplit=1)[0]) for d in wanted}
     assert names
     assert names <= {normal(name) for name in pinned()}
@@ -63,7 +63,7 @@ def test_nothing_pulls_torchvision():
     assert "torchvision" not in {normal(name) for name in pinned()}
 
 
-@pytest.mark.parametrize("name", ["app", "notebooks", "dimension", "hub", "ray", "dev"])
+@pytest.mark.parametrize("name", ["app", "notebooks", "dimension", "docs", "hub", "ray", "dev"])
 def test_extra_exists(name):
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert extras[name]

@@ -19,7 +19,7 @@ from lab.runs import everything, user_store
 SPECTRA, BASKET = "spectra", "basket"
 
 _MEDIANS = {
-    "run": "update",
+    "label": "update",
     "role": "role",
     "matrices": "matrices [count]",
     "stable_rank": "stable rank",
@@ -44,6 +44,9 @@ def paper(
     pgf: Annotated[
         bool, typer.Option("--pgf", help="Draw by PGFPlots, in the type of the paper, where that can be.")
     ] = False,
+    template: Annotated[
+        Path | None, typer.Option(help="Your own LaTeX document: figures, tables and references are put into a copy.")
+    ] = None,
     dry: Annotated[bool, typer.Option("--dry", help="Say what the folder would hold, and write nothing.")] = False,
     store: Annotated[
         Path | None, typer.Option(help="Folder of the runs.  [default: $DELTALAB_STORE, else ./runs]")
@@ -52,7 +55,7 @@ def paper(
     """Write a paper's folder: main.tex, figures, tables, captions, references, and where the numbers are from.
 
     deltalab paper d90_curves performance --venue icml
-    deltalab paper spectra minilm path/to/adapter --venue acl
+    deltalab paper spectra minilm path/to/adapter --venue acl --template my_paper.tex
     deltalab paper basket --venue ieee
     """
     with refusals():
@@ -62,7 +65,8 @@ def paper(
         options = [f"--experiment={experiment}"] if experiment else []
         options += [f"--where={condition}" for condition in where or []]
         options += [f"--store={store}"] if store else []
-        page = [f"--venue={venue}", *(["--pgf"] if pgf else [])]
+        page = [f"--venue={venue}", *(["--pgf"] if pgf else []), *([f"--template={template}"] if template else [])]
+        document = library.read_template(template) if template is not None else None
         if names[0] == SPECTRA:
             pieces = [spectra_piece(library, names[1:], page)]
         elif names == [BASKET]:
@@ -80,7 +84,9 @@ def paper(
             return
         command = shlex.join(["deltalab", "paper", *names, *options, *page])
         browser = figures.find_browser() is not None
-        files = library.contents(pieces, library.VENUES[venue], command=command, pgf=pgf, browser=browser)
+        files = library.contents(
+            pieces, library.VENUES[venue], command=command, pgf=pgf, browser=browser, template=document
+        )
         library.write(files, out)
         for path, content in files.items():
             typer.echo(f"wrote {out / path} ({len(content) / 1000:,.0f} kB)")
@@ -130,9 +136,9 @@ def spectra_piece(library: Any, paths: list[str], page: list[str]) -> Any:
             for label, changes in opened(geometry, base, labelled(tuned)).items()
         }
     )
-    values = found.values.rename(columns={"singular_value": "sigma", "run": "label"})
+    values = found.values.assign(model=base)
     in_blocks = values.dropna(subset=["block"])
-    medians = geometry.aggregated(found.summary, ["run", "role"])
+    medians = geometry.aggregated(found.summary, ["label", "role"])
     medians = medians[[name for name in _MEDIANS if name in medians]].rename(columns=_MEDIANS)
     origin = library.Origin("", shlex.join(["deltalab", "spectra", *paths]), provenance.environment())
     again_ = shlex.join(["deltalab", "paper", SPECTRA, *paths, *page])

@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from lab.columns import known
 from lab.commands.terminal import DEFAULT_FORMATS, Formats, cell, output, plain, refusals, write_figure
 from lab.deferred import pandas as pd
 from lab.figures import figure
-from lab.figures.cells import csv_text
+from lab.figures.cells import columns_csv, csv_text
 from lab.figures.latex import booktabs
 
 NO_BASE = "-"
@@ -89,7 +90,7 @@ def spectra(
         tell(geometry, found, by, several=len(tuned) > 1)
         command = shlex.join(["deltalab", "spectra", base, *tuned])
         if out is not None:
-            write(geometry, found, by, out, formats, command)
+            write(geometry, found, by, base, out, formats, command)
         if extract is not None:
             by_name = None if base == NO_BASE or Path(base).exists() else base  # a hub id says the same elsewhere
             sources: Any = importlib.import_module("lab.geometry.sources")
@@ -165,7 +166,7 @@ def tell(geometry: Any, found: Any, by: str, *, several: bool) -> None:
     summary = found.summary
     size = summary["rows"].astype(str) + " × " + summary["columns"].astype(str)
     summary = summary.assign(shape=size, matrix=[_short(row) for row in summary.itertuples()])
-    first = ["run"] if several else []
+    first = ["label"] if several else []
     console.print(_table(summary, first, "every matrix", {**_COLUMNS}))
     medians = geometry.aggregated(found.summary, [*first, by])
     console.print(_table(medians, [*first, by, "matrices"], f"medians per {by}", {**_COLUMNS, "matrix": ""}))
@@ -206,18 +207,19 @@ def _shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def write(geometry: Any, found: Any, by: str, out: Path, formats: str, command: str) -> None:
-    """The figure of the block matrices with its exports, all scalars as CSV, the medians as CSV and LaTeX."""
+def write(geometry: Any, found: Any, by: str, base: str, out: Path, formats: str, command: str) -> None:
+    """The figure of the block matrices with its exports; all scalars, their medians, and their units."""
     drawn = figure("weight_difference_spectra")
-    values = found.values.rename(columns={"singular_value": "sigma", "run": "label"})
+    values = found.values.assign(model=base)
     in_blocks = values.dropna(subset=["block"])
     write_figure(drawn, in_blocks if len(in_blocks) else values, out / drawn.name, formats, command)
-    medians, shown = geometry.aggregated(found.summary, ["run", by]), {"run", by, "matrices", *_COLUMNS}
+    medians, shown = geometry.aggregated(found.summary, ["label", by]), {"label", by, "matrices", *_COLUMNS}
     texts = {
-        "summary.csv": csv_text(found.summary),
-        "medians.csv": csv_text(medians),
+        "summary.csv": csv_text(found.summary.assign(model=base)),
+        "medians.csv": csv_text(medians.assign(model=base)),
+        "columns.csv": columns_csv(known([*found.summary, "matrices", "model", *found.excluded], "summary")),
         "medians.tex": booktabs(medians[[name for name in medians if name in shown]].rename(columns=_COLUMNS)),
-        "left_out.csv": csv_text(found.excluded),
+        "left_out.csv": csv_text(found.excluded.assign(model=base)),
     }
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")

@@ -55,7 +55,6 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "CONFIG",
-    "CONTROL_VIEW",
     "D90",
     "DARK",
     "FIGURES",
@@ -64,12 +63,9 @@ __all__ = [
     "HOW_TO_GET_A_BROWSER",
     "IDENTITY",
     "LIGHT",
-    "LOSS_VIEW",
-    "METHODS_COMPARED",
     "SIZES",
     "TEXT",
     "THEMES",
-    "WEIGHT_DIFFERENCES",
     "Column",
     "Exported",
     "Figure",

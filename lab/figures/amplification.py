@@ -7,24 +7,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import HU_2021
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("which update", TEXT),
-    "role": Column("role of the matrix", TEXT),
-    "block": Column("depth, from 0", "count"),
-    "rank": Column("r: how many leading directions are taken", "count"),
-    "delta_norm": Column("‖ΔW‖_F", "1"),
-    "base_norm": Column("‖W₀‖_F", "1"),
-    "onto_delta": Column("‖UᵀW₀V‖_F for the first r singular vectors of ΔW", "1"),
-    "onto_base": Column("the same for those of W₀: √(σ₁² + … + σ_r²)", "1"),
-    "onto_random": Column("its root mean square for random directions, ‖W₀‖_F·r/√(mn)", "1"),
-    "factor": Column("‖ΔW‖_F/‖UᵀW₀V‖_F for U, V of ΔW", "1"),
-}
+_COLUMNS = columns(
+    "amplification",
+    "label",
+    "role",
+    "block",
+    "rank",
+    "delta_norm",
+    "base_norm",
+    "onto_delta",
+    "onto_base",
+    "onto_random",
+    "factor",
+)
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import KORNBLITH_2019
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("whose layers are compared with the pre-trained ones", TEXT),
-    "base_layer": Column("layer of the pre-trained model; 0 is what enters the first block", "count"),
-    "layer": Column("layer of the other model", "count"),
-    "cka": Column("linear CKA, unbiased", "1"),
-    "shuffled": Column("largest CKA after shuffling the sentences of one of the two", "1"),
-}
+_COLUMNS = columns("cka", "label", "base_layer", "layer", "cka", "shuffled")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

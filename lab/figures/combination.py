@@ -8,20 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, Panel, first_seen, listed, split
 from lab.figures.sources import DING_2022, DING_2023
 from lab.figures.style import Theme, counted, score_title
 from lab.statistics import Answer
 from lab.statistics.combination import CELLS, FACTORS, KINDS, contrasts, named
 
-_COLUMNS = {
-    "label": Column("PLM, task, data and reading of one design", TEXT),
-    "seed": Column("seed of the run", "count"),
-    **{factor: Column(f"1 where the combination has the {factor}, else 0", "count") for factor in FACTORS},
-    "score": Column("score on held-out examples after training", "unit of the metric"),
-}
-_OPTIONAL = {"metric": Column("name of the metric that score is in", TEXT)}
+_COLUMNS = columns("combination", "label", "seed", *FACTORS, "score")
+_OPTIONAL = columns("combination", "metric")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

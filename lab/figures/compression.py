@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import pandas as pd
 
+from lab.columns import columns
 from lab.figures.definition import TEXT, Column, Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import AGHAJANYAN_2020, LOTFI_2022
 from lab.figures.style import Theme, count
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("how the coordinates were written: number of levels, or float32", TEXT),
-    "dimension": Column("dimension of the subspace", "count"),
-    "levels": Column("values that a coordinate can have; 0: as trained", "count"),
-    "bits": Column("length of the description", "bit"),
-    "examples": Column("training examples", "count"),
-    "train_error": Column("share of training examples that are wrong", "fraction"),
-    "held_out_error": Column("share of held-out examples that are wrong", "fraction"),
-    "majority_error": Column("training error of the most frequent answer", "fraction"),
-    "kl": Column("bound of the kl form", "fraction"),
-    "occam": Column("Occam's bound", "fraction"),
-    "catoni": Column("Catoni's bound", "fraction"),
-}
+_COLUMNS = columns(
+    "compression",
+    "label",
+    "dimension",
+    "levels",
+    "bits",
+    "examples",
+    "train_error",
+    "held_out_error",
+    "majority_error",
+    "kl",
+    "occam",
+    "catoni",
+)
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

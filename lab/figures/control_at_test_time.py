@@ -7,27 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, first_seen, half_width, listed, split, spread
 from lab.figures.sources import YANG_2022
 from lab.figures.style import Theme
 from lab.statistics import Answer, mean_interval
 
-_COLUMNS = {
-    "control": Column("the control applied at test time", TEXT),
-    "kind": Column("perturbation, or clean", TEXT),
-    "strength": Column("its strength", "1"),
-    "seed": Column("seed of the training run", "count"),
-    "gain": Column("accuracy with the control − without, on the same examples", "fraction"),
-    "uncontrolled": Column("accuracy without the control", "fraction"),
-    "off_before": Column("squared deviation from the layers' subspaces without the control", "1"),
-    "off_after": Column("the same with the control", "1"),
-}
-_LATER = {
-    "label": Column("the trained method under control", TEXT),
-    "energy": Column("Σ_t ‖u_t‖² per example; empty where the control is no steering", "squared units of state"),
-    "injected": Column("Σ_t of what the delta itself adds there, per example", "squared units of state"),
-}
+_COLUMNS = columns(
+    "control_at_test_time", "control", "kind", "strength", "seed", "gain", "uncontrolled", "off_before", "off_after"
+)
+_LATER = columns("control_at_test_time", "label", "energy", "injected")
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:

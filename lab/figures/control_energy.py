@@ -5,26 +5,28 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.gramian_spectra import SEED
 from lab.figures.grammar import Grid, Panel, listed, split
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("the method", TEXT),
-    "model": Column("the PLM", TEXT),
-    "task": Column("the task the batch is from", TEXT),
-    "request": Column("wanted rise of every sentence's margin", "logits"),
-    "norm": Column("‖δφ‖ of the least control for it, to first order", "units of φ"),
-    "predicted": Column("mean rise to first order; below the request where it cannot be reached", "logits"),
-    "achieved": Column("mean rise when that control is applied", "logits"),
-    "lowest": Column("smallest rise among the sentences", "logits"),
-    "highest": Column("largest rise among the sentences", "logits"),
-    "training_norm": Column("‖φ − φ₀‖ after training", "units of φ"),
-    "training_change": Column("mean rise of the margins by training", "logits"),
-}
+_COLUMNS = columns(
+    "control_energy",
+    "label",
+    "model",
+    "task",
+    "request",
+    "norm",
+    "predicted",
+    "achieved",
+    "lowest",
+    "highest",
+    "training_norm",
+    "training_change",
+)
 
 _MOST_PLACES = 3
 """PLMs and tasks of which both panels are drawn: six panels at most."""

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, score_title
 from lab.statistics import Answer
 from lab.statistics.controllability import ranking_correlations
 
-_COLUMNS = {
-    "label": Column("the method", TEXT),
-    "model": Column("the PLM", TEXT),
-    "task": Column("the task", TEXT),
-    "score": Column("score on held-out examples after training", "unit of the metric"),
-    "metric": Column("name of the metric", TEXT),
-    "trace": Column("trace of the Gramian at the logits before training", "squared logits per unit of control"),
-    "effective_rank": Column("effective rank of ∂logits/∂φ before training", "1"),
-    "unit_norm": Column("‖δφ‖ that raises every margin by one logit", "units of φ"),
-}
+_COLUMNS = columns(
+    "controllability_ranking", "label", "model", "task", "score", "metric", "trace", "effective_rank", "unit_norm"
+)
 _AXES = {
     "trace": "tr W at the logits [logits² / unit²]",
     "effective_rank": "effective rank [1]",

@@ -7,26 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, counted, score_title
 from lab.statistics import Answer
 from lab.statistics.convergence import reaching
 
-_COLUMNS = {
-    "label": Column("method, as the legend shall say it", TEXT),
-    "kind": Column("full, delta, or null (nothing but the head is trained)", TEXT),
-    "task": Column("task", TEXT),
-    "seed": Column("seed of the run", "count"),
-    "step": Column("optimiser steps taken", "count"),
-    "seconds": Column("training time until then, evaluations excluded", "s"),
-    "score": Column("validation score", "unit of the metric"),
-}
-_OPTIONAL = {
-    "metric": Column("name of the metric that score is in", TEXT),
-    "tunable": Column("trained parameters d", "count"),
-}
+_COLUMNS = columns("convergence", "label", "kind", "task", "seed", "step", "seconds", "score")
+_OPTIONAL = columns("convergence", "metric", "tunable")
 _DASHES = {"full": "solid", "delta": "solid", "null": "dash"}
 
 

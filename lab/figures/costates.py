@@ -5,27 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, Panel, listed, split
 from lab.figures.sources import LI_2017, LI_HAO_2018
 from lab.figures.stages import chain, short, written
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-ALONG_TRAINING = {
-    "label": Column("the method", TEXT),
-    "model": Column("the PLM", TEXT),
-    "task": Column("the task the batch is from", TEXT),
-    "step": Column("training steps taken", "count"),
-    "stage": Column("stage of the chain", TEXT),
-    "t": Column("its number", "count"),
-}
-_COLUMNS = {
-    **ALONG_TRAINING,
-    "costate": Column("norm of p_{t+1}, the costate of the state that leaves the stage", "nats per unit of state"),
-    "hamiltonian": Column("H_t(h_t, p_{t+1}, u_t)", "nats"),
-    "loss": Column("J on the batch", "nats"),
-}
+ALONG_TRAINING = columns("costates", "label", "model", "task", "step", "stage", "t")
+_COLUMNS = {**ALONG_TRAINING, **columns("costates", "costate", "hamiltonian", "loss")}
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

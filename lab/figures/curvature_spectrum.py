@@ -7,19 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import GHORBANI_2019, SCHRAUDOLPH_2002
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column('method, with ", random weights" for the null of pre-training', TEXT),
-    "state": Column("when: start or trained", TEXT),
-    "scope": Column("which coordinates of φ: all, or one block", TEXT),
-    "index": Column("number of the eigenvalue, from 1, in decreasing order", "count"),
-    "eigenvalue": Column("eigenvalue of the Gauss-Newton matrix", "nats per unit of φ²"),
-}
+_COLUMNS = columns("curvature_spectrum", "label", "state", "scope", "index", "eigenvalue")
 _RANDOM = ", random weights"
 
 

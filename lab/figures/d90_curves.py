@@ -7,23 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed
 from lab.figures.sources import DEREZINSKI_2020, LI_2018
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("the problem: a quadratic, or PLM, task and method", TEXT),
-    "kind": Column("predicted, measured (training runs) or simulated", TEXT),
-    "variant": Column("which prediction, or what was run", TEXT),
-    "d": Column("dimension of the random subspace", "count"),
-    "share": Column("share of the loss's fall that it recovers", "1"),
-}
-_OPTIONAL = {
-    "low": Column("lower end of the share's interval", "1"),
-    "high": Column("upper end of the share's interval", "1"),
-}
+_COLUMNS = columns("d90_curves", "label", "kind", "variant", "d", "share")
+_OPTIONAL = columns("d90_curves", "low", "high")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 from pandas.api.types import is_numeric_dtype
 
+from lab.columns import TEXT, Column
 from lab.figures.grammar import Grid
 from lab.figures.grammar.split import worded
 from lab.figures.sources import Source
 from lab.figures.style import LIGHT, SCREEN, Size, Theme
 from lab.statistics import Answer
-
-TEXT = "text"
-"""Unit of a column that holds names, not numbers."""
 
 IDENTITY = ("model", "task", "seed", "key")
 """Columns that say which record a row is from: part of every figure's table and CSV where the records have them."""
@@ -30,13 +28,6 @@ HUGE = 1e100
 
 class TableError(ValueError):
     """A table cannot be drawn: columns missing, rows missing, or names where numbers are needed."""
-
-
-class Column(NamedTuple):
-    """What a column holds, and its unit: a physical unit, "1" for a pure number, "count", or `TEXT`."""
-
-    description: str
-    unit: str
 
 
 @dataclass(frozen=True)

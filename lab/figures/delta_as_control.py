@@ -5,28 +5,30 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DING_2022
 from lab.figures.stages import chain, short, written
 from lab.figures.style import Theme, count
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("the method", TEXT),
-    "model": Column("the PLM", TEXT),
-    "task": Column("the task the batch is from", TEXT),
-    "stage": Column('stage of the chain; "all" where φ does not split over layers', TEXT),
-    "t": Column("its number", "count"),
-    "kind": Column("type of control, computed", TEXT),
-    "controls": Column("d_t, coordinates of φ that act in the stage", "count"),
-    "norm": Column("‖B_t‖_F, B_t = ∂h_{t+1}/∂u_t on the batch", "1"),
-    "rank": Column("rank of B_t; empty where it was not computed", "count"),
-    "participation": Column("participation ratio of B_t's singular values", "1"),
-    "gramian_share": Column("share of the trace of the end state's Gramian", "1"),
-    "layers_reached": Column("share of the blocks the method acts in", "1"),
-    "identity_error": Column("largest |logits(φ₀) − PLM's logits|", "1"),
-}
+_COLUMNS = columns(
+    "delta_as_control",
+    "label",
+    "model",
+    "task",
+    "stage",
+    "t",
+    "kind",
+    "controls",
+    "norm",
+    "rank",
+    "participation",
+    "gramian_share",
+    "layers_reached",
+    "identity_error",
+)
 
 
 _ROOM = 12

@@ -6,20 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, first_seen, listed, split
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
 PLM = "the PLM"
-_COLUMNS = {
-    "model": Column("the PLM", TEXT),
-    "label": Column(f"the method, or {PLM!r} itself", TEXT),
-    "bytes": Column("size of the file", "bytes"),
-    "fraction": Column("size as a fraction of the PLM's file", "1"),
-    "load_seconds": Column("time to read the file into memory", "s"),
-}
+_COLUMNS = columns("delta_storage", "model", "label", "bytes", "fraction", "load_seconds")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

@@ -11,16 +11,20 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from lab.figures.cells import csv_text
-from lab.figures.definition import Figure
+from lab.columns import known
+from lab.figures.cells import columns_csv, csv_text
+from lab.figures.definition import IDENTITY, Figure
 from lab.figures.formats import FORMATS
 from lab.figures.images import IMAGE_FORMATS, ImageError, images
 from lab.figures.latex import booktabs, escaped, macro
 from lab.figures.page import page
 from lab.figures.style import LIGHT, SCREEN, SIZES, Theme
 
-TEXT_FORMATS = ("html", "csv", "tex", "caption", "bib")
-SUFFIXES = {name: name for name in (*TEXT_FORMATS, *IMAGE_FORMATS)} | {"caption": "caption.tex"}
+TEXT_FORMATS = ("html", "csv", "columns", "tex", "caption", "bib")
+SUFFIXES = {name: name for name in (*TEXT_FORMATS, *IMAGE_FORMATS)} | {
+    "caption": "caption.tex",
+    "columns": "columns.csv",
+}
 
 _SHORT = 12  # digits of a key that people are shown
 
@@ -66,8 +70,9 @@ def export(
     Args:
         figure: what to draw; or a drawing that is finished, which has no table, caption or sources.
         path_stem: path without suffix.
-        formats: any of html, pdf, svg, png, csv, tex (the figure's summary in booktabs), caption, bib. The caption and
-            BibTeX of a `Figure` are always written.
+        formats: any of html, pdf, svg, png, csv, tex (the figure's summary in booktabs), columns (what the columns of
+            the CSV mean, their types and units), caption, bib. The caption and BibTeX of a `Figure` are always written,
+            the columns beside every CSV.
         table: what the figure is drawn from; keys of records in a column ``key`` become part of the provenance.
         size: width of PDF, SVG and PNG: "single" or "double" column of a paper, "slide", "screen".
         theme: of all formats; paper wants the light one.
@@ -93,7 +98,9 @@ def export(
         named: dict[str, Any] = {"title": "Figure", "alt": "a figure made with deltalab", "provenance": made_by}
         texts = {"html": page(figure, theme=theme, **named)} if "html" in formats else {}  # type: ignore[arg-type]
         reason = "a finished drawing has no table; pass a lab.figures.Figure and table="
-        skipped = [Skipped(name, reason) for name in formats if name in TEXT_FORMATS and name != "html"]
+        skipped = [
+            Skipped(name, reason) for name in formats if name in TEXT_FORMATS and name not in ("html", "columns")
+        ]
         drawing = figure
     contents: dict[str, bytes] = {name: text.encode() for name, text in texts.items()}
     pictures = [name for name in formats if name in IMAGE_FORMATS]
@@ -139,7 +146,8 @@ def _wanted(formats: Sequence[str], size: str) -> list[str]:
         raise ValueError(f"formats are {formats!r}; choose from {', '.join(known)}")
     if size not in SIZES:
         raise ValueError(f"size is {size!r}; choose one of {', '.join(SIZES)}")
-    return list(dict.fromkeys([*formats, "caption", "bib"]))
+    beside = ["columns"] if "csv" in formats else []
+    return list(dict.fromkeys([*formats, *beside, "caption", "bib"]))
 
 
 def _texts(
@@ -153,7 +161,10 @@ def _texts(
             written: dict[str, Any] = {"title": figure.title, "caption": figure.caption, "reading": figure.reading}
             made[name] = page(drawing, theme=theme, sources=figure.source, provenance=provenance, **told, **written)
         elif name == "csv":
-            made[name] = csv_text(figure.checked(table))
+            made[name] = csv_text(_identified(figure.checked(table)))
+        elif name == "columns":
+            meanings = known(_identified(figure.checked(table)), figure.table)
+            made[name] = columns_csv({**meanings, **figure.columns, **figure.optional})
         elif name == "tex":
             made[name] = booktabs(figure.summarize(table))
         elif name == "caption":
@@ -161,6 +172,11 @@ def _texts(
         elif name == "bib":
             made[name] = "\n".join(source.bibtex for source in figure.source)
     return made
+
+
+def _identified(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the columns that say which record a row is from; empty ones where it is from none."""
+    return table.assign(**{name: None for name in IDENTITY if name not in table})
 
 
 def caption_macro(figure: Figure) -> str:

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, around, listed, split
 from lab.figures.sources import GAVISH_2014, HU_2021
 from lab.figures.style import Theme, score_title
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "kind": Column("extracted, or the name of a reference", TEXT),
-    "rule": Column("how the rank of each matrix was chosen; empty for references", TEXT),
-    "mean_rank": Column("mean rank over matrices; missing for references without one", "count"),
-    "score": Column("validation score", "fraction"),
-}
-_OPTIONAL = {
-    "stored": Column("numbers in the factors", "count"),
-    "relative_error": Column("‖ΔW − BA‖/‖ΔW‖ over the block matrices", "1"),
-    "metric": Column("name of the score", TEXT),
-}
+_COLUMNS = columns("extraction", "kind", "rule", "mean_rank", "score")
+_OPTIONAL = columns("extraction", "stored", "relative_error", "metric")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.gramian_spectra import SEED
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import LALL_2002, MOORE_1981
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("the method", TEXT),
-    "kind": Column("reach (tr W_ε over tr W) or Hankel (a singular value at a cut)", TEXT),
-    "x": Column("size of the control in units of one logit to first order; or the cut", "1"),
-    "index": Column("number of the Hankel value, from 1; 0 for reach", "count"),
-    "value": Column("the ratio, or the Hankel value", "1"),
-    "model": Column("the PLM", TEXT),
-    "task": Column("the task the sentences are from", TEXT),
-}
+_COLUMNS = columns("finite_reach", "label", "kind", "x", "index", "value", "model", "task")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, Panel, listed, split
 from lab.figures.sources import BHARGAVA_2023, ZOU_2023
 from lab.figures.style import Theme, counted
 from lab.statistics import Answer, clustered_proportion
 
-_COLUMNS = {
-    "language_model": Column("the PLM", TEXT),
-    "state": Column("number of the text that the next token follows", "count"),
-    "start_rank": Column("rank of the target token without a prompt (1: argmax)", "count"),
-    "tokens": Column("k, tokens of the prompt at most", "count"),
-    "forced": Column("1 where a prompt of at most k tokens made the target the argmax, else 0", "count"),
-    "rank": Column("the target's rank under the best prompt of that length", "count"),
-}
+_COLUMNS = columns("forced_tokens", "language_model", "state", "start_rank", "tokens", "forced", "rank")
 
 
 def _shares(part: pd.DataFrame) -> pd.DataFrame:

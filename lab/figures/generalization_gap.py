@@ -8,22 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, Panel, around, listed, split
 from lab.figures.sources import AGHAJANYAN_2020, ARORA_2018, DING_2022
 from lab.figures.style import Theme, count, counted, score_title
 from lab.statistics import Answer, mean_interval, rank_correlation_interval
 
-_COLUMNS = {
-    "label": Column("method, as the legend shall say it", TEXT),
-    "kind": Column("full, delta, combination, or null (nothing but the head is trained)", TEXT),
-    "task": Column("task", TEXT),
-    "seed": Column("seed of the run", "count"),
-    "gap": Column("score on training examples minus score on validation examples", "unit of the metric"),
-    "tunable": Column("trained parameters d", "count"),
-    "bound": Column("√((d ln r + ln 1/δ)/(2n)), what the gap stays below with probability 1 − δ", "unit of the metric"),
-}
-_OPTIONAL = {"metric": Column("name of the metric that gap is in", TEXT)}
+_COLUMNS = columns("generalization_gap", "label", "kind", "task", "seed", "gap", "tunable", "bound")
+_OPTIONAL = columns("generalization_gap", "metric")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

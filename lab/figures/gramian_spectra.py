@@ -5,26 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, Panel, listed, split
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column('the method; "random subspace" is the null of all', TEXT),
-    "model": Column("the PLM", TEXT),
-    "task": Column("the task the batch is from", TEXT),
-    "at": Column(
-        "what is moved: logits or read, the state that the head reads (whole spectra), or end, the state after the "
-        "last block (the largest values)",
-        TEXT,
-    ),
-    "kind": Column("at the start, after training, or random weights", TEXT),
-    "index": Column("number of the singular value, from 1, in decreasing order", "count"),
-    "sigma": Column("singular value of J = ∂y/∂φ; the Gramian's eigenvalue is its square", "units of y per unit of φ"),
-}
-SEED = {"seed": Column("seed of head, method and batch", "count")}
+_COLUMNS = columns("gramian_spectra", "label", "model", "task", "at", "kind", "index", "sigma")
+SEED = columns("gramian_spectra", "seed")
 NULL = "random subspace"
 _MOST_PANELS = 6
 _KINDS = {"at the start": "solid", "after training": "dash", "random weights": "dot"}

@@ -5,23 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import ILHARCO_2023
 from lab.figures.style import Theme
 from lab.statistics import Answer
 from lab.statistics.out_of_sample import skill
 
-_COLUMNS = {
-    "label": Column("the collection: method, PLM", TEXT),
-    "one": Column("the task that is scored, under its own change and head", TEXT),
-    "other": Column("the task whose change is added", TEXT),
-    "types": Column("inside (both of one type) or across", TEXT),
-    "overlap": Column("‖ΔW_jP_i‖², what the added change does on the inputs that the task's own reads", "1"),
-    "size": Column("‖ΔW_j‖² of the added change", "1"),
-    "predicted": Column("excess loss by the line through pairs that share no task with this one", "nats"),
-    "excess": Column("test loss with the other change added, minus the loss without it", "nats"),
-}
+_COLUMNS = columns("interference", "label", "one", "other", "types", "overlap", "size", "predicted", "excess")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

@@ -8,23 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.d90 import D90, KINDS, answers
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.d90 import D90, answers
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, Panel, listed, split
 from lab.figures.sources import AGHAJANYAN_2020, LI_2018
 from lab.figures.style import Theme, counted, plain, score_title
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("method and projection, as the legend shall say it", TEXT),
-    "model": Column("PLM", TEXT),
-    "task": Column("task", TEXT),
-    "kind": Column(f"what the row is: {', '.join(KINDS)}", TEXT),
-    "d": Column("dimension of the subspace; of all weights (full) or the head (linear_probe); the d90 value", "count"),
-    "seed": Column("seed of the run; empty for fit and d90 rows", "count"),
-    "score": Column("score on held-out examples; the line to reach for d90 rows", "unit of the metric"),
-    "metric": Column("name of the metric", TEXT),
-}
+_COLUMNS = columns("intrinsic_dimension", "label", "model", "task", "kind", "d", "seed", "score", "metric")
 
 _REFERENCES = (("full fine-tuning", "solid"), ("90 % of it", "dash"), ("linear probe", "dot"))
 """Name and dash of each of `D90.references`."""

@@ -6,21 +6,14 @@ from math import nan
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, apart, listed, split
 from lab.figures.sources import QIN_2021
 from lab.figures.style import Theme
 from lab.statistics import Answer, Interval, mean_interval
 
-_COLUMNS = {
-    "label": Column("the collection: method, PLM; joint where z is shared with another method", TEXT),
-    "row": Column("the decoder of z", TEXT),
-    "task": Column("on which z and a head are trained", TEXT),
-    "seen": Column("seen: among the tasks that made the decoder; or unseen", TEXT),
-    "k": Column("d_I, the dimension of z", "count"),
-    "cap": Column("largest dimension: the number of seen tasks less one", "count"),
-    "relative": Column("(score − chance)/(score of the full method − chance)", "1"),
-}
+_COLUMNS = columns("intrinsic_prompt", "label", "row", "task", "seen", "k", "cap", "relative")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

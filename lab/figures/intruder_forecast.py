@@ -7,24 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import BENAYCH_GEORGES_2012, SHUTTLEWORTH_2024
 from lab.figures.style import Theme, counted
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("which run", TEXT),
-    "matrix": Column("unique label of the weight matrix", TEXT),
-    "forecast": Column("t of the first intruder by the spiked model, from W₀'s spectrum and ‖ΔW‖₂ alone", "1"),
-    "forecast_low": Column("10 % of random directions intrude before", "1"),
-    "forecast_high": Column("90 % do", "1"),
-    "seen": Column("t at which the first intruder is seen; infinite if none is", "1"),
-}
-_OPTIONAL = {
-    "seen_random": Column("the same for ΔW with random directions", "1"),
-    "aligned": Column("forecast that knows ΔW's leading directions", "1"),
-}
+_COLUMNS = columns("intruder_forecast", "label", "matrix", "forecast", "forecast_low", "forecast_high", "seen")
+_OPTIONAL = columns("intruder_forecast", "seen_random", "aligned")
 
 HOVER = "%{customdata[0]}<br>forecast %{x:.3g}, seen %{y:.3g}"
 

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import SHUTTLEWORTH_2024
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("which run", TEXT),
-    "lambda": Column("λ: factor on the intruders' part; 1 keeps, 0 removes", "1"),
-    "strength": Column("t at which they were found", "1"),
-    "score": Column("validation score", "fraction"),
-    "intruders": Column("intruders found in the mitigated weights", "count"),
-    "mitigated": Column("intruders that were scaled", "count"),
-}
+_COLUMNS = columns("intruder_mitigation", "label", "lambda", "strength", "score", "intruders", "mitigated")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.intruder_forecast import HOVER
 from lab.figures.sources import BENAYCH_GEORGES_2012, SHUTTLEWORTH_2024
@@ -15,16 +16,7 @@ from lab.figures.style import Theme, plain
 from lab.statistics import Answer
 from lab.statistics.intruder_onset import onset
 
-_COLUMNS = {
-    "label": Column("which method", TEXT),
-    "along": Column("what grows: training time, or step size", TEXT),
-    "run": Column("what is held: the step size, or the number of steps", TEXT),
-    "matrix": Column("unique label of the weight matrix", TEXT),
-    "forecast": Column("where the known ‖ΔW‖₂ meets the threshold; infinite: nowhere in the run", "steps or η"),
-    "extrapolated": Column("the same for the norm continued from the start of the run, or the least η", "steps or η"),
-    "seen": Column("the first place looked at that has an intruder; infinite: none", "steps or η"),
-    "before": Column("the last place looked at without one; 0: none", "steps or η"),
-}
+_COLUMNS = columns("intruder_onset", "label", "along", "run", "matrix", "forecast", "extrapolated", "seen", "before")
 _AXES = {"training time": "step [count]", "step size": "η [1]"}
 _KINDS = {"forecast": ("", "norm known"), "extrapolated": ("-open", "norm extrapolated")}
 

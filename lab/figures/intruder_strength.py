@@ -7,21 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import BENAYCH_GEORGES_2012, SHUTTLEWORTH_2024
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("which run", TEXT),
-    "strength": Column("t in θ₀ + t·Δθ; 1 as trained", "1"),
-    "score": Column("validation score", "fraction"),
-    "with_intruder": Column("share of matrices with an intruder", "fraction"),
-    "forecast": Column("share forecast by the spiked model", "fraction"),
-    "low": Column("share whose forecast is passed even for late directions", "fraction"),
-    "high": Column("share whose forecast is passed for early ones", "fraction"),
-}
+_COLUMNS = columns("intruder_strength", "label", "strength", "score", "with_intruder", "forecast", "low", "high")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

@@ -6,21 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.intruders import by_strength
 from lab.figures.sources import SHUTTLEWORTH_2024
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("which run", TEXT),
-    "kind": Column("tuned, or random: ΔW with the same singular values and random directions", TEXT),
-    "strength": Column("t in W₀ + t·ΔW", "1"),
-    "k": Column("leading directions looked at", "count"),
-    "epsilon": Column("ε, the line of the overlap", "1"),
-    "count": Column("intruders per matrix, mean", "count"),
-}
+_COLUMNS = columns("intruder_sweep", "label", "kind", "strength", "k", "epsilon", "count")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

@@ -5,21 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed
 from lab.figures.sources import BENAYCH_GEORGES_2012, SHUTTLEWORTH_2024
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("which method", TEXT),
-    "step_size": Column("η of the run", "1"),
-    "step": Column("training steps taken", "steps"),
-    "with_intruder": Column("share of matrices with an intruder in W₀ + ΔW", "fraction"),
-    "forecast": Column("share whose ‖ΔW‖₂ has met the spiked model's threshold", "fraction"),
-    "low": Column("share whose norm makes nine of ten directions intrude", "fraction"),
-    "high": Column("share whose norm makes one of ten directions intrude", "fraction"),
-}
+_COLUMNS = columns("intruder_time", "label", "step_size", "step", "with_intruder", "forecast", "low", "high")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

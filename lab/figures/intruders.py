@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import BENAYCH_GEORGES_2012, SHUTTLEWORTH_2024
 from lab.figures.style import Theme
@@ -19,15 +20,7 @@ _LEAST, _MEAN = "random, least", "random, mean"
 EPSILON = 0.5
 """The paper's line."""
 
-_COLUMNS = {
-    "label": Column("which run", TEXT),
-    "kind": Column("tuned, or random: the null, ΔW with the same singular values and random directions", TEXT),
-    "matrix": Column("unique label of the weight matrix", TEXT),
-    "block": Column("depth, from 0", "count"),
-    "strength": Column("t in W₀ + t·ΔW; 1 as trained", "1"),
-    "index": Column("j: number of the singular value of W₀ + t·ΔW, from 1", "count"),
-    "overlap": Column("max_i |⟨u_j, u_i of W₀⟩|, from 0 to 1", "1"),
-}
+_COLUMNS = columns("intruders", "label", "kind", "matrix", "block", "strength", "index", "overlap")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed
 from lab.figures.sources import LI_2017
 from lab.figures.stages import short, written
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("the delta", TEXT),
-    "model": Column("the PLM", TEXT),
-    "task": Column("the task the batch is from", TEXT),
-    "place": Column("at which controls", TEXT),
-    "stage": Column("stage of the chain", TEXT),
-    "t": Column("its number", "count"),
-    "predicted": Column("fall of J by the second-order formula", "nats"),
-    "measured": Column("fall of J when the layer takes that step alone", "nats"),
-}
+_COLUMNS = columns("layer_scores", "label", "model", "task", "place", "stage", "t", "predicted", "measured")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

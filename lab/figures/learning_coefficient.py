@@ -6,22 +6,16 @@ from typing import Any
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, first_seen, listed, split
 from lab.figures.sources import AOYAGI_2005, LAU_2023
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("the delta, or the rank of the truth", TEXT),
-    "place": Column("the model and task, or the sizes of the regression", TEXT),
-    "dimension": Column("number of parameters d", "count"),
-    "estimate": Column("λ̂, mean over chains", "1"),
-    "low": Column("lower end of its 95 % interval over chains", "1"),
-    "high": Column("upper end", "1"),
-    "closed_form": Column("λ of reduced-rank regression; of a LoRA: were every rank needed; empty: none", "1"),
-    "quadratic": Column("N(γ)/2, λ of a quadratic valley with this curvature; empty: not measured", "1"),
-}
+_COLUMNS = columns(
+    "learning_coefficient", "label", "place", "dimension", "estimate", "low", "high", "closed_form", "quadratic"
+)
 _MARKS = {"closed_form": ("closed form", "diamond-open"), "quadratic": ("N(γ)/2", "triangle-up-open")}
 
 

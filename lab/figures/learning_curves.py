@@ -7,23 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, score_title
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("what was trained, as the legend shall say it", TEXT),
-    "seed": Column("seed of the run", "count"),
-    "step": Column("optimiser steps taken", "count"),
-    "seconds": Column("training time until then, evaluations excluded", "s"),
-    "split": Column("train or validation", TEXT),
-    "loss": Column("mean loss of the split", "nats"),
-    "score": Column("metric of the split; empty where it was not evaluated", "unit of the metric"),
-}
+_COLUMNS = columns("learning_curves", "label", "seed", "step", "seconds", "split", "loss", "score")
 _DASHES = {"validation": "solid", "train": "dot"}
-_OPTIONAL = {"metric": Column("name of the metric that score is in", TEXT)}
+_OPTIONAL = columns("learning_curves", "metric")
 
 
 def curves(table: pd.DataFrame, quantity: str) -> pd.DataFrame:

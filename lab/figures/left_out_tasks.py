@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import QIN_2021
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("the collection: method, PLM", TEXT),
-    "member": Column("whose change is explained", TEXT),
-    "type": Column("type of its task", TEXT),
-    "left_out": Column("what the subspace has not seen: member, task, type; or seed: it has seen nothing else", TEXT),
-    "share": Column("share of ‖ΔW‖² that the subspace of the others explains", "1"),
-    "mean_only": Column("share that their mean alone explains", "1"),
-}
+_COLUMNS = columns("left_out_tasks", "label", "member", "type", "left_out", "share", "mean_only")
 _MEANS = {
     "member": "the member left out",
     "task": "its task left out",

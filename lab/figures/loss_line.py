@@ -5,18 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import GOODFELLOW_2015
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("method or methods", TEXT),
-    "line": Column("what the line joins, or which direction it follows", TEXT),
-    "alpha": Column("place on the line: 0 and 1 are its two points", "1"),
-    "loss": Column("loss of the batch there", "nats"),
-}
+_COLUMNS = columns("loss_line", "label", "line", "alpha", "loss")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

@@ -7,22 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, Panel, listed
 from lab.figures.sources import GARIPOV_2018, LI_2018_VISUALIZING
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("method or methods", TEXT),
-    "plane": Column("how the plane was chosen", TEXT),
-    "kind": Column("grid, path (the trajectory) or point", TEXT),
-    "alpha": Column("coordinate along the first direction", "1"),
-    "beta": Column("coordinate along the second direction", "1"),
-    "loss": Column("loss of the batch there", "nats"),
-}
+_COLUMNS = columns("loss_plane", "label", "plane", "kind", "alpha", "beta", "loss")
 SCALE, HOVER = "loss [nats]", "α = %{x:.2f}, β = %{y:.2f}: %{customdata[0]:.3g} nats"
-_OPTIONAL = {"name": Column("name of a point; number of a point of the path", TEXT)}
+_OPTIONAL = columns("loss_plane", "name")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

@@ -6,20 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, counted
 from lab.statistics import Answer
 from lab.statistics.memory import FULL, memory_saved
 
-_COLUMNS = {
-    "model": Column("the PLM", TEXT),
-    "label": Column(f"the method; {FULL!r} is what the others are measured against", TEXT),
-    "how": Column('"counted" storage by storage, or "measured" in a process of its own', TEXT),
-    "batch_size": Column("texts in a batch", "count"),
-    "peak": Column("peak memory of a training step", "bytes"),
-}
+_COLUMNS = columns("memory_saved", "model", "label", "how", "batch_size", "peak")
 
 
 def by_size(table: pd.DataFrame, quantity: str) -> list[str]:

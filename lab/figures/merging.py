@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, first_seen, listed, split
 from lab.figures.sources import ILHARCO_2023, JIN_2023, YADAV_2023, YU_2024
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("the collection: method, PLM", TEXT),
-    "merge": Column("how the changes of all tasks became one", TEXT),
-    "task": Column("whose test data are scored, under the head that came with its own change", TEXT),
-    "type": Column("type of the task", TEXT),
-    "relative": Column(
-        "(score − chance)/(score of the task's own change − chance); none where that learned nothing", "1"
-    ),
-    "scale": Column("λ·N, chosen on validation data", "1"),
-}
+_COLUMNS = columns("merging", "label", "merge", "task", "type", "relative", "scale")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

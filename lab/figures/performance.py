@@ -8,22 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, Panel, around, first_seen, half_width, listed, split, spread
 from lab.figures.sources import DEMSAR_2006, DING_2022
 from lab.figures.style import Theme, count, score_title
 from lab.statistics import Answer, Ranking, mean_interval
 from lab.statistics.ranking import ordered, ranked
 
-_COLUMNS = {
-    "label": Column("method, as the axis shall say it", TEXT),
-    "kind": Column("full, delta, or null (nothing but the head is trained)", TEXT),
-    "task": Column("task", TEXT),
-    "seed": Column("seed of the run", "count"),
-    "score": Column("score on held-out examples after the last step", "unit of the metric"),
-    "tunable": Column("trained parameters d", "count"),
-}
-_OPTIONAL = {"metric": Column("name of the metric that score is in", TEXT)}
+_COLUMNS = columns("performance", "label", "kind", "task", "seed", "score", "tunable")
+_OPTIONAL = columns("performance", "metric")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

@@ -5,24 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure, TableError
+from lab.columns import columns
+from lab.figures.definition import Figure, TableError
 from lab.figures.grammar import Grid, Panel, listed, split
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("the method", TEXT),
-    "model": Column("the PLM", TEXT),
-    "task": Column("the task the batch is from", TEXT),
-    "block": Column("block whose output it is", "count"),
-    "kind": Column("base, controlled or target", TEXT),
-    "example": Column("number of the sentence in the batch", "count"),
-    "class": Column("class of the sentence", TEXT),
-    "x": Column("first principal axis of the layer's states", "1"),
-    "y": Column("second principal axis", "1"),
-    "explained": Column("share of the variance on both axes", "1"),
-}
+_COLUMNS = columns(
+    "phase_portrait", "label", "model", "task", "block", "kind", "example", "class", "x", "y", "explained"
+)
 _KINDS = {
     "base": ("circle-open", "without delta"),
     "controlled": ("circle", "with delta"),

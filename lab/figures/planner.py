@@ -5,22 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, Panel, first_seen, half_width, listed, split, spread
 from lab.figures.sources import HU_2021, LI_2017
 from lab.figures.style import Theme
 from lab.statistics import Answer, mean_interval
 
-_COLUMNS = {
-    "label": Column("the rule that shared out LoRA's ranks, or the method", TEXT),
-    "kind": Column("ranks (a way of sharing out LoRA's ranks), method (another at this budget) or recommended", TEXT),
-    "seed": Column("seed of the run", "count"),
-    "loss": Column("validation loss after training", "nats"),
-    "score": Column("score on held-out examples after training", "unit of the metric"),
-    "loss_difference": Column("loss beside LoRA with equal ranks and the same seed", "nats"),
-    "score_difference": Column("score beside LoRA with equal ranks and the same seed", "unit of the metric"),
-    "promised": Column("fall of the loss that a method's layers promise at the start; empty for rules", "nats"),
-}
+_COLUMNS = columns(
+    "planner", "label", "kind", "seed", "loss", "score", "loss_difference", "score_difference", "promised"
+)
 _KINDS = {
     "ranks": "LoRA, ranks shared out by a rule",
     "method": "another method at the same budget",

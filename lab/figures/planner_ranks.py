@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, first_seen, listed, split
 from lab.figures.sources import HU_2021, LI_2017
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "rule": Column("the rule that shared out LoRA's ranks", TEXT),
-    "seed": Column("seed of the head and of the batch surveyed", "count"),
-    "role": Column("the matrix's role in its block", TEXT),
-    "block": Column("depth, from 0", "count"),
-    "rank": Column("rank it got", "count"),
-}
+_COLUMNS = columns("planner_ranks", "rule", "seed", "role", "block", "rank")
 
 
 def _means(table: pd.DataFrame) -> pd.DataFrame:

@@ -7,21 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from lab.columns import columns
 from lab.figures.costates import ALONG_TRAINING, example
-from lab.figures.definition import Column, Figure
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, Panel, listed, split
 from lab.figures.sources import LI_2017
 from lab.figures.stages import chain, short
 from lab.figures.style import Theme, plain
 from lab.statistics import Answer
 
-_COLUMNS = {
-    **ALONG_TRAINING,
-    "controls": Column("coordinates of φ that act in the stage", "count"),
-    "residual": Column("‖∇_u H_t‖ = ‖∂J/∂u_t‖", "nats per unit of control"),
-    "residual_relative": Column("‖∇_u H_t‖·‖u_t‖ / |J|, change of ln J if u_t grew by its length", "1"),
-    "loss": Column("J on the batch", "nats"),
-}
+_COLUMNS = {**ALONG_TRAINING, **columns("pmp_residual", "controls", "residual", "residual_relative", "loss")}
 
 _OF_STAGES = ("‖∇<sub>u</sub>H‖ [nats / unit]", "‖∇<sub>u</sub>H‖·‖u‖ / J [1]")
 _OF_METHODS = ("‖∇<sub>φ</sub>J‖ [nats / unit]", "largest ‖∇<sub>u</sub>H‖·‖u‖ / J [1]")

@@ -8,23 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DEREZINSKI_2020, LI_2018
 from lab.figures.style import Theme
 from lab.statistics import Answer, Interval
 from lab.statistics.predicted_dimension import rank_agreement
 
-_COLUMNS = {
-    "label": Column("PLM, task and method of the search", TEXT),
-    "variant": Column("which curvature and displacement predict", TEXT),
-    "measure": Column("what 90 % is taken of: training loss or score", TEXT),
-    "predicted": Column("predicted dimension", "count"),
-    "measured": Column("measured dimension; missing where the search did not find it", "count"),
-    "low": Column("lower end of the measured dimension's interval", "count"),
-    "high": Column("upper end of the measured dimension's interval; missing where open", "count"),
-    "size": Column("d of the whole delta", "count"),
-}
+_COLUMNS = columns("predicted_dimension", "label", "variant", "measure", "predicted", "measured", "low", "high", "size")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

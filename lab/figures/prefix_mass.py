@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import HE_2022
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "stage": Column("start or trained", TEXT),
-    "block": Column("depth, from 0", "count"),
-    "head": Column("attention head, from 0", "count"),
-    "position": Column("token of the text, from 0 (the first is what an encoder's head reads)", "count"),
-    "mass": Column("λ: softmax mass on the trained tokens, mean over texts", "fraction"),
-    "even": Column("what λ would be if every key got the same mass", "fraction"),
-}
-_LABEL = {"label": Column("prefix or prompt", TEXT)}
+_COLUMNS = columns("prefix_mass", "stage", "block", "head", "position", "mass", "even")
+_LABEL = columns("prefix_mass", "label")
 _SHOWN = {"head": "head", "position": "token"}
 
 

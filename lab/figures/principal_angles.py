@@ -6,22 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed
 from lab.figures.sources import HU_2021
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "comparison": Column("what is compared with what", TEXT),
-    "side": Column("inputs (right singular vectors) or outputs (left ones)", TEXT),
-    "role": Column("role of the matrix", TEXT),
-    "block": Column("depth, from 0", "count"),
-    "index": Column("number of the angle, from 1, in increasing order", "count"),
-    "angle": Column("principal angle, 0 to 90", "degrees"),
-    "null_low": Column("lower end of the angle for random subspaces", "degrees"),
-    "null_high": Column("upper end of it", "degrees"),
-}
+_COLUMNS = columns("principal_angles", "comparison", "side", "role", "block", "index", "angle", "null_low", "null_high")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

@@ -5,20 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, Panel, listed, records, split
 from lab.figures.sources import BHARGAVA_2023
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "head": Column("attention head of the first block", "count"),
-    "tokens": Column("k, tokens of the prompt", "count"),
-    "prompt": Column("random, optimised (for this head) or trained (for the task)", TEXT),
-    "reached": Column("‖y_⊥‖: length of the output's part orthogonal to the bare output", "1"),
-    "sharp": Column("bound that knows the query and the bare output", "1"),
-    "published": Column("bound from norms of the matrices alone", "1"),
-}
+_COLUMNS = columns("reach_bound", "head", "tokens", "prompt", "reached", "sharp", "published")
 _ORDER = ("random", "trained", "optimised")
 
 

@@ -5,22 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, records, split
 from lab.figures.sources import BHARGAVA_2023
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "head": Column("attention head of the first block", "count"),
-    "tokens": Column("k, tokens of the prompt", "count"),
-    "prompt": Column("free at the entrance of the block, soft (behind the embedding's LayerNorm), or trained", TEXT),
-    "target": Column("which output is wanted", TEXT),
-    "wanted": Column("‖P_⊥y*‖: length of the target's part orthogonal to the bare output", "1"),
-    "bound": Column("how far any such prompt reaches", "1"),
-    "missed": Column("‖y_⊥ − P_⊥y*‖/‖P_⊥y*‖ of the nearest prompt found", "fraction"),
-    "least": Column("max(0, 1 − bound/wanted): what every prompt misses", "fraction"),
-}
+_COLUMNS = columns("reach_targets", "head", "tokens", "prompt", "target", "wanted", "bound", "missed", "least")
 _NEAREST, _MOST = 1e-3, 1.5
 """Edges of the axes: nearer targets and larger misses are drawn there."""
 

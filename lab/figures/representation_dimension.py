@@ -7,21 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import AGHAJANYAN_2020, ANSUINI_2019
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("under which weights: pre-trained, after a method, random weights", TEXT),
-    "layer": Column("0 is what enters the first block, then what leaves each", "count"),
-    "estimator": Column("of the dimension", TEXT),
-    "dimension": Column("estimated dimension of the sentences' representations", "count"),
-    "low": Column("lower end of its interval", "count"),
-    "high": Column("upper end of its interval", "count"),
-}
-_OPTIONAL = {"objective": Column("d90 of the objective in all weights, where measured", "count")}
+_COLUMNS = columns("representation_dimension", "label", "layer", "estimator", "dimension", "low", "high")
+_OPTIONAL = columns("representation_dimension", "objective")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

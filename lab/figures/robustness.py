@@ -5,21 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, Panel, first_seen, half_width, listed, split
 from lab.figures.sources import DING_2022, YANG_2022
 from lab.figures.style import Theme, counted, plain
 from lab.statistics import Answer, mean_interval
 
 CLEAN = "clean"
-_COLUMNS = {
-    "label": Column("the method", TEXT),
-    "loop": Column("feedback or open loop", TEXT),
-    "seed": Column("seed of the run", "count"),
-    "kind": Column("perturbation, or clean", TEXT),
-    "strength": Column("share of words, or noise in units of the embedding's root mean square; 0 for clean", "1"),
-    "score": Column("accuracy", "fraction"),
-}
+_COLUMNS = columns("robustness", "label", "loop", "seed", "kind", "strength", "score")
 _AXES = {
     "word drops": "words left out [fraction]",
     "typos": "words mistyped [fraction]",

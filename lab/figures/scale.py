@@ -7,22 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, Panel, around, first_seen, listed, split
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, count, counted, score_title
 from lab.statistics import Answer, mean_interval
 from lab.statistics.scale import finals, series_of, steps_to_level
 
-_COLUMNS = {
-    "label": Column("method", TEXT),
-    "plm": Column("PLM; its first k blocks are written name:k", TEXT),
-    "parameters": Column("parameters of the PLM, head included", "count"),
-    "seed": Column("seed of the run", "count"),
-    "step": Column("steps taken until this evaluation", "count"),
-    "score": Column("validation score", "unit of the metric"),
-}
-_OPTIONAL = {"metric": Column("name of the metric that score is in", TEXT)}
+_COLUMNS = columns("scale", "label", "plm", "parameters", "seed", "step", "score")
+_OPTIONAL = columns("scale", "metric")
 
 
 def _sizes(table: pd.DataFrame) -> list[str]:

@@ -7,20 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, counted, score_title
 from lab.statistics import Answer, mean_interval
 
-_COLUMNS = {
-    "label": Column("PLM, task and data", TEXT),
-    "order": Column("the deltas in the order of their training; or another schedule, to compare with", TEXT),
-    "seed": Column("seed of the run", "count"),
-    "stage": Column("stages trained, from 1", "count"),
-    "score": Column("validation score after this stage", "unit of the metric"),
-}
-_OPTIONAL = {"metric": Column("name of the metric that score is in", TEXT)}
+_COLUMNS = columns("sequential_combination", "label", "order", "seed", "stage", "score")
+_OPTIONAL = columns("sequential_combination", "metric")
 
 
 def _means(table: pd.DataFrame) -> pd.DataFrame:

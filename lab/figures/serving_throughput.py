@@ -6,20 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, counted
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "model": Column("the PLM", TEXT),
-    "label": Column("how the batch is served", TEXT),
-    "users": Column("users whose rows are in the batch", "count"),
-    "rows": Column("rows of the batch", "count"),
-    "round": Column("number of the measurement", "count"),
-    "rows_per_second": Column("throughput", "1/s"),
-}
+_COLUMNS = columns("serving_throughput", "model", "label", "users", "rows", "round", "rows_per_second")
 
 
 def _medians(table: pd.DataFrame) -> pd.DataFrame:

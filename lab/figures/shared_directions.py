@@ -5,21 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import QIN_2021
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("the collection: method, PLM", TEXT),
-    "null": Column("what is drawn beside it: what its members still share", TEXT),
-    "k": Column("directions around the mean of the others; 0 is the mean alone", "count"),
-    "share": Column("share of ‖ΔW‖² that the others explain, mean over members", "1"),
-    "null_low": Column("2.5 % quantile of the same over drawn collections", "1"),
-    "null_high": Column("97.5 % quantile", "1"),
-    "p": Column("(1 + draws whose gain of the direction is as large)/(1 + draws)", "1"),
-}
+_COLUMNS = columns("shared_directions", "label", "null", "k", "share", "null_low", "null_high", "p")
 _LEVEL = 0.05
 
 

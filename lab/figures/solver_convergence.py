@@ -5,23 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import LI_2017, LI_HAO_2018
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("the solver and its step size", TEXT),
-    "model": Column("the PLM", TEXT),
-    "task": Column("the task the batch is from", TEXT),
-    "seed": Column("seed of start and batch", "count"),
-    "iteration": Column("number of the point, 0 is the start", "count"),
-    "loss": Column("J at the point: mean loss of the batch", "nats"),
-    "passes": Column("passes over the batch until then: every stage run once, forward and back", "count"),
-    "elapsed": Column("seconds until then", "s"),
-    "costates": Column("costate evaluations until then: full backward sweeps, those of products included", "count"),
-}
+_COLUMNS = columns(
+    "solver_convergence", "label", "model", "task", "seed", "iteration", "loss", "passes", "elapsed", "costates"
+)
 _AXES = {
     "passes": "passes over the batch [count]",
     "elapsed": "time [s]",

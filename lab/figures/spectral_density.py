@@ -7,20 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, Panel, listed, split
 from lab.figures.sources import GHORBANI_2019
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column('method, with ", random weights" for the null of pre-training', TEXT),
-    "state": Column("when: start or trained", TEXT),
-    "eigenvalue": Column("place on the axis of eigenvalues", "nats per unit of φ²"),
-    "density": Column("estimated density of eigenvalues, integrating to 1", "1 / (nats per unit of φ²)"),
-    "standard_error": Column("of the density, over random probes", "1 / (nats per unit of φ²)"),
-}
-_OPTIONAL = {"scope": Column("coordinates: all, block b, or outside the blocks", TEXT)}
+_COLUMNS = columns("spectral_density", "label", "state", "eigenvalue", "density", "standard_error")
+_OPTIONAL = columns("spectral_density", "scope")
 _WHOLE = "all"
 _FLOOR = 1e-7  # of the highest density: one eigenvalue of a million still shows, the smoothing kernel's tail does not
 

@@ -6,20 +6,14 @@ from math import nan
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, apart, listed, split
 from lab.figures.sources import QIN_2021
 from lab.figures.style import Theme
 from lab.statistics import Answer, Interval, mean_interval
 
-_COLUMNS = {
-    "label": Column("the collection: method, PLM, amount of data", TEXT),
-    "task": Column("unseen task", TEXT),
-    "row": Column("what is trained: k coordinates in a subspace, or the head on a fixed body", TEXT),
-    "k": Column("trained coordinates beside the head; 0 for a fixed body", "count"),
-    "relative": Column("(score − chance)/(score of the full method − chance)", "1"),
-    "score": Column("score on held-out examples", "unit of the metric"),
-}
+_COLUMNS = columns("subspace_scores", "label", "task", "row", "k", "relative", "score")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

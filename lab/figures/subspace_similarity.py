@@ -7,21 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import HU_2021
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "comparison": Column("what is compared with what: A against B", TEXT),
-    "side": Column("inputs (right singular vectors) or outputs (left ones)", TEXT),
-    "i": Column("dimensions of A's subspace: its first i singular vectors", "count"),
-    "j": Column("dimensions of B's subspace", "count"),
-    "similarity": Column("φ(i, j) = ‖U_Aᵀ U_B‖_F² / min(i, j), from 0 to 1", "1"),
-    "random": Column("its mean for random subspaces, max(i, j)/d", "1"),
-}
-_OPTIONAL = {"model": Column("the PLM", TEXT), "role": Column("role of the matrix", TEXT)}
+_COLUMNS = columns("subspace_similarity", "comparison", "side", "i", "j", "similarity", "random")
+_OPTIONAL = columns("subspace_similarity", "model", "role")
 
 
 def _grid(table: pd.DataFrame, column: str) -> pd.DataFrame:

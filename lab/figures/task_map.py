@@ -5,21 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import QIN_2021
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("the collection: method, PLM", TEXT),
-    "side": Column("inputs (row spaces) or outputs (column spaces)", TEXT),
-    "member": Column("whose change it is", TEXT),
-    "type": Column("type of its task", TEXT),
-    "x": Column("first coordinate of classical scaling of chordal distances", "1"),
-    "y": Column("second coordinate", "1"),
-    "kept": Column("part of Σ|eigenvalues| that the plane holds", "1"),
-}
+_COLUMNS = columns("task_map", "label", "side", "member", "type", "x", "y", "kept")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

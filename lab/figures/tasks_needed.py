@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import QIN_2021
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("the collection: method, PLM", TEXT),
-    "of": Column("the tasks, or the null that was drawn", TEXT),
-    "n": Column("tasks that make the subspace", "count"),
-    "share": Column("share of an unseen task's ‖ΔW‖² that it explains, mean over subsets and unseen tasks", "1"),
-    "low": Column("2.5 % quantile over subsets", "1"),
-    "high": Column("97.5 % quantile over subsets", "1"),
-    "mean_only": Column("what the mean of the subset explains", "1"),
-}
+_COLUMNS = columns("tasks_needed", "label", "of", "n", "share", "low", "high", "mean_only")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

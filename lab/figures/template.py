@@ -7,21 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, Panel, first_seen, listed
 from lab.figures.sources import DING_2022, DING_2023, GAO_2021
 from lab.figures.style import Theme, score_title
 from lab.statistics import Answer, mean_interval
 from lab.statistics.template import READINGS, gains
 
-_COLUMNS = {
-    "label": Column("PLM and task", TEXT),
-    "amount": Column("how much data: zero-shot, 16 per class, …; in the order of their first rows", TEXT),
-    "reading": Column("template or no template", TEXT),
-    "seed": Column("seed of the run", "count"),
-    "score": Column("validation score", "unit of the metric"),
-}
-_OPTIONAL = {"metric": Column("name of the metric that score is in", TEXT)}
+_COLUMNS = columns("template", "label", "amount", "reading", "seed", "score")
+_OPTIONAL = columns("template", "metric")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

@@ -5,24 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DING_2022
 from lab.figures.stages import chain, short, written
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("the method", TEXT),
-    "model": Column("the PLM", TEXT),
-    "task": Column("the task the batch is from", TEXT),
-    "kind": Column("at the start or after training", TEXT),
-    "stage": Column("stage of the chain", TEXT),
-    "t": Column("its number", "count"),
-    "share": Column("share of the Gramian's trace", "1"),
-    "trace": Column("‖Φ_t B_t‖_F², the stage's part of the trace", "squared units of state per unit of control"),
-    "error": Column("standard error of that trace; 0: exact", "squared units of state per unit of control"),
-}
+_COLUMNS = columns("trace_shares", "label", "model", "task", "kind", "stage", "t", "share", "trace", "error")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed
 from lab.figures.memory_saved import FULL, by_size, full_first
 from lab.figures.sources import DING_2022
@@ -20,15 +21,10 @@ _PASSES = {
     "weight_flops": "backward to weights",
 }
 _KEYS = ["model", "batch_size"]
-_COLUMNS = {
-    "model": Column("the PLM", TEXT),
-    "label": Column(f"the method; {FULL!r} is what the others are measured against", TEXT),
-    "batch_size": Column("texts in a batch", "count"),
-    "forward_flops": Column("matrix products of the forward pass; null where timed", "FLOP"),
-    "activation_flops": Column("of the backward pass to activations; null where timed", "FLOP"),
-    "weight_flops": Column("of the backward pass to weights; null where timed", "FLOP"),
-}
-_OPTIONAL = {"step_seconds": Column("time of a step; null where counted", "s")}
+_COLUMNS = columns(
+    "training_compute", "model", "label", "batch_size", "forward_flops", "activation_flops", "weight_flops"
+)
+_OPTIONAL = columns("training_compute", "step_seconds")
 
 
 def relative(table: pd.DataFrame) -> pd.DataFrame:

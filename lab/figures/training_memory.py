@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed
 from lab.figures.memory_saved import by_size, full_first
 from lab.figures.sources import DING_2022
@@ -20,17 +21,18 @@ _PARTS = {
     "gradients": "gradients",
     "activations": "activations and intermediate results",
 }
-_COLUMNS = {
-    "model": Column("the PLM", TEXT),
-    "label": Column("the method", TEXT),
-    "how": Column('"counted" storage by storage, or "measured" in a process of its own', TEXT),
-    "batch_size": Column("texts in a batch", "count"),
-    "peak": Column("peak memory of a training step", "bytes"),
-    "parameters": Column("of it the PLM's and the delta's parameters; null where measured", "bytes"),
-    "optimizer": Column("of it the optimiser's moments; null where measured", "bytes"),
-    "gradients": Column("of it gradients of trained numbers; null where measured", "bytes"),
-    "activations": Column("of it activations and intermediate results; null where measured", "bytes"),
-}
+_COLUMNS = columns(
+    "training_memory",
+    "model",
+    "label",
+    "how",
+    "batch_size",
+    "peak",
+    "parameters",
+    "optimizer",
+    "gradients",
+    "activations",
+)
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:

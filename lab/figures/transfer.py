@@ -6,23 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme
 from lab.statistics import Answer
 from lab.statistics.transfer import with_ratio
 
-_COLUMNS = {
-    "label": Column("method, and how its head is treated", TEXT),
-    "source": Column("task trained on", TEXT),
-    "target": Column("task evaluated on, without training", TEXT),
-    "source_type": Column("type of the task trained on", TEXT),
-    "target_type": Column("type of the task evaluated on", TEXT),
-    "score": Column("validation score on the target", "unit of the metric"),
-    "own": Column("validation score of the same method trained on the target", "unit of the metric"),
-    "relative": Column("(score − chance)/(own − chance); empty where the target was not learned", "1"),
-}
+_COLUMNS = columns("transfer", "label", "source", "target", "source_type", "target_type", "score", "own", "relative")
 
 
 def _tasks(table: pd.DataFrame) -> tuple[list[str], list[str]]:

@@ -8,22 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, first_seen, listed, split
 from lab.figures.sources import DING_2022, HU_2021
 from lab.figures.style import Theme
 from lab.statistics import Answer
 from lab.statistics.transfer import correlations
 
-_COLUMNS = {
-    "label": Column("method, and how its head is treated", TEXT),
-    "pair": Column("the two tasks", TEXT),
-    "types": Column("inside (both of one type) or across", TEXT),
-    "cosine": Column("cosine of the two updates, all matrices in one vector", "1"),
-    "subspace": Column("mean over matrices of the similarity of their leading input directions", "1"),
-    "random": Column("that similarity for random directions", "1"),
-    "transfer": Column("relative transfer, mean of both directions", "1"),
-}
+_COLUMNS = columns("transfer_similarity", "label", "pair", "types", "cosine", "subspace", "random", "transfer")
 _PANELS = {"cosine": "cosine of the updates [1]", "subspace": "subspace similarity of the updates [1]"}
 
 

@@ -7,23 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, Panel, first_seen, listed, split
 from lab.figures.sources import BENAYCH_GEORGES_2012, HU_2021
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_COLUMNS = {
-    "label": Column("which run or method made the difference", TEXT),
-    "matrix": Column("unique label of the weight matrix", TEXT),
-    "role": Column("its role in the block: query, key, value, output, up, down, …", TEXT),
-    "block": Column("depth, from 0", "count"),
-    "index": Column("number of the singular value, from 1, in decreasing order", "count"),
-    "sigma": Column("singular value of ΔW", "1"),
-    "null_low": Column("lower end of this singular value under the null", "1"),
-    "null_high": Column("upper end of this singular value under the null", "1"),
-}
-_OPTIONAL = {"sign_edge": Column("largest singular value with random signs of the entries; empty: factors", "1")}
+_COLUMNS = columns(
+    "weight_difference_spectra", "label", "matrix", "role", "block", "index", "sigma", "null_low", "null_high"
+)
+_OPTIONAL = columns("weight_difference_spectra", "sign_edge")
 _ROLES = ("query", "key", "value", "qkv", "output", "up", "gate", "down")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from lab.columns import columns, named_now
 from lab.deltas import Delta
 from lab.geometry.nulls import NULL_SCALARS, SpectrumNull, spectrum_null
 from lab.geometry.weight_changes import WeightChange, WeightChanges, delta_changes
@@ -21,7 +22,7 @@ class WeightDifferenceSpectra:
     """Tidy tables of one update.
 
     Attributes:
-        values: one row per singular value. matrix, role, block, index (from 1), singular_value, null (its expectation
+        values: one row per singular value. matrix, role, block, index (from 1), sigma, null (its expectation
             if the directions were random), null_low, null_high.
         summary: one row per matrix; the columns of `SUMMARY_COLUMNS`.
         excluded: one row per parameter left out: parameter, reason.
@@ -34,41 +35,15 @@ class WeightDifferenceSpectra:
     note: str = ""
 
 
-SUMMARY_COLUMNS = {
-    "matrix": "name of the parameter",
-    "role": "what the matrix does",
-    "block": "index of its block; missing outside of the blocks",
-    "rows": "m, outputs",
-    "columns": "n, inputs",
-    "factor_rank": "r of the factors; missing for a dense difference",
-    "rank": "singular values above noise_floor and storage_noise",
-    "stable_rank": "‖ΔW‖_F²/‖ΔW‖₂²",
-    "effective_rank": "exp of the entropy of σ/Σσ (Roy & Vetterli 2007)",
-    "participation_ratio": "(Σσ²)²/Σσ⁴",
-    "energy_rank_90": "values that hold 90 % of Σσ²",
-    "frobenius_norm": "‖ΔW‖_F",
-    "spectral_norm": "‖ΔW‖₂",
-    "base_frobenius_norm": "‖W₀‖_F",
-    "base_spectral_norm": "‖W₀‖₂",
-    "relative_frobenius_norm": "‖ΔW‖_F/‖W₀‖_F",
-    "relative_spectral_norm": "‖ΔW‖₂/‖W₀‖₂",
-    "null_law": "law of the null",
-    "null_edge": "line of the sequential test against the null (`above_null`)",
-    "n_above_null": "values above null_edge",
-    "hard_threshold": "Gavish & Donoho's line for the median, at least noise_floor and storage_noise; missing for "
-    "factors, whose other values are exact zeros, and below 10 rows or columns",
-    "n_above_threshold": "values above hard_threshold",
-    "tail_exponent": "α of the power law of σ² above the noise; missing with fewer than 50 values",
-    "tail_exponent_error": "standard error of α",
-    "tail_start": "σ² from which the power law is fitted",
-    "tail_points": "values in the tail",
-    "tail_distance": "Kolmogorov–Smirnov distance of tail and fit",
-    **{f"null_{name}": f"{name} of the null" for name in NULL_SCALARS},
-    "noise_floor": "values below it may be rounding of the decomposition",
-    "storage_noise": "about the largest singular value that rounding to the stored dtype makes; 0 for factors",
-    "storage": "dtype the numbers were stored in",
-}
-"""Column of `WeightDifferenceSpectra.summary` -> what it is."""
+SUMMARY_COLUMNS = columns(
+    "summary",
+    "matrix", "role", "block", "rows", "columns", "factor_rank", "rank", "stable_rank", "effective_rank",
+    "participation_ratio", "energy_rank_90", "frobenius_norm", "spectral_norm", "base_frobenius_norm",
+    "base_spectral_norm", "relative_frobenius_norm", "relative_spectral_norm", "null_law", "null_edge", "n_above_null",
+    "hard_threshold", "n_above_threshold", "tail_exponent", "tail_exponent_error", "tail_start", "tail_points",
+    "tail_distance", *(f"null_{name}" for name in NULL_SCALARS), "noise_floor", "storage_noise", "storage",
+)  # fmt: skip
+"""Column of `WeightDifferenceSpectra.summary` -> what it is, and its unit."""
 
 
 def weight_difference_spectra(
@@ -139,7 +114,7 @@ def change_spectra(
 
 
 def joined_spectra(runs: Mapping[str, WeightDifferenceSpectra]) -> WeightDifferenceSpectra:
-    """Several updates in one set of tables, with a first column `run`."""
+    """Several updates in one set of tables, with a first column `label`."""
     if not runs:
         raise ValueError("joined_spectra needs at least one run.")
 
@@ -147,7 +122,7 @@ def joined_spectra(runs: Mapping[str, WeightDifferenceSpectra]) -> WeightDiffere
         parts = []
         for label, spectra in runs.items():
             part = getattr(spectra, table).copy()
-            part.insert(0, "run", label)
+            part.insert(0, "label", label)
             parts.append(part)
         return pd.concat(parts, ignore_index=True)
 
@@ -160,7 +135,7 @@ def aggregated(summary: pd.DataFrame, by: str | Sequence[str] = "role") -> pd.Da
 
     Args:
         summary: of `WeightDifferenceSpectra`.
-        by: a column of it, or several ("run" and "role" of joined ones); () for one row over all matrices.
+        by: a column of it, or several ("label" and "role" of joined ones); () for one row over all matrices.
     """
     scalars = [
         "stable_rank",
@@ -177,7 +152,7 @@ def aggregated(summary: pd.DataFrame, by: str | Sequence[str] = "role") -> pd.Da
         "tail_distance",
         *(f"null_{name}" for name in NULL_SCALARS),
     ]
-    names = [by] if isinstance(by, str) else list(by)
+    names = named_now(by)
     if not names:
         overall = summary[scalars].median().to_frame().T
         overall.insert(0, "matrices", len(summary))
@@ -199,7 +174,7 @@ def _spectrum(change: WeightChange, device: torch.device | str | None) -> Spectr
 
 
 def _value_table(change: WeightChange | None, spectrum: Spectrum | None, null: SpectrumNull | None) -> pd.DataFrame:
-    columns = ["matrix", "role", "block", "index", "singular_value", "null", "null_low", "null_high"]
+    columns = ["matrix", "role", "block", "index", "sigma", "null", "null_low", "null_high"]
     if change is None or spectrum is None or null is None:
         return pd.DataFrame(columns=columns)
     k = len(spectrum.values)
@@ -209,7 +184,7 @@ def _value_table(change: WeightChange | None, spectrum: Spectrum | None, null: S
             "role": change.role,
             "block": pd.array([change.block] * k, dtype="Int64"),
             "index": np.arange(1, k + 1),
-            "singular_value": spectrum.values.numpy(),
+            "sigma": spectrum.values.numpy(),
             "null": null.expected,
             "null_low": null.low,
             "null_high": null.high,

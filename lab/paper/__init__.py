@@ -9,6 +9,7 @@ from lab.paper.basket import Basket, Item
 from lab.paper.folder import contents, outline, write, zipped
 from lab.paper.origins import origins
 from lab.paper.piece import Origin, Piece
+from lab.paper.template import Template, read_template
 from lab.paper.venues import VENUES, Venue
 
 __all__ = [
@@ -17,10 +18,12 @@ __all__ = [
     "Item",
     "Origin",
     "Piece",
+    "Template",
     "Venue",
     "contents",
     "origins",
     "outline",
+    "read_template",
     "write",
     "zipped",
 ]

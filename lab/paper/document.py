@@ -11,6 +11,7 @@ from lab.figures.sources import Source
 from lab.figures.style import counted
 from lab.paper.picture import Picture
 from lab.paper.piece import Piece
+from lab.paper.template import Template
 from lab.paper.venues import Venue
 
 _LINE = 1.3
@@ -108,7 +109,7 @@ def _table_caption(piece: Piece, made: Table) -> str:
 
 def main(
     pieces: Sequence[Piece], venue: Venue, pictures: Mapping[str, Picture], tables: Mapping[str, Table],
-    plots: Sequence[str],
+    plots: Sequence[str], template: Template | None = None,
 ) -> str:  # fmt: skip
     """The document.
 
@@ -117,20 +118,24 @@ def main(
         venue: whose page it has.
         pictures, tables: of each piece.
         plots: names of the pieces that are drawn by PGFPlots.
+        template: somebody's own document, which it is put into; default: one that shows all of it.
     """
+    inputs = f"\\input{{deltalab}}\n{PLOTS if plots else ''}\\input{{captions}}\n"
+    slides = venue.name == "beamer"
+    page = _frames if slides else _section
+    body = "".join(
+        page(piece, pictures[piece.name], tables[piece.name], venue, piece.name in plots) for piece in pieces
+    )
+    if template is not None:
+        return template.filled(inputs, body)
     note = f"% {venue.note}.\n" if venue.note else ""
     title = " · ".join(dict.fromkeys(piece.figure.title for piece in pieces))
     head = (
         "% Made by deltalab; PROVENANCE.md says from what.\n"
         "% To compile: pdflatex main; bibtex main; pdflatex main (twice), or tectonic main.tex.\n"
-        f"{note}{venue.setup}\\input{{deltalab}}\n{PLOTS if plots else ''}\\input{{captions}}\n"
+        f"{note}{venue.setup}{inputs}"
         f"\\title{{{escaped(title)}}}\n\\author{{}}\n\\date{{}}\n"
         "\\begin{document}\n"
-    )
-    slides = venue.name == "beamer"
-    page = _frames if slides else _section
-    body = "".join(
-        page(piece, pictures[piece.name], tables[piece.name], venue, piece.name in plots) for piece in pieces
     )
     style = "IEEEtran" if venue.name == "ieee" else "plain"
     end = f"\\bibliographystyle{{{style}}}\n\\bibliography{{refs}}\n"

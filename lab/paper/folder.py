@@ -15,11 +15,18 @@ from lab.paper.picture import Picture, pdfs, picture
 from lab.paper.piece import Piece
 from lab.paper.plots import plot
 from lab.paper.provenance import provenance
+from lab.paper.template import REFERENCES, Template
 from lab.paper.venues import Venue
 
 
 def contents(
-    pieces: Sequence[Piece], venue: Venue, *, command: str, pgf: bool = False, browser: bool = True
+    pieces: Sequence[Piece],
+    venue: Venue,
+    *,
+    command: str,
+    pgf: bool = False,
+    browser: bool = True,
+    template: Template | None = None,
 ) -> dict[str, bytes]:
     """The files of the folder: path in it -> content.
 
@@ -29,6 +36,7 @@ def contents(
         command: that writes the folder again.
         pgf: figures that PGFPlots can draw are drawn by it, in the paper's own type, from a CSV beside them.
         browser: whether there is one to make PDFs; without it, all figures must be drawn by PGFPlots.
+        template: somebody's own document that figures, tables and references are put into.
 
     Raises:
         TableError: a table that its figure cannot draw.
@@ -42,10 +50,10 @@ def contents(
     plots = {name: made for name, drawn in pictures.items() if pgf and (made := plot(name, drawn.drawing)) is not None}
     tables = {piece.name: table(piece, venue) for piece in pieces}
     texts = {
-        "main.tex": main(pieces, venue, pictures, tables, list(plots)),
+        "main.tex": main(pieces, venue, pictures, tables, list(plots), template),
         "deltalab.tex": PREAMBLE,
         "captions.tex": captions(pieces, tables),
-        "refs.bib": references(pieces),
+        "refs.bib" if template is None else f"{REFERENCES}.bib": references(pieces),
         "PROVENANCE.md": provenance(pieces, venue, command),
     }
     for piece in pieces:
@@ -54,7 +62,8 @@ def contents(
     for name, made in plots.items():
         texts[f"figures/{name}.tex"] = made.tex
         texts[f"figures/{name}.points.csv"] = made.csv
-    files = {path: text.encode() for path, text in texts.items()}
+    files = dict(template.files) if template is not None else {}
+    files |= {path: text.encode() for path, text in texts.items()}
     drawn = [name for name in names if browser or name not in plots]
     for name, pdf in zip(drawn, pdfs([pictures[name] for name in drawn]) if drawn else (), strict=True):
         files[f"figures/{name}.pdf"] = pdf

@@ -70,6 +70,7 @@ def test_every_command_of_the_page_runs(folder, monkeypatch):
 
 def test_the_python_of_the_page_runs(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    exec(code.replace("steps=200", "steps=2"), {})
+    for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        code = code.replace("steps=200", "steps=2").replace("plm, task)", "plm, task, steps=2, max_evaluations=2)")
+        exec(code.replace('"cuda"', '"cpu"'), {})
     assert "('bad', 'good')" in capsys.readouterr().out

@@ -41,7 +41,7 @@ class _Links(HTMLParser):
 @pytest.mark.parametrize("drawn", FIGURES, ids=lambda f: f.name)
 def test_text_formats_need_no_browser(drawn, tmp_path, no_browser):
     done = export(drawn, tmp_path / "deep" / "fig.v1", TEXTS, drawn.example())
-    names = ["fig.v1.html", "fig.v1.csv", "fig.v1.tex", "fig.v1.caption.tex", "fig.v1.bib"]
+    names = ["fig.v1.html", "fig.v1.csv", "fig.v1.tex", "fig.v1.caption.tex", "fig.v1.bib", "fig.v1.columns.csv"]
     assert [path.name for path in done.written] == names
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == sorted(names)
     assert done.skipped == ()
@@ -111,7 +111,14 @@ def test_caption_cites_and_carries_provenance(tmp_path):
 
 def test_without_a_browser_the_rest_is_written_and_the_way_out_is_said(tmp_path, no_browser):
     done = export(INTRINSIC_DIMENSION, tmp_path / "fig", table=INTRINSIC_DIMENSION.example())
-    assert {path.name for path in done.written} == {"fig.html", "fig.csv", "fig.tex", "fig.caption.tex", "fig.bib"}
+    assert {path.name for path in done.written} == {
+        "fig.html",
+        "fig.csv",
+        "fig.columns.csv",
+        "fig.tex",
+        "fig.caption.tex",
+        "fig.bib",
+    }
     assert [skip.format for skip in done.skipped] == ["pdf", "svg"]
     assert "apt-get install chromium" in done.message
     assert "no PDF, SVG: " in done.message

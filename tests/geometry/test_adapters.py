@@ -84,9 +84,7 @@ def test_our_own_adapter_has_the_spectra_of_its_delta(tmp_path):
     ours = weight_difference_spectra(delta, phi).values
     read = change_spectra(adapter_changes(tmp_path / "adapter")).values
     assert read["matrix"].tolist() == ours["matrix"].tolist()
-    torch.testing.assert_close(
-        torch.tensor(read["singular_value"]), torch.tensor(ours["singular_value"]), rtol=1e-6, atol=0
-    )
+    torch.testing.assert_close(torch.tensor(read["sigma"]), torch.tensor(ours["sigma"]), rtol=1e-6, atol=0)
     assert change_spectra(adapter_changes(tmp_path / "adapter")).summary["relative_frobenius_norm"].isna().all()
 
 
@@ -122,7 +120,7 @@ def test_an_untrained_dora_is_zero(tmp_path):
     config = peft.LoraConfig(target_modules=["query", "value"], r=2, use_dora=True)
     peft.get_peft_model(model, config).save_pretrained(tmp_path / "adapter")
     spectra = change_spectra(adapter_changes(tmp_path / "adapter", tmp_path / "base.safetensors"))
-    assert not spectra.values["singular_value"].any()
+    assert not spectra.values["sigma"].any()
     assert not spectra.summary[["rank", "n_above_null"]].to_numpy().any()
     halved = rewritten(tmp_path / "adapter", tensors=lambda tensors: {k: t.bfloat16() for k, t in tensors.items()})
     rounded = change_spectra(adapter_changes(halved, tmp_path / "base.safetensors")).summary

@@ -67,7 +67,7 @@ def test_differences_are_exact_and_named(tmp_path):
 
 def test_the_same_weights_differ_by_nothing(tmp_path):
     base = folder(tmp_path / "base", BASE)
-    assert not change_spectra(folder_changes(base, base)).values["singular_value"].any()
+    assert not change_spectra(folder_changes(base, base)).values["sigma"].any()
     assert not change_spectra(folder_changes(base / "model.safetensors", base)).summary["rank"].any()
 
 
@@ -76,7 +76,7 @@ def test_prefixes_either_way(tmp_path):
     base = folder(tmp_path / "base", with_prefix)
     changes = folder_changes(base, folder(tmp_path / "tuned", BASE))
     assert QUERY in changes.names
-    assert not change_spectra(changes).values["singular_value"].any()
+    assert not change_spectra(changes).values["sigma"].any()
 
 
 def test_gpt2_is_turned_to_outputs_by_inputs(tmp_path):
@@ -124,7 +124,7 @@ def test_sharded_folders(tmp_path):
         weight_map |= dict.fromkeys(part, f"{i}.safetensors")
     (shards / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     assert set(open_weights(shards).files) == set(BASE)
-    assert not change_spectra(folder_changes(base, shards)).values["singular_value"].any()
+    assert not change_spectra(folder_changes(base, shards)).values["sigma"].any()
     save_file({QUERY: BASE[QUERY]}, shards / "1.safetensors")
     with pytest.raises(
         CheckpointError, match=r"tensor '.*query.weight' is in both .*0.safetensors and .*1.safetensors"

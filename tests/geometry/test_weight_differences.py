@@ -37,7 +37,7 @@ def test_untrained_lora_is_zero_everywhere():
     spectra = weight_difference_spectra(delta, delta.phi0)
     assert len(spectra.summary) == 4
     assert list(spectra.summary.columns) == list(SUMMARY_COLUMNS)
-    assert not spectra.values["singular_value"].any()
+    assert not spectra.values["sigma"].any()
     zero = ["rank", "stable_rank", "effective_rank", "participation_ratio", "energy_rank_90", "frobenius_norm"]
     zero += ["spectral_norm", "relative_frobenius_norm", "relative_spectral_norm", "n_above_null", "null_edge"]
     assert not spectra.summary[zero].to_numpy().any()
@@ -52,7 +52,7 @@ def test_lora_equals_its_dense_difference_and_ignores_the_gauge():
     for row in spectra.summary.itertuples():
         product = delta.weight_difference(phi)[row.matrix]
         values = torch.linalg.svdvals(product.to_dense())
-        own = spectra.values.query("matrix == @row.matrix")["singular_value"].to_numpy()
+        own = spectra.values.query("matrix == @row.matrix")["sigma"].to_numpy()
         np.testing.assert_allclose(own, values[:3], rtol=1e-10)
         W0 = plm.parameters[row.matrix]
         assert row.relative_frobenius_norm == pytest.approx(float(values.norm() / W0.norm()))
@@ -67,7 +67,7 @@ def test_lora_equals_its_dense_difference_and_ignores_the_gauge():
             for n, p in delta.weight_difference(phi).items()
         ]
     )
-    np.testing.assert_allclose(moved.values["singular_value"], spectra.values["singular_value"], rtol=1e-10)
+    np.testing.assert_allclose(moved.values["sigma"], spectra.values["sigma"], rtol=1e-10)
     scalars = ["stable_rank", "effective_rank", "participation_ratio", "frobenius_norm", "n_above_null"]
     np.testing.assert_allclose(moved.summary[scalars], spectra.summary[scalars], rtol=1e-9)
 
@@ -104,7 +104,7 @@ def test_gaussian_noise_lies_on_its_null():
     spectra = change_spectra([change(0.01 * gaussian(80, 120, seed=s), name=str(s)) for s in range(20)])
     values = spectra.values
     bulk = values[(values["index"] > 5) & (values["index"] < 75)]
-    np.testing.assert_allclose(bulk["singular_value"], bulk["null"], atol=0.01)  # ‖ΔW‖₂ is 0.2
+    np.testing.assert_allclose(bulk["sigma"], bulk["null"], atol=0.01)  # ‖ΔW‖₂ is 0.2
     assert spectra.summary["n_above_null"].sum() <= 3  # 2.5 % of 20 each
     assert (spectra.summary["n_above_threshold"] == 0).all()
     assert set(spectra.summary["null_law"]) == {"marchenko-pastur"}
@@ -113,8 +113,8 @@ def test_gaussian_noise_lies_on_its_null():
 def test_random_product_lies_on_the_product_law_and_a_planted_direction_does_not():
     products = [change(LowRank(gaussian(80, 6, seed=s), gaussian(6, 60, seed=100 + s)), name=str(s)) for s in range(20)]
     spectra = change_spectra(products, n_null_samples=400)
-    inside = (spectra.values["singular_value"] >= spectra.values["null_low"]) & (
-        spectra.values["singular_value"] <= spectra.values["null_high"]
+    inside = (spectra.values["sigma"] >= spectra.values["null_low"]) & (
+        spectra.values["sigma"] <= spectra.values["null_high"]
     )
     assert inside.mean() > 0.9
     assert set(spectra.summary["null_law"]) == {"gaussian product"}
@@ -144,7 +144,7 @@ def test_a_strong_direction_does_not_hide_weaker_ones(edges):
     spectra = change_spectra([change(difference)])
     row = spectra.summary.iloc[0]
     assert row["n_above_null"] == row["n_above_threshold"] == extract(difference, rule="null").rank == 4
-    assert (spectra.values["singular_value"] > row["null_edge"]).sum() == 4
+    assert (spectra.values["sigma"] > row["null_edge"]).sum() == 4
 
 
 def test_strong_factors_do_not_hide_weaker_ones():
@@ -235,7 +235,7 @@ def test_runs_join_and_aggregate():
     delta = LoRA(rank=2, head="frozen").on(tiny_plm("bert"), seed=0)
     runs = {f"seed {s}": weight_difference_spectra(delta, gaussian(delta.size, seed=s)) for s in range(2)}
     both = joined_spectra(runs)
-    assert both.summary["run"].tolist() == ["seed 0"] * 4 + ["seed 1"] * 4
+    assert both.summary["label"].tolist() == ["seed 0"] * 4 + ["seed 1"] * 4
     table = aggregated(both.summary)
     assert table["role"].tolist() == ["query", "value"]
     assert table["matrices"].tolist() == [4, 4]

@@ -16,7 +16,7 @@ import pytest
 
 from lab.figures import FIGURES, HOW_TO_GET_A_BROWSER, figure, find_browser
 from lab.figures.style import PRINT
-from lab.paper import VENUES, Origin, Piece, contents, outline, write
+from lab.paper import VENUES, Origin, Piece, Template, contents, outline, read_template, write
 from lab.paper.document import table
 from lab.paper.picture import picture
 from lab.paper.plots import plot
@@ -201,3 +201,55 @@ def test_the_room_imports_no_torch():
     code = "import sys, lab.paper; print({'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == ("set()", "")
+
+
+OWN = r"""\documentclass{article}
+\usepackage{mystyle}
+% \begin{document} in a comment
+\begin{document}
+\section{Mine} My own words, after \cite{mine}.
+\bibliographystyle{plain}
+\bibliography{own}
+\end{document}
+"""
+STYLE = rb"\ProvidesPackage{mystyle}\usepackage[margin=3cm]{geometry}"
+CITED = b"@misc{mine, author = {Me}, title = {Before}, year = {2020}}"
+
+
+@needs_tex
+def test_one_s_own_template_compiles_with_its_words_style_and_references(tmp_path):
+    own = Template(OWN, {"mystyle.sty": STYLE, "own.bib": CITED})
+    files = contents([piece("cka")], VENUES["neurips"], command="", pgf=True, browser=False, template=own)
+    compiled(files, tmp_path)
+    done = subprocess.run(["bibtex", "main"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    text, log = compiled(files, tmp_path, times=2)
+    assert "undefined" not in log
+    assert text.index("My own words") < text.index("Kornblith") < len(text)
+    assert "Before" in text
+
+
+def test_a_template_is_filled_at_its_ends():
+    filled = Template(OWN, {}).filled("PREAMBLE\n", "BODY\n")
+    assert filled.replace("PREAMBLE\n", "").replace("BODY\n", "").replace("own,deltalab", "own") == OWN
+    assert filled.index("mystyle") < filled.index("in a comment") < filled.index("PREAMBLE") < filled.index("Mine")
+    assert filled.index("own words") < filled.index("BODY") < filled.index(r"\bibliographystyle")
+    bare = Template("\\documentclass{article}\n\\begin{document}\n\\end{document}\n", {}).filled("", "BODY\n")
+    assert bare.endswith("BODY\n\\bibliographystyle{plain}\n\\bibliography{deltalab}\n\\end{document}\n")
+    printed = Template("\\begin{document}\n\\printbibliography\n\\end{document}", {}).filled("", "BODY\n")
+    assert printed.startswith("\\addbibresource{deltalab.bib}\n\\begin{document}\nBODY\n\\printbibliography")
+
+
+def test_what_is_no_template_is_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"no \\begin\{document\} … \\end\{document\}; expected a whole LaTeX document"
+    ):
+        Template("Dear sir", {})
+    with pytest.raises(ValueError, match=r"folder has captions\.tex, which the paper's folder holds too; rename it"):
+        Template(OWN, {"captions.tex": b""})
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_template(tmp_path / "none.tex")
+    (tmp_path / "mine.tex").write_text(OWN)
+    (tmp_path / "mystyle.sty").write_bytes(STYLE)
+    (tmp_path / "notes.docx").write_bytes(b"")
+    assert set(read_template(tmp_path / "mine.tex").files) == {"mystyle.sty"}
