@@ -163,8 +163,9 @@ def _texts(
         elif name == "csv":
             made[name] = csv_text(_identified(figure.checked(table)))
         elif name == "columns":
-            meanings = known(_identified(figure.checked(table)), figure.table)
-            made[name] = columns_csv({**meanings, **figure.columns, **figure.optional})
+            names = list(_identified(figure.checked(table)))
+            meanings = {**known(names, figure.table), **figure.columns, **figure.optional}
+            made[name] = columns_csv({name: meanings[name] for name in names})
         elif name == "tex":
             made[name] = booktabs(figure.summarize(table))
         elif name == "caption":
