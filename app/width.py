@@ -17,7 +17,7 @@ WIDTH = "page-width"
 
 _LAST = ""
 
-_PHONE, _DESK = 350, 840  # what is drawn before the browser has said anything
+_PHONE, _DESK = 350, 720  # what is drawn before the browser has said anything
 
 _TELL = """
 export default function ({ parentElement, data, setStateValue }) {

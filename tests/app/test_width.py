@@ -20,7 +20,7 @@ def session(monkeypatch):
 
 
 def test_a_phone_is_drawn_for_before_it_tells(session):
-    assert page_size("figure").width == 840
+    assert page_size("figure").width == 720
     session.context.headers["User-Agent"] = "Mozilla/5.0 (Linux; Android 15) Mobile Safari"
     assert page_size("figure").width == 350
     assert not page_size("figure").fixed
@@ -37,7 +37,7 @@ def test_a_width_that_is_none_of_ours_is_not_drawn(session, monkeypatch):
     told = {"width": 10**9}
     monkeypatch.setattr(width, "_component", lambda: lambda **given: told)
     width.watch("figure")
-    assert page_size("figure").width == 840
+    assert page_size("figure").width == 720
     told["width"] = 480
     width.watch("figure")
     assert page_size("figure").width == 480
