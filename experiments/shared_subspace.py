@@ -67,6 +67,7 @@ def claims(found: Sequence[Finding[SharedSubspace]]) -> list[Verdict]:
         beside, scores = finding.tables["beside_nulls"], finding.tables.get("subspace_scores")
         label, c = beside["label"].iloc[0], finding.config
         where = f"{label}; {len(c.tasks)} tasks of {finding.metrics['types']} types; {c.steps} steps of {c.batch_size}"
+        where += f"; {len(c.seeds)} seeds" if len(c.seeds) > 1 else ""
         verdicts += subspace_verdicts(beside, None if scores is None else scores[scores.label == label], where)
     return verdicts
 

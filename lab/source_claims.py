@@ -106,9 +106,11 @@ SOURCE_CLAIMS: Mapping[int, SourceClaim] = MappingProxyType(
             "Theory: few dimensions, and optimal control",
             "Good solutions lie in a low-dimensional subspace, of parameters or of functions; tuning a delta is an "
             "optimal-control problem, and back-propagation is the search for its controller.",
-            "d90, the dimension of a random subspace that reaches 90 % of full fine-tuning; the bounds on what a "
-            "subspace costs, on random problems; the identities of control in float64 on real PLMs; and whether "
-            "measures of controllability tell which method does better.",
+            "d90, the dimension of a random subspace that reaches 90 % of full fine-tuning; what the changes of many "
+            "tasks share, beside collections that chance, W₀ and the activations at θ₀ draw, and what coordinates "
+            "there are worth on unseen tasks; the bounds on what a subspace costs, on random problems; the identities "
+            "of control in float64 on real PLMs; and whether measures of controllability tell which method does "
+            "better.",
         ),
         12: SourceClaim(
             "Applications",
