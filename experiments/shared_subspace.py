@@ -81,6 +81,10 @@ _TINY = replace(
     method={"method": "lora", "rank": 2}, steps=2, n_train=32, n_validation=8, n_test=16, max_length=8, batch_size=4,
     ks=(1,), lrs=(0.1,), few_steps=1, targets=("bbc-news",),
 )  # fmt: skip
+_TINY_PROMPT = replace(
+    _TINY, method={"method": "prompt", "tokens": 2}, own_starts=False, seeds=(0, 1), targets=("drug-reviews",),
+    shots=(4,),
+)  # fmt: skip
 _ONE_START = replace(_DEMO, own_starts=False, targets=())
 _PAPER = replace(
     _DEMO, steps=1000, n_train=4000, n_validation=400, n_test=1000, max_length=128, batch_size=32, seeds=(0, 1),
@@ -101,7 +105,7 @@ EXPERIMENT = Experiment(
     view="optimisation",
     config=SharedSubspace,
     scales={
-        "smoke": (_TINY, replace(_TINY, method={"method": "prompt", "tokens": 2}, own_starts=False, targets=())),
+        "smoke": (_TINY, _TINY_PROMPT),
         "demo": (_DEMO, _ONE_START, replace(_ONE_START, method=PROMPT, lr=3e-2)),
         "paper": (_PAPER, replace(_PAPER, method=PROMPT, lr=3e-2, own_starts=False), _LARGER),
     },

@@ -13,7 +13,8 @@ from lab.runs import Store
 from lab.study import Lab
 from lab.study.collected import Collected, collection_of, short, trained
 
-LORA, PROMPT = EXPERIMENT.configs("smoke")
+LORA, BOTH_SEEDS = EXPERIMENT.configs("smoke")
+PROMPT = replace(BOTH_SEEDS, seeds=(0,), targets=(), shots=())
 
 
 def _start(run):
@@ -43,6 +44,12 @@ def test_sizes_are_capped_by_what_a_task_has():
     assert 400 < len(data.train) < 600
     assert len(data.test) == LORA.n_test
     assert large.run("drug-reviews", 0, shots=4).n_train == 12  # three classes
+
+
+def test_every_target_is_scored_with_all_data_and_with_few_shots():
+    parts = BOTH_SEEDS.unseen()
+    assert [(part.target, part.shots) for part in parts] == [("drug-reviews", None), ("drug-reviews", 4)]
+    assert [part.run(part.target, 0, part.shots).n_train for part in parts] == [BOTH_SEEDS.n_train, 12]
 
 
 def test_what_is_no_collection_is_refused():
