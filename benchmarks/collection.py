@@ -1,7 +1,8 @@
 """What a collection of adapters shares: 100 LoRAs of a 7B model, streamed, beside lorashare and vlora.
 
     truth          twelve small adapters around a planted subspace: error of the Gram matrix against the dense one; of
-                   ΔW rebuilt from k components; how far that moves under (BM⁻¹, MA), other factors of the same ΔW
+                   ΔW rebuilt from k components, and how many numbers hold these; how far that moves under (BM⁻¹, MA),
+                   other factors of the same ΔW
     one layer      20 adapters, q and v of 4096 × 4096 of one layer, r = 16: ours, lorashare and vlora in turn; times
                    32 is what the whole takes. No more adapters, as lorashare takes minutes for these
     7B collection  32 such layers in folders as peft writes them (3.4 GB): Gram matrix, principal directions, mode
@@ -225,7 +226,8 @@ def truth(components: int = 8) -> list[dict[str, Any]]:
             rows.append(
                 {"part": part, "method": f"ours, {str(dtype)[6:]}",
                  "gram_error": float(np.abs(grams[0] - X @ X.T).max()) / scale,
-                 "rebuilt_error": _apart(pair[0], dense), "gauge_error": _apart(pair[1], pair[0])}
+                 "rebuilt_error": _apart(pair[0], dense), "gauge_error": _apart(pair[1], pair[0]),
+                 "numbers": survey(collections[0], components)[1].size}
             )  # fmt: skip
         for peer in at_hand():
             _, build, reconstruct = PEERS[peer]
@@ -235,7 +237,7 @@ def truth(components: int = 8) -> list[dict[str, Any]]:
             pair = [{who: reconstruct(model, who) for who in one} for model in models]
             rows.append(
                 {"part": part, "method": peer, "rebuilt_error": _apart(pair[0], dense),
-                 "gauge_error": _apart(pair[1], pair[0])}
+                 "gauge_error": _apart(pair[1], pair[0]), "numbers": _numbers(models[0])}
             )  # fmt: skip
     return rows
 
@@ -243,6 +245,14 @@ def truth(components: int = 8) -> list[dict[str, Any]]:
 def _dense(paths: dict[str, Path], who: str) -> dict[str, Tensor]:
     collection = read_collection({who: paths[who]})
     return {m: _as_dense(collection.change(0, f"{m}.weight")) for m in modules(2)}
+
+
+def _numbers(held: Any) -> int:
+    """How many numbers a peer's compressed form holds: of all tensors that can be reached from it."""
+    if isinstance(held, Tensor):
+        return held.numel()
+    inside = held.values() if isinstance(held, dict) else held if isinstance(held, (list, tuple)) else None
+    return sum(map(_numbers, getattr(held, "__dict__", {}).values() if inside is None else inside))
 
 
 def _as_dense(change: Tensor | LowRank) -> Tensor:
@@ -295,6 +305,7 @@ def main() -> None:
             told += f"  (bounds {row['bound_s']:g} s, {row['bound_gb']:g} GB: {'met' if met else 'MISSED'})"
         told += f"  × {settings['layers']} layers: {row['times_layers_s']:.0f} s" if "times_layers_s" in row else ""
         told += "".join(f"  {k.replace('_', ' ')} {row[k]:.1e}" for k in row if k.endswith("_error"))
+        told += f"  {row['numbers']:,} numbers" if "numbers" in row else ""
         print(f"{row['part']:45s} {row['method']:52s}{told}")
     if arguments.out is not None:
         write(arguments.out, "collection", {"settings": settings, "note": arguments.note}, rows)
