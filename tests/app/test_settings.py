@@ -14,7 +14,7 @@ SETTINGS = tomllib.loads((ROOT / "app" / "settings.toml").read_text())
 def test_listens_on_loopback_answers_no_other_name_and_reports_nothing():
     assert SETTINGS["server"]["address"] == "127.0.0.1"
     assert set(SETTINGS["server"]["allowedHosts"]) == {"localhost", "127.0.0.1", "[::1]"}
-    assert SETTINGS["server"]["maxUploadSize"] <= 50
+    assert SETTINGS["server"]["maxUploadSize"] <= 200
     assert SETTINGS["server"]["enableCORS"] is True
     assert SETTINGS["server"]["enableXsrfProtection"] is True
     assert SETTINGS["browser"]["gatherUsageStats"] is False
