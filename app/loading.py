@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -34,7 +36,14 @@ class Contents:
 
     def of_experiment(self, name: str) -> tuple[Manifest, ...]:
         """The records of one experiment."""
-        return tuple(manifest for manifest in self.manifests if manifest.job.experiment == name)
+        return tuple(self._by_experiment.get(name, ()))
+
+    @cached_property
+    def _by_experiment(self) -> dict[str, list[Manifest]]:
+        groups: dict[str, list[Manifest]] = {}
+        for manifest in self.manifests:
+            groups.setdefault(manifest.job.experiment, []).append(manifest)
+        return groups
 
     def of(self, keys: Iterable[str]) -> tuple[Manifest, ...]:
         """The records with these keys."""
@@ -67,10 +76,21 @@ def _contents(stores: tuple[tuple[str, tuple[str, ...]], ...]) -> Contents:
     """What is in these stores, (path, keys) each; shared by all sessions and never changed."""
     runs = Overlay(*(Store(path) for path, _ in stores))
     damaged: Damaged = {}
-    manifests = list(runs.manifests(damaged=damaged))
+    known = _known()
+    manifests = list(runs.manifests(damaged=damaged, known=known))
+    fresh = {manifest.folder: manifest for manifest in manifests}
+    for gone in known.keys() - fresh.keys():
+        known.pop(gone, None)
+    known.update(fresh)
     manifests.sort(key=_age, reverse=True)
     mine, places = frozenset(stores[0][1]), tuple(path for path, _ in stores)
     return Contents(tuple(manifests), mine, tuple(map(str, damaged.values())), places)
+
+
+@st.cache_resource(show_spinner=False)
+def _known() -> dict[Path, Manifest]:
+    """The heads that the last look at the stores found, by folder: of 3,000 records only new ones are read."""
+    return {}
 
 
 def _age(manifest: Manifest) -> tuple[str, float]:

@@ -16,6 +16,7 @@ PAGES = {
     "": [
         st.Page("views/home.py", title="Home", icon=":material/home:", default=True),
         st.Page("views/claims.py", title="What holds here", icon=":material/fact_check:"),
+        st.Page("views/control_room.py", title="Control room", icon=":material/joystick:"),
         st.Page("views/open_weights.py", title="Open weights", icon=":material/folder_open:"),
         st.Page("views/runs.py", title="Runs", icon=":material/list:"),
         st.Page("views/compare.py", title="Compare", icon=":material/compare_arrows:"),

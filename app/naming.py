@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from lab.runs import Manifest, flattened
+from lab.runs import Manifest
 
 SHOWN_KEY = 12
 """Digits of a key that people are shown; enough to tell a hundred thousand records apart."""
@@ -17,7 +17,7 @@ _METHOD = "method."  # prefix of a nested method's settings in a flattened confi
 
 def describe(manifest: Manifest) -> str:
     """A record in a few words: method, PLM, task, seed, whatever of these its job has; else its experiment."""
-    config = flattened(manifest.job.config)
+    config = manifest.settings
     parts = [method(config), *(str(config[name]) for name in ("model", "task") if config.get(name))]
     if config.get("seed") is not None:
         parts.append(f"seed {config['seed']}")
@@ -26,7 +26,7 @@ def describe(manifest: Manifest) -> str:
 
 def setting(manifest: Manifest, name: str) -> Any:
     """A setting of a record's job: its own, or that of the training runs it describes; None without any."""
-    config = flattened(manifest.job.config)
+    config = manifest.settings
     if config.get(name) is not None:
         return config[name]
     return next((value for key, value in config.items() if key.endswith(f".{name}") and value is not None), None)
@@ -56,7 +56,7 @@ def labelled(table: pd.DataFrame, manifests: Sequence[Manifest], *, pool: Sequen
         manifests: the records.
         pool: settings that may differ under one label, such as ("seed",) where a figure averages over seeds.
     """
-    configs = {manifest.key: flattened(manifest.job.config) for manifest in manifests}
+    configs = {manifest.key: manifest.settings for manifest in manifests}
     names = {manifest.key: method(configs[manifest.key]) or manifest.job.experiment for manifest in manifests}
     given = table["label"] if "label" in table else pd.Series(None, index=table.index, dtype=object)
     labels = given.where(given.notna(), table["key"].map(names))

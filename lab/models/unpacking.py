@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -19,14 +18,10 @@ from lab.checkpoints.safetensors_file import digest
 from lab.deferred import transformers
 from lab.models.checkpoint import UNTRUSTED
 from lab.models.quiet import quiet
+from lab.runs.places import cache_folder
 
 CACHE_FORMAT = "1"
 """Raised when the way GGUF files are turned into safetensors changes."""
-
-
-def cache_folder() -> Path:
-    """Where converted weights are kept: $DELTALAB_CACHE, else ~/.cache/deltalab."""
-    return Path(os.environ.get("DELTALAB_CACHE") or Path.home() / ".cache" / "deltalab").expanduser()
 
 
 def dequantised(gguf: Path) -> Path:

@@ -12,11 +12,12 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lab.runs.errors import DamagedRecord
-from lab.runs.job import Job, key
+from lab.runs.job import Job, flattened, key
 from lab.runs.record import METRICS
 
 FORMAT = 1
@@ -36,11 +37,16 @@ class Manifest:
     files: Mapping[str, Mapping[str, Any]]
     provenance: Mapping[str, Any]
 
-    @property
+    @cached_property
     def key(self) -> str:
         return key(self.job)
 
-    @property
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """The job's config on one level (`flattened`)."""
+        return flattened(self.job.config)
+
+    @cached_property
     def tables(self) -> tuple[str, ...]:
         """Names of the tables, `metrics` first."""
         names = sorted(Path(file).stem for file in self.files if file.endswith(".parquet"))

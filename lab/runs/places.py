@@ -1,4 +1,4 @@
-"""Where stores are: the user's, and the gallery that ships with the lab."""
+"""Where stores are: the user's, and the gallery that ships with the lab; and where what can be made again is kept."""
 
 from __future__ import annotations
 
@@ -26,3 +26,8 @@ def everything(path: str | Path | None = None) -> Overlay:
     """The user's store laid over the gallery, where there is one: what `list`, `show`, `export` and the app read."""
     stores = [user_store(path)]
     return Overlay(*stores, *([Store(GALLERY)] if GALLERY.is_dir() else []))
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept (weights, cards): $DELTALAB_CACHE, else ~/.cache/deltalab."""
+    return Path(os.environ.get("DELTALAB_CACHE") or Path.home() / ".cache" / "deltalab").expanduser()

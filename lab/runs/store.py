@@ -83,17 +83,27 @@ class Records(ABC):
         """Keys of all records, or of those of one experiment, sorted."""
         return sorted(self._folders(experiment))
 
-    def manifests(self, experiment: str | None = None, *, damaged: Damaged | None = None) -> Iterator[Manifest]:
+    def manifests(
+        self,
+        experiment: str | None = None,
+        *,
+        damaged: Damaged | None = None,
+        known: Mapping[Path, Manifest] | None = None,
+    ) -> Iterator[Manifest]:
         """Heads of all records, in the order of their keys.
 
         Args:
             experiment: only its records.
             damaged: takes what is wrong with those that cannot be read, by key, while the others are read.
+            known: heads read before, by folder; a record never changes, so they are not read again.
 
         Raises:
             DamagedRecord: at the first that cannot be read, without `damaged`.
         """
-        return _those_whole(self._folders(experiment), read_manifest, damaged)
+        read = known or {}
+        return _those_whole(
+            self._folders(experiment), lambda folder: read.get(folder) or read_manifest(folder), damaged
+        )
 
     def records(
         self, experiment: str | None = None, *, verify: bool = True, damaged: Damaged | None = None

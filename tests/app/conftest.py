@@ -14,10 +14,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
 
 from lab.figures import HOW_TO_GET_A_BROWSER, INTRINSIC_DIMENSION, LEARNING_CURVES, figure, find_browser
-from lab.runs import Job, Record, Store
+from lab.runs import Job, Record, Store, places
 from lab.study.catalogue import outline_of, outlines
+
+ROOT = Path(__file__).resolve().parents[2]
 
 PROVENANCE = {
     "device": "a processor",
@@ -74,6 +78,30 @@ def fill(store: Store) -> None:
             store.put(measurement(outline.name))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cards(tmp_path_factory) -> Iterator[None]:
+    """Keeps the cards that are drawn here out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DELTALAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def opened(monkeypatch, tmp_path) -> Callable[..., AppTest]:
+    """Opens the page of an address on a store, with nothing in the gallery."""
+    monkeypatch.setattr(places, "GALLERY", tmp_path / "no gallery")
+
+    def opened(page: str, store: Path, **query: str | list[str]) -> AppTest:
+        monkeypatch.setenv("DELTALAB_STORE", str(store))
+        shown = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=30)
+        for name, value in query.items():
+            shown.query_params[name] = value
+        shown._page_hash = calc_hash(page)  # a page that is no file has no other name in AppTest
+        return shown.run()
+
+    return opened
+
+
 @pytest.fixture(scope="session")
 def filled(tmp_path_factory) -> Path:
     """Path of a store with records; not to be changed."""
@@ -123,7 +151,6 @@ def of_two_budgets(tmp_path) -> Path:
     return store.path
 
 
-ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",

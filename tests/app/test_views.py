@@ -28,22 +28,6 @@ SOME = ("", "compare", "intrinsic_dimension", "controllability")
 PAGES = ("", "runs", "compare", "record", *ASKED)
 
 
-@pytest.fixture
-def opened(monkeypatch, tmp_path):
-    """Opens the page of an address on a store, with nothing in the gallery."""
-    monkeypatch.setattr(places, "GALLERY", tmp_path / "no gallery")
-
-    def opened(page: str, store: Path, **query: str | list[str]) -> AppTest:
-        monkeypatch.setenv("DELTALAB_STORE", str(store))
-        shown = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=30)
-        for name, value in query.items():
-            shown.query_params[name] = value
-        shown._page_hash = calc_hash(page)  # a page that is no file has no other name in AppTest
-        return shown.run()
-
-    return opened
-
-
 def words(shown: AppTest) -> str:
     kinds = (shown.title, shown.markdown, shown.text, shown.caption, shown.info, shown.warning, shown.error, shown.code)
     return "\n".join(str(element.value) for kind in kinds for element in kind)

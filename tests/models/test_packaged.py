@@ -23,8 +23,9 @@ from lab.models import PACKAGED, load_plm, packaged, unpacking
 from lab.models.hub import hub_folder
 from lab.models.packaged import model_folder, package_folder
 from lab.models.tiny import tiny_plm
-from lab.models.unpacking import cache_folder, dequantised
+from lab.models.unpacking import dequantised
 from lab.runs.content import content_digest
+from lab.runs.places import cache_folder
 
 MINILM, SMOLLM2, MPNET, GEMMA = PACKAGED
 

@@ -1,0 +1,131 @@
+"""Control room: a sentence, a trained delta, and what would change the prediction; live on a PLM in this process."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.markdown import literal
+from app.naming import describe
+from app.panel import theme
+from app.room import COSTATE, ENERGY, MASS, MOVED, Scene, answers, energy, heat, keeping_deltas, opened, paths, scene
+from app.states import found_or_stop, nothing_yet, warn
+from lab.figures import CONFIG, SIZES
+from lab.figures.grammar import Grid
+
+EXAMPLE = "The film has a fine cast, but its story never comes to life."
+LONGEST = 400
+"""Characters that the field takes."""
+
+READING = {
+    COSTATE: "A costate p = −∂J/∂h says how much the loss of the answer would fall per unit of push at that state.",
+    ENERGY: "The tokens' parts of H = ⟨p, f(h, u)⟩; a layer's add up to its Hamiltonian.",
+    MOVED: "How far the state lies from the one without the delta, relative to its length.",
+    MASS: "λ, the share of attention that the trained tokens take (mean over heads), gates what they can do.",
+}
+
+
+def plot(grid: Grid, said: str, key: str, **options: object) -> None:
+    drawing = grid.figure(SIZES["screen"])
+    st.plotly_chart(drawing, theme=None, config=dict(CONFIG), alt=literal(said), key=key, **options)
+
+
+def clicked() -> None:
+    """Takes token and layer from a click on the map."""
+    points = st.session_state["map"].selection.points
+    if points and "customdata" in points[0]:
+        st.session_state["token"] = st.session_state["tokens"][int(points[0]["x"])]
+        st.session_state["layer"] = int(points[0]["y"])
+
+
+st.title("Control room", anchor=False)
+st.markdown("#### What does a trained delta do to this sentence, and what would change the answer?")
+found = found_or_stop()
+manifests = keeping_deltas(found.manifests)
+if not manifests:
+    nothing_yet("training run that keeps its delta", "training_run", found)
+warn(found.damage)
+names = {f"{describe(m)} ({m.key[:8]})": m.key for m in manifests}
+
+text = st.text_input("Sentence", EXAMPLE, key="sentence", max_chars=LONGEST, bind="query-params")
+said = st.container()
+picture, choices = st.columns([4, 1], gap="medium")
+with choices:
+    named = st.selectbox("Trained delta", list(names), key="delta", bind="query-params") or next(iter(names))
+    key = names[named]
+    strength = st.slider("Strength t", 0.0, 1.5, 1.0, 0.05, key="t", bind="query-params", help="φ = φ₀ + t(φ* − φ₀)")
+    head = st.toggle("The head too", True, key="head", bind="query-params", help="Off: the head stays as trained.")
+    flipped = st.toggle("Apply the least control that flips it", False, key="flip", bind="query-params")
+try:
+    trained = opened(key)
+    with choices:
+        chosen = st.selectbox(
+            "Loss of the answer", ["the predicted one", *trained.labels], key="answer", bind="query-params"
+        )
+    answer = trained.labels.index(chosen) if chosen in trained.labels else None
+    shown: Scene = scene(key, text or "", round(float(strength), 2), head, answer, flipped)
+except (ValueError, OSError, ImportError) as error:
+    st.error(literal(error), icon=":material/error:")
+    st.stop()
+
+options = [f"{i} {word}" for i, word in enumerate(shown.tokens)]
+st.session_state["tokens"] = options
+with choices:
+    quantity = st.radio("Map", list(shown.quantities()), key="quantity", bind="query-params") or COSTATE
+    named_token = st.selectbox("Token", options, index=shown.read, key="token", bind="query-params")
+    token = options.index(named_token) if named_token in options else shown.read
+    depth = len(shown.base.states) - 1
+    layer = min(st.slider("Layer", 0, depth, depth, key="layer", bind="query-params"), depth)
+
+now, before = shown.now.probabilities, shown.base.probabilities
+told, was = shown.labels[int(now.argmax())], shown.labels[int(before.argmax())]
+said.markdown(
+    f"**{literal(told)}** with {float(now.max()):.0%}; without the delta (t = 0) **{literal(was)}** with "
+    f"{float(before.max()):.0%}. As trained it is right on {trained.score:.0%} of held-out examples of "
+    f"{literal(trained.run.task)}."
+)
+if shown.flip is not None:
+    flip = shown.flip
+    start, to = (literal(shown.labels[k]) for k in (flip.start, flip.target))
+    last = flip.attempts[-1] if flip.attempts else None
+    if last is None:
+        said.warning("No free coordinate moves this margin here: nothing flips it to first order.")
+    else:
+        said.info(
+            f"A change of φ of length {last.length:.3g}, {last.length / shown.length:.1%} of ‖φ* − φ₀‖, "
+            + (f"turns **{start}** into **{to}**" if flip.flipped else f"does not yet turn **{start}** into **{to}**")
+            + f": the margin was {flip.margin:.2f} logits, {last.promised:.2f} was promised and {last.achieved:.2f} "
+            f"achieved in {len(flip.attempts)} step(s). A random change of that length would move it by "
+            f"{flip.by_chance:.2g} on average.",
+            icon=":material/swap_horiz:",
+        )
+with picture:
+    tab_map, tab_path, tab_answer = st.tabs(["Layers × tokens", "Path of the state", "Answers"])
+    with tab_map:
+        where = f"{quantity} by layer and token of the sentence"
+        plot(heat(shown, quantity, token, layer, theme()), where, "map", on_select=clicked, selection_mode="points")
+        st.caption(f"{READING[quantity]} A click, or the choices beside it, picks a cell.")
+    with tab_path:
+        drawing, shares = paths(shown, token, layer, theme())
+        plot(drawing, f"Path of the state of token {token} in two principal components", "path")
+        st.caption(
+            f"h₀ … h_T of “{literal(shown.tokens[token])}” in the first two principal components of the paths without "
+            f"and with the delta, {sum(shares):.0%} of their variance; t moves the path, not the plane."
+        )
+    with tab_answer:
+        plot(answers(shown, strength, theme()), "Probability of every class", "answers")
+    cell = {
+        name: values[layer - first, token] for name, (values, first) in shown.quantities().items() if layer >= first
+    }
+    st.markdown(
+        f"Layer {layer}, “{literal(shown.tokens[token])}”: "
+        + "; ".join(f"{literal(name)} {value:.3g}" for name, value in cell.items())
+    )
+    if shown.flip is not None and shown.flip.attempts:
+        plot(energy(shown, theme()), "Share of the least control's energy by block", "energy")
+        with st.expander("The numbers", icon=":material/table:"):
+            st.dataframe(
+                [{"step": i + 1, "length ‖δ‖": a.length, "promised margin [logit]": a.promised,
+                  "achieved margin [logit]": a.achieved, "predicted": shown.labels[a.predicted]}
+                 for i, a in enumerate(shown.flip.attempts)],
+                hide_index=True, alt="Steps of the least control, promised against achieved",
+            )  # fmt: skip
