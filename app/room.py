@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ _TURN = threading.Lock()
 """A PLM runs one text at a time: `functional_call` puts parameters into the one module that all sessions share."""
 
 _ARRAYS = "arrays.safetensors"
+_SHOWS = {"prefix": 0, "did": 2, "said": 2, "linear-probe": 2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +72,23 @@ MOVED, MASS = "state moved by, ‖h − h₀‖/‖h₀‖ [1]", "attention on t
 
 
 def keeping_deltas(manifests: Sequence[Manifest]) -> list[Manifest]:
-    """The records that keep a trained delta: training runs with φ, of all blocks of a pre-trained PLM."""
+    """The records that keep a trained delta: training runs with φ, of all blocks of a pre-trained PLM.
+
+    Those that show most come first: prefixes, then other methods, then subspaces and probes; within, the smaller PLM,
+    then the order given.
+    """
     odd = ("template", "subspace", "n_layers")
-    return [
+    kept = [
         m for m in manifests
         if m.job.experiment == "training_run" and _ARRAYS in m.files and not any(m.job.config.get(n) for n in odd)
         and m.job.config.get("weights", "pretrained") == "pretrained"
     ]  # fmt: skip
+    return sorted(kept, key=lambda m: (_SHOWS.get(_method(m), 1), m.job.config.get("model") == "smollm2"))
+
+
+def _method(manifest: Manifest) -> str:
+    method = manifest.job.config.get("method")
+    return str(method.get("method")) if isinstance(method, Mapping) else ""
 
 
 @st.cache_resource(max_entries=4, show_spinner="Loading the PLM and the delta (once; some seconds) …")
