@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from lab.control.token_view import TokenView
     from lab.study.trained import Trained
 
+_LOADING = threading.Lock()
+"""A PLM is loaded once, whoever asks for it."""
+
 _TURN = threading.Lock()
 """A PLM runs one text at a time: `functional_call` puts parameters into the one module that all sessions share."""
 
@@ -69,6 +72,7 @@ class Scene:
 
 COSTATE, ENERGY = "costate ‖p‖ [nats per unit of state]", "part of the Hamiltonian [nats]"
 MOVED, MASS = "state moved by, ‖h − h₀‖/‖h₀‖ [1]", "attention on the prefix λ [1]"
+_SCALES = {COSTATE: "‖p‖ [nats / state]", ENERGY: "H [nats]", MOVED: "moved by [1]", MASS: "λ [1]"}
 
 
 def keeping_deltas(manifests: Sequence[Manifest]) -> list[Manifest]:
@@ -100,12 +104,12 @@ def opened(key: str) -> Trained:
     """
     from lab.study.trained import trained  # brings torch
 
-    with _TURN:
+    with _LOADING:
         record: Record = everything().get(key)
         return trained(record)
 
 
-@st.cache_resource(max_entries=24, show_spinner=False)
+@st.cache_resource(max_entries=12, show_spinner=False)
 def scene(key: str, text: str, strength: float, head: bool, answer: int | None, flipped: bool) -> Scene:
     """What is shown for these choices.
 
@@ -139,7 +143,7 @@ def scene(key: str, text: str, strength: float, head: bool, answer: int | None, 
     return Scene(sentence.tokens, found.labels, read, *ends, now, flip, shares, mass, even, length)
 
 
-@st.cache_resource(max_entries=24, show_spinner=False)
+@st.cache_resource(max_entries=6, show_spinner=False)
 def _ends(key: str, text: str, head: bool) -> tuple[TokenView, TokenView]:
     """The views at φ₀ and φ*, which all strengths share."""
     from lab.control.token_view import token_view
@@ -181,7 +185,7 @@ def heat(shown: Scene, quantity: str, token: int, layer: int, theme: Theme) -> G
     grid = Grid(theme, height=330)
     panel = grid.panel()
     edge = float(np.abs(values).max()) if quantity == ENERGY else None
-    panel.heat(cells, quantity, low=None if edge is None else -edge, high=edge, gap=1 if n <= 32 else 0)
+    panel.heat(cells, _SCALES[quantity], low=None if edge is None else -edge, high=edge, gap=1 if n <= 32 else 0)
     x, y = np.meshgrid(range(n), layers)
     words = np.array(shown.tokens, dtype=object)[x.ravel()]
     hover = "layer %{y}, %{customdata[0]}: %{customdata[1]:.3g}<extra></extra>"

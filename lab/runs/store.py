@@ -8,6 +8,7 @@ ever locked, edited or replaced; a job is locked while somebody works on it (`St
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import sys
 from abc import ABC, abstractmethod
@@ -273,10 +274,11 @@ class Store(Records):
     def _folders(self, experiment: str | None) -> dict[str, Path]:
         names = self.experiments() if experiment is None else [experiment]
         return {
-            manifest.parent.name: manifest.parent
+            os.path.basename(folder): Path(folder)
             for name in names
-            for manifest in (self.path / name).glob(f"*/*/{MANIFEST}")
-            if _is_key(manifest.parent.name)
+            for prefix in _folders_in(os.path.join(self.path, name))
+            for folder in _folders_in(prefix)
+            if _is_key(os.path.basename(folder)) and os.path.isfile(os.path.join(folder, MANIFEST))
         }
 
     def experiments(self) -> list[str]:
@@ -340,6 +342,15 @@ def _those_whole(
             if damaged is None:
                 raise
             damaged[name] = error
+
+
+def _folders_in(path: str) -> list[str]:
+    """Paths of the folders in a folder; none where it cannot be read or is none. As text: thousands are listed."""
+    try:
+        with os.scandir(path) as entries:
+            return [entry.path for entry in entries if entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
 
 
 def _say_waiting(job: Job) -> None:
