@@ -61,7 +61,7 @@ class Scene:
     length: float
 
     def quantities(self) -> dict[str, tuple[np.ndarray, int]]:
-        """What it is, with its unit -> (layers, tokens), and the number of the first layer."""
+        """What it is -> (layers, tokens), and the number of the first layer."""
         moved = (self.now.states - self.base.states).norm(dim=-1) / self.base.states.norm(dim=-1)
         found = {
             COSTATE: (self.now.costate_norms.numpy(), 0), ENERGY: (self.now.hamiltonian.numpy(), 1),
@@ -70,9 +70,9 @@ class Scene:
         return found if self.mass is None else found | {MASS: (self.mass, 1)}
 
 
-COSTATE, ENERGY = "costate ‖p‖ [nats per unit of state]", "part of the Hamiltonian [nats]"
-MOVED, MASS = "state moved by, ‖h − h₀‖/‖h₀‖ [1]", "attention on the prefix λ [1]"
-_SCALES = {COSTATE: "‖p‖ [nats / state]", ENERGY: "H [nats]", MOVED: "moved by [1]", MASS: "λ [1]"}
+COSTATE, ENERGY, MOVED, MASS = "costates", "Hamiltonian", "how far it is moved", "attention on the prefix"
+UNITS = {COSTATE: "‖p‖ [nats / state]", ENERGY: "H [nats]", MOVED: "‖h − h₀‖/‖h₀‖ [1]", MASS: "λ [1]"}
+"""Quantity -> its symbol and unit."""
 
 
 def keeping_deltas(manifests: Sequence[Manifest]) -> list[Manifest]:
@@ -185,7 +185,7 @@ def heat(shown: Scene, quantity: str, token: int, layer: int, theme: Theme) -> G
     grid = Grid(theme, height=330)
     panel = grid.panel()
     edge = float(np.abs(values).max()) if quantity == ENERGY else None
-    panel.heat(cells, _SCALES[quantity], low=None if edge is None else -edge, high=edge, gap=1 if n <= 32 else 0)
+    panel.heat(cells, UNITS[quantity], low=None if edge is None else -edge, high=edge, gap=1 if n <= 32 else 0)
     x, y = np.meshgrid(range(n), layers)
     words = np.array(shown.tokens, dtype=object)[x.ravel()]
     hover = "layer %{y}, %{customdata[0]}: %{customdata[1]:.3g}<extra></extra>"

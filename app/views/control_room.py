@@ -7,7 +7,21 @@ import streamlit as st
 from app.markdown import literal
 from app.naming import describe
 from app.panel import theme
-from app.room import COSTATE, ENERGY, MASS, MOVED, Scene, answers, energy, heat, keeping_deltas, opened, paths, scene
+from app.room import (
+    COSTATE,
+    ENERGY,
+    MASS,
+    MOVED,
+    UNITS,
+    Scene,
+    answers,
+    energy,
+    heat,
+    keeping_deltas,
+    opened,
+    paths,
+    scene,
+)
 from app.states import found_or_stop, nothing_yet, warn
 from lab.figures import CONFIG, SIZES
 from lab.figures.grammar import Grid
@@ -101,7 +115,7 @@ if shown.flip is not None:
 with picture:
     tab_map, tab_path, tab_answer = st.tabs(["Layers × tokens", "Path of the state", "Answers"])
     with tab_map:
-        where = f"{quantity} by layer and token of the sentence"
+        where = f"{quantity}: {UNITS[quantity]} by layer and token of the sentence"
         plot(heat(shown, quantity, token, layer, theme()), where, "map", on_select=clicked, selection_mode="points")
         st.caption(f"{READING[quantity]} A click, or the choices beside it, picks a cell.")
     with tab_path:
@@ -118,7 +132,7 @@ with picture:
     }
     st.markdown(
         f"Layer {layer}, “{literal(shown.tokens[token])}”: "
-        + "; ".join(f"{literal(name)} {value:.3g}" for name, value in cell.items())
+        + "; ".join(f"{literal(UNITS[name])} {value:.3g}" for name, value in cell.items())
     )
     if shown.flip is not None and shown.flip.attempts:
         plot(energy(shown, theme()), "Share of the least control's energy by block", "energy")
