@@ -39,7 +39,7 @@ def reviews(tmp_path_factory):
     folder = tmp_path_factory.mktemp("room")
     task = folder / "reviews.csv"
     rows = [
-        f"a {word} film number {i},{label}" for i in range(12) for word, label in (("fine", "good"), ("dull", "bad"))
+        f"a {word} film number {i},{label}" for i in range(40) for word, label in (("fine", "good"), ("dull", "bad"))
     ]
     task.write_text("text,label\n" + "\n".join(rows) + "\n")
     for method in METHODS:
@@ -125,8 +125,8 @@ def test_hostile_text_is_inert(opened, reviews):
         assert "](https://x" not in element.value.replace("\\]", "")
 
 
-def test_a_store_without_deltas_says_what_to_run(opened, filled):
-    shown = opened("control_room", filled)
+def test_a_store_without_deltas_says_what_to_run(opened, tmp_path):
+    shown = opened("control_room", tmp_path / "nothing")
     assert not shown.exception
     assert "deltalab run training_run" in shown.code[0].value
 

