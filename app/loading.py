@@ -65,7 +65,8 @@ def table_of(manifests: Sequence[Manifest], name: str) -> tuple[pd.DataFrame, tu
     """One table of several records, each row with its job and key; records without it are left out.
 
     Returns:
-        The table (without rows and columns when no record has it), and a sentence per record that is damaged.
+        The table (without rows and columns when no record has it; others see it too, so it is not to be changed), and a
+        sentence per record that is damaged.
     """
     fitting = [manifest for manifest in manifests if name in manifest.tables]
     return _table(tuple((str(m.folder), m.key) for m in fitting), name, fitting)
@@ -98,11 +99,14 @@ def _age(manifest: Manifest) -> tuple[str, float]:
     return str(manifest.provenance.get("ended", "")), float(manifest.provenance.get("seconds") or 0.0)
 
 
-@st.cache_data(max_entries=32, show_spinner="Reading the records …")
+@st.cache_resource(max_entries=32, show_spinner="Reading the records …")
 def _table(
     identity: tuple[tuple[str, str], ...], name: str, _manifests: Sequence[Manifest]
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """`identity` is what the cache compares; records never change, so folder and key say all."""
+    """`identity` is what the cache compares; records never change, so folder and key say all.
+
+    The table is every session's own: it is read, and never written to.
+    """
     damaged: Damaged = {}
     experiments = dict.fromkeys(manifest.job.experiment for manifest in _manifests)
     groups = [[m for m in _manifests if m.job.experiment == experiment] for experiment in experiments]

@@ -120,6 +120,7 @@ def narrowed(table: pd.DataFrame, drawn: Figure, columns: Mapping[str, str] = FI
 def readable(table: pd.DataFrame, drawn: Figure, columns: Sequence[str]) -> dict[str, list[str]]:
     """Column → the one value that is drawn before anyone chooses, of as few columns as leave six panels or fewer."""
     chosen: dict[str, list[str]] = {}
+    table = thinned(table, columns)
     for name in sorted(columns, key=lambda name: -table[name].nunique()):
         now = panels(drawn, table)
         if now <= MOST_PANELS:
@@ -128,6 +129,12 @@ def readable(table: pd.DataFrame, drawn: Figure, columns: Sequence[str]) -> dict
         if panels(drawn, part) < now:
             table, chosen[name] = part, [word(part[name].dropna().iloc[0])]
     return chosen
+
+
+def thinned(table: pd.DataFrame, columns: Sequence[str], rows: int = 4) -> pd.DataFrame:
+    """The first rows of every combination of values: enough to count panels by, of a table however long."""
+    told = [name for name in dict.fromkeys((*columns, *_COLUMNS, *_IDENTITY)) if name in table]
+    return table.groupby(told, dropna=False, sort=False).head(rows) if told else table
 
 
 def unmixed(table: pd.DataFrame, drawn: Figure, pick: Pick = first) -> pd.DataFrame:
