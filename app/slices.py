@@ -133,7 +133,7 @@ def readable(table: pd.DataFrame, drawn: Figure, columns: Sequence[str]) -> dict
 
 def thinned(table: pd.DataFrame, columns: Sequence[str], rows: int = 4) -> pd.DataFrame:
     """The first rows of every combination of values: enough to count panels by, of a table however long."""
-    told = [name for name in dict.fromkeys((*columns, *_COLUMNS, *_IDENTITY)) if name in table]
+    told = [name for name in dict.fromkeys((*columns, *FILTERS, *_IDENTITY)) if name in table]
     return table.groupby(told, dropna=False, sort=False).head(rows) if told else table
 
 
@@ -172,7 +172,7 @@ def _shown(tasks: Sequence[str], outline: Outline, manifests: Sequence[Manifest]
     shown = list(tasks[: MOST_TASKS if "task" in outline.replicates else 1])
     while drawn is not None and len(shown) > 1:
         table, _ = rows(_with(manifests, "task", shown), drawn)
-        now = panels(drawn, unmixed(table, drawn)) if len(table) else 0
+        now = panels(drawn, thinned(unmixed(table, drawn), ())) if len(table) else 0
         if now <= MOST_PANELS:
             break
         shown = shown[: max(1, len(shown) * MOST_PANELS // now)]

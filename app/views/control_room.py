@@ -23,7 +23,8 @@ from app.room import (
     scene,
 )
 from app.states import found_or_stop, nothing_yet, warn
-from lab.figures import CONFIG, SIZES
+from app.width import page_size, watch
+from lab.figures import CONFIG
 from lab.figures.grammar import Grid
 
 EXAMPLE = "The film has a fine cast, but its story never comes to life."
@@ -39,7 +40,8 @@ READING = {
 
 
 def plot(grid: Grid, said: str, key: str, **options: object) -> None:
-    drawing = grid.figure(SIZES["screen"])
+    watch(key)
+    drawing = grid.figure(page_size(key))
     st.plotly_chart(drawing, theme=None, config=dict(CONFIG), alt=literal(said), key=key, **options)
 
 
