@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 
 from lab.runs import Job, Overlay, Record, Store, StoreError, StoreFull, UnknownRecord, key
+from lab.runs import store as stores
+from lab.runs.manifest import read_manifest
 from lab.runs.staging import STAGING, new_staging
 
 
@@ -66,6 +68,23 @@ def test_reading_finds_what_was_put(tmp_path):
     assert not store.has(Job("toy", {"d": 9}))
     assert not store.has("no key")
     assert store.keys("nothing") == []
+
+
+def test_heads_that_are_known_are_not_read_again(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    for d in (1, 2):
+        store.put(toy(d))
+    known = {manifest.folder: manifest for manifest in store.manifests()}
+    store.put(toy(3))
+    read = []
+
+    def reading(folder):
+        read.append(folder)
+        return read_manifest(folder)
+
+    monkeypatch.setattr(stores, "read_manifest", reading)
+    assert sorted(manifest.key for manifest in store.manifests(known=known)) == store.keys()
+    assert [folder.name for folder in read] == [key(toy(3).job)]
 
 
 def test_putting_a_key_again_changes_nothing(tmp_path):
