@@ -93,7 +93,7 @@ def opened(monkeypatch, tmp_path) -> Callable[..., AppTest]:
 
     def opened(page: str, store: Path, **query: str | list[str]) -> AppTest:
         monkeypatch.setenv("DELTALAB_STORE", str(store))
-        shown = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=30)
+        shown = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=120)
         for name, value in query.items():
             shown.query_params[name] = value
         shown._page_hash = calc_hash(page)  # a page that is no file has no other name in AppTest
