@@ -31,8 +31,10 @@ class Fastfood(Projection):
 
     stacked (Le, Sarlós & Smola 2013, "Fastfood", ICML, without its row lengths S): with n = 2^⌈log2 d⌉, ⌈D/n⌉ blocks
         y_b = H_n G_b Π_b H_n B_b x / √(D Σ G_b²),   y = the rows of all blocks, cut to D.
+
     published (the form that copies of Aghajanyan et al. 2020's code compute): one block of length L = 2^⌈log2 D⌉, x
         padded to L, y = (H_L G Π H_L B x)[:D] / (√(L Σ G²) √(D/L)) = (H_L G Π H_L B x)[:D] / √(D Σ G²).
+
     The scale is the same in both. So both are isotropic, E‖P x‖² = ‖x‖², and where D is a multiple of the block (of a
     group of interleaved blocks, see `fastfood_plan`) every column has norm 1 exactly, as Li et al. 2018 ask. Against a
     Gaussian P the singular values spread √2 times as wide, 1 ± √(2d/D): E G⁴ = 3 enters ‖G Π H B x‖².

@@ -1,7 +1,7 @@
 """What figures are made of: a grid of panels, marks drawn on them, rules, one legend, and the words of the answer.
 
 A builder says what is drawn; where panels stand, how they share axes, what the legend holds and how all of it fits a
-width is worked out when the size is known:
+width is worked out when the size is known::
 
     def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         grid = Grid(theme, wrap=3, share_y=True)
