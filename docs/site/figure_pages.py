@@ -152,11 +152,13 @@ def _index(shown: list[Drawn], pictures: Pictures) -> str:
     return "".join(parts)
 
 
-def _cards(shown: list[Drawn]) -> Iterator[str]:
+def _cards(shown: list[Drawn], pictures: Pictures) -> Iterator[str]:
     for one in shown:
         name = one.figure.name
         pictures = "".join(
-            f'<img class="only-{theme}" src="_images/{name}.{theme}.svg" alt="" loading="lazy">' for theme in THEMES
+            f'<img class="only-{theme}" src="_images/{name}.{theme}.svg" alt="" loading="lazy">'
+            for theme in THEMES
+            if pictures != "none"
         )
         yield f'<a href="gallery/{name}.html">{pictures}<span>{escape(one.figure.title)}</span></a>\n'
 
