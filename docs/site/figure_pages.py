@@ -155,12 +155,12 @@ def _index(shown: list[Drawn], pictures: Pictures) -> str:
 def _cards(shown: list[Drawn], pictures: Pictures) -> Iterator[str]:
     for one in shown:
         name = one.figure.name
-        pictures = "".join(
+        drawn = "".join(
             f'<img class="only-{theme}" src="_images/{name}.{theme}.svg" alt="" loading="lazy">'
             for theme in THEMES
             if pictures != "none"
         )
-        yield f'<a href="gallery/{name}.html">{pictures}<span>{escape(one.figure.title)}</span></a>\n'
+        yield f'<a href="gallery/{name}.html">{drawn}<span>{escape(one.figure.title)}</span></a>\n'
 
 
 def _image(path: str, alt: str, theme: str) -> str:
