@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,7 @@ def _texts(
 
 def _identified(table: pd.DataFrame) -> pd.DataFrame:
     """The table with the columns that say which record a row is from; empty ones where it is from none."""
-    return table.assign(**{name: None for name in IDENTITY if name not in table})
+    return table.assign(**{name: nan for name in IDENTITY if name not in table})
 
 
 def caption_macro(figure: Figure) -> str:
