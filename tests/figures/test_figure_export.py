@@ -81,7 +81,8 @@ def test_csv_holds_the_table(drawn):
     table = drawn.example()
     rows = list(csv.DictReader(io.StringIO(rendered(drawn, table, "csv").decode())))
     assert len(rows) == len(table)
-    assert list(rows[0]) == [*drawn.columns, *(name for name in drawn.optional if name in table)]
+    own = [*drawn.columns, *(name for name in drawn.optional if name in table)]
+    assert list(rows[0]) == [*own, *(name for name in IDENTITY if name not in own)]
 
 
 @pytest.mark.parametrize("drawn", FIGURES, ids=lambda f: f.name)
