@@ -48,7 +48,7 @@ def columns(table: str, *names: str) -> dict[str, Column]:
 
 
 def named_now(names: str | Iterable[str]) -> list[str]:
-    """Names of columns as they are called now; those of earlier versions are understood.
+    """Names of columns of weight differences as they are called now; those of earlier versions are understood.
 
     Example:
         >>> named_now(["run", "role"])
@@ -63,7 +63,7 @@ def known(names: Iterable[str], table: str = "") -> dict[str, Column]:
 
 
 EARLIER = {"singular_value": "sigma", "run": "label"}
-"""Name in earlier versions -> name now."""
+"""Name in earlier versions of the tables of weight differences -> name now."""
 
 COLUMNS = {
     "BitFit": Column("1 where the combination has the BitFit, else 0", "count"),

@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from lab.figures import FIGURES, HOW_TO_GET_A_BROWSER, INTRINSIC_DIMENSION, ImageError, export, find_browser, rendered
+from lab.figures import (
+    FIGURES,
+    HOW_TO_GET_A_BROWSER,
+    IDENTITY,
+    INTRINSIC_DIMENSION,
+    ImageError,
+    export,
+    find_browser,
+    rendered,
+)
 from lab.figures import images as images_module
 
 TEXTS = ("html", "csv", "tex")
