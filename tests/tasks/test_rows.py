@@ -1,5 +1,7 @@
 import csv
 import json
+import subprocess
+import sys
 
 import pyarrow
 import pyarrow.parquet
@@ -176,3 +178,43 @@ def test_a_text_as_long_as_a_book_is_refused(tmp_path):
     (path := tmp_path / "x.csv").write_text(f"text,label\n{'a long line ' * 100_000},1\n")
     with pytest.raises(BadFile, match=r"x.csv, line 2: text has 1,200,000 characters.*; at most 1,000,000 are read"):
         read_examples(path)
+
+
+FLIPS = """
+import sys
+from pathlib import Path
+from lab.tasks import BadFile
+from lab.tasks.parquet_rows import parquet_rows
+
+file = Path(sys.argv[1])
+whole = file.read_bytes()
+first = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+refused = 0
+for bit in range(8 * 160):
+    mutant = bytearray(whole)
+    mutant[first + bit // 8] ^= 1 << bit % 8
+    file.write_bytes(mutant)
+    try:
+        parquet_rows(file, None, None)
+    except BadFile:
+        refused += 1
+print(refused)
+"""
+
+
+def test_no_bit_of_a_parquet_footer_ends_the_process(tmp_path):
+    """pyarrow (26) does where it is asked about a column whose statistics are damaged."""
+    table = pyarrow.table({"sentence": [f"text {i}" for i in range(24)], "label": ["good", "bad"] * 12})
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    done = subprocess.run(
+        [sys.executable, "-c", FLIPS, str(tmp_path / "x.parquet")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    assert int(done.stdout) > 100
+
+
+def test_a_parquet_file_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a" * 99] * 9, "label": [0] * 9}), tmp_path / "x.parquet")
+    monkeypatch.setattr("lab.tasks.parquet_rows.MAX_BYTES", 100)
+    with pytest.raises(BadFile, match=r"x.parquet unpacks to more than .*Save its texts and labels alone, or a part"):
+        read_examples(tmp_path / "x.parquet")
