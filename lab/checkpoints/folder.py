@@ -16,6 +16,7 @@ from lab.checkpoints.names import is_buffer
 from lab.checkpoints.safetensors_file import FLOATS, Entry, read_header, read_tensor, require_floats
 
 CONFIG, INDEX, WEIGHTS = "config.json", "model.safetensors.index.json", "model.safetensors"
+LONGEST_NAME = 255  # bytes
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 
 
@@ -80,11 +81,30 @@ class WeightFolder:
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """A path with its leading "~" or "~user" replaced; as it is where there is no such user."""
+    """A path with its leading "~" or "~user" replaced; as it is where there is no such user.
+
+    Raises:
+        CheckpointError: a name in it is longer than any file's.
+    """
     try:
-        return Path(path).expanduser()
+        return nameable(Path(path).expanduser())
     except RuntimeError:
-        return Path(path)
+        return nameable(Path(path))
+
+
+def nameable(path: Path) -> Path:
+    """The path, if a file could have it.
+
+    Raises:
+        CheckpointError: a name in it is longer than file systems hold: a text where its file was meant.
+    """
+    longest = max((len(part.encode("utf-8", "surrogatepass")) for part in path.parts), default=0)
+    if longest > LONGEST_NAME:
+        raise CheckpointError(
+            f"{str(path)[:60]!r}… is no path: a name in it has {longest} bytes, and a file's has {LONGEST_NAME} at "
+            "most."
+        )
+    return path
 
 
 def open_folder(path: Path, *, rounded: str = "") -> WeightFolder:
@@ -111,6 +131,14 @@ def open_folder(path: Path, *, rounded: str = "") -> WeightFolder:
     return WeightFolder(path, files, entries, buffers, config, rounded)
 
 
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that is too long for any is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a model folder.
 
@@ -123,8 +151,10 @@ def weight_files(folder: Path) -> list[Path]:
         if not isinstance(named, dict) or not named:
             raise CheckpointError(f"{index} is not a readable index of shards; download the folder again.")
         for name in named.values():
-            if not isinstance(name, str) or Path(name).name != name or not (folder / name).is_file():
-                raise CheckpointError(f"{index} names the shard {name!r}, which is not in {folder}; download it again.")
+            if not isinstance(name, str) or Path(name).name != name or not _is_file(folder / name):
+                raise CheckpointError(
+                    f"{index} names the shard {str(name)[:80]!r}, which is not in {folder}; download it again."
+                )
         return [folder / name for name in sorted(set(named.values()))]
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]

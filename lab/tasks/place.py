@@ -36,7 +36,8 @@ def place_of(name_or_path: str | Path) -> Place:
     """The place that a name stands for; the name of a folder in $DELTALAB_TASKS is that of its path.
 
     Raises:
-        ValueError: something else than ``text`` and ``label`` after the "?" of a file or folder that exists.
+        ValueError: something else than ``text`` and ``label`` after the "?" of a file or folder that exists, or a name
+            that no file can have.
 
     Example:
         >>> place_of("reviews.csv?text=review&label=stars")
@@ -75,6 +76,10 @@ def named(name_or_path: str | Path, text: TextColumn = None, label: str | None =
 def _found(name_or_path: str | Path) -> Path:
     """The path itself where it exists, else that of the folder of this name in $DELTALAB_TASKS."""
     path, folder = Path(name_or_path), os.environ.get(TASK_FOLDER)
-    if path.exists() or not folder or path.is_absolute() or ".." in path.parts:
+    try:
+        there = path.exists()
+    except OSError as error:  # a name longer than any file's: a text where its file was meant
+        raise ValueError(f"{str(path)[:60]!r}… is no task and no path of one: {error.strerror}.") from error
+    if there or not folder or path.is_absolute() or ".." in path.parts:
         return path
     return Path(folder) / path

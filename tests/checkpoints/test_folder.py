@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from lab.checkpoints.error import CheckpointError
-from lab.checkpoints.folder import INDEX, open_folder, weight_files
+from lab.checkpoints.folder import INDEX, expanded, open_folder, weight_files
 from lab.checkpoints.names import is_buffer
 from lab.checkpoints.safetensors_file import Entry
 from lab.checkpoints.sizes import check_sizes, check_total
@@ -48,7 +49,7 @@ def test_a_config_that_is_none_is_refused(tmp_path, config):
         open_folder(tmp_path)
 
 
-@pytest.mark.parametrize("shard", ["../x", "/etc/passwd", "", None, 3, ["a"], "nowhere.safetensors"])
+@pytest.mark.parametrize("shard", ["../x", "/etc/passwd", "", None, 3, ["a"], "nowhere.safetensors", "é" * 300])
 def test_shards_lie_in_the_folder(tmp_path, shard):
     (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"w": shard}}))
     with pytest.raises(CheckpointError, match=r"names the shard .*, which is not in"):
@@ -74,3 +75,9 @@ def test_a_model_far_larger_than_its_weights_is_not_built(tmp_path):
     check_total(tmp_path, {"a": (4, 8), "head": (1000, 8)}, WEIGHTS)
     with pytest.raises(CheckpointError, match=r"'big' alone has shape \(1000000000, 8\)\), but the weights hold 64"):
         check_total(tmp_path, {"a": (4, 8), "big": (10**9, 8)}, WEIGHTS)
+
+
+def test_a_name_that_no_file_can_have_is_no_path():
+    assert expanded("a/" * 400) == Path("a/" * 400)
+    with pytest.raises(CheckpointError, match=r"'éé.*… is no path: a name in it has 600 bytes, and a file's has 255"):
+        expanded("é" * 300)

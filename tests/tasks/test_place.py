@@ -69,3 +69,8 @@ def test_the_words_of_a_task_that_is_known_stand_beside_what_the_file_writes(tmp
         "text,label\n" + "".join(f"x {i},{2 * (i % 2) - 1}\n" for i in range(40))
     )
     assert "classes 0 = -1 (unacceptable), 1 = 1 (acceptable)" in described(load_task(path))
+
+
+def test_a_text_where_its_file_was_meant_is_refused():
+    with pytest.raises(ValueError, match=r"'a good film a good .*… is no task and no path of one: File name too long"):
+        load_task("a good film " * 30)
