@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lab.linalg import Layout
 from lab.linalg.operator import LinearOperator
+from lab.projections.memory import empty_like_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,8 @@ class Streamed:
     def __init__(self, x: Tensor, runs: Sequence[Run], parameters: dict[str, Tensor]):
         self.overrides: dict[str, Tensor] = {}
         self._gradient = torch.zeros_like(x, requires_grad=False)
-        self._filled: list[tuple[Run, Tensor]] = []
+        self._filled: list[tuple[Run, Tensor, set[str]]] = []  # with the parts that nothing has come for yet
+        self._spare: dict[int, Tensor] = {}  # memory of a run that is done, for the next of its size
         for run in runs:
             with torch.no_grad():
                 moved = run.rows @ x.detach()
@@ -57,9 +59,11 @@ class Streamed:
 
     def gradient(self) -> Tensor:
         """Pᵀ of all gradients, (d,); parts that the loss does not depend on count as zero."""
-        for run, flat in self._filled:  # of runs that no part of was left out from, nothing is left
+        for run, flat, awaited in self._filled:  # of runs that no part of was left out from, nothing is left
+            for name in awaited:
+                flat[run.layout.slices[name]] = 0
             self._gradient += run.rows.T @ flat
-        self._filled, self.overrides = [], {}
+        self._filled, self._spare, self.overrides = [], {}, {}
         return self._gradient
 
     def _listen(self, run: Run) -> None:
@@ -69,16 +73,26 @@ class Streamed:
         def arrived(name: str, leaf: Tensor) -> None:
             assert leaf.grad is not None
             if not flats:
-                flats.append(leaf.new_zeros(run.layout.size))
-                self._filled.append((run, flats[0]))
+                flats.append(self._memory(run.layout.size, leaf))
+                self._filled.append((run, flats[0], awaited))
             flats[0][run.layout.slices[name]] = leaf.grad.reshape(-1)
             leaf.grad = None
             awaited.discard(name)
             if not awaited:
-                self._filled = [(other, flat) for other, flat in self._filled if other is not run]
-                self._gradient += run.rows.T @ flats.pop()
+                self._filled = [entry for entry in self._filled if entry[0] is not run]
+                flat = flats.pop()
+                self._gradient += run.rows.T @ flat
+                self._spare[run.layout.size] = flat
 
         for name in run.layout.names:
             leaf = self.overrides[name].detach().requires_grad_(True)
             leaf.register_post_accumulate_grad_hook(lambda tensor, name=name: arrived(name, tensor))
             self.overrides[name] = leaf
+
+    def _memory(self, size: int, like: Tensor) -> Tensor:
+        """(size,) uninitialised: that of a block that is done, or new, in huge pages where there are any."""
+        if size in self._spare:
+            return self._spare.pop(size)
+        if like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64):
+            return empty_like_rows(1, size, like)[0]
+        return like.new_empty(size)

@@ -67,6 +67,12 @@ def test_what_the_loss_does_not_depend_on_counts_as_zero():
     torch.testing.assert_close(streamed.gradient(), P.T @ g)
     torch.testing.assert_close(streamed.gradient(), P.T @ g)  # asked twice, the same
 
+    again = Streamed(x, runs, parameters)  # "a" gets nothing, in memory that "c" has left
+    small = (3 * again.overrides["b"]).sum()
+    (small + (2 * again.overrides["c"]).sum()).backward()
+    g[320:] = 2
+    torch.testing.assert_close(again.gradient(), P.T @ g)
+
 
 def test_one_gradient_is_gone_before_the_next_but_one_appears():
     """Of a chain of blocks, no more than one has a gradient at a time."""
