@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
+from lab.control.certificates import first_order_radii
 from lab.control.gramian import gramian, minimum_energy
 from lab.control.ilqr import ilqr
 from lab.control.lqr import lqr
 from lab.control.problem import rollout
 from lab.control.toys import deep_linear, double_integrator, linear_quadratic
+from lab.control.tracking import references, tracking_lqr
 from lab.geometry.closed_forms import grouped_sums_minimum, subspace_minimum
 from lab.geometry.intrinsic_dimension import intrinsic_dimension
 from lab.linalg import LinearOperator, MarchenkoPastur, Matrix, Spectrum, hard_threshold, spike_forward
@@ -184,7 +186,32 @@ def _deep_linear() -> list[float]:
     return [wide.cost, narrow.cost / float(least)]
 
 
+def _tracked() -> Tensor:
+    system = linear_quadratic(1.0, 1.0, 1.0, 1.0, (1 + sqrt(5)) / 2, 0.0, T=40)
+    return tracking_lqr(system, linear=references(system, torch.ones(41, 1, dtype=torch.float64))).states[1:4]
+
+
+def _radius() -> list[float]:
+    W = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
+    x = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    found = first_order_radii(lambda h: h @ W.mT, x, torch.tensor([0]))
+    return [float(found.radius), float(found.boundary)]
+
+
 KNOWN_ANSWERS: tuple[KnownAnswer, ...] = (
+    KnownAnswer(
+        "an integrator that tracks 1 by LQR, from 0",
+        (0.618034, 0.854102, 0.944272),
+        _tracked,
+        "1 − ((3 − √5)/2)^t, by hand",
+        tolerance=1e-6,  # the known values have six decimals
+    ),
+    KnownAnswer(
+        "radius and distance to the boundary of (x₁, −x₁) at (1, 0)",
+        (1.0, 1.0),
+        _radius,
+        "margin/(√2 ‖J‖₂); Tsuzuku et al. 2018",
+    ),
     KnownAnswer(
         "Walsh–Hadamard transform of [1,0,1,0,0,1,1,0]",
         (4, 2, 0, -2, 0, 2, 0, 2),

@@ -40,6 +40,7 @@ from lab.control.steering import pid_steering, random_of_energy, steering
 
 # closed forms and toys
 from lab.control.lqr import BoundarySolution, LinearQuadratic, RiccatiSolution, lqr, two_point_boundary
+from lab.control.tracking import Tracker, block_stages, held, linearised, references, tracking_lqr
 from lab.control.toys import deep_linear, double_integrator, linear_quadratic, residual_toy
 
 # isort: skip_file
@@ -73,12 +74,14 @@ __all__ = [
     "Survey",
     "TestTimeControl",
     "TraceShare",
+    "Tracker",
     "Trajectory",
     "activation_subspaces",
     "adjoint",
     "allocate",
     "augmented_maximization",
     "best_layer_ascent",
+    "block_stages",
     "control_gauss_newton",
     "control_jacobian",
     "control_summary",
@@ -99,6 +102,7 @@ __all__ = [
     "gramian",
     "hamiltonian",
     "hamiltonian_slope",
+    "held",
     "hidden_state",
     "ilqr",
     "injected_energy",
@@ -107,6 +111,7 @@ __all__ = [
     "layer_scores",
     "layerwise",
     "linear_quadratic",
+    "linearised",
     "logarithmic_gains",
     "lqr",
     "lqr_of_energy",
@@ -128,6 +133,7 @@ __all__ = [
     "reach",
     "reach_bound",
     "recommend",
+    "references",
     "residual_toy",
     "riccati",
     "robust_control",
@@ -138,6 +144,7 @@ __all__ = [
     "substitutions",
     "survey",
     "trace_share",
+    "tracking_lqr",
     "two_point_boundary",
     "unreachable_share",
     "unreached_without_prompt",

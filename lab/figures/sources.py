@@ -117,6 +117,15 @@ LALL_2002 = Source(
     venue="International Journal of Robust and Nonlinear Control",
     entry="article",
 )
+TSUZUKU_2018 = Source(
+    "tsuzuku2018lipschitz",
+    "Tsuzuku, Yusuke and Sato, Issei and Sugiyama, Masashi",
+    "Lipschitz-Margin Training: Scalable Certification of Perturbation Invariance for Deep Neural Networks",
+    2018,
+    venue="Advances in Neural Information Processing Systems",
+    arxiv="1802.04034",
+    entry="inproceedings",
+)
 MOORE_1981 = Source(
     "moore1981principal",
     "Moore, Bruce C.",

@@ -1,6 +1,8 @@
-"""Accuracy lost to perturbations, open loop beside feedback."""
+"""Accuracy lost to perturbations, and radii within which an answer is kept: open loop beside feedback."""
 
 from __future__ import annotations
+
+from math import log
 
 from lab.deferred import pandas as pd
 
@@ -27,3 +29,21 @@ def loop_gaps(table: pd.DataFrame) -> list[float]:
     """Per seed: what open loop loses more than feedback."""
     gap = losses(table, "open loop") - losses(table, "feedback")
     return [float(value) for value in gap.sort_index()]
+
+
+def median_radii(table: pd.DataFrame, column: str = "radius") -> pd.Series:
+    """Median over the examples answered rightly; one value per seed, in the order of the seeds.
+
+    Args:
+        table: of one method: seed, margin, and the column.
+        column: which radius.
+    """
+    return table[table.margin > 0].groupby("seed")[column].median().sort_index()
+
+
+def radius_ratios(table: pd.DataFrame) -> list[float]:
+    """Per seed: ln of feedback's radius over open loop's, each the geometric mean over its methods of their medians."""
+    right = table[table.margin > 0]
+    medians = right.groupby(["loop", "label", "seed"]).radius.median().map(log)
+    by_loop = medians.groupby(["loop", "seed"]).mean().unstack("loop")
+    return [float(value) for value in by_loop["feedback"] - by_loop["open loop"]]
