@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from lab.geometry.intruder_tables import (
     ChangedMatrix,
@@ -21,6 +22,7 @@ from lab.geometry.intruder_tables import (
     worth_mitigating,
 )
 from lab.geometry.studied_matrices import ROLES, studied
+from lab.geometry.weight_changes import delta_changes
 from lab.runs.record import Scalar
 from lab.statistics import Evidence, Verdict, mean_interval
 from lab.statistics.intruder_onset import nearer_than_gaussian
@@ -58,9 +60,12 @@ def measure(c: IntruderSearch, lab: Lab) -> Result:
     plm = run.delta.plm
     weights = run.weights
     matrices = [ChangedMatrix.of(m, plm, weights) for m in studied(plm, weights, c.max_blocks)]
+    changes = delta_changes(run.delta, run.phi)
+    labels = [m.at.label for m in matrices if m.at.label in changes.names]
+    dense = [label for label in labels if isinstance(changes.read(label).difference, Tensor)]
     looked: dict[str, Any] = {"k": c.k, "epsilon": c.epsilon}
-    overlaps = overlap_table(matrices, c.shown, **looked)
-    onsets = pd.DataFrame([onset_row(matrix, **looked) for matrix in matrices])
+    overlaps = overlap_table(matrices, c.shown, dense=dense, **looked)
+    onsets = pd.DataFrame([onset_row(matrix, dense=dense, **looked) for matrix in matrices])
     changed = (plm, weights, matrices)
     looked["score"] = partial(c.run.score_of, plm)
     strengths = strength_table(*changed, onsets, strengths=c.strengths, **looked)

@@ -11,7 +11,7 @@ from torch import Tensor
 from experiments.intrinsic_dimension import EXPERIMENT as INTRINSIC_DIMENSION
 from experiments.intrinsic_dimension import Search
 from lab.deltas import Delta
-from lab.geometry.layers import layer_alignment, layer_dimensions
+from lab.geometry.layers import calibration_table, layer_alignment, layer_dimensions
 from lab.models import hidden_states, pooled
 from lab.runs.record import Scalar
 from lab.study import ANY_PLM, Experiment, Lab, Result, Scale, TrainingRun, counts, setting
@@ -56,6 +56,7 @@ def measure(c: Representations, lab: Lab) -> Result:
     if c.search is not None:
         d90 = lab.one(INTRINSIC_DIMENSION, c.search, "the objective's dimension").metrics["d90"]
     dimensions = layer_dimensions(states).assign(objective=None if d90 is None else float(d90))
+    calibrated = calibration_table(dimensions)
     grids = [layer_alignment(states[BASE], layers, label) for label, layers in states.items() if label != BASE]
     last = dimensions[(dimensions.estimator == "GRIDE") & (dimensions.layer == dimensions.layer.max())]
     end = last.set_index("label").dimension
@@ -66,7 +67,8 @@ def measure(c: Representations, lab: Lab) -> Result:
         "last_after": float(end[after]), "last_random": float(end[RANDOM]), "first_cka": float(own.iloc[0]),
         "last_cka": float(own.iloc[-1]), **counts(tuned),
     }  # fmt: skip
-    return Result(metrics, {"representation_dimension": dimensions, "cka": cka})
+    tables = {"representation_dimension": dimensions, "representation_calibration": calibrated, "cka": cka}
+    return Result(metrics, tables)
 
 
 def _layers(delta: Delta, phi: Tensor, c: Representations) -> list[Tensor]:

@@ -60,9 +60,10 @@ def measure(run: WeightDifferences, lab: Lab) -> Result:
 
 
 def _drawn(spectra: WeightDifferenceSpectra) -> pd.DataFrame:
-    """The values that are kept."""
+    """The values that are kept, with the line above which they stand out of the null."""
     in_blocks = spectra.values.dropna(subset=["block"])
-    return in_blocks[in_blocks["block"].isin(evenly_spaced(sorted(in_blocks["block"].unique()), DRAWN_BLOCKS))]
+    chosen = in_blocks[in_blocks["block"].isin(evenly_spaced(sorted(in_blocks["block"].unique()), DRAWN_BLOCKS))]
+    return chosen.merge(spectra.summary[["matrix", "null_edge"]], "left", on="matrix")
 
 
 def claims(found: Sequence[Finding[WeightDifferences]]) -> list[Verdict]:

@@ -9,12 +9,14 @@ import pandas as pd
 from lab.columns import columns
 from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
-from lab.figures.intruders import by_strength
+from lab.figures.intruders import NULLS, by_strength
 from lab.figures.sources import SHUTTLEWORTH_2024
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
 _COLUMNS = columns("intruder_sweep", "label", "kind", "strength", "k", "epsilon", "count")
+
+_DASHES = {"random": "dot", "signs": "dashdot"}
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
@@ -23,11 +25,11 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         panel = grid.panel(f"{label} · t = {strength:g}")
         for k, own in part.groupby("k"):
             for kind, line in split(own, "kind"):
-                line, null = line.sort_values("epsilon"), kind == "random"
-                name = f"k = {k:g}" + (", random directions" if null else "")
+                line, null = line.sort_values("epsilon"), NULLS.get(kind, "").partition(",")[0]
+                name = f"k = {k:g}" + (f", {null}" if null else "")
                 look: dict[str, Any] = {
                     "colour": grid.colour(f"k = {k:g}"),
-                    "dash": "dot" if null else "solid",
+                    "dash": _DASHES.get(kind, "solid"),
                     "width": 1.6,
                 }
                 panel.line(line.epsilon, line["count"], name, symbol=grid.symbol(f"k = {k:g}"), size=5, **look)

@@ -14,29 +14,31 @@ from lab.figures.sources import BENAYCH_GEORGES_2012, SHUTTLEWORTH_2024
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
-_LEAST, _MEAN = "random, least", "random, mean"
-"""Rows of the null below those of the matrices."""
-
 EPSILON = 0.5
 """The paper's line."""
+
+NULLS = {"random": "random directions, same singular values", "signs": "random signs, same entries"}
+"""What chance makes of ΔW, and how it is called; each has two rows below those of the matrices."""
 
 _COLUMNS = columns("intruders", "label", "kind", "matrix", "block", "strength", "index", "overlap")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    """A panel per run and strength: matrices by the number of the direction, the null's rows below them."""
+    """A panel per run and strength: matrices by the number of the direction, the nulls' rows below them."""
     matrices = list(dict.fromkeys(table.sort_values("block", kind="stable").matrix))
     names = dict(zip(matrices, _short(matrices), strict=True))
-    rows = [*names.values(), *((_MEAN, _LEAST) if (table.kind == "random").any() else ())]
+    nulls = [kind for kind in NULLS if (table.kind == kind).any()]
+    rows = [*names.values(), *(f"{kind}, {which}" for kind in nulls for which in ("mean", "least"))]
     grid = Grid(theme, wrap=table.strength.nunique(), height=60 + 18 * len(rows), share_x=True, share_y=True)
     hover = "%{y}, u<sub>%{x}</sub>: overlap %{z:.3f}"
     for (label, strength), part in by_strength(table):
         by_kind = {kind: own.pivot_table("overlap", "matrix", "index") for kind, own in part.groupby("kind")}
-        null = by_kind.pop("random", None)
+        chance = {kind: own for kind in NULLS if (own := by_kind.pop(kind, None)) is not None}
         cells = pd.concat(by_kind.values()) if by_kind else pd.DataFrame()
         cells = cells.rename(index=names)
-        if null is not None:
-            cells = pd.concat([cells, pd.DataFrame({_MEAN: null.mean(), _LEAST: null.min()}).T])
+        for kind, own in chance.items():
+            below = {f"{kind}, mean": own.mean(), f"{kind}, least": own.min()}
+            cells = pd.concat([cells, pd.DataFrame(below).T])
         cells = cells.reindex([row for row in rows if row in cells.index]).sort_index(axis=1)
         panel = grid.panel(f"{label} · t = {strength:g}")
         panel.heat(cells, "largest overlap [1]", low=0, high=1, hover=hover)
@@ -87,9 +89,9 @@ def _example() -> pd.DataFrame:
     rows = [
         {"label": label, "kind": kind, "matrix": f"block.{block}.query", "block": block}
         | {"strength": strength, "index": j}
-        | {"overlap": max(0.1, 1 - 0.005 * j * strength * (1 + (kind == "random") + 0.2 * block))}
+        | {"overlap": max(0.1, 1 - 0.005 * j * strength * (1 + (kind != "tuned") + 0.2 * block))}
         for label in ("LoRA r = 8", "full fine-tuning")
-        for kind in ("tuned", "random")
+        for kind in ("tuned", "random", "signs")[: 2 if label == "LoRA r = 8" else 3]
         for block in range(3)
         for strength in (1.0, 8.0)
         for j in range(1, 13)
@@ -108,13 +110,13 @@ INTRUDERS = Figure(
     caption=(
         "Largest overlap (colour) of the j-th left singular vector of W₀ + t·ΔW with any left singular vector of W₀, "
         "one row per matrix (number: its block) and one panel per run and strength t; crosses: overlaps below ε = ½, "
-        "which Shuttleworth et al. call intruders; the last two rows: mean and least over the matrices for updates "
-        "with the same singular values and random directions."
+        "which Shuttleworth et al. call intruders; the last rows: mean and least over the matrices for updates with "
+        "the same singular values and random directions, and for dense ΔW with the same entries and random signs."
     ),
     reading=(
         "t = 1 is the model as trained; a larger t is what a larger α does, or longer training along the same "
         "direction. A dark cell with a cross at a small j is a strong direction that W₀ does not have. "
-        "The rows of random directions show what size alone would do: rows brighter than they mean that the update "
+        "The rows of random directions (and signs) show what size alone would do: rows brighter than they mean that the update "
         "respects W₀'s directions more than chance, darker ones that it avoids them. Crosses at larger j are often "
         "neighbouring directions of "
         "W₀ that mix, whose singular values nearly agree: look at the sweep over ε before calling them new."

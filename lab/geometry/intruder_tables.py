@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf, isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from lab.geometry.intruder_forecast import forecast_intruder
 from lab.geometry.intruder_onset import intruder_onset
 from lab.geometry.intruders import Intruders, intruder_dimensions, mitigate
 from lab.geometry.nulls import randomly_turned
+from lab.geometry.sign_flip_null import random_signs
 from lab.linalg import Spectrum
 from lab.models import PLM
 from lab.models.architecture import WeightMatrix
@@ -60,13 +61,30 @@ class ChangedMatrix:
         return intruder_dimensions(self.base, W1, k, epsilon, base=self.base_spectrum)
 
 
-def overlap_table(matrices: Sequence[ChangedMatrix], shown: Sequence[float], k: int, epsilon: float) -> pd.DataFrame:
-    """Per matrix, strength and j: the largest overlap of u_j with W₀'s vectors; kind "random" is the null."""
+def null_changes(matrix: ChangedMatrix, *, dense: bool, seed: int) -> dict[str, Tensor]:
+    """What chance makes of a ΔW: "random" keeps its singular values and turns their directions; "signs" keeps the size
+    of every entry and draws its sign. The second has no meaning for a product kept as factors, whose entries are no
+    independent numbers, and is there for `dense` differences alone."""
+    found = {"random": randomly_turned(matrix.update, seed=seed).to_dense()}
+    return found | ({"signs": random_signs(matrix.change, seed=seed)} if dense else {})
+
+
+def overlap_table(
+    matrices: Sequence[ChangedMatrix], shown: Sequence[float], k: int, epsilon: float, dense: Collection[str] = ()
+) -> pd.DataFrame:
+    """Per matrix, strength and j: the largest overlap of u_j with W₀'s vectors; other kinds than "tuned" are nulls.
+
+    Args:
+        matrices: under study.
+        shown: strengths t.
+        k, epsilon: of `intruder_dimensions`.
+        dense: labels of the matrices whose ΔW is no product of factors: they have the null of random signs too.
+    """
     tables = []
     for n, matrix in enumerate(matrices):
-        turned = randomly_turned(matrix.update, seed=n).to_dense()
+        nulls = null_changes(matrix, dense=matrix.at.label in dense, seed=n)
         for strength in shown:
-            for kind, change in (("tuned", matrix.change), ("random", turned)):
+            for kind, change in {"tuned": matrix.change, **nulls}.items():
                 W1 = matrix.base + strength * change
                 found = matrix.look(W1, max(*KS, k), epsilon)
                 table = pd.DataFrame({"overlap": found.overlaps, "sigma": found.values})
@@ -87,14 +105,15 @@ def count_sweep(overlaps: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def onset_row(matrix: ChangedMatrix, k: int, epsilon: float) -> dict[str, Any]:
-    """At which strength the first intruder is forecast, and at which it is seen."""
+def onset_row(matrix: ChangedMatrix, k: int, epsilon: float, dense: Collection[str] = ()) -> dict[str, Any]:
+    """At which strength the first intruder is forecast, and at which it is seen; NaN with random signs of factors."""
     base, norm = matrix.base_spectrum, matrix.update.spectral_norm
     forecast = forecast_intruder(base, matrix.update, k=k, epsilon=epsilon)
     low = 0.05 * float(base.values[min(k, len(base.values)) - 1]) / norm
     high = 20 * base.spectral_norm / norm
     looked: dict[str, Any] = {"low": low, "high": high, "k": k, "epsilon": epsilon, "step": 2.0, "tolerance": 0.05}
-    turned = randomly_turned(matrix.update, seed=1)
+    nulls = null_changes(matrix, dense=matrix.at.label in dense, seed=1)
+    seen = {name: intruder_onset(matrix.base, change, base=base, **looked) for name, change in nulls.items()}
     return matrix.place | {
         "forecast": forecast.strength,
         "forecast_low": forecast.low,
@@ -102,7 +121,8 @@ def onset_row(matrix: ChangedMatrix, k: int, epsilon: float) -> dict[str, Any]:
         "aligned": forecast.aligned_strength,
         "gaussian": forecast.gaussian_spike / norm,
         "seen": intruder_onset(matrix.base, matrix.change, base=base, **looked),
-        "seen_random": intruder_onset(matrix.base, turned, base=base, **looked),
+        "seen_random": seen["random"],
+        "seen_signs": seen.get("signs", nan),
         "tried_up_to": high,
         "relative_frobenius_norm": matrix.update.frobenius_norm / base.frobenius_norm,
     }
@@ -198,6 +218,7 @@ def onset_metrics(onsets: pd.DataFrame) -> dict[str, float | int | None]:
         "median_onset": finite_median(onsets["seen"]),
         "median_onset_relative": finite_median(onsets["seen"] * relative),
         "median_onset_random_relative": finite_median(onsets["seen_random"] * relative),
+        "median_onset_signs_relative": finite_median((onsets["seen_signs"] * relative).dropna()),
         "median_seen_over_forecast": finite_median(finite["seen"] / finite["forecast"]),
         "median_seen_over_aligned": finite_median(onsets["seen"] / onsets["aligned"]),
     }

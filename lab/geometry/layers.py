@@ -6,11 +6,20 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lab.geometry.representation import ESTIMATORS, linear_cka, representation_dimension, shuffled_cka
+from lab.geometry.representation import (
+    CALIBRATED,
+    ESTIMATORS,
+    calibration,
+    linear_cka,
+    read_against,
+    representation_dimension,
+    shuffled_cka,
+)
 
 
 def layer_dimensions(states: dict[str, list[Tensor]]) -> pd.DataFrame:
-    """One row per kind of weights, layer and estimator: the dimension and its interval.
+    """One row per kind of weights, layer and estimator: the dimension and its interval, and the dimension of the
+    Gaussian cloud of which the estimator says the same at this n (`gaussian`; infinite where it says nothing more).
 
     Args:
         states: kind of weights -> hidden states of each layer, (sentences, hidden).
@@ -23,9 +32,25 @@ def layer_dimensions(states: dict[str, list[Tensor]]) -> pd.DataFrame:
                 found = representation_dimension(X, estimator)
                 rows.append(
                     {"label": label, "layer": i, "estimator": estimator, "dimension": found.dimension,
+                     "gaussian": read_against(found.dimension, found.n_points, estimator),
                      "low": found.low, "high": found.high, "n_points": found.n_points, "hidden": X.shape[1],
                      "first_share": share}
                 )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def calibration_table(dimensions: pd.DataFrame) -> pd.DataFrame:
+    """What the estimators say of Gaussian clouds of as many points: estimator, n_points, true, said.
+
+    Args:
+        dimensions: of `layer_dimensions`.
+    """
+    used = dimensions[["estimator", "n_points"]].drop_duplicates().itertuples(index=False)
+    rows = [
+        {"estimator": estimator, "n_points": n, "true": true, "said": said}
+        for estimator, n in used
+        for true, said in zip(CALIBRATED, calibration(int(n), estimator), strict=True)
+    ]
     return pd.DataFrame(rows)
 
 

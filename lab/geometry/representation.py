@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, sqrt
+from functools import lru_cache
+from math import exp, inf, sqrt
 from typing import Literal, get_args
 
 import numpy as np
@@ -48,7 +49,8 @@ def representation_dimension(X: Tensor, estimator: Estimator, *, seed: int = 0) 
       dimension.
 
     All but the last assume locally uniform density, and all see the scale that the spacing of the points allows: n
-    points resolve a dimension of about 2·log n at most. Compare layers at equal n, not values across papers.
+    points resolve a dimension of about 2·log n at most. Compare layers at equal n, not values across papers, and read
+    them against Gaussian clouds of that n (`read_against`).
 
     Args:
         X: (n, features), n ≥ 40 distinct points; repeated ones (equal sentences) count once.
@@ -59,6 +61,61 @@ def representation_dimension(X: Tensor, estimator: Estimator, *, seed: int = 0) 
         ValueError: an unknown estimator, too few distinct points, or values that are not finite.
         ModuleNotFoundError: scikit-dimension is not installed; the message is the command.
     """
+    points = _distinct(X, estimator)
+    whole = _fit(points, estimator)
+    order = np.random.default_rng(seed).permutation(len(points))
+    left_out = np.log([_fit(np.delete(points, order[g::_GROUPS], axis=0), estimator) for g in range(_GROUPS)])
+    error = sqrt((_GROUPS - 1) / _GROUPS * float(np.square(left_out - left_out.mean()).sum()))
+    factor = exp(float(scipy.stats.t.ppf(0.975, _GROUPS - 1)) * error)
+    return RepresentationDimension(whole, whole / factor, whole * factor, len(points))
+
+
+CALIBRATED = (1, 2, 5, 10, 20, 40, 80, 160)
+"""Dimensions of the Gaussian clouds that an estimator is read against."""
+
+
+@lru_cache
+def calibration(
+    n: int, estimator: Estimator, dimensions: tuple[int, ...] = CALIBRATED, *, seed: int = 0
+) -> tuple[float, ...]:
+    """What an estimator says of n points of standard Gaussian clouds of known dimensions: its null at this n.
+
+    Neighbours of n points in many dimensions are all far away, so the estimates that look at distances level off: of
+    300 points GRIDE gives about 12 for a dimension of 20, 20 for 40 and 27 for 80.
+
+    Args:
+        n: points, at least 40.
+        estimator: of `representation_dimension`.
+        dimensions: of the clouds, increasing.
+        seed: of the points.
+
+    Raises:
+        ValueError: an unknown estimator, or fewer points than it needs.
+    """
+    generator = np.random.default_rng(seed)
+    clouds = (torch.from_numpy(generator.standard_normal((n, d))) for d in dimensions)
+    return tuple(_fit(_distinct(X, estimator), estimator) for X in clouds)
+
+
+def read_against(estimate: float, n: int, estimator: Estimator, *, seed: int = 0) -> float:
+    """The dimension of the Gaussian cloud of which the estimator says the same at this n.
+
+    Interpolated between the clouds of `calibration`, both axes logarithmic; infinite above the largest of them, where
+    the estimator says nothing any more, and the smallest dimension, 1, below all of them.
+
+    Args:
+        estimate: that is to be read.
+        n, estimator, seed: of `calibration`.
+    """
+    said = np.maximum.accumulate(calibration(n, estimator, seed=seed))  # noise must not fold the curve
+    if estimate > said[-1]:
+        return inf
+    keep = np.concatenate([[True], np.diff(said) > 0])
+    return float(np.exp(np.interp(np.log(estimate), np.log(said[keep]), np.log(np.array(CALIBRATED)[keep]))))
+
+
+def _distinct(X: Tensor, estimator: Estimator) -> np.ndarray:
+    """The distinct points of X, where an estimator can use them."""
     if estimator not in ESTIMATORS:
         raise ValueError(f"estimator must be one of {ESTIMATORS}; got {estimator!r}.")
     points = np.unique(X.detach().cpu().to(torch.float64).numpy(), axis=0) if X.ndim == 2 else np.empty((0, 0))
@@ -67,12 +124,7 @@ def representation_dimension(X: Tensor, estimator: Estimator, *, seed: int = 0) 
             f"an intrinsic dimension needs at least {2 * _LOCAL} distinct finite points (n, features); "
             f"got {len(points)} of {tuple(X.shape)}."
         )
-    whole = _fit(points, estimator)
-    order = np.random.default_rng(seed).permutation(len(points))
-    left_out = np.log([_fit(np.delete(points, order[g::_GROUPS], axis=0), estimator) for g in range(_GROUPS)])
-    error = sqrt((_GROUPS - 1) / _GROUPS * float(np.square(left_out - left_out.mean()).sum()))
-    factor = exp(float(scipy.stats.t.ppf(0.975, _GROUPS - 1)) * error)
-    return RepresentationDimension(whole, whole / factor, whole * factor, len(points))
+    return points
 
 
 def _fit(points: np.ndarray, estimator: Estimator) -> float:

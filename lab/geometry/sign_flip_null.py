@@ -28,11 +28,16 @@ def sign_flip_spectra(W: Tensor, *, n_samples: int = 20, generator: torch.Genera
     """
     if W.ndim != 2 or n_samples < 1:
         raise ValueError(f"expected a matrix and one draw or more; got shape {tuple(W.shape)} and {n_samples} draws.")
-    found = []
-    for _ in range(n_samples):
-        signs = 1 - 2 * torch.randint(0, 2, W.shape, generator=generator, device=W.device).to(W.dtype)
-        found.append(torch.linalg.svdvals(W * signs))
-    return torch.stack(found)
+    return torch.stack([torch.linalg.svdvals(_flipped(W, generator)) for _ in range(n_samples)])
+
+
+def random_signs(W: Tensor, *, seed: int = 0) -> Tensor:
+    """|W| ⊙ S: one draw of this null, (m, n)."""
+    return _flipped(W, torch.Generator(W.device).manual_seed(seed))
+
+
+def _flipped(W: Tensor, generator: torch.Generator | None) -> Tensor:
+    return W * (1 - 2 * torch.randint(0, 2, W.shape, generator=generator, device=W.device).to(W.dtype))
 
 
 def above_sign_flips(W: Tensor, *, n_samples: int = 20, generator: torch.Generator | None = None) -> tuple[int, float]:

@@ -13,6 +13,8 @@ import torch
 from experiments import intruder_time, intruders, subspace_similarity, weight_differences
 from lab.deltas import FullFineTuning
 from lab.execution import Local
+from lab.figures import WEIGHT_DIFFERENCE_SPECTRA
+from lab.geometry import weight_difference_spectra
 from lab.geometry.intruder_tables import scaled
 from lab.geometry.studied_matrices import neighbours
 from lab.models.tiny import tiny_plm
@@ -36,6 +38,22 @@ def test_a_small_solution_is_a_record_and_scores_the_same(lab):
     assert torch.equal(solution(LORA, lab).phi, found.phi)
     score = LORA.score_of(found.delta.plm, found.delta.overrides(found.phi))
     assert score == pytest.approx(found.metrics["score"])
+
+
+def test_what_the_figure_counts_is_what_the_table_of_the_spectra_counts():
+    """The values above the line of the sequential test are as many as the test found."""
+    delta = FullFineTuning().on(tiny_plm("bert"))
+    spike = torch.zeros(delta.size, dtype=delta.phi0.dtype)
+    for part in delta.layout:
+        if len(part.shape) == 2:
+            noise = torch.randn(*part.shape, generator=torch.Generator().manual_seed(0), dtype=spike.dtype)
+            spike[delta.layout.slices[part.name]] = (noise + 3 * torch.ones(part.shape, dtype=spike.dtype)).reshape(-1)
+    spectra = weight_difference_spectra(delta, delta.phi0 + spike)
+    drawn = weight_differences._drawn(spectra).assign(label="full")
+    counted = WEIGHT_DIFFERENCE_SPECTRA.summarize(drawn).set_index("matrix")["above null [count]"]
+    known = spectra.summary.set_index("matrix").n_above_null
+    assert counted.tolist() == known[counted.index].tolist()
+    assert counted.min() > 0
 
 
 def test_a_large_solution_is_held_by_the_process(lab, monkeypatch):

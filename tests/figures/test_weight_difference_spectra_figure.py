@@ -13,7 +13,7 @@ def spectrum(sigma, role="query", block=0, null=(1.2, 1.5), label="LoRA") -> pd.
     return pd.DataFrame(
         {"label": label, "matrix": f"{block}.{role}", "role": role, "block": block,
          "index": np.arange(1, len(sigma) + 1), "sigma": np.asarray(sigma, float),
-         "null_low": null[0], "null_high": null[1]}
+         "null_low": null[0], "null_high": null[1], "null_edge": null[1]}
     )  # fmt: skip
 
 
@@ -27,10 +27,17 @@ def test_scalars_of_a_known_spectrum():
     assert row["above null [count]"] == 1
 
 
-def test_above_the_null_means_above_the_largest_that_chance_gives():
+def test_above_the_null_means_above_the_line_of_the_sequential_test():
     # a spectrum that follows its null exceeds it value by value half of the time: that is no structure
+    table = spectrum([2.0, 1.6, 1.1]).assign(null_low=[1.8, 1.5, 1.0], null_high=[1.9, 1.5, 1.0], null_edge=1.5)
+    assert WEIGHT_DIFFERENCE_SPECTRA.summarize(table)["above null [count]"].tolist() == [2]
+
+
+def test_a_table_without_that_line_says_what_exceeds_the_whole_null_under_its_own_name():
     table = spectrum([2.0, 1.6, 1.1]).assign(null_low=[1.8, 1.5, 1.0], null_high=[1.9, 1.5, 1.0])
-    assert WEIGHT_DIFFERENCE_SPECTRA.summarize(table)["above null [count]"].tolist() == [1]
+    found = WEIGHT_DIFFERENCE_SPECTRA.summarize(table.drop(columns="null_edge"))
+    assert found["above the null's largest [count]"].tolist() == [1]
+    assert "above null [count]" not in found
 
 
 def test_says_when_nothing_exceeds_chance():

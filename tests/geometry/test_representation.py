@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from lab.geometry.representation import ESTIMATORS, linear_cka, representation_dimension, shuffled_cka
+from lab.geometry.layers import calibration_table, layer_dimensions
+from lab.geometry.representation import (
+    CALIBRATED,
+    ESTIMATORS,
+    calibration,
+    linear_cka,
+    read_against,
+    representation_dimension,
+    shuffled_cka,
+)
 
 
 def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -26,6 +35,37 @@ def test_a_planted_subspace_is_found(estimator):
     assert found.n_points == 400
     again = representation_dimension(torch.cat([points, points]) @ basis.T, estimator)
     assert again == representation_dimension(points @ basis.T, estimator)  # repeated points count once
+
+
+def test_distances_among_three_hundred_points_level_off():
+    """GRIDE says about 12 of a dimension of 20, 20 of 40 and 27 of 80: a number near 27 says "large" and no more."""
+    pytest.importorskip("skdim")
+    said = dict(zip(CALIBRATED, calibration(300, "GRIDE"), strict=True))
+    assert said[2] == pytest.approx(2, abs=0.4)
+    assert said[20] == pytest.approx(12, abs=2.5)
+    assert said[40] == pytest.approx(20, abs=4)
+    assert said[80] == pytest.approx(27, abs=6)
+
+
+@pytest.mark.parametrize("estimator", ["GRIDE", "MLE"])
+def test_an_estimate_is_read_as_the_dimension_of_the_cloud_that_gives_it(estimator):
+    pytest.importorskip("skdim")
+    for true, said in zip(CALIBRATED, calibration(120, estimator), strict=True):
+        assert read_against(said, 120, estimator) == pytest.approx(true, rel=1e-9)
+    assert read_against(1e6, 120, estimator) == float("inf")
+    assert read_against(1e-6, 120, estimator) == CALIBRATED[0]
+    middle = read_against((calibration(120, estimator)[3] * calibration(120, estimator)[4]) ** 0.5, 120, estimator)
+    assert middle == pytest.approx((CALIBRATED[3] * CALIBRATED[4]) ** 0.5)  # between in logarithms
+
+
+def test_layers_are_read_against_clouds_of_as_many_points():
+    pytest.importorskip("skdim")
+    table = layer_dimensions({"pre-trained": [gaussian(120, 20)]}).set_index("estimator")
+    assert 12 < table.gaussian["GRIDE"] < 33  # another cloud of dimension 20, of 120 points
+    assert table.gaussian["GRIDE"] > 1.3 * table.dimension["GRIDE"]
+    known = calibration_table(table.reset_index())
+    assert set(known.n_points) == {120}
+    assert known[known.estimator == "MLE"].said.tolist() == list(calibration(120, "MLE"))
 
 
 def test_bounds_are_positive_however_few_the_points():
