@@ -14,13 +14,13 @@ import pandas as pd
 from experiments import performance
 from lab.deltas import Combination
 from lab.geometry import compression_bound
-from lab.statistics import Evidence, Interval, Verdict, least_of, rank_correlation_interval
-from lab.statistics.comparison import JOINED, above_parts, metric_name, over_tasks, paired, unit_of
+from lab.statistics import Evidence, Verdict, rank_correlation_interval
+from lab.statistics.comparison import JOINED, above_parts, metric_name, over_tasks, unit_of
+from lab.statistics.gaps import gap_verdicts
 from lab.study import TRAINING_RUN, Experiment, Finding, Lab, Result, TrainingRun, reported, setting
 from lab.study.comparison import Comparison, compared_runs, joined, methods_of, told
 
 SOURCE = "Ding et al. 2022, generalisation gap"
-FULL = "full fine-tuning"
 PAIRS = (("LoRA", "prefix"), ("adapter", "BitFit"), ("adapter", "added biases"))
 """What is combined, where both are compared alone. The source's own combinations are those of `combination`."""
 
@@ -84,36 +84,11 @@ def gaps(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def _differences(table: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> dict[str, Interval]:
-    """Of each pair of methods that the table has: the first one's gap minus the second's."""
-    found = {f"{first} {second}": paired(table, first, second, value="gap") for first, second in pairs}
-    return {name: over_tasks(by_task) for name, by_task in found.items() if by_task}
-
-
 def claims(found: Sequence[Finding[WithPairs]]) -> list[Verdict]:
-    """Whether every delta has a smaller gap than full fine-tuning, and prompt the smallest of all.
-
-    Both are about the least of many differences: none is picked on the data that judge it (`least_of`).
-    """
+    """Every delta beside full fine-tuning, prompt beside every other, combinations, and whether gaps follow √d."""
     table, where = joined(found, "generalization_gap"), told(found)
     evidence = Evidence(SOURCE, where, "generalization_gap", unit_of(table), 8)
-    unit, deltas = f"[{metric_name(table)}]", list(dict.fromkeys(table[table.kind == "delta"].label))
-    verdicts = []
-    if below := _differences(table, [(FULL, label) for label in deltas]):
-        every = evidence.above(
-            0.0, least_of(below),
-            "The generalisation gap of every single delta method is smaller than that of full fine-tuning.",
-            f"gap of full fine-tuning minus a delta method's, the smallest of {len(below)} such differences {unit}",
-        )  # fmt: skip
-        verdicts.append(every)
-    if above_prompt := _differences(table, [(label, "prompt") for label in deltas if label != "prompt"]):
-        smallest = evidence.above(
-            0.0, least_of(above_prompt),
-            "Prompt tuning has the smallest generalisation gap of all delta methods.",
-            "gap of another delta method minus that of prompt, the smallest of "
-            f"{len(above_prompt)} such differences {unit}",
-        )  # fmt: skip
-        verdicts.append(smallest)
+    unit, verdicts = f"[{metric_name(table)}]", gap_verdicts(table, evidence)
     if above := above_parts(table):
         combined = evidence.above(
             0.0, over_tasks(above), "Combinations have a larger generalisation gap than single deltas.",

@@ -15,6 +15,7 @@ import pandas as pd
 from lab.deltas import DeltaMethod
 from lab.statistics import Evidence, Verdict, rank_correlation_interval
 from lab.statistics.comparison import HALF_OF_RANK_VARIANCE, metric_name, over_tasks, paired, unit_of
+from lab.statistics.gaps import gap_verdicts
 from lab.study import Experiment, Finding, Lab, Result, scored_rows, setting
 from lab.study.compared_methods import compared_methods
 from lab.study.comparison import ComparedRuns, Comparing, Comparison, compared_runs, joined, told
@@ -79,7 +80,7 @@ def scores(runs: ComparedRuns) -> pd.DataFrame:
 
 
 def claims(found: Sequence[Finding[Comparison]]) -> list[Verdict]:
-    """The source's order pair by pair, BitFit's 95 %, and whether the number of tunable parameters decides."""
+    """The source's order pair by pair, BitFit's 95 %, whether the number of tunable parameters decides; the gaps."""
     table, where = joined(found, "performance"), told(found)
     evidence = Evidence(SOURCE, where, "performance", unit_of(table), 3)
     verdicts = [
@@ -108,6 +109,9 @@ def claims(found: Sequence[Finding[Comparison]]) -> list[Verdict]:
             setting=f"{len(by_method)} delta methods; {where}", unit="methods",
         )  # fmt: skip
         verdicts.append(decided)
+    if found[0].config.splits == 3:  # of two splits, `generalization_gap` reads the same runs and says the same
+        of_gaps = Evidence("Ding et al. 2022, generalisation gap", where, "performance", unit_of(table), 8)
+        verdicts += gap_verdicts(table.assign(gap=table.train_score - table.score), of_gaps)
     return verdicts
 
 

@@ -33,7 +33,9 @@ tell**. "Here" is small: small models, few steps, few seeds. It is no verdict on
   any false verdict is at most 5 %. Of the {tested} statements that chance could decide, {expected:.1f} would come out
   for their claim without that rule if every quantity lay on its threshold, and as many against.
 * **No chance.** Identities, proven bounds and counts have no sampling error: the worst case seen decides.
-* Records of another model, budget or scale are a setting and a statement of their own. `FOLDER` in a command is the
+* Records of another model, budget or scale are a setting and a statement of their own. Settings on fewer than {fewest}
+  units ({weaker} here) are left out where the same statement about the same PLM stands on more; they decide nothing
+  either way, and stay in the gallery and its figures. `FOLDER` in a command is the
   folder above that of a task which is no package (docs/tasks.md).
 
 In the plots a vertical line is the threshold, a filled circle holds, a square does not, an open diamond cannot tell; an
@@ -89,6 +91,7 @@ def claims_page(verdicts: Sequence[Verdict]) -> str:
     found = sections(verdicts)
     tested = sum(not v.exact and not v.too_few for v in verdicts)
     counts: dict[str, object] = {"n": len(verdicts), "tally": tally(verdicts), "tested": tested, "fewest": FEWEST}
+    counts["weaker"] = sum(v.weaker for v in verdicts)
     parts = [HEAD.format(expected=expected_false(tested, LEVEL), **counts)]
     parts += ["\n## At a glance\n\n| claim | statements | here |\n|---|---|---|\n"]
     for s in found:
@@ -185,7 +188,10 @@ def _details(verdicts: Sequence[Verdict]) -> str:
         made = ", ".join(str(commands.index(command) + 1) for command in v.commands) or "–"
         interval = "no sampling error" if v.exact else f"{number(m.low)} to {number(m.high)}"
         claimed, drawn = f"{v.side} {number(v.threshold)}", f"`{v.figure}`"
-        measured = f"{v.quantity}: {number(m.estimate)}; {v.setting}"
+        beside = (
+            f"; beside it {_counted(v.weaker, 'setting')} on fewer than {FEWEST} units, left out" if v.weaker else ""
+        )
+        measured = f"{v.quantity}: {number(m.estimate)}; {v.setting}{beside}"
         parts.append(_cells(v.claim, measured, interval, f"{m.n} {v.unit}", claimed, p, here, drawn, made))
     if commands:
         parts.append("\n```bash\n")

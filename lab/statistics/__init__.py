@@ -23,7 +23,7 @@ from lab.statistics.rank_correlation import (
 )
 from lab.statistics.ranking import Ranking, critical_difference
 from lab.statistics.relabelling import Relabelling, mantel, relabelled, sign_flips
-from lab.statistics.verdict import FEWEST, Evidence, Judgement, Verdict, judged
+from lab.statistics.verdict import FEWEST, Evidence, Judgement, Verdict, judged, strongest
 
 __all__ = [
     "FEWEST",
@@ -59,6 +59,7 @@ __all__ = [
     "sign_flips",
     "stratified_interval",
     "stratified_rank_correlation",
+    "strongest",
     "unbounded",
     "worst_case",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite, sqrt
@@ -60,6 +61,8 @@ class Verdict:
         commands: what made the records; `lab.study.verdicts_of` fills it in.
         adjusted: p of the threshold, adjusted for its family by Holm's rule; None: it stands alone.
         together: statements in that family.
+        models: the PLMs that were measured; `lab.study.verdicts_of` fills them in.
+        weaker: settings of the same statement left out in its favour (`strongest`).
     """
 
     claim: str
@@ -76,6 +79,8 @@ class Verdict:
     commands: tuple[str, ...] = ()
     adjusted: float | None = None
     together: int = 1
+    models: tuple[str, ...] = ()
+    weaker: int = 0
 
     @property
     def answer(self) -> Judgement:
@@ -168,6 +173,30 @@ class Evidence:
         """The verdict on a claim that the quantity lies below a threshold."""
         given = vars(self) | own
         return Verdict(claim, quantity=quantity, measured=measured, threshold=threshold, side="below", **given)
+
+
+def strongest(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Without those on too few units where the same statement about the same PLMs stands on enough, in their order.
+
+    Three seeds decide nothing whatever they show, so beside eight of the same claim, PLMs and kind of unit they are
+    no open question. They stay in the store and in the figures; `Verdict.weaker` counts them. Settings on enough units
+    are all kept, whatever they say.
+    """
+    enough = {_statement(v) for v in verdicts if not v.too_few}
+    left_out = Counter(_statement(v) for v in verdicts if v.too_few)
+    kept, told = [], set()
+    for v in verdicts:
+        of = _statement(v)
+        if v.too_few and of in enough:
+            continue
+        first = of in enough and of not in told
+        told.add(of)
+        kept.append(replace(v, weaker=left_out[of]) if first and left_out[of] else v)
+    return kept
+
+
+def _statement(v: Verdict) -> tuple[str, str, tuple[str, ...], str]:
+    return v.family, v.claim, v.models, v.unit
 
 
 def judged(verdicts: Sequence[Verdict]) -> list[Verdict]:

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from lab.runs import Damaged, Record, Records
-from lab.statistics import Verdict, judged
+from lab.statistics import Verdict, judged, strongest
 from lab.study.alike import settings_of
 from lab.study.catalogue import experiment_names, load_experiment
 from lab.study.experiment import Experiment
@@ -28,17 +28,19 @@ def verdicts_of(experiment: Experiment[Any], records: Sequence[Record]) -> list[
     """
     if experiment.claims is None:
         return []
-    return [
-        replace(verdict, commands=commands_of(alike))
-        for alike in settings_of(records, experiment.replicates)
-        for verdict in experiment.claims([experiment.finding(record) for record in alike])
-    ]
+    verdicts = []
+    for alike in settings_of(records, experiment.replicates):
+        found = [experiment.finding(record) for record in alike]
+        models = tuple(sorted({model for one in found for model in one.config.named("model")}))
+        verdicts += [replace(v, commands=commands_of(alike), models=models) for v in experiment.claims(found)]
+    return verdicts
 
 
 def all_verdicts(runs: Records, damaged: Damaged | None = None) -> list[Verdict]:
     """The verdicts of all experiments on the records of these stores, in the order of the catalogue.
 
-    Corrected for one another, family by family (`lab.statistics.judged`).
+    Corrected for one another, family by family (`lab.statistics.judged`); what stands on too few units is left out
+    where the same statement about the same PLMs stands on enough (`lab.statistics.strongest`).
 
     Args:
         runs: the stores.
@@ -50,7 +52,7 @@ def all_verdicts(runs: Records, damaged: Damaged | None = None) -> list[Verdict]
     found = []
     for name in experiment_names():
         found += verdicts_of(load_experiment(name), list(runs.records(name, damaged=damaged)))
-    return judged(found)
+    return judged(strongest(found))
 
 
 def commands_of(records: Iterable[Record]) -> tuple[str, ...]:

@@ -119,6 +119,23 @@ def test_verdicts_on_performance_are_those_planted():
     assert found["Among delta methods, the number of tunable parameters does not decide the score."] == "holds here"
 
 
+def test_with_three_splits_gaps_are_judged_from_the_same_runs():
+    """The gap is the training minus the test score: 0.3 of full fine-tuning, 0.2 of LoRA, 0.1 of prompt, all noisy."""
+    table = planted({"full fine-tuning": 0.6, "LoRA": 0.7, "prompt": 0.8}, {})
+    jobs = performance.EXPERIMENT.jobs("demo", tasks=tuple("abcde"), splits=3)
+    found = [
+        performance.EXPERIMENT.finding(
+            Record(job, {}, {"performance": table[table.task == job.config["task"]].assign(train_score=0.9)})
+        )
+        for job in jobs
+    ]
+    told = {v.claim: v for v in performance.claims(found) if v.number == 8}
+    every, smallest = told.values()
+    assert (every.answer, smallest.answer) == ("holds here", "holds here")
+    assert every.measured.estimate == pytest.approx(0.1, abs=0.01)  # of LoRA, the nearest
+    assert every.measured.n == 5
+
+
 def test_one_seed_cannot_tell():
     table = planted({"full fine-tuning": 0.9, "LoRA": 0.5}, {}).query("seed == 0 and task == 'a'")
     (verdict,) = performance.claims(comparison(performance, table))

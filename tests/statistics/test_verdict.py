@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lab.statistics import Evidence, Interval, Verdict, judged, mean_interval, worst_case
+from lab.statistics import Evidence, Interval, Verdict, judged, mean_interval, strongest, worst_case
 
 
 def verdict(low, high, *, side="above", threshold=0.0, n=5, **more):
@@ -42,6 +42,14 @@ def test_fewer_than_five_units_decide_nothing():
     assert few.reason == "n = 4 seeds; needs at least 5"
     assert verdict(0.1, 0.3, n=5).reason == ""
     assert verdict(0.1, 0.3, n=1, exact=True).answer == "holds here"
+
+
+def test_what_too_few_units_say_is_left_out_where_the_same_stands_on_enough():
+    few, enough, other = verdict(-0.3, -0.1, n=3), verdict(-0.1, 0.3, n=8), verdict(0.1, 0.3, n=6)
+    assert strongest([few, enough, other, few]) == [replace(enough, weaker=2), other]  # whatever they say
+    assert strongest([few, few]) == [few, few]  # nothing better is known
+    for own in ({"models": ("a",)}, {"unit": "tasks"}, {"claim": "another"}, {"number": 3}):
+        assert strongest([replace(few, **own), enough]) == [replace(few, **own), enough]
 
 
 def test_a_family_is_corrected_by_holms_rule():

@@ -1,0 +1,47 @@
+"""What generalisation gaps say of methods: full fine-tuning beside every delta, and prompt beside every other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lab.deferred import pandas as pd
+from lab.statistics.comparison import metric_name, over_tasks, paired
+from lab.statistics.interval import Interval, least_of
+from lab.statistics.verdict import Evidence, Verdict
+
+FULL = "full fine-tuning"
+
+
+def gap_verdicts(table: pd.DataFrame, evidence: Evidence) -> list[Verdict]:
+    """Whether every delta has a smaller gap than full fine-tuning, and prompt the smallest of all.
+
+    Both are about the least of many differences: none is picked on the data that judge it (`least_of`).
+
+    Args:
+        table: label, kind, task, seed, metric, gap.
+        evidence: what the two have alike.
+    """
+    unit, deltas = f"[{metric_name(table)}]", list(dict.fromkeys(table[table.kind == "delta"].label))
+    verdicts = []
+    if below := _differences(table, [(FULL, label) for label in deltas]):
+        every = evidence.above(
+            0.0, least_of(below),
+            "The generalisation gap of every single delta method is smaller than that of full fine-tuning.",
+            f"gap of full fine-tuning minus a delta method's, the smallest of {len(below)} such differences {unit}",
+        )  # fmt: skip
+        verdicts.append(every)
+    if above_prompt := _differences(table, [(label, "prompt") for label in deltas if label != "prompt"]):
+        smallest = evidence.above(
+            0.0, least_of(above_prompt),
+            "Prompt tuning has the smallest generalisation gap of all delta methods.",
+            "gap of another delta method minus that of prompt, the smallest of "
+            f"{len(above_prompt)} such differences {unit}",
+        )  # fmt: skip
+        verdicts.append(smallest)
+    return verdicts
+
+
+def _differences(table: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> dict[str, Interval]:
+    """Of each pair of methods that the table has: the first one's gap minus the second's."""
+    found = {f"{first} {second}": paired(table, first, second, value="gap") for first, second in pairs}
+    return {name: over_tasks(by_task) for name, by_task in found.items() if by_task}
