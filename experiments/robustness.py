@@ -54,6 +54,7 @@ class Controlling(Perturbing):
     control_steps: int = setting("of the robust prefix (docs/robustness.md)", 5, low=1, keyed=True)
     control_lr: float = setting("of the robust prefix", 0.01, keyed=True)
     steered: str = setting("methods that are steered", "all", choices=("all",), keyed=True)
+    balanced: bool = setting("steer along balanced directions too: what can be driven and the logits see", False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +78,13 @@ class Plan(RunSize):
 
     model: str = setting("name for load_plm", role="model")
     task: str = setting("name or path for load_task", "bbc-news", role="task")
+    balanced: bool | None = setting("steer along balanced directions too; none: the scale's", None)
     whole: Robustness = setting("what the scale fixes")
 
     def configs(self) -> tuple[Robustness, ...]:
-        return (replace(self.whole, runs=replace(self.whole.runs, model=self.model, task=self.task, **self.sizes())),)
+        own = self.whole.balanced if self.balanced is None else self.balanced
+        runs = replace(self.whole.runs, model=self.model, task=self.task, **self.sizes())
+        return (replace(self.whole, runs=runs, balanced=own),)
 
 
 def conditions(c: Perturbing) -> list[Condition]:
@@ -142,7 +146,7 @@ def _controls(c: Controlled, lab: Lab) -> Result:
             if methods[label]["method"] == "prefix":
                 robust = trained.robust(condition, spaces, c.n_controlled, steps=c.control_steps, lr=c.control_lr)
                 rows.append({"label": label, **robust})
-            steered = trained.steered(condition, spaces, c.n_steered, spent)
+            steered = trained.steered(condition, spaces, c.n_steered, spent, balanced=c.balanced)
             rows += [{"label": label, **row} for row in steered]
         found += [
             {"label": label, "seed": c.seed, "block": b, "n": n, "rank": s.basis.shape[1], "hidden": len(s.mean),
@@ -218,8 +222,9 @@ EXPERIMENT = Experiment(
     question="do methods that feed the state back (adapter, LoRA) lose less under perturbed inputs than open-loop "
     "ones?",
     source="Yang & Liu 2022 (robust prefix); Ding et al. 2022 (delta tuning as control); PID and LQR as references.",
-    varied="the method, the perturbation and its strength, seeds; the control at test time (none, LQR, PID, "
-    "random, all of one energy; for the trained prefix also the robust prefix).",
+    varied="the method, the perturbation and its strength, seeds; the control at test time (none, LQR, LQR along "
+    "balanced directions where asked for, PID, random, all of one energy; for the trained prefix also the robust "
+    "prefix).",
     tuned="step sizes of training as in experiments/planner.py, and the robust prefix's, on a seed that is not "
     "reported.",
     fixed="PLM, task, parameter budget, steps, examples; the same training runs as the planner's.",
@@ -233,8 +238,7 @@ EXPERIMENT = Experiment(
             model="tiny-bert",
             whole=Robustness(
                 runs=RUNS["smoke"], shares=(0.5,), noises=(1.0,), n_words=12, n_examples=16, n_controlled=8,
-                n_steered=4,
-                batch_size=8, n_activations=32, controlled_seeds=1,
+                n_steered=4, batch_size=8, n_activations=32, controlled_seeds=1, balanced=True,
             ),
         ),
         "demo": _scale(
@@ -243,7 +247,7 @@ EXPERIMENT = Experiment(
         ),
         "paper": _scale(
             "paper", shares=(0.1, 0.2, 0.4, 0.6, 0.8), noises=(0.5, 1.0, 2.0, 3.0, 4.0), n_examples=400,
-            n_controlled=400, n_steered=400, batch_size=50, n_activations=1700, controlled_seeds=10,
+            n_controlled=400, n_steered=400, batch_size=50, n_activations=1700, controlled_seeds=10, balanced=True,
         ),
     },
     of_classes=True,

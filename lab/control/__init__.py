@@ -37,6 +37,7 @@ from lab.control.robust import ActivationSubspace, TestTimeControl, activation_s
 from lab.control.robust import robust_control
 from lab.control.steering import Steering, energy, injected_energy, lqr_of_energy, lqr_steering, pid_of_energy
 from lab.control.steering import pid_steering, random_of_energy, steering
+from lab.control.balanced_steering import BalancedSubspace, balanced_steering, balanced_subspaces
 
 # closed forms and toys
 from lab.control.lqr import BoundarySolution, LinearQuadratic, RiccatiSolution, lqr, two_point_boundary
@@ -52,6 +53,7 @@ __all__ = [
     "Allocation",
     "Approach",
     "AttentionHead",
+    "BalancedSubspace",
     "BoundarySolution",
     "ControlProblem",
     "ForcedToken",
@@ -80,6 +82,8 @@ __all__ = [
     "adjoint",
     "allocate",
     "augmented_maximization",
+    "balanced_steering",
+    "balanced_subspaces",
     "best_layer_ascent",
     "block_stages",
     "control_gauss_newton",

@@ -42,7 +42,10 @@ class Steering:
 
     def logits(self, controls: Controls) -> Tensor:
         """What the PLM says under the controls."""
-        end = rollout(self.problem, controls).end
+        return self.logits_of(rollout(self.problem, controls).end)
+
+    def logits_of(self, end: Tensor) -> Tensor:
+        """What the PLM says of the state that leaves the last block."""
         return advance(self.readout, 0, end, self.readout.zero_controls())
 
 
@@ -84,7 +87,7 @@ def steering(
         return step
 
     def deviation_cost(b: int, h: Tensor) -> Tensor:
-        return subspaces[b].deviation(_at(h, where)).square().sum() / subspaces[b].spread / 2
+        return subspaces[b].deviation(at_position(h, where)).square().sum() / subspaces[b].spread / 2
 
     def running(b: int) -> RunningCost:
         def cost(h: Tensor, u: Tensor) -> Tensor:
@@ -155,7 +158,7 @@ def pid_steering(found: Steering, *, gain: float = 1.0, integral: float = 0.1, d
         for t, (f, size) in enumerate(zip(found.problem.dynamics, found.problem.sizes, strict=True)):
             met = f(h, h.new_zeros(size))
             space = found.subspaces[t]
-            e = space.deviation(_at(met, found.position))
+            e = space.deviation(at_position(met, found.position))
             total = total.to(e) + e
             change = e - previous if t else torch.zeros_like(e)
             share = gain / (1 + found.effort * space.spread)
@@ -237,7 +240,7 @@ def injected_energy(problem: ControlProblem, controls: Controls, start: Controls
             reached = problem.dynamics[t](h, us[t])
             if name.startswith("block "):
                 bare = problem.dynamics[t](h, start[t])
-                total += float((_at(reached, position) - _at(bare, position)).square().sum())
+                total += float((at_position(reached, position) - at_position(bare, position)).square().sum())
             h = reached
     return total
 
@@ -250,7 +253,7 @@ def random_of_energy(found: Steering, wanted: float, seed: int) -> list[Tensor]:
     return [scale * u for u in drawn]
 
 
-def _at(h: Tensor, position: Tensor) -> Tensor:
+def at_position(h: Tensor, position: Tensor) -> Tensor:
     """h (batch, seq, hidden) at one position per example, (batch, hidden)."""
     return h[torch.arange(len(h), device=h.device), position]
 

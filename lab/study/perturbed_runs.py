@@ -12,6 +12,7 @@ from torch import Tensor
 from lab.control import (
     ActivationSubspace,
     activation_subspaces,
+    balanced_steering,
     energy,
     injected_energy,
     layerwise,
@@ -115,8 +116,9 @@ class PerturbedRun:
         return self._row(condition, "robust prefix", torch.cat(before), torch.cat(after), off[0], off[1])
 
     def steered(
-        self, condition: Condition, spaces: Sequence[ActivationSubspace], n_steered: int, spent: dict[str, float]
-    ) -> list[dict[str, Any]]:
+        self, condition: Condition, spaces: Sequence[ActivationSubspace], n_steered: int, spent: dict[str, float],
+        *, balanced: bool = False,
+    ) -> list[dict[str, Any]]:  # fmt: skip
         """Accuracy without and with each way of steering, all at one energy.
 
         Args:
@@ -124,6 +126,7 @@ class PerturbedRun:
             spaces: the activations' subspaces, one per block.
             n_steered: examples.
             spent: kind of condition -> energy per example; filled in by LQR where it is missing.
+            balanced: LQR too that looks only at deviations which can be driven and which the logits see.
         """
         eager = self.method.on(self.plm.with_attention("eager"), seed=self.seed)
         under = PerturbedDelta(eager, condition, self.seed)
@@ -140,6 +143,9 @@ class PerturbedRun:
             "PID steering": pid_of_energy(found, wanted),
             "random steering": random_of_energy(found, wanted, self.seed),
         }
+        if balanced:
+            seen = balanced_steering(problem, own, found)
+            choices["LQR steering, balanced"] = lqr_of_energy(seen, wanted, iterations=6)
         injected = injected_energy(problem, own, start, found.position) / n
         rows = []
         with torch.no_grad():
