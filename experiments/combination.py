@@ -33,6 +33,7 @@ from lab.study import (
     without_biases,
 )
 from lab.study.stages import every_order, stage
+from lab.study.step_sizes import tuned
 from lab.tasks import manual_template
 from lab.tasks.fingerprint import fingerprint
 
@@ -60,6 +61,11 @@ class Design(Budget):
     parts: tuple[dict[str, Any], ...] = setting("JSON of prompt, biases, adapter")
     step_sizes: tuple[float, ...] = setting("of prompt, biases, adapter")
     head_step_size: float = setting("of a new head, in every cell and stage")
+    tuning_seed: int | None = setting(
+        "with which each part's step size is chosen, trained alone, by one rule; none: the given ones", None, low=0
+    )
+    smallest_grid: int = setting("half-decades tried first, about the given step size", 3, low=1)
+    largest_grid: int = setting("most of them, while the best is at an edge", 5, low=1)
     setting: str = setting("its name; the last field, as it hides the function of this name")
 
     def combined(self, chosen: Sequence[int]) -> Combination:
@@ -79,6 +85,26 @@ class Design(Budget):
         """One cell of the grid; under a template nothing is trained in the empty one."""
         untouched = self.template and not any(on)
         return self.run([i for i, used in enumerate(on) if used], seed, 0 if untouched else self.steps)
+
+    def with_step_sizes(self, lab: Lab) -> Design:
+        """The design with the step sizes to use: as given, or of each part alone the best of half-decades about it, by
+        validation data and a seed of its own."""
+        if self.tuning_seed is None:
+            return self
+        places, seed = {str(i): i for i in range(len(self.parts))}, self.tuning_seed
+
+        def alone(tried: Sequence[tuple[str, float]]) -> list[Finding[TrainingRun]]:
+            children = []
+            for place, lr in tried:
+                sizes = tuple(lr if i == places[place] else size for i, size in enumerate(self.step_sizes))
+                children.append(
+                    replace(self, step_sizes=sizes, tuning_seed=None).run([places[place]], seed, self.steps)
+                )
+            return lab.run(TRAINING_RUN, children, "step sizes")
+
+        starts = dict(zip(places, self.step_sizes, strict=True))
+        found = tuned(starts, alone, smallest=self.smallest_grid, largest=self.largest_grid)
+        return replace(self, step_sizes=tuple(found[place].best for place in places), tuning_seed=None)
 
     @property
     def label(self) -> str:
@@ -109,6 +135,9 @@ class Plan(RunSize):
     )
     seeds: tuple[int, ...] | None = setting("none: each setting's", None, low=0)
     added_biases: bool | None = setting("added biases in BitFit's place; none: by the model's name, if given", None)
+    tuning_seed: int | None = setting(
+        "with which each part's step size is chosen, by one rule; none: each setting's", None, low=0
+    )
 
     def configs(self) -> list[Design]:
         if unknown := sorted(set(self.settings) - set(self.designs)):
@@ -117,6 +146,7 @@ class Plan(RunSize):
         if self.model is not None and added is None:
             added = without_biases(self.model)
         given = {"model": self.model, "task": self.task, "seeds": self.seeds, "added_biases": added}
+        given["tuning_seed"] = self.tuning_seed
         changes = self.sizes() | {name: value for name, value in given.items() if value is not None}
         readable = self.settings or self.task is None or _has_words(self.task)
         names = self.settings or [
@@ -165,6 +195,7 @@ def _designs(
 
 def measure(c: Design, lab: Lab) -> Result:
     """The cells of a grid, or the stages of all orders."""
+    c = c.with_step_sizes(lab)
     return _simultaneous(c, lab) if c.kind == "simultaneous" else _sequential(c)
 
 
@@ -259,7 +290,8 @@ def _of_orders(table: pd.DataFrame, c: Design) -> list[Verdict]:
 
 _SMOKE = {
     "model": "tiny-bert", "task": "rotten-tomatoes", "steps": 2, "batch_size": 4, "max_length": 12, "n_train": 16,
-    "n_validation": 16, "seeds": (13, 21), "tokens": 2, "bottleneck": 2,
+    "n_validation": 16, "seeds": (13, 21), "tokens": 2, "bottleneck": 2, "tuning_seed": 0, "smallest_grid": 1,
+    "largest_grid": 1,
 }  # fmt: skip
 _SMOKE_DECODER = _SMOKE | {
     "model": "tiny-llama", "template": True, "added_biases": True, "seeds": (13,), "max_length": 24
@@ -274,7 +306,7 @@ _DECODER = _DEMO | {
 }  # fmt: skip
 _PAPER = _DEMO | {
     "task": "rotten-tomatoes", "steps": 1000, "batch_size": 32, "max_length": 128, "n_train": None,
-    "n_validation": None, "seeds": SEEDS, "precision": "float32", "splits": 3,
+    "n_validation": None, "seeds": SEEDS, "precision": "float32", "splits": 3, "tuning_seed": 0,
 }  # fmt: skip
 _PAPER_DECODER = _PAPER | {"model": "smollm2", "template": True, "added_biases": True}
 _FEW, _LONG_FEW = {"shots": 16, "n_train": None, "seeds": SEEDS}, {"shots": 16, "steps": 200}
@@ -297,8 +329,8 @@ EXPERIMENT = Experiment(
     source="Ding et al. 2022 and 2023 (Table 2): simultaneous and sequential combinations on GLUE and SST-2.",
     varied="which of the three are on (2³ cells), or their order (six orders of three stages); data (a few hundred "
     "examples, 16 per class); with and without a manual template; seeds (head, split, order of examples).",
-    tuned="nothing in the grid: each part keeps one step size in every cell, that of `performance` for it alone. Added "
-    "biases have their own, the best of 1e-4, 3e-4, 1e-3 for them alone on one seed (SmolLM2, bbc-news, template).",
+    tuned="nothing in the grid: each part keeps one step size in every cell; with --tuning-seed the best of the same "
+    "half-decades for it alone, without that of `performance` for it alone. Added biases have their own start, the best of 1e-4, 3e-4, 1e-3 for them alone on one seed (SmolLM2, bbc-news, template).",
     fixed="steps, batch size, sequence length, and the step size of the new head, which trains in every cell and "
     "stage.",
     expected="the adapter helps, BitFit helps a little, the prompt hurts beside another delta; no order is always "

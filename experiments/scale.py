@@ -22,6 +22,7 @@ from lab.statistics import Evidence, Interval, Verdict, mean_interval
 from lab.statistics.scale import faster, finals, known_if, rises_after_first
 from lab.study import TRAINING_RUN, Experiment, Finding, Lab, Result, TrainingRun, Workload, reported, setting
 from lab.study.materials import model_and_depth
+from lab.study.step_sizes import tuned
 from lab.training.settings import Precision
 
 SOURCE = "Ding et al. 2022, power of scale"
@@ -43,6 +44,13 @@ class Setup(Workload):
     prefix_tokens: int = setting("length of the prefix", 5, unit="token", low=1, keyed=True)
     prompt_tokens: int = setting("length of the prompt", 20, unit="token", low=1, keyed=True)
     precision: Precision = setting("of the matrix products", "float32", choices=("float32", "bfloat16"), keyed=True)
+    tuning_seed: int | None = setting(
+        "with which every method's step size is chosen on the largest PLM, by one rule; none: the given ones",
+        None,
+        low=0,
+    )
+    smallest_grid: int = setting("half-decades tried first, about the given step size", 3, low=1)
+    largest_grid: int = setting("most of them, while the best is at an edge", 5, low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +72,29 @@ class Series(Setup):
 
     def runs(self, size: str, entry: Mapping[str, Any]) -> list[TrainingRun]:
         """One method on one PLM, over the seeds."""
+        return [self.run(size, entry, seed, entry["lr"]) for seed in self.seeds]
+
+    def run(self, size: str, entry: Mapping[str, Any], seed: int, lr: float) -> TrainingRun:
         model, depth = model_and_depth(size)
-        return [
-            self.child(
-                model=model, n_layers=depth, method=entry["method"], seed=seed, lr=entry["lr"], head_lr=self.head_lr,
-                evaluations=self.evaluations, precision=self.precision, train_evaluations="last", keep_phi=False,
-            )
-            for seed in self.seeds
-        ]  # fmt: skip
+        return self.child(
+            model=model, n_layers=depth, method=entry["method"], seed=seed, lr=lr, head_lr=self.head_lr,
+            evaluations=self.evaluations, precision=self.precision, train_evaluations="last", keep_phi=False,
+        )  # fmt: skip
+
+    def with_step_sizes(self, entries: Sequence[Mapping[str, Any]], lab: Lab) -> list[dict[str, Any]]:
+        """The entries with the step sizes to use: as given, or the best of half-decades about them on the largest PLM,
+        by validation data and a seed of its own."""
+        if self.tuning_seed is None:
+            return [dict(entry) for entry in entries]
+        by_label, seed = {entry["label"]: entry for entry in entries}, self.tuning_seed
+
+        def on_largest(tried: Sequence[tuple[str, float]]) -> list[Finding[TrainingRun]]:
+            children = [self.run(self.sizes[-1], by_label[label], seed, lr) for label, lr in tried]
+            return lab.run(TRAINING_RUN, children, "step sizes")
+
+        starts = {label: entry["lr"] for label, entry in by_label.items()}
+        found = tuned(starts, on_largest, smallest=self.smallest_grid, largest=self.largest_grid)
+        return [{**entry, "lr": found[entry["label"]].best} for entry in entries]
 
     @property
     def told(self) -> str:
@@ -128,7 +151,8 @@ class Plan(Setup):
 
 def measure(c: Series, lab: Lab) -> Result:
     """Every method on every PLM, over the seeds; the last layer's count is the random modules' budget."""
-    cells = [(size, entry, run) for size in c.sizes for entry in c.methods for run in c.runs(size, entry)]
+    methods = c.with_step_sizes(c.methods, lab)
+    cells = [(size, entry, run) for size in c.sizes for entry in methods for run in c.runs(size, entry)]
     found = lab.run(TRAINING_RUN, [run for *_, run in cells], "scale")
     rows = [row for (size, entry, _), run in zip(cells, found, strict=True) for row in _rows(size, entry["label"], run)]
     budgets = {
@@ -136,7 +160,10 @@ def measure(c: Series, lab: Lab) -> Result:
         for (size, entry, _), run in zip(cells, found, strict=True)
         if entry["label"] == LAST
     }
-    drawn = [(size, run) for size in c.sizes for run in c.runs(size, _random(c, budgets[size]))]
+    (modules,) = c.with_step_sizes([_random(c, budgets[c.sizes[-1]])], lab)
+    drawn = [
+        (size, run) for size in c.sizes for run in c.runs(size, {**_random(c, budgets[size]), "lr": modules["lr"]})
+    ]
     found = lab.run(TRAINING_RUN, [run for _, run in drawn], f"scale {RANDOM}")
     rows += [row for (size, _), run in zip(drawn, found, strict=True) for row in _rows(size, RANDOM, run)]
     table = pd.DataFrame(rows)
@@ -149,7 +176,7 @@ def measure(c: Series, lab: Lab) -> Result:
 
 def _random(c: Series, budget: int) -> dict[str, Any]:
     """Random modules of so many parameters, with the step size of the last layer."""
-    return {"lr": c.methods[-1]["lr"], "method": SelectiveModule(budget=budget).to_json()}
+    return {"label": RANDOM, "lr": c.methods[-1]["lr"], "method": SelectiveModule(budget=budget).to_json()}
 
 
 def _rows(size: str, label: str, run: Finding[TrainingRun]) -> Iterator[dict[str, Any]]:
@@ -245,8 +272,9 @@ EXPERIMENT = Experiment(
     "well?",
     source="Ding et al. 2022, power of scale: MNLI, QNLI and SST-2 on T5-small, base and XXL, six methods.",
     varied="the PLM, the method, the seed (head, the method's random choices, order of examples).",
-    tuned="nothing here: each method has one step size for all PLMs of a series: on MiniLM that of `performance`, on "
-    "SmolLM2 one that learns there.",
+    tuned="with --tuning-seed every method, random modules included, takes the best of the same half-decades about its "
+    "start on the largest PLM, by validation data; without, nothing: each has one step size for all PLMs of a series, "
+    "on MiniLM that of `performance`, on SmolLM2 one that learns there.",
     fixed="steps, batch size, examples, sequence length; the head's step size; random modules have the last layer's "
     "budget.",
     expected="every method gains with size and reaches the level of the smallest PLM sooner; the last layer alone "
@@ -259,13 +287,13 @@ EXPERIMENT = Experiment(
         "smoke": Plan(
             series=((("tiny-bert:1", "tiny-bert:2"), STEP_SIZES),), task="rotten-tomatoes", seeds=(0, 1), steps=2,
             batch_size=4, max_length=12, n_train=16, n_validation=16, evaluations=2, rank=1, bottleneck=2,
-            prefix_tokens=1, prompt_tokens=2,
+            prefix_tokens=1, prompt_tokens=2, tuning_seed=2, smallest_grid=1, largest_grid=1,
         ),
         "demo": _DEMO,
         "paper": Plan(
             series=((("google/t5-v1_1-small", "google/t5-v1_1-base", "google/t5-v1_1-xxl"), STEP_SIZES),),
             task="glue/sst2", seeds=(0, 1, 2, 3, 4), steps=5000, batch_size=32, max_length=128, n_train=None,
-            n_validation=None, evaluations=20, prompt_tokens=100, splits=3,
+            n_validation=None, evaluations=20, prompt_tokens=100, splits=3, tuning_seed=5,
         ),
     },
     measure=measure,

@@ -25,6 +25,7 @@ from lab.statistics import Evidence, Relabelling, Verdict
 from lab.statistics.transfer import inside_and_across, likeness_test, similarity_of, transfer_by_type
 from lab.study import TRAINING_RUN, Experiment, Finding, Lab, Result, TrainingRun, Workload, open_plm, setting
 from lab.study.comparison import kind_of
+from lab.study.step_sizes import tuned
 from lab.tasks import type_of
 from lab.tasks.constant import constant_score
 from lab.training import evaluate, fit
@@ -50,6 +51,13 @@ class Setup(Workload):
     seed: int = setting(
         "of head, start and order of examples; one for all tasks, so that updates compare", 0, low=0, keyed=True
     )
+    tuning_task: str | None = setting(
+        "where the step size of every method is chosen by one rule, the probe's too; none: the given ones",
+        None,
+        role="task",
+    )
+    smallest_grid: int = setting("half-decades tried first, about the given step size", 3, low=1)
+    largest_grid: int = setting("most of them, while the best is at an edge", 5, low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +66,24 @@ class Transfer(Setup):
 
     label: str = setting("of the method, in figures")
     method: dict[str, Any] = setting("hyperparameters of the delta method (`DeltaMethod.to_json`)")
-    lr: float = setting("step size of φ")
+    lr: float = setting("step size of φ; with a tuning task, where its grid starts")
 
-    def run(self, task: str) -> TrainingRun:
-        """The training run on one source."""
+    def run(self, task: str, lr: float | None = None) -> TrainingRun:
+        """The training run on one source, with the given step size or another one."""
         head_lr = None if self.method["method"] == "linear-probe" else self.head_lr  # of the probe, lr is the head's
-        return self.child(task=task, method=self.method, seed=self.seed, lr=self.lr, head_lr=head_lr)
+        return self.child(task=task, method=self.method, seed=self.seed, lr=lr or self.lr, head_lr=head_lr)
+
+    def step_size(self, lab: Lab) -> float:
+        """The step size of all runs: the given one, or the best of half-decades about it on the tuning task."""
+        if self.tuning_task is None:
+            return self.lr
+        task = self.tuning_task
+
+        def on_tuning_task(tried: Sequence[tuple[str, float]]) -> list[Finding[TrainingRun]]:
+            return lab.run(TRAINING_RUN, [self.run(task, lr) for _, lr in tried], f"step sizes of {self.label}")
+
+        grids = {"smallest": self.smallest_grid, "largest": self.largest_grid}
+        return tuned({self.label: self.lr}, on_tuning_task, **grids)[self.label].best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,11 +116,12 @@ def measure(c: Transfer, lab: Lab) -> Result:
     for task in c.tasks:
         if (n := c.examples(task).num_labels) != 2:
             raise ValueError(f"transfer needs tasks of two classes, so that φ fits them all; {task!r} has {n}.")
-    runs = lab.run(TRAINING_RUN, [c.run(task) for task in c.tasks], f"transfer {c.label}")
+    lr = c.step_size(lab)
+    runs = lab.run(TRAINING_RUN, [c.run(task, lr) for task in c.tasks], f"transfer {c.label}")
     delta = method_from_json(c.method).on(open_plm(c.model, 2, seed=c.seed), seed=c.seed)
     phis = {run.config.task: torch.as_tensor(run.arrays["phi"], device=delta.plm.device) for run in runs}
     table = pd.concat([_matrix(c, delta, phis, head) for head in c.heads], ignore_index=True)
-    metrics: dict[str, Scalar] = {"metric": runs[0].metrics["metric"], "tunable": delta.counts.trained}
+    metrics: dict[str, Scalar] = {"metric": runs[0].metrics["metric"], "tunable": delta.counts.trained, "step_size": lr}
     metrics |= {name: value for name, value in inside_and_across(table).items() if value == value}
     pairs = _pairs(update_similarities(delta, phis), table)
     return Result(metrics, {"transfer": table} | ({SIMILAR: pairs} if len(pairs) else {}))
@@ -207,8 +228,9 @@ EXPERIMENT = Experiment(
     question="to which tasks does a trained delta transfer, and does the similarity of two updates tell how well?",
     source="Ding et al. 2022, task-level transferability: good inside a type of task, poor across types.",
     varied="the method, the source task, the target task.",
-    tuned="step sizes are near those that `performance` found (its gallery records); for LoRA and adapter half a "
-    "decade lower, since the best ones are next to those that fail, and LoRA's failed on same-topic.",
+    tuned="with --tuning-task every method, the probe included, takes the best of the same half-decades about its start "
+    "on that task's validation data; without, step sizes near those that `performance` found, for LoRA and adapter "
+    "half a decade lower, since the best ones are next to those that fail, and LoRA's failed on same-topic.",
     fixed="PLM, steps, batch size, sequence length, seed; all tasks have two classes, so that φ fits every target.",
     expected="high inside sentiment; near chance across types, where the two classes mean different things.",
     cost="demo: a quarter of an hour on one quiet core (MiniLM, 4 tasks, 4 methods and the linear probe). smoke: "
@@ -218,12 +240,12 @@ EXPERIMENT = Experiment(
     scales={
         "smoke": Plan(
             model="tiny-bert", tasks=("rotten-tomatoes", "imdb"), steps=2, n_train=32, n_validation=16, max_length=8,
-            batch_size=4, heads=HEADS, prompt_tokens=4,
+            batch_size=4, heads=HEADS, prompt_tokens=4, tuning_task="imdb", smallest_grid=1, largest_grid=1,
         ),
         "demo": _DEMO,
         "paper": replace(
             _DEMO, tasks=(*_DEMO.tasks, "bigram-shift"), steps=2000, n_train=None, n_validation=None, max_length=128,
-            batch_size=32, heads=HEADS, prompt_tokens=100, splits=3, n_test=1000,
+            batch_size=32, heads=HEADS, prompt_tokens=100, splits=3, n_test=1000, tuning_task="rotten-tomatoes",
         ),
     },
     measure=measure,
