@@ -330,7 +330,8 @@ EXPERIMENT = Experiment(
     varied="which of the three are on (2³ cells), or their order (six orders of three stages); data (a few hundred "
     "examples, 16 per class); with and without a manual template; seeds (head, split, order of examples).",
     tuned="nothing in the grid: each part keeps one step size in every cell; with --tuning-seed the best of the same "
-    "half-decades for it alone, without that of `performance` for it alone. Added biases have their own start, the best of 1e-4, 3e-4, 1e-3 for them alone on one seed (SmolLM2, bbc-news, template).",
+    "half-decades for it alone, without that of `performance` for it alone (added biases: the best of 1e-4, 3e-4, 1e-3 "
+    "for them alone on one seed, SmolLM2, bbc-news, template).",
     fixed="steps, batch size, sequence length, and the step size of the new head, which trains in every cell and "
     "stage.",
     expected="the adapter helps, BitFit helps a little, the prompt hurts beside another delta; no order is always "

@@ -228,9 +228,9 @@ EXPERIMENT = Experiment(
     question="to which tasks does a trained delta transfer, and does the similarity of two updates tell how well?",
     source="Ding et al. 2022, task-level transferability: good inside a type of task, poor across types.",
     varied="the method, the source task, the target task.",
-    tuned="with --tuning-task every method, the probe included, takes the best of the same half-decades about its start "
-    "on that task's validation data; without, step sizes near those that `performance` found, for LoRA and adapter "
-    "half a decade lower, since the best ones are next to those that fail, and LoRA's failed on same-topic.",
+    tuned="with --tuning-task every method, the probe included, takes the best of the same half-decades about its "
+    "start on that task's validation data; without, step sizes near those that `performance` found, for LoRA and "
+    "adapter half a decade lower, since the best ones are next to those that fail, and LoRA's failed on same-topic.",
     fixed="PLM, steps, batch size, sequence length, seed; all tasks have two classes, so that φ fits every target.",
     expected="high inside sentiment; near chance across types, where the two classes mean different things.",
     cost="demo: a quarter of an hour on one quiet core (MiniLM, 4 tasks, 4 methods and the linear probe). smoke: "

@@ -11,7 +11,7 @@ from lab.figures.scale import SCALE
 from lab.runs import Record, Store
 from lab.statistics.scale import finals, series_of, steps_to_level
 from lab.statistics.template import gains
-from lab.study import measured
+from lab.study import Lab, measured
 
 SIZES, TEMPLATE = scale.EXPERIMENT, template.EXPERIMENT
 
@@ -161,6 +161,18 @@ def test_the_gap_with_a_template_is_judged_where_something_is_trained():
     gaps = [v for v in found if v.number == 8]
     assert [v.answer for v in gaps] == ["does not hold here", "holds here"]
     assert [v.number for v in found] == [7, 7, 7, 8, 8]
+
+
+def test_step_sizes_are_chosen_on_the_largest_plm_with_a_seed_of_their_own(tmp_path):
+    lab = Lab(Local(Store(tmp_path / "runs"), progress=False))
+    (c,) = SIZES.configs("smoke", tuning_seed=7, smallest_grid=2, largest_grid=2)
+    chosen = c.with_step_sizes(c.methods[:1], lab)
+    tried = [m.job.config for m in lab.store.manifests("training_run")]
+    assert {(one["seed"], one.get("n_layers")) for one in tried} == {(7, 2)}
+    assert sorted(one["lr"] for one in tried) == [3e-3, 1e-2]
+    assert chosen[0]["lr"] in (3e-3, 1e-2)
+    (given,) = SIZES.configs("smoke", tuning_seed=None)
+    assert given.with_step_sizes(given.methods, lab) == list(given.methods)
 
 
 def test_random_modules_are_as_many_as_the_last_layer_has(tmp_path):

@@ -77,3 +77,29 @@ def test_methods_and_seeds_on_the_same_tasks_are_no_more_tasks():
     jobs = TRANSFER.jobs("demo")
     one, all_of_them = (transfer.claims([planted(6, job) for job in part])[0].measured for part in (jobs[:1], jobs))
     assert one == all_of_them
+
+
+def test_every_method_and_the_probe_choose_their_step_size_by_one_rule_on_the_tuning_task():
+    """The best of the half-decades tried, by validation data; the probe's step size is that of its head."""
+    asked = []
+
+    class Tried:
+        def run(self, experiment, children, label=""):
+            asked.append([(child.task, child.lr, child.head_lr) for child in children])
+            scores = {1e-3: 0.6, 3e-3: 0.7, 1e-2: 0.9, 3e-2: 0.8, 1e-1: 0.5}
+            histories = [
+                pd.DataFrame({"split": ["validation"], "score": [scores[child.lr]], "loss": [0.1]})
+                for child in children
+            ]
+            return [
+                experiment.finding(Record(experiment.job(child), {}, {"history": history}))
+                for child, history in zip(children, histories, strict=True)
+            ]
+
+    for label in ("LoRA", "linear probe"):
+        (c,) = TRANSFER.configs("smoke", methods=(label,), smallest_grid=3, largest_grid=5)
+        assert c.step_size(Tried()) == 1e-2
+    assert {task for task, *_ in asked[-1]} == {"imdb"}
+    assert {head for *_, head in asked[-1]} == {None}
+    (given,) = TRANSFER.configs("demo", methods=("LoRA",))
+    assert given.step_size(Tried()) == given.lr
