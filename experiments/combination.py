@@ -298,11 +298,11 @@ _SMOKE_DECODER = _SMOKE | {
 }  # fmt: skip
 _DEMO = {
     "model": "minilm", "task": "bbc-news", "steps": 30, "batch_size": 8, "max_length": 32, "n_train": 240,
-    "n_validation": 160, "seeds": (0, 1, 2, 3, 4), "precision": "bfloat16",
+    "n_validation": 160, "seeds": (0, 1, 2, 3, 4), "precision": "bfloat16", "splits": 3, "n_test": 400,
 }  # fmt: skip
 _DECODER = _DEMO | {
     "model": "smollm2", "template": True, "added_biases": True, "steps": 16, "max_length": 24, "n_validation": 100,
-    "seeds": (0, 1, 2),
+    "n_test": 200, "seeds": (0, 1, 2, 3, 4), "tuning_seed": 5,
 }  # fmt: skip
 _PAPER = _DEMO | {
     "task": "rotten-tomatoes", "steps": 1000, "batch_size": 32, "max_length": 128, "n_train": None,
@@ -336,7 +336,7 @@ EXPERIMENT = Experiment(
     "stage.",
     expected="the adapter helps, BitFit helps a little, the prompt hurts beside another delta; no order is always "
     "best.",
-    cost="demo: about 30 minutes on one quiet core (MiniLM; the templates on SmolLM2 take two thirds). smoke: seconds.",
+    cost="demo: about 50 minutes on one quiet core (MiniLM; the templates on SmolLM2 take most). smoke: seconds.",
     view="methods",
     config=Design,
     scales={

@@ -123,7 +123,7 @@ SCALES = {
     ),
     "demo": Plan(
         model="minilm", tasks=("rotten-tomatoes", "bbc-news", "sentence-length"), tuning_task="rotten-tomatoes",
-        seeds=(0, 1, 2), steps=64, n_train=512, n_validation=200, max_length=32,
+        seeds=(0, 1, 2), steps=64, n_train=512, n_validation=200, max_length=32, splits=3, n_test=400,
     ),
     "paper": Plan(
         model="minilm", tasks=("rotten-tomatoes", "bbc-news", "drug-reviews", "imdb", "bigram-shift", "same-topic"),

@@ -262,8 +262,8 @@ _DEMO = Plan(
         (("minilm:1", "minilm:2", "minilm:3", "minilm:4", "minilm:5", "minilm"), STEP_SIZES),
         (("smollm2:10", "smollm2"), (3e-3, 3e-3, 3e-2, 1e-2, 3e-4)),
     ),
-    task="bbc-news", seeds=(0, 1, 2), steps=24, batch_size=8, max_length=32, n_train=480, n_validation=120,
-    evaluations=4, precision="bfloat16",
+    task="bbc-news", seeds=(0, 1, 2, 3, 4), steps=24, batch_size=8, max_length=32, n_train=480, n_validation=120,
+    evaluations=4, precision="bfloat16", splits=3, n_test=200, tuning_seed=5,
 )  # fmt: skip
 
 EXPERIMENT = Experiment(
@@ -279,8 +279,8 @@ EXPERIMENT = Experiment(
     "budget.",
     expected="every method gains with size and reaches the level of the smallest PLM sooner; the last layer alone "
     "stays behind; random modules do not.",
-    cost="demo: about 18 minutes on one core (MiniLM's first 1 to 6 blocks: 5; SmolLM2's first 10 and all 30: 13). "
-    "smoke: seconds.",
+    cost="demo: about 45 minutes on one core (MiniLM's first 1 to 6 blocks: 12; SmolLM2's first 10 and all 30: 33), a "
+    "fifth of it for the step sizes. smoke: seconds.",
     view="methods",
     config=Series,
     scales={

@@ -132,7 +132,7 @@ EXPERIMENT = Experiment(
     "amount.",
     fixed="the PLM, one adapter, steps, batch size, sequence length.",
     expected="far above chance at once with the template; the difference shrinks as data grow.",
-    cost="demo: about 10 minutes on two quiet cores (SmolLM2). smoke: seconds.",
+    cost="demo: about 10 minutes on one quiet core (SmolLM2, five seeds). smoke: seconds.",
     view="methods",
     config=Templates,
     scales={
@@ -142,7 +142,7 @@ EXPERIMENT = Experiment(
         ),
         "demo": replace(
             _PAPER, task="bbc-news", steps=16, few_shot_steps=10, batch_size=8, max_length=32, n_train=240,
-            n_validation=120, seeds=SEEDS[:3], precision="bfloat16", splits=2,
+            n_validation=120, n_test=200, precision="bfloat16",
         ),
         "paper": _PAPER,
     },

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 
 from lab.runs import Damaged, Record, Records
 from lab.statistics import Verdict, judged, strongest
+from lab.study.again import CONTENT, again
 from lab.study.alike import settings_of
 from lab.study.catalogue import experiment_names, load_experiment
 from lab.study.experiment import Experiment
@@ -32,7 +35,9 @@ def verdicts_of(experiment: Experiment[Any], records: Sequence[Record]) -> list[
     for alike in settings_of(records, experiment.replicates):
         found = [experiment.finding(record) for record in alike]
         models = tuple(sorted({model for one in found for model in one.config.named("model")}))
-        verdicts += [replace(v, commands=commands_of(alike), models=models) for v in experiment.claims(found)]
+        verdicts += [
+            replace(v, commands=commands_of(alike, experiment), models=models) for v in experiment.claims(found)
+        ]
     return verdicts
 
 
@@ -55,27 +60,70 @@ def all_verdicts(runs: Records, damaged: Damaged | None = None) -> list[Verdict]
     return judged(strongest(found))
 
 
-def commands_of(records: Iterable[Record]) -> tuple[str, ...]:
-    """The commands that made these records, each once, in the order of the records; empty where none is known.
+def commands_of(records: Iterable[Record], experiment: Experiment[Any] | None = None) -> tuple[str, ...]:
+    """The commands that make these records, each once, in the order of the records; empty where none is known.
 
     Each is what the record's provenance holds, in one spelling: ``--name=value``, no ``--store``, of a path its last
-    part, and `TASK_FOLDER` in front where a task of the record is no package.
+    part, and `TASK_FOLDER` in front where a task of the record is no package. Where a scale has changed since, so that
+    this command asks for something else by now, it is the one with the whole config.
+
+    Args:
+        records: of one experiment.
+        experiment: theirs; none: the commands are not looked into.
     """
     found = []
     for record in records:
         given = record.provenance.get("command")
         if isinstance(given, str) and given:
+            if experiment is not None and not _asks_for(experiment, given, record):
+                given = again(experiment.name, record.job.config)
             folder = any(map(_is_folder, _tasks(record.job.config)))
             found.append(f"{TASK_FOLDER} {_portable(given)}" if folder else _portable(given))
     return tuple(dict.fromkeys(found))
 
 
-def _portable(command: str) -> str:
+OF_THE_RUN = frozenset({"scale", "store", "workers", "engine", "address", "cpus", "gpus", "quiet", "trace", "out"})
+"""Options of ``deltalab run`` that are none of the experiment."""
+
+
+def _asks_for(experiment: Experiment[Any], command: str, record: Record) -> bool:
+    """Whether a command still asks for this record's job; True of one that cannot be read here."""
+    own = {name: value for name, value in record.job.config.items() if name != CONTENT}
+    configs = _asked(experiment.name, command) if experiment.name in experiment_names() else None
+    return configs is None or json.dumps(own, sort_keys=True) in configs
+
+
+@lru_cache(maxsize=256)
+def _asked(name: str, command: str) -> frozenset[str] | None:
+    """The configs that a command asks for, as JSON; None where it is no scale with the experiment's own options."""
+    experiment = load_experiment(name)
+    program, *words = shlex.split(_spelt(command))
+    given = dict(word.removeprefix("--").partition("=")[::2] for word in words if word.startswith("--"))
+    if program != "deltalab" or words[:2] != ["run", name] or "scale" not in given:
+        return None
+    try:
+        options = experiment.options(given["scale"])
+        values = options.read({option: value for option, value in given.items() if option not in OF_THE_RUN})
+        configs = experiment.configs(given["scale"], **values)
+    except ValueError:
+        return frozenset()  # the scale or one of these options is gone
+    return frozenset(json.dumps(config.to_json(), sort_keys=True) for config in configs)
+
+
+def _spelt(command: str) -> str:
+    """The same with ``--name=value`` for every option."""
     words, parts = shlex.split(command), []
     while words:
         word = words.pop(0)
         if word.startswith("--") and "=" not in word and words and not words[0].startswith("--"):
             word = f"{word}={words.pop(0)}"
+        parts.append(word)
+    return shlex.join(parts)
+
+
+def _portable(command: str) -> str:
+    parts = []
+    for word in shlex.split(_spelt(command)):
         name, separator, value = word.partition("=")
         if name != "--store":
             values = [PurePath(v).name if PurePath(v).is_absolute() else v for v in value.split(",")]

@@ -75,11 +75,11 @@ class PerturbedRun:
         self.task, self.plm, self.method, self.seed = run.data, run.opened(), run.how, run.seed
         self.delta = run.on(self.plm)
         self.phi = phi.to(self.delta.phi0)
-        self.n_words, self.batch_size = n_words, batch_size
+        self.n_words, self.batch_size, self.judged = n_words, batch_size, run.judged
 
-    def batches(self, condition: Condition, n: int, split: str = "validation") -> Iterator[dict[str, Tensor]]:
-        """The first n examples of a split under a condition."""
-        encoded = condition.split(self.task.splits[split], self.plm, self.n_words, self.seed)
+    def batches(self, condition: Condition, n: int, split: str | None = None) -> Iterator[dict[str, Tensor]]:
+        """The first n examples of a split under a condition; without one, of that whose score is reported."""
+        encoded = condition.split(self.task.splits[split or self.judged], self.plm, self.n_words, self.seed)
         return encoded.batches(self.batch_size, size=min(n, len(encoded)))
 
     @torch.no_grad()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -113,6 +115,9 @@ def test_without_a_browser_the_command_says_why_there_are_no_plots(tmp_path, mon
     assert not (tmp_path / "img").exists()
 
 
+OPTIONS = "'--methods=full fine-tuning,LoRA' --splits=2"
+
+
 def test_a_run_of_another_scale_is_another_setting_and_changes_no_number(tmp_path):
     """A smoke run beside a demo run: the demo's verdicts stay, the smoke's come after with their own command."""
     module = load_experiment("performance")
@@ -127,16 +132,18 @@ def test_a_run_of_another_scale_is_another_setting_and_changes_no_number(tmp_pat
         return [
             Record(
                 job, {}, {"performance": pd.DataFrame(rows).assign(task=job.config["task"])},
-                provenance={"command": f"deltalab run performance --scale {scale}"},
+                provenance={"command": f"deltalab run performance --scale {scale} {OPTIONS}"},
             )
-            for job in module.jobs(scale, methods=methods)
+            for job in module.jobs(scale, methods=methods, splits=2)
         ]  # fmt: skip
 
     demo, smoke = records("demo", 0.1), records("smoke", -0.2)
     (alone,) = verdicts_of(module, demo)
     mixed = verdicts_of(module, [demo[0], *smoke, *demo[1:]])
     assert mixed[0] == alone
-    assert [v.commands for v in mixed] == [(f"deltalab run performance --scale={s}",) for s in ("demo", "smoke")]
+    assert [v.commands for v in mixed] == [
+        (f"deltalab run performance --scale={s} {OPTIONS}",) for s in ("demo", "smoke")
+    ]
     assert mixed[1].measured.estimate == pytest.approx(0.2)
     assert "tiny-bert" in mixed[1].setting
     assert "tiny-bert" not in mixed[0].setting
@@ -152,6 +159,21 @@ def test_a_command_names_no_place_of_a_machine():
     )
     (found,) = commands_of([made_by(given, task="bbc-news")] * 2)
     assert found == "deltalab run toy --scale=demo --model=plm '--methods=full fine-tuning,LoRA' --x"
+
+
+def test_where_a_scale_has_changed_the_command_has_the_whole_config():
+    """A command that asks for the record's job is told as it was given; one that does not, by the job itself."""
+    scale = load_experiment("scale")
+    (job, *_) = scale.jobs("demo", seeds=(0, 1))
+    kept = Record(job, {}, provenance={"command": "deltalab run scale --scale demo --seeds 0,1 --store x"})
+    assert commands_of([kept], scale) == ("deltalab run scale --scale=demo --seeds=0,1",)
+    changed = Record(job, {}, provenance={"command": "deltalab run scale --scale demo --seeds 0,1,2"})
+    gone = Record(job, {}, provenance={"command": "deltalab run scale --scale demo --sizes-of 3"})
+    for record in (changed, gone):
+        (command,) = commands_of([record], scale)
+        assert command.startswith("deltalab run scale --config")
+        assert json.loads(shlex.split(command)[3].partition("=")[2]) == job.config
+    assert commands_of([changed]) == ("deltalab run scale --scale=demo --seeds=0,1,2",)
 
 
 def test_a_command_says_that_a_task_needs_its_folder():

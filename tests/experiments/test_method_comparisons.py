@@ -62,7 +62,7 @@ def test_a_family_without_biases_gets_added_ones(tmp_path):
 
 
 def test_sizes_of_a_comparison_are_caps():
-    (c,) = performance.EXPERIMENT.configs("demo", tasks=("drug-reviews",), n_train=9999, n_validation=50)
+    (c,) = performance.EXPERIMENT.configs("demo", tasks=("drug-reviews",), n_train=9999, n_validation=50, splits=2)
     assert (len(c.data.train), len(c.data.validation)) == (600, 50)
     assert c.amount == "all examples"
     assert "at most 9999 training examples" in performance.told([Finding(c, None)])
@@ -91,7 +91,7 @@ def test_unknown_methods_are_refused():
 def comparison(module, table: pd.DataFrame) -> list[Finding]:
     """One finding per task, as the experiment would make them."""
     made = module.EXPERIMENT
-    jobs = made.jobs("demo", tasks=tuple(dict.fromkeys(table.task)))
+    jobs = made.jobs("demo", tasks=tuple(dict.fromkeys(table.task)), splits=2)
     return [made.finding(Record(job, {}, {made.name: table[table.task == job.config["task"]]})) for job in jobs]
 
 

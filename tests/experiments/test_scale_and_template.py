@@ -139,10 +139,10 @@ def test_one_plm_alone_says_nothing_of_size():
 
 
 def test_seeds_that_agree_by_rounding_do_not_agree_for_sure():
-    """Five equal gains of accuracies over 120 examples: the half width is t·(1/120)/5, not 0."""
+    """Five equal gains of accuracies over 200 examples: the half width is t·(1/200)/5, not 0."""
     c = series(flat=False).config
     found = [v.measured for v in scale.claims([series(flat=False)]) if v.claim.startswith("The larger PLM reaches")]
-    assert c.resolution == pytest.approx(1 / c.n_validation)
+    assert c.resolution == pytest.approx(1 / c.n_test)
     half = 2.7764 * c.resolution / 5
     assert [x.high - x.estimate for x in found] == pytest.approx([half] * len(found), rel=1e-3)
 
