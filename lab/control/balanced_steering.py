@@ -1,15 +1,14 @@
-"""Which part of a deviation counts: what can be driven through the blocks and shows in the logits.
+"""Which part of a deviation counts: what can be driven to the state that is steered, and shows in the logits there.
 
 In `steering` a control u_s is added to the state that a head reads, after every block s. Along the uncontrolled pass of
-one example let C_s = ∂logits/∂h_s at that position, (classes, hidden). As u_s is added to h_s itself, the map from all
-controls up to block t to the logits has the columns [C_0, …, C_t]: it is the product of observability and reachability
-at the cut t, and its singular values are the Hankel values there (`lab.control.finite_reach.balanced`, of every example
-by itself). With [C_0, …, C_t] = U Σ Vᵀ
+one example let h_t be that state after block t, at its position, C_t = ∂logits/∂h_t (classes, hidden) and R_t = ∂h_t/∂u
+for the controls up to block t. The singular values of C_t R_t = U Σ Vᵀ are the Hankel values of the cut at this position
+(Moore 1981; `lab.control.finite_reach.balanced` takes the cut through all positions), and
 
-    readings  Z = C_tᵀ U Σ^{−½},   states  X = R_t V Σ^{−½},   ZᵀX = 1,
+    readings  Z = C_tᵀ U Σ^{−½},   states  X = R_t V Σ^{−½},   ZᵀX = 1:
 
-and X Zᵀ e is the part of a deviation e that the controls can make and the logits see. Principal components of e know of
-neither: on a trained PLM most of what leaves an activation's subspace never reaches the logits.
+X Zᵀ e is the part of a deviation e that the controls can make and the logits see. Principal components of e know of
+neither: what leaves an activation's subspace need not reach the logits.
 """
 
 from __future__ import annotations
@@ -48,42 +47,45 @@ class BalancedSubspace(ActivationSubspace):
 def balanced_subspaces(found: Steering) -> tuple[BalancedSubspace, ...]:
     """The subspaces of a steering problem with the balanced directions along its uncontrolled pass, block by block.
 
-    Cost: one backward pass per class, and one forward derivative per block and class.
+    Cost: one backward pass and one forward derivative per block and class, and one backward pass per class.
 
     Args:
         found: from `steering`; its PLM runs eager attention.
     """
     problem, where = found.problem, found.position
-    nothing = [u.requires_grad_(True) for u in problem.zero_controls()]
-    with torch.enable_grad():
-        logits = found.logits(nothing)
-        rows = [torch.autograd.grad(logits[:, c].sum(), nothing, retain_graph=True) for c in range(logits.shape[1])]
     batch, width = problem.h0.shape[0], problem.h0.shape[-1]
-    C = torch.stack([torch.stack([g.reshape(batch, width) for g in row]) for row in rows], 2)  # (T, batch, classes, n)
-    fixed = [u.detach() for u in nothing]
+    controls = [u.requires_grad_(True) for u in problem.zero_controls()]
+    with torch.enable_grad():
+        path = rollout(problem, controls)
+        logits = found.logits_of(path.end)
+        read = [at_position(h, where) for h in path.states[1:]]
+    rows = [torch.autograd.grad(logits[:, c].sum(), controls, retain_graph=True) for c in range(logits.shape[1])]
     subspaces = []
     for t, space in enumerate(found.subspaces):
-        gram = torch.einsum("tbcn,tbdn->bcd", C[: t + 1], C[: t + 1])
-        squares, U = torch.linalg.eigh(gram)
-        squares, U = squares.flip(-1).clamp_min(0), U.flip(-1)
-        values = squares.sqrt()
-        kept = (
-            values > values[:, :1] * values.shape[1] * torch.finfo(values.dtype).eps ** 0.5
-        )  # a Gram matrix's rounding
-        values = torch.where(kept, values, 0)
-        scale = torch.where(kept, values, 1).pow(-0.5) * kept
-        Z = (C[t].mT @ U) * scale[:, None]
-        V = torch.einsum("tbcn,bck->tbnk", C[: t + 1], U) * (scale**3)[:, None]  # V Σ^{−½} = Hᵀ U Σ^{−3/2}
-
-        def reached(*us: Tensor, t: int = t) -> Tensor:
-            return at_position(rollout(problem, [*us, *fixed[t + 1 :]]).states[t + 1], where)
-
-        inputs = tuple(fixed[: t + 1])
-        X = [jvp(reached, inputs, tuple(v[..., k].reshape(-1) for v in V))[1] for k in range(V.shape[-1])]
-        subspaces.append(
-            BalancedSubspace(space.mean, space.basis, space.spread, torch.stack(X, -1), Z.detach(), values)
-        )
+        C = torch.stack([row[t].reshape(batch, width) for row in rows], 1)  # u_t is added to h_t itself
+        back = [torch.autograd.grad(read[t], controls[: t + 1], c, retain_graph=True) for c in C.unbind(1)]
+        H = torch.stack([torch.stack([u.reshape(batch, width) for u in row]) for row in back], 2)  # (t+1, b, c, n)
+        X, Z, values = _balanced(problem, where, t, C, H)
+        subspaces.append(BalancedSubspace(space.mean, space.basis, space.spread, X, Z, values))
     return tuple(subspaces)
+
+
+def _balanced(problem: ControlProblem, where: Tensor, t: int, C: Tensor, H: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """X, Z and Σ of every example from C_t and the rows of C_t R_t."""
+    squares, U = torch.linalg.eigh(torch.einsum("tbcn,tbdn->bcd", H, H))
+    values, U = squares.flip(-1).clamp_min(0).sqrt(), U.flip(-1)
+    rounding = values.shape[1] * torch.finfo(values.dtype).eps ** 0.5  # of a Gram matrix, relative
+    kept = values > values[:, :1] * rounding
+    scale = torch.where(kept, values, 1).pow(-0.5) * kept
+    V = torch.einsum("tbcn,bck->tbnk", H, U) * (scale**3)[:, None]  # V Σ^{−½} = Hᵀ U Σ^{−3/2}
+    nothing = problem.zero_controls()
+
+    def reached(*us: Tensor) -> Tensor:
+        return at_position(rollout(problem, [*us, *nothing[t + 1 :]]).states[t + 1], where)
+
+    tangents = [tuple(v[..., k].reshape(-1) for v in V) for k in range(V.shape[-1])]
+    X = torch.stack([jvp(reached, tuple(nothing[: t + 1]), tangent)[1] for tangent in tangents], -1)
+    return X, (C.mT @ U) * scale[:, None], values * kept
 
 
 def balanced_steering(problem: ControlProblem, controls: Controls, found: Steering) -> Steering:

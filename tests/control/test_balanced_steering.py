@@ -52,7 +52,8 @@ def test_they_are_projectors_on_directions_that_are_driven_and_seen():
 
 @pytest.mark.parametrize("block", [0, 1])
 def test_of_one_example_they_are_those_of_the_control_problem(block):
-    """`balanced` finds the same Hankel values and the same oblique projector, at the position that is steered."""
+    """`balanced` finds the same Hankel values and the same oblique projector at the position that is steered, after the
+    first block, where nothing else has moved yet, and after the last, where nothing else is read."""
     found = made()[2]
     T = found.problem.T
     whole = ControlProblem(
