@@ -2,7 +2,7 @@
 
 In `steering` a control u_s is added to the state that a head reads, after every block s. Along the uncontrolled pass of
 one example let h_t be that state after block t, at its position, C_t = ∂logits/∂h_t (classes, hidden) and R_t = ∂h_t/∂u
-for the controls up to block t. The singular values of C_t R_t = U Σ Vᵀ are the Hankel values of the cut at this position
+for the controls up to block t. The singular values of C_t R_t = U Σ Vᵀ are Hankel values of the cut at this position
 (Moore 1981; `lab.control.finite_reach.balanced` takes the cut through all positions), and
 
     readings  Z = C_tᵀ U Σ^{−½},   states  X = R_t V Σ^{−½},   ZᵀX = 1:
