@@ -116,9 +116,9 @@ INTRUDERS = Figure(
     reading=(
         "t = 1 is the model as trained; a larger t is what a larger α does, or longer training along the same "
         "direction. A dark cell with a cross at a small j is a strong direction that W₀ does not have. "
-        "The rows of random directions (and signs) show what size alone would do: rows brighter than they mean that the update "
-        "respects W₀'s directions more than chance, darker ones that it avoids them. Crosses at larger j are often "
-        "neighbouring directions of "
+        "The rows of random directions and of random signs show what size alone would do: rows brighter than they mean "
+        "that the update respects W₀'s directions more than chance, darker ones that it avoids them. Crosses at larger "
+        "j are often neighbouring directions of "
         "W₀ that mix, whose singular values nearly agree: look at the sweep over ε before calling them new."
     ),
     source=(SHUTTLEWORTH_2024, BENAYCH_GEORGES_2012),
