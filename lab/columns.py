@@ -527,7 +527,9 @@ NARROWER = {
     },
     "intruders": {
         "index": Column("j: number of the singular value of W₀ + t·ΔW, from 1", "count"),
-        "kind": Column("tuned, or a null: random directions, same singular values; or signs, of dense ΔW's entries", TEXT),
+        "kind": Column(
+            "tuned, or a null: random directions, same singular values; or signs, of dense ΔW's entries", TEXT
+        ),
         "matrix": Column("unique label of the weight matrix", TEXT),
     },
     "layer_scores": {

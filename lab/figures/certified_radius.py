@@ -5,21 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lab.figures.definition import TEXT, Column, Figure
+from lab.columns import columns
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split, spread
 from lab.figures.sources import DING_2022, TSUZUKU_2018
 from lab.figures.style import Theme
 from lab.statistics import Answer, mean_interval
 from lab.statistics.robustness import median_radii
 
-_COLUMNS = {
-    "label": Column("the method", TEXT),
-    "loop": Column("feedback or open loop", TEXT),
-    "seed": Column("seed of the run", "count"),
-    "margin": Column("logit of the right class minus the largest other", "nats"),
-    "radius": Column("margin/(√2 ‖∂logits/∂h‖₂) over ‖h‖, h the state entering the first block; 0 where wrong", "1"),
-    "boundary": Column("distance to the nearest boundary of the linearised classifier over ‖h‖", "1"),
-}
+_COLUMNS = columns("certified_radius", "label", "loop", "seed", "margin", "radius", "boundary")
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
