@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 from app.markdown import literal
@@ -39,10 +41,15 @@ READING = {
 }
 
 
-def plot(grid: Grid, said: str, key: str, **options: object) -> None:
+def plot(grid: Grid, said: str, key: str, **options: Any) -> None:
     watch(key)
     drawing = grid.figure(page_size(key))
     st.plotly_chart(drawing, theme=None, config=dict(CONFIG), alt=literal(said), key=key, **options)
+
+
+def signed(value: float) -> str:
+    """Two decimals, with a true minus."""
+    return f"{value:.2f}".replace("-", "−")
 
 
 def clicked() -> None:
@@ -109,8 +116,8 @@ if shown.flip is not None:
         said.info(
             f"A change of φ of length {last.length:.3g}, {last.length / shown.length:.1%} of ‖φ* − φ₀‖, "
             + (f"turns **{start}** into **{to}**" if flip.flipped else f"does not yet turn **{start}** into **{to}**")
-            + f": the margin was {flip.margin:.2f} logits, {last.promised:.2f} was promised and {last.achieved:.2f} "
-            f"achieved in {len(flip.attempts)} step(s). A random change of that length would move it by "
+            + f": the margin was {flip.margin:.2f} logits, {signed(last.promised)} was promised and "
+            f"{signed(last.achieved)} achieved in {len(flip.attempts)} step(s). A random change of that length would move it by "
             f"{flip.by_chance:.2g} on average.",
             icon=":material/swap_horiz:",
         )
@@ -134,7 +141,7 @@ with picture:
     }
     st.markdown(
         f"Layer {layer}, “{literal(shown.tokens[token])}”: "
-        + "; ".join(f"{literal(UNITS[name])} {value:.3g}" for name, value in cell.items())
+        + "; ".join(f"{literal(UNITS[name])} {value:.3g}".replace(" -", " −") for name, value in cell.items())
     )
     if shown.flip is not None and shown.flip.attempts:
         plot(energy(shown, theme()), "Share of the least control's energy by block", "energy")
