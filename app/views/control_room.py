@@ -117,8 +117,8 @@ if shown.flip is not None:
             f"A change of φ of length {last.length:.3g}, {last.length / shown.length:.1%} of ‖φ* − φ₀‖, "
             + (f"turns **{start}** into **{to}**" if flip.flipped else f"does not yet turn **{start}** into **{to}**")
             + f": the margin was {flip.margin:.2f} logits, {signed(last.promised)} was promised and "
-            f"{signed(last.achieved)} achieved in {len(flip.attempts)} step(s). A random change of that length would move it by "
-            f"{flip.by_chance:.2g} on average.",
+            f"{signed(last.achieved)} achieved in {len(flip.attempts)} step(s). A random change of that length would "
+            f"move it by {flip.by_chance:.2g} on average.",
             icon=":material/swap_horiz:",
         )
 with picture:
