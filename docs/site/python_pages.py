@@ -50,9 +50,9 @@ def _start() -> str:
     for name in lab.__all__:
         home = f"lab.{lab._ROOM[name].partition('.')[0]}"
         there = lab._NAME_THERE.get(name, name)
-        found = there if hasattr(importlib.import_module(home), there) else None
+        found = there in getattr(importlib.import_module(home), "__all__", ())
         rows.append(f"* ``lab.{name}``" + (f": :py:obj:`{home}.{there}`" if found else ""))
-        if found is None:
+        if not found:
             rows[-1] = f"\n.. py:currentmodule:: lab\n\n.. autofunction:: lab.{name}\n"
     bullets = [row for row in rows if row.startswith("*")]
     others = [row for row in rows if not row.startswith("*")]
