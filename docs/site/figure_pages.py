@@ -146,7 +146,9 @@ def _index(shown: list[Drawn], pictures: Pictures) -> str:
         own = [one for one in shown if one.figure.group == group]
         if not own:
             continue
-        parts.append(f'\n## {heading}\n\n````{{raw}} html\n<div class="wall">\n{"".join(_cards(own, pictures))}</div>\n````\n')
+        parts.append(
+            f'\n## {heading}\n\n````{{raw}} html\n<div class="wall">\n{"".join(_cards(own, pictures))}</div>\n````\n'
+        )
         names = "\n".join(f"gallery/{one.figure.name}" for one in own)
         parts.append(f"\n```{{toctree}}\n:hidden:\n\n{names}\n```\n")
     return "".join(parts)
