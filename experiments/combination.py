@@ -145,7 +145,7 @@ class Plan(RunSize):
         added = self.added_biases
         if self.model is not None and added is None:
             added = without_biases(self.model)
-        given = {"model": self.model, "task": self.task, "seeds": self.seeds, "added_biases": added}
+        given: dict[str, Any] = {"model": self.model, "task": self.task, "seeds": self.seeds, "added_biases": added}
         given["tuning_seed"] = self.tuning_seed
         changes = self.sizes() | {name: value for name, value in given.items() if value is not None}
         readable = self.settings or self.task is None or _has_words(self.task)

@@ -42,7 +42,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         cells = cells.reindex([row for row in rows if row in cells.index]).sort_index(axis=1)
         panel = grid.panel(f"{label} · t = {strength:g}")
         panel.heat(cells, "largest overlap [1]", low=0, high=1, hover=hover)
-        marks = cells.stack()
+        marks = pd.Series(cells.stack())
         marks = marks[marks < EPSILON]
         cross: dict[str, Any] = {"colour": "#ffffff", "symbol": "x-thin", "size": 5, "edge": "#ffffff"}
         cross |= {"edge_width": 1.2, "key": "below ε = ½", "listed": False, "data": [marks]}

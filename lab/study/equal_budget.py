@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from math import log
@@ -47,13 +48,20 @@ def at_budget(method: Mapping[str, Any], model: str) -> dict[str, Any]:
         >>> at_budget({"method": "prefix", "head": "frozen"}, "minilm")
         {'method': 'prefix', 'head': 'frozen', 'tokens': 2}
     """
+    return json.loads(_at_budget(json.dumps(method), model))
+
+
+@lru_cache(maxsize=256)
+def _at_budget(written: str, model: str) -> str:
+    """`at_budget` of a method and with a result written as JSON: every count builds the method on a PLM."""
+    method = json.loads(written)
     name, budget, plm = method["method"], budget_of(model), bare_plm(model)
     if name == "diff-pruning":
         full = method_from_json({"method": "full", "head": "frozen"}).on(plm).size
-        return {**method, "sparsity": budget / full}
+        return json.dumps({**method, "sparsity": budget / full})
     if name not in SIZED:
-        return dict(method)
+        return written
     one, two = (method_from_json({**method, SIZED[name]: n}).on(plm).size for n in (1, 2))
     below = max(1, (budget - 2 * one + two) // (two - one))
     nearest = min((below, below + 1), key=lambda n: abs(log((one + (n - 1) * (two - one)) / budget)))
-    return {**method, SIZED[name]: nearest}
+    return json.dumps({**method, SIZED[name]: nearest})
