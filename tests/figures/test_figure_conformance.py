@@ -119,6 +119,7 @@ def test_titles_and_panels_fit_the_width(drawn: Figure, size: Size):
     for note in drawing.layout.annotations:
         assert all(text_width(line) * size.font < size.width for line in note.text.split("<br>"))
     domains = [axis["domain"] for name, axis in layout.items() if name.startswith("xaxis")]
+    domains += [scene["domain"]["x"] for name, scene in layout.items() if name.startswith("scene")]
     assert all(0 <= low < high <= 1 for low, high in domains)
     assert min(high - low for low, high in domains) * size.width > 5 * size.font
 
