@@ -8,7 +8,7 @@ import inspect
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
+from types import GenericAlias, ModuleType
 
 from docstrings import literal
 
@@ -20,7 +20,8 @@ HIDDEN = ("commands",)
 def reference() -> dict[str, str]:
     """Page -> text."""
     rooms = [room for room in lab.rooms() if room not in HIDDEN]
-    pages = {f"reference/python/{room}.rst": _room(importlib.import_module(f"lab.{room}")) for room in rooms}
+    entries: dict[int, str] = {}
+    pages = {f"reference/python/{room}.rst": _room(importlib.import_module(f"lab.{room}"), entries) for room in rooms}
     pages["reference/python/start.rst"] = _start()
     names = "\n".join(["python/start", *(f"python/{room}" for room in rooms)])
     lines = [
@@ -59,15 +60,23 @@ def _start() -> str:
     return head + text + "\n".join(bullets) + "\n" + "".join(others)
 
 
-def _room(module: ModuleType) -> str:
-    """All names of a room: classes and functions from their docstrings, values from the text below them."""
+def _room(module: ModuleType, entries: dict[int, str]) -> str:
+    """All names of a room: classes and functions from their docstrings, values from the text below them.
+
+    Args:
+        module: the room.
+        entries: of classes and functions that have an entry already, the name it has; new ones are added.
+    """
     title, names = module.__name__, list(getattr(module, "__all__", ()))
     parts = [f"{title}\n{'=' * len(title)}\n\n.. automodule:: {title}\n   :no-members:\n\n"]
     for name in names:
         found = getattr(module, name)
-        if inspect.isclass(found):
+        known = entries.setdefault(id(found), f"{title}.{name}")
+        if known != f"{title}.{name}" and callable(found):
+            parts.append(f".. py:data:: {name}\n\n   The same as `{known}`.\n\n")
+        elif inspect.isclass(found) and not isinstance(found, GenericAlias):
             parts.append(f".. autoclass:: {title}.{name}\n   :members:\n\n")
-        elif callable(found) and hasattr(found, "__name__"):
+        elif inspect.isroutine(found):
             parts.append(f".. autofunction:: {title}.{name}\n\n")
         else:
             said = _said(module, name).replace("\n", "\n   ")
