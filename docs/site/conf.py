@@ -37,4 +37,4 @@ add_module_names = False
 python_use_unqualified_type_names = True
 
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!lab\.|experiments\.).*")]  # our names, and only ours, must be documented
+nitpick_ignore_regex = [("py:.*", r"(?s)(?!lab\.|experiments\.).*")]  # our names, and only ours, must be documented

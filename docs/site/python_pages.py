@@ -73,7 +73,7 @@ def _room(module: ModuleType, entries: dict[int, str]) -> str:
         found = getattr(module, name)
         known = entries.setdefault(id(found), f"{title}.{name}")
         if known != f"{title}.{name}" and callable(found):
-            parts.append(f".. py:data:: {name}\n\n   The same as `{known}`.\n\n")
+            parts.append(f"``{name}`` is `{known}`.\n\n")
         elif inspect.isclass(found) and not isinstance(found, GenericAlias):
             parts.append(f".. autoclass:: {title}.{name}\n   :members:\n\n")
         elif inspect.isroutine(found):
