@@ -32,11 +32,10 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     grid = Grid(theme, wrap=table.strength.nunique(), height=60 + 18 * len(rows), share_x=True, share_y=True)
     hover = "%{y}, u<sub>%{x}</sub>: overlap %{z:.3f}"
     for (label, strength), part in by_strength(table):
+        cells = part[~part.kind.isin(NULLS)].pivot_table("overlap", "matrix", "index").rename(index=names)
         by_kind = {kind: own.pivot_table("overlap", "matrix", "index") for kind, own in part.groupby("kind")}
-        chance = {kind: own for kind in NULLS if (own := by_kind.pop(kind, None)) is not None}
-        cells = pd.concat(by_kind.values()) if by_kind else pd.DataFrame()
-        cells = cells.rename(index=names)
-        for kind, own in chance.items():
+        for kind in (kind for kind in NULLS if kind in by_kind):
+            own = by_kind[kind]
             below = {f"{kind}, mean": own.mean(), f"{kind}, least": own.min()}
             cells = pd.concat([cells, pd.DataFrame(below).T])
         cells = cells.reindex([row for row in rows if row in cells.index]).sort_index(axis=1)

@@ -47,7 +47,9 @@ def _size(trace: Any) -> int:
 
 
 def _logarithmic(drawing: go.Figure, name: str, traces: Sequence[Any]) -> tuple[bool, bool]:
-    """Whether x and y of a panel are drawn on logarithmic axes."""
+    """Whether x and y of a panel are drawn on logarithmic axes; those of a surface are not."""
+    if name.startswith("scene"):
+        return False, False
     second = next((trace.yaxis for trace in traces if getattr(trace, "yaxis", None)), "y")
     axes = (name.replace("x", "xaxis", 1), second.replace("y", "yaxis", 1))
     x, y = (drawing.layout[axis].type == "log" if axis in drawing.layout else False for axis in axes)
