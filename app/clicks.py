@@ -79,7 +79,7 @@ def rows_at(table: pd.DataFrame, drawing: go.Figure, point: Mapping[str, Any]) -
             rows = _kept(rows, values.isin(named)) if named else rows
         else:
             known = [value for value in values.dropna().unique() if isinstance(value, str) and value]
-            rows = _kept(rows, values.isin({named for word in words if (named := _named(word, known))}))
+            rows = _kept(rows, values.isin({found for word in words if (found := _named(word, known))}))
     for place in places:
         if isinstance(place, (int, float)) and not isinstance(place, bool):
             rows = _kept(rows, _close(rows, float(place)))
