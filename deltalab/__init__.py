@@ -21,3 +21,10 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return dir(lab)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext deltalab`` in a notebook: see `lab.jupyter`."""
+    from lab import jupyter
+
+    jupyter.load_ipython_extension(shell)

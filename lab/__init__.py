@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from lab.drawing import show
     from lab.geometry import intrinsic_dimension
     from lab.geometry import weight_difference_spectra as spectra
+    from lab.jupyter import live
     from lab.models import load_plm
     from lab.runs import Store
     from lab.study.d90 import d90
@@ -74,6 +75,7 @@ _ROOM = {
     "fit": "training",
     "d90": "study.d90",
     "show": "drawing",
+    "live": "jupyter",
     "intrinsic_dimension": "geometry",
     "spectra": "geometry",
     "costates": "control",
@@ -85,7 +87,8 @@ _NAME_THERE = {"spectra": "weight_difference_spectra"}
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load_plm", "load_task", "METHODS", "FullFineTuning", "LinearProbe", "Adapter", "Prefix", "Prompt", "IA3",
     "AddedBias", "BitFit", "LastLayer", "SelectiveModule", "DiffPruning", "Mask", "LoRA", "DID", "SAID", "from_peft",
-    "load_adapter", "fit", "d90", "show", "intrinsic_dimension", "spectra", "costates", "gramian", "layerwise", "Store",
+    "load_adapter", "fit", "d90", "show", "live", "intrinsic_dimension", "spectra", "costates", "gramian", "layerwise",
+    "Store",
 ]  # fmt: skip
 
 
@@ -115,5 +118,14 @@ def _unknown(name: str) -> str:
 
     known = {candidate.lower(): candidate for candidate in __dir__()}
     near = [known[match] for match in get_close_matches(name.lower(), known, n=3)]
+    near += [f"lab.{room}.{name}" for room in rooms() if _holds(room, name)]
     meant = f"Did you mean {' or '.join(near)}?" if near else "dir(lab) lists what there is."
     return f"lab has no name {name!r}. {meant}"
+
+
+def _holds(room: str, name: str) -> bool:
+    """Whether a room's list of public names has this one; read, not imported."""
+    from pathlib import Path
+
+    listed = Path(__path__[0], room, "__init__.py").read_text(encoding="utf-8")
+    return f'"{name}"' in listed

@@ -45,6 +45,7 @@ def test_importing_lab_imports_no_torch_and_a_star_imports_all():
         ("lora", r"lab has no name 'lora'\. Did you mean LoRA"),
         ("load_model", r"lab has no name 'load_model'\. Did you mean load_plm"),
         ("costate", "Did you mean costates"),
+        ("fit_many", r"Did you mean lab\.training\.fit_many\?"),
         ("linear_algebra_of_everything", r"dir\(lab\) lists what there is"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Done, left, time to go: a bar on a terminal, a line per job elsewhere."""
+"""Done, left, time to go: a bar on a terminal and in Jupyter, a line per job elsewhere."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def shown(
     console = console or Console(stderr=True)
     if not visible:
         yield lambda done, failed: None
-    elif console.is_terminal:
+    elif console.is_terminal or console.is_jupyter:
         yield from _bar(label, done, total, console)
     else:
         yield from _lines(label, done, total, console)
