@@ -11,11 +11,12 @@ from lab.figures.definition import Figure
 from lab.figures.registry import every, figure
 from lab.figures.style import LIGHT, SCREEN, Size, Theme
 from lab.runs import Record, everything, table_with
+from lab.study.catalogue import outlines
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from lab.geometry import IntrinsicDimension
+    from lab.geometry import IntrinsicDimension, WeightDifferenceSpectra
     from lab.linalg import Spectrum
     from lab.statistics import Verdict
     from lab.training import Fit
@@ -29,9 +30,10 @@ def show(
     """Draws anything that has a figure; in a notebook the drawing shows itself.
 
     Args:
-        x: a `Fit` (its learning curve), a `Spectrum`, an `IntrinsicDimension` (scores over dimension), a `Record` (the
-            first figure that one of its tables is for), a `Verdict` (the figure that shows it, of the records in the
-            store and the gallery); or a `Figure`, or the name of one, with a table.
+        x: a `Fit` (its learning curve), a `Spectrum`, the `WeightDifferenceSpectra` of an update, an
+            `IntrinsicDimension` (scores over dimension), a `Record` (the first figure of its experiment that it has a
+            table for, else any), a `Verdict` (the figure that shows it, of the records in the store and the gallery), a
+            table (the figure that uses most of its columns); or a `Figure`, or the name of one, with a table.
         table: for a figure; default: of the records in the store and the gallery.
         label: what the legend calls it; default: what kind of thing it is.
         theme, size: as of `Figure.draw`.
@@ -54,7 +56,7 @@ def show(
     kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(x).__mro__]
     made = next((_DRAWN[kind] for kind in kinds if kind in _DRAWN), None)
     if made is None:
-        names = ", ".join(sorted(name.rpartition(".")[2] for name in _DRAWN))
+        names = ", ".join(sorted({name.rpartition(".")[2] for name in _DRAWN}))
         raise TypeError(f"nothing draws a {type(x).__name__}; what can be drawn: {names}, Figure, or its name.")
     drawn, rows = made(x, label or type(x).__name__)
     return drawn.draw(rows, theme, size)
@@ -82,12 +84,30 @@ def _dimension(found: IntrinsicDimension, label: str) -> Drawable:
     rows += [{"kind": "fit", "d": d, "score": score} for d, score in found.curve]
     for kind, d in {"d90": found.d, "d90_low": found.low, "d90_high": found.high}.items():
         rows.append({"kind": kind, "d": nan if d is None or d == inf else d, "score": found.line})
-    table = pd.DataFrame(rows).assign(label=label, model="", task="", metric="score")
+    columns = ["kind", "d", "seed", "score"]  # a search that ended early has no seed, and no fit
+    table = pd.DataFrame(rows, columns=columns).assign(label=label, model="", task="", metric="score")
     return figure("intrinsic_dimension"), table
 
 
+def _update(spectra: WeightDifferenceSpectra, label: str) -> Drawable:
+    values = spectra.values.rename(columns={"singular_value": "sigma"})
+    return figure("weight_difference_spectra"), values.assign(label=label)
+
+
+def _table(table: pd.DataFrame, label: str) -> Drawable:
+    rows = table if "label" in table.columns else table.assign(label=label)
+    fitting = [drawn for drawn in every() if set(drawn.columns) <= set(rows.columns)]
+    if not fitting:
+        raise TypeError(
+            f"no figure draws a table with the columns {', '.join(map(str, table.columns))}; name one, as in "
+            'show("cka", table), and its refusal says which columns it needs.'
+        )
+    return max(fitting, key=lambda drawn: len(drawn.columns)), rows
+
+
 def _record(record: Record, label: str) -> Drawable:
-    for drawn in every():
+    asked = next((outline.figures for outline in outlines() if outline.name == record.job.experiment), ())
+    for drawn in sorted(every(), key=lambda drawn: asked.index(drawn.name) if drawn.name in asked else len(asked)):
         rows = record.tables.get(drawn.table)
         if rows is not None and set(drawn.columns) <= {*rows.columns, *record.job.config}:
             joined = {name: record.job.config[name] for name in drawn.columns if name not in rows.columns}
@@ -103,8 +123,11 @@ def _verdict(verdict: Verdict, label: str) -> Drawable:
 _DRAWN: dict[str, Callable[[Any, str], Drawable]] = {
     "lab.training.fit.Fit": _fit,
     "lab.linalg.spectrum.Spectrum": _spectrum,
+    "lab.geometry.weight_differences.WeightDifferenceSpectra": _update,
     "lab.geometry.intrinsic_dimension.IntrinsicDimension": _dimension,
     "lab.runs.record.Record": _record,
     "lab.statistics.verdict.Verdict": _verdict,
+    "pandas.core.frame.DataFrame": _table,
+    "pandas.DataFrame": _table,
 }
 """By qualified names, so that none of these modules, and no torch, is imported to draw another."""

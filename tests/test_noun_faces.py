@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from math import inf
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import lab
-from lab.control import rollout
+from lab.control import linear_quadratic, lqr, rollout
 from lab.control.toys import deep_linear
 from lab.deltas import METHODS, BitFit, LoRA
 from lab.faces import LONGEST, faced
@@ -69,9 +70,14 @@ def nouns(folder) -> list[object]:
     )
     store.put(record)
     problem, controls = deep_linear()
+    lora = LoRA(rank=2).on(plm)
+    encoded = task().encode(plm, max_length=8)
+    system = linear_quadratic(1.0, 1.0, 1.0, 1.0, 1.0, h0=1.0, T=6)
     return [
+        plm, lora.layout, encoded, encoded.train, lab.spectra(lora, lora.phi0), system, lqr(system),
+        next(iter(store.manifests())),
         task(), fitted(), searched(), judged(), store, record, Spectrum.of(torch.eye(4)), Matrix(torch.eye(3)), problem,
-        rollout(problem, controls), LoRA(rank=2), LoRA(rank=2).on(plm), BitFit().on(plm),
+        rollout(problem, controls), LoRA(rank=2), lora, BitFit().on(plm),
     ]  # fmt: skip
 
 
@@ -95,13 +101,31 @@ def test_facts_are_written_for_people():
     assert len(repr(Noun())) < LONGEST + 60
 
 
+def test_a_delta_says_which_method_made_it_and_a_plm_no_module():
+    plm = tiny_plm("bert", num_labels=2)
+    assert repr(LoRA(rank=2).on(plm)) == "Combined(LoRA r = 2, size=290, plm='tiny-bert')"
+    assert "<b>Delta LoRA r = 2</b>" in LoRA(rank=2).on(plm)._repr_html_()
+    assert repr(plm).startswith("PLM(name=tiny-bert, family=bert, parameters=")
+
+
 def test_a_task_says_what_it_is():
     assert repr(task()).endswith("training=400, validation=400, metric=accuracy)")
     assert len(task()) == 800
 
 
+def updated() -> object:
+    lora = LoRA(rank=2).on(tiny_plm("bert", num_labels=2))
+    return lab.spectra(lora, lora.phi0 + 0.1)
+
+
+def not_found() -> IntrinsicDimension:
+    return IntrinsicDimension(None, 0, inf, 0.8, {}, (), "no baseline", "the baseline is no better than chance.", 0)
+
+
 @pytest.mark.parametrize(
-    "noun", [fitted(), searched(), Spectrum.of(torch.eye(4)), judged()], ids=lambda x: type(x).__name__
+    "noun",
+    [fitted(), searched(), not_found(), Spectrum.of(torch.eye(4)), judged(), updated()],
+    ids=lambda x: type(x).__name__,
 )
 def test_what_has_a_figure_is_drawn(noun):
     drawing = lab.show(noun, label="mine")
@@ -115,8 +139,27 @@ def test_a_record_a_figure_and_a_name_are_drawn():
     assert from_record.to_json() == lab.show("cka", table).to_json() == lab.show(lab.figures.CKA, table).to_json()
 
 
+def test_a_record_shows_the_figure_of_its_own_experiment_first():
+    tables = {
+        "history": lab.figures.figure("learning_curves").example(),
+        "runs": lab.figures.figure("intrinsic_dimension").example(),
+    }
+    config = {"model": "m", "task": "t"}
+    searched_for = Record(Job("intrinsic_dimension", config), {}, tables=tables)
+    assert (
+        lab.show(searched_for).to_json() == lab.show("intrinsic-dimension", tables["runs"].assign(**config)).to_json()
+    )
+
+
+def test_a_table_finds_its_figure():
+    table = lab.figures.CKA.example()
+    assert lab.show(table).to_json() == lab.show("cka", table).to_json()
+    with pytest.raises(TypeError, match=r"no figure draws a table with the columns a; name one"):
+        lab.show(pd.DataFrame({"a": [1]}))
+
+
 def test_what_has_none_is_refused_with_what_has():
-    with pytest.raises(TypeError, match="nothing draws a int; what can be drawn: Fit, IntrinsicDimension, Record"):
+    with pytest.raises(TypeError, match="nothing draws a int; what can be drawn: DataFrame, Fit, IntrinsicDimension"):
         lab.show(3)
     with pytest.raises(TypeError, match=r"its tables are other\."):
         lab.show(Record(Job("x", {}), {}, tables={"other": pd.DataFrame({"a": [1]})}))
@@ -129,6 +172,36 @@ def test_names_one_guesses_are_answered():
         lab.fit(lab.LoRA(8), task(), steps=1)
     with pytest.raises(TypeError, match=r"d90 takes a method, such as BitFit\(\); got str"):
         lab.d90("bitfit", None, None)
+    plm = tiny_plm("bert", num_labels=2)
+    lora = LoRA(rank=2).on(plm)
+    answers = {
+        r'on takes a PLM, which load_plm opens; got str; write on\(load_plm\("minilm"\)\)': lambda: LoRA(2).on(
+            "minilm"
+        ),
+        "on takes a PLM, which load_plm opens; got Task": lambda: LoRA(2).on(task()),
+        "LoRA needs a whole rank, or a tuple of them; got '8'": lambda: LoRA(rank="8"),
+        "fit trains on a task, which load_task opens; got PLM": lambda: lab.fit(lora, plm, steps=1),
+        r"say so with steps, as in fit\(delta, task, steps=200\)": lambda: lab.fit(lora, task()),
+        r"which a method makes on a PLM; got LoRA; write fit": lambda: lab.fit(LoRA(8), task()),
+        r"d90 takes a method, such as BitFit\(\); got the class BitFit": lambda: lab.d90(BitFit, plm, task()),
+        r"d90 takes a method, a PLM \(load_plm opens one\) and a task .* got str and Task": lambda: lab.d90(
+            BitFit(), "minilm", task()
+        ),
+        "spectra takes a delta and its φ.*; got Combined, Fit": lambda: lab.spectra(lora, fitted()),
+        r"costates takes a control problem and a trajectory: .*; got Combined and Tensor": lambda: lab.costates(
+            lora, lora.phi0
+        ),
+        r"gramian takes a control problem and a trajectory": lambda: lab.gramian(lora, lora.phi0),
+    }
+    for answer, wrong in answers.items():
+        with pytest.raises(TypeError, match=answer):
+            wrong()
+    with pytest.raises(ValueError, match="no figure is called 'costate'; did you mean costates"):
+        lab.show("costate")
+    with pytest.raises(ValueError, match=r"unknown task 'BBC-News'.* Did you mean 'bbc-news'\?"):
+        lab.load_task("BBC-News")
+    with pytest.raises(OSError, match=r"cannot load 'minilm-l6': .* Did you mean 'minilm'\?"):
+        lab.load_plm("minilm-l6")
     for method in METHODS:
         with pytest.raises(TypeError, match=f"{method.__name__} has no hyperparameter 'rnak'; it has "):
             method(rnak=1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lab.control.problem import ControlProblem, Trajectory, advance
+from lab.control.problem import ControlProblem, Trajectory, advance, require_path
 from lab.linalg import LinearOperator, RecordedJacobian, Structure, conjugate_gradients
 
 Observed = str | int | Callable[[Tensor], Tensor] | tuple[str | int, Callable[[Tensor], Tensor]]
@@ -80,8 +80,10 @@ def gramian(
         the spectrum, `hutchpp_trace`, …
 
     Raises:
+        TypeError: something else than a control problem and a trajectory.
         ValueError: "logits" on a problem without a readout, an unknown name, or an index that is no state.
     """
+    require_path("gramian", problem, trajectory)
     if per_layer:
         return [Gramian(J) for J in layer_jacobians(problem, trajectory, at=at)]
     return Gramian(control_jacobian(problem, trajectory, at=at))

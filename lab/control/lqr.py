@@ -14,8 +14,23 @@ import torch
 from torch import Tensor
 
 from lab.control.problem import ControlProblem, Dynamics, RunningCost
+from lab.faces import Facts, faced
 
 
+def _system_facts(system: LinearQuadratic) -> Facts:
+    T, n, m = system.B.shape
+    return {"horizon": T, "state": f"{n} numbers", "control": f"{m} numbers"}
+
+
+def _solution_facts(found: RiccatiSolution) -> Facts:
+    m, n = found.K.shape[1:]
+    return {
+        "horizon": len(found.K), "state": f"{n} numbers", "control": f"{m} numbers", "cost": float(found.cost),
+        "‖K_0‖": float(found.K[0].norm()), "‖u‖": float(torch.cat(found.controls).norm()),
+    }  # fmt: skip
+
+
+@faced(_system_facts)
 @dataclass(frozen=True, eq=False)
 class LinearQuadratic:
     """A linear-quadratic problem, time-varying or not.
@@ -73,6 +88,7 @@ class LinearQuadratic:
         )
 
 
+@faced(_solution_facts)
 @dataclass(frozen=True, eq=False)
 class RiccatiSolution:
     """The optimal feedback of a linear-quadratic problem and what it does from h_0.

@@ -25,7 +25,16 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from lab.control.problem import ControlProblem, Controls, Dynamics, Trajectory, check_controls, detached, rollout
+from lab.control.problem import (
+    ControlProblem,
+    Controls,
+    Dynamics,
+    Trajectory,
+    check_controls,
+    detached,
+    require_path,
+    rollout,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +82,11 @@ def costates(problem: ControlProblem, trajectory: Trajectory, *, recursion: bool
 
     Returns:
         [p_0, …, p_T], each of the shape of h_t. p_t = −∂J/∂h_t.
+
+    Raises:
+        TypeError: something else than a control problem and a trajectory.
     """
+    require_path("costates", problem, trajectory)
     if not recursion:
         return adjoint(problem, trajectory.controls).costates
     problem.tell("adjoints", 1)

@@ -226,3 +226,19 @@ def check_controls(problem: ControlProblem, controls: Controls) -> list[Tensor]:
             f"controls do not fit this problem: got {got}, expected {need}; `problem.split(phi)` makes them."
         )
     return us
+
+
+def require_path(asking: str, problem: object, trajectory: object) -> None:
+    """Refuses what is no control problem with a trajectory of it, as a delta and its φ are.
+
+    Args:
+        asking: the function that is called.
+
+    Raises:
+        TypeError: one of the two is something else.
+    """
+    if not isinstance(problem, ControlProblem) or not isinstance(trajectory, Trajectory):
+        raise TypeError(
+            f"{asking} takes a control problem and a trajectory: problem = layerwise(delta, batch, task.loss), then "
+            f"rollout(problem, problem.split(phi)); got {type(problem).__name__} and {type(trajectory).__name__}."
+        )

@@ -86,7 +86,7 @@ def _facts(delta: Delta) -> Facts:
     }  # fmt: skip
 
 
-@faced(_facts, plain=False)
+@faced(_facts, lambda delta: f"Delta {delta.title}" if delta.title else type(delta).__name__, plain=False)
 class Delta(ABC):
     """A smooth map φ ∈ R^d ↦ {parameter name: tensor used in its place}.
 
@@ -98,6 +98,7 @@ class Delta(ABC):
         head_size: how many coordinates of φ belong to a newly initialised head.
         n_added: parameters this delta adds to the PLM.
         stored_size: numbers to keep after training.
+        title: of the method that made it; "" where none did.
     """
 
     plm: PLM
@@ -106,6 +107,7 @@ class Delta(ABC):
     at_identity: bool
     head_size: int = 0
     n_added: int = 0
+    title: str = ""
 
     @abstractmethod
     def overrides(self, phi: Tensor) -> dict[str, Tensor]:
@@ -209,7 +211,8 @@ class Delta(ABC):
         return Combined(self, other) if isinstance(other, Delta) else NotImplemented
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(size={self.size}, plm={self.plm.name!r})"
+        kind = f"{self.title}, " if self.title else ""
+        return f"{type(self).__name__}({kind}size={self.size:,}, plm={self.plm.name!r})"
 
 
 class Reparameterized(Delta):

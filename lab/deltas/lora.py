@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite, sqrt
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -46,6 +47,8 @@ class LoRA(DeltaMethod):
         if isinstance(self.rank, tuple):
             if min(self.rank, default=0) < 0 or not any(self.rank):
                 raise ValueError(f"LoRA needs ranks >= 0, at least one of them above; got {self.rank}.")
+        elif not isinstance(self.rank, Integral):
+            raise TypeError(f"LoRA needs a whole rank, or a tuple of them; got {self.rank!r}.")
         elif self.rank < 1:
             raise ValueError(f"LoRA needs rank >= 1; got {self.rank}.")
         if self.alpha is not None and not (isfinite(self.alpha) and self.alpha):

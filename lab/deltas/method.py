@@ -87,9 +87,19 @@ class DeltaMethod(ABC):
         Args:
             plm: the frozen PLM; it is not changed.
             seed: seed of every random choice (initial factors, projections, chosen modules).
+
+        Raises:
+            TypeError: something else than a PLM.
         """
+        if not isinstance(plm, PLM):
+            opened = f'; write on(load_plm("{plm}"))' if isinstance(plm, str) else ""
+            raise TypeError(
+                f"{type(self).__name__}(…).on takes a PLM, which load_plm opens; got {type(plm).__name__}{opened}."
+            )
         delta = self.body(plm, seed)
-        return delta + Additive(plm, head_names(plm)) if self.head == "free" and plm.new_names else delta
+        delta = delta + Additive(plm, head_names(plm)) if self.head == "free" and plm.new_names else delta
+        delta.title = self.title
+        return delta
 
     def to_json(self) -> dict[str, Any]:
         """{"method": name, hyperparameters…}; `method_from_json` reads it back."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -33,14 +34,18 @@ def of(group: str) -> tuple[Figure, ...]:
 
 
 def figure(name: str) -> Figure:
-    """The figure of this name.
+    """The figure of this name; ``-`` and ``_`` are the same.
 
     Raises:
-        ValueError: there is none; the message lists those there are.
+        ValueError: there is none; the message names near ones, and lists those there are.
     """
-    found = defined(name) if name.isidentifier() else None
+    asked = name.replace("-", "_")
+    found = defined(asked) if asked.isidentifier() else None
     if found is None:
-        raise ValueError(f"no figure is called {name!r}; there are {', '.join(drawn.name for drawn in every())}")
+        names = [drawn.name for drawn in every()]
+        near = get_close_matches(asked, names, n=2)
+        meant = f"did you mean {' or '.join(near)}? There" if near else "there"
+        raise ValueError(f"no figure is called {name!r}; {meant} are {', '.join(names)}")
     return found
 
 

@@ -12,11 +12,23 @@ import torch
 
 from lab.columns import columns, named_now
 from lab.deltas import Delta
+from lab.faces import Facts, faced
 from lab.geometry.nulls import NULL_SCALARS, SpectrumNull, spectrum_null
 from lab.geometry.weight_changes import WeightChange, WeightChanges, delta_changes
 from lab.linalg import LowRank, Matrix, Spectrum, hard_threshold, lanczos, power_law_tail, require_finite
 
 
+def _facts(found: WeightDifferenceSpectra) -> Facts:
+    summary = found.summary
+    return {
+        "matrices": len(summary), "of roles": ", ".join(dict.fromkeys(map(str, summary["role"]))) or None,
+        "singular values": len(found.values), "left out": len(found.excluded) or None, "note": found.note or None,
+        "median effective rank": float(summary["effective_rank"].median()) if len(summary) else None,
+        "median above the null": float(summary["n_above_null"].median()) if len(summary) else None,
+    }  # fmt: skip
+
+
+@faced(_facts)
 @dataclass(frozen=True, eq=False)
 class WeightDifferenceSpectra:
     """Tidy tables of one update.
@@ -69,8 +81,12 @@ def weight_difference_spectra(
         device: where dense matrices are decomposed; default where they are.
 
     Raises:
+        TypeError: something else than a delta and a vector.
         ValueError: φ has the wrong length, or a difference is not finite.
     """
+    if not isinstance(delta, Delta) or not isinstance(phi, torch.Tensor):
+        kinds = f"{type(delta).__name__}, {type(phi).__name__}"
+        raise TypeError(f"spectra takes a delta and its φ, as in spectra(delta, fit(delta, task, …).phi); got {kinds}.")
     changes = delta_changes(delta, phi)
     return change_spectra(changes, confidence=confidence, n_null_samples=n_null_samples, seed=seed, device=device)
 

@@ -10,6 +10,8 @@ from math import prod
 import torch
 from torch import Tensor
 
+from lab.faces import Facts, faced
+
 
 @dataclass(frozen=True)
 class Part:
@@ -30,6 +32,15 @@ class Part:
         return prod(self.shape)
 
 
+def _facts(layout: Layout) -> Facts:
+    blocks = {part.block for part in layout.parts} - {None}
+    return {
+        "size": layout.size, "parts": len(layout.parts), "blocks": len(blocks) or None,
+        "first": layout.parts[0].name if layout.parts else None,
+    }  # fmt: skip
+
+
+@faced(_facts)
 @dataclass(frozen=True)
 class Layout:
     """An ordered set of parts: R^d = ⊕ parts.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from lab.deferred import hub_errors, huggingface_hub
-from lab.models.packaged import packaged_choices
+from lab.models.packaged import PACKAGED, packaged_choices
 
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 UNWANTED = ["*/*"]
@@ -55,7 +56,9 @@ def _probe(name: str) -> None:
 
 
 def _unavailable(name: str, reason: str) -> OSError:
+    near = get_close_matches(name.lower(), [choice.name for choice in PACKAGED], n=1)
+    meant = f" Did you mean {near[0]!r}?" if near else ""
     return OSError(
-        f"cannot load {name!r}: {reason}. It is neither a packaged PLM nor a local folder. These need no hub: "
+        f"cannot load {name!r}: {reason}.{meant} It is neither a packaged PLM nor a local folder. These need no hub: "
         f"{packaged_choices()}. Or give the path of a folder that `save_pretrained` wrote."
     )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from lab.faces import Facts, faced
 from lab.linalg.layout import Layout, Part
 from lab.models.architecture import Architecture, WeightMatrix
 from lab.models.attention import Attention, has_interface, implementation
@@ -22,6 +23,15 @@ Batch = Mapping[str, Tensor]
 Overrides = Mapping[str, Tensor]
 
 
+def _facts(plm: PLM) -> Facts:
+    return {
+        "name": plm.name, "family": plm.architecture.family, "parameters": plm.size, "blocks": plm.n_blocks,
+        "new": ", ".join(sorted(plm.new_names)) or None, "logits": plm.num_labels,
+        "grafts": len(plm.grafts) or None, "dtype": str(plm.dtype).removeprefix("torch."), "device": str(plm.device),
+    }  # fmt: skip
+
+
+@faced(_facts)
 @dataclass(frozen=True, eq=False)
 class PLM:
     """A frozen PLM θ with the function (overrides, batch) ↦ logits. Never mutated.

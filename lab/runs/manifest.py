@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lab.faces import Facts, faced
 from lab.runs.errors import DamagedRecord
 from lab.runs.job import Job, flattened, key
 from lab.runs.record import METRICS
@@ -28,6 +29,15 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TEXTS = ("started", "ended", "device", "command")  # what readers of the provenance take to be text, where it is there
 
 
+def _facts(manifest: Manifest) -> Facts:
+    config = {name: value for name, value in manifest.job.config.items() if not isinstance(value, dict)}
+    return {
+        "key": manifest.key[:12], "job": ", ".join(f"{name} {value}" for name, value in config.items()) or None,
+        "tables": ", ".join(manifest.tables), "ended": manifest.provenance.get("ended"),
+    }  # fmt: skip
+
+
+@faced(_facts, lambda manifest: f"Manifest of {manifest.job.experiment}")
 @dataclass(frozen=True)
 class Manifest:
     """The head of a record: everything but its numbers. `files` maps a file name to its ``sha256`` and ``bytes``."""

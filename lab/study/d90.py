@@ -46,10 +46,16 @@ def d90(
         `message` says so.
 
     Raises:
-        TypeError: something else than a method.
+        TypeError: something else than a method, a PLM and a task, in this order.
     """
     if not isinstance(method, DeltaMethod):
-        raise TypeError(f"d90 takes a method, such as BitFit(); got {type(method).__name__}.")
+        got = f"the class {method.__name__}" if isinstance(method, type) else type(method).__name__
+        raise TypeError(f"d90 takes a method, such as BitFit(); got {got}.")
+    if not isinstance(plm, PLM) or not isinstance(task, Task):
+        got = f"{type(plm).__name__} and {type(task).__name__}"
+        raise TypeError(
+            f"d90 takes a method, a PLM (load_plm opens one) and a task (load_task), in this order; got {got}."
+        )
     delta, encoded = method.on(plm), task.encode(plm, max_length=max_length)
 
     def trained(part: Delta, seed: int) -> float:

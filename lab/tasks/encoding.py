@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lab.faces import Facts, faced
 from lab.tasks.examples import Examples
 from lab.tasks.order import shuffled
 from lab.tasks.tokens import Tokens, tokenize
@@ -34,6 +35,14 @@ class Encoder(Protocol):
     def device(self) -> torch.device: ...
 
 
+def _facts(split: EncodedSplit) -> Facts:
+    return {
+        "examples": len(split), "tokens": int(split.lengths.sum()), "longest": int(split.lengths.max()),
+        "max_length": split.max_length, "device": str(split.device),
+    }  # fmt: skip
+
+
+@faced(_facts)
 @dataclass(frozen=True, eq=False)
 class EncodedSplit:
     """Tokenised examples, cut into padded batches.

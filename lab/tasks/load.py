@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 
 from lab.plugins import loaded
@@ -67,8 +68,10 @@ def load_task(
         return load_file(path, seed, text_column, label_column)
     if str(name_or_path).startswith("glue/"):
         return load_glue(str(name_or_path), choices=choices)
+    near = get_close_matches(str(name_or_path).lower(), [source.name for source in TASKS], n=1, cutoff=0.5)
+    meant = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(
-        f"unknown task {str(name_or_path)!r}: neither a known name nor a file or folder here. "
+        f"unknown task {str(name_or_path)!r}: neither a known name nor a file or folder here.{meant} "
         f"Known names: {choices}; glue/sst2 and the like from the hub; the path of a task folder or of a "
         f".csv, .tsv, .jsonl, .json or .parquet file; or the name of a folder in $DELTALAB_TASKS ({_folders()})."
     )

@@ -23,7 +23,7 @@ LEAST = 10
 """Examples a split needs: the standard error of an accuracy on 10 is up to 0.16, on 5 up to 0.22."""
 
 
-def _facts(task: Task) -> Facts:
+def _facts(task: Task) -> dict[str, object]:
     return {
         "name": task.name, "kind": task.kind, "labels": ", ".join(task.labels) or None, "training": len(task.train),
         "validation": len(task.validation), "test": None if task.test is None else len(task.test),
@@ -273,6 +273,11 @@ class Task:
         return EncodedTask(self, splits["train"], splits["validation"], max_length, template, splits.get("test"))
 
 
+def _encoded_facts(encoded: EncodedTask) -> Facts:
+    return _facts(encoded.task) | {"max_length": encoded.max_length, "template": encoded.template}
+
+
+@faced(_encoded_facts)
 @dataclass(frozen=True, eq=False)
 class EncodedTask:
     """A task tokenised for one PLM.

@@ -69,7 +69,7 @@ def fit(
     delta: Delta,
     task: Task | EncodedTask,
     *,
-    steps: int,
+    steps: int | None = None,
     lr: float | None = None,
     head_lr: float | None = None,
     batch_size: int = 32,
@@ -96,7 +96,7 @@ def fit(
     Args:
         delta: the map φ ↦ overrides.
         task: a task, or one already encoded for the delta's PLM.
-        steps: AdamW steps.
+        steps: AdamW steps; to be given.
         lr: step size of φ; default `default_step_size(d, D)`.
         head_lr: step size of a freely trained head; default `lr`.
         batch_size: examples per step. Default 32 (Devlin et al. 2019, appendix A.3).
@@ -121,12 +121,16 @@ def fit(
         "interrupted", without one it propagates.
 
     Raises:
-        TypeError: a method, or anything else that is no delta.
+        TypeError: a method, or anything else that is no delta; no task; no steps.
         ValueError: inadmissible settings, a checkpoint of another run, or a trajectory of a run that may be resumed.
     """
     if not isinstance(delta, Delta):
         made = f"; write fit({type(delta).__name__}(…).on(plm), task, …)" if isinstance(delta, DeltaMethod) else ""
         raise TypeError(f"fit trains a delta, which a method makes on a PLM; got {type(delta).__name__}{made}.")
+    if not isinstance(task, Task | EncodedTask):
+        raise TypeError(f"fit trains on a task, which load_task opens; got {type(task).__name__}.")
+    if steps is None:
+        raise TypeError("fit needs to know how long to train; say so with steps, as in fit(delta, task, steps=200).")
     if keep_every is not None and (keep_every < 1 or checkpoint is not None):
         raise ValueError(
             f"keep_every must be >= 1, and a checkpoint does not hold the trajectory; got keep_every={keep_every}, "
