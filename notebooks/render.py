@@ -1,18 +1,24 @@
 """Runs the notebooks of this folder and keeps what they show: ``python notebooks/render.py [NAME …]``.
 
-A figure is kept twice: as plotly's own JSON, which Jupyter draws, and as a PNG for whoever shows notebooks without
-running anything (GitHub). The tests run the notebooks by the same `executed`.
+A figure is kept twice: as plotly's own JSON to five digits, which Jupyter draws, and as a PNG for whoever shows notebooks
+without running anything (GitHub). Sliders are kept as what they were set to, since they live in a kernel only.
+
+A solution of an exercise is folded in prose: a fenced block of Python, and below it one of what it prints. It runs with
+the cells, and what it prints is written there. The tests run the notebooks by the same `executed`.
 """
 
 from __future__ import annotations
 
 import base64
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import nbformat
 import plotly.io as pio
@@ -26,6 +32,10 @@ from lab.figures.images import images
 
 FOLDER = Path(__file__).parent
 PLOTLY = "application/vnd.plotly.v1+json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+DIGITS = 5
+SOLUTION = re.compile(r"(<details>.*?\n```python\n)(.*?)(\n```\n\n```text\n)(.*?)(```.*?</details>)", re.DOTALL)
+"""What opens it, the code, what lies between, what it prints, and the end."""
 NOWHERE = "http://127.0.0.1:9"  # nobody listens on the discard port
 PROXIES = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), NOWHERE)
 ENVIRONMENT = {
@@ -35,7 +45,7 @@ ENVIRONMENT = {
 
 
 def executed(path: Path, *, timeout: float, environment: Mapping[str, str] = ENVIRONMENT) -> nbformat.NotebookNode:
-    """The notebook after running it top to bottom in a fresh kernel of the running interpreter.
+    """The notebook after running it, solutions included, top to bottom in a fresh kernel of the running interpreter.
 
     Args:
         path: of the notebook; not changed.
@@ -46,7 +56,7 @@ def executed(path: Path, *, timeout: float, environment: Mapping[str, str] = ENV
         nbclient.exceptions.CellExecutionError: a cell raised.
         nbclient.exceptions.CellTimeoutError: a cell took too long.
     """
-    notebook = nbformat.read(path, as_version=4)
+    notebook = with_solutions(nbformat.read(path, as_version=4))
     with TemporaryDirectory() as folder:
         write_kernel_spec(Path(folder) / "python3")  # its command is sys.executable
         manager = KernelManager(kernel_name="python3", kernel_spec_manager=_only(folder))
@@ -65,7 +75,42 @@ def executed(path: Path, *, timeout: float, environment: Mapping[str, str] = ENV
             "language_info": {"name": "python"},
         }
     )
-    return notebook
+    return told(notebook)
+
+
+def with_solutions(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook with a code cell after every folded solution."""
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        if cell.cell_type == "markdown":
+            found = SOLUTION.findall(cell.source)
+            cells += [nbformat.v4.new_code_cell(code, metadata={"solution": True}) for _, code, *_ in found]
+    return nbformat.from_dict({**notebook, "cells": cells})
+
+
+def told(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Back again: what the solutions printed is in the prose, and their cells are gone."""
+    cells: list[nbformat.NotebookNode] = []
+    printed: list[str] = []
+    for cell in reversed(notebook.cells):
+        if cell.metadata.get("solution"):
+            printed.append("".join(output.get("text", "") for output in cell.outputs).rstrip() + "\n")
+        elif printed:
+            cell = deepcopy(cell)
+            cell.source = SOLUTION.sub(
+                lambda match: "".join([*match.groups()[:3], printed.pop(), match[5]]), cell.source
+            )
+            cells.append(cell)
+        else:
+            cells.append(cell)
+    kept = cells[::-1]
+    for count, cell in enumerate((cell for cell in kept if cell.cell_type == "code"), 1):
+        cell.execution_count = count
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = count
+    return nbformat.from_dict({**notebook, "cells": kept})
 
 
 def _only(folder: str) -> KernelSpecManager:
@@ -84,6 +129,25 @@ def with_images(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
+def light(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Figures to five digits, and no sliders, in place: what a repository need not keep."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            data.pop(WIDGET, None)
+            if PLOTLY in data:
+                data[PLOTLY] = _rounded(data[PLOTLY])
+    return notebook
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
 def _with_few_colours(png: bytes) -> bytes:
     """The image in 128 colours: drawings have few, and the file is a fifth as large."""
     small = BytesIO()
@@ -94,7 +158,7 @@ def _with_few_colours(png: bytes) -> bytes:
 
 def main(names: Sequence[str]) -> None:
     for path in [Path(name) for name in names] or sorted(FOLDER.glob("*.ipynb")):
-        nbformat.write(with_images(executed(path, timeout=600)), path)
+        nbformat.write(with_images(light(executed(path, timeout=600))), path)
         print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
 
 
