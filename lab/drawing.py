@@ -90,8 +90,7 @@ def _dimension(found: IntrinsicDimension, label: str) -> Drawable:
 
 
 def _update(spectra: WeightDifferenceSpectra, label: str) -> Drawable:
-    values = spectra.values.rename(columns={"singular_value": "sigma"})
-    return figure("weight_difference_spectra"), values.assign(label=label)
+    return figure("weight_difference_spectra"), spectra.values.assign(label=label)
 
 
 def _table(table: pd.DataFrame, label: str) -> Drawable:
