@@ -122,13 +122,13 @@ def not_found() -> IntrinsicDimension:
     return IntrinsicDimension(None, 0, inf, 0.8, {}, (), "no baseline", "the baseline is no better than chance.", 0)
 
 
-@pytest.mark.parametrize(
-    "noun",
-    [fitted(), searched(), not_found(), Spectrum.of(torch.eye(4)), judged(), updated()],
-    ids=lambda x: type(x).__name__,
-)
-def test_what_has_a_figure_is_drawn(noun):
-    drawing = lab.show(noun, label="mine")
+def spectrum() -> Spectrum:
+    return Spectrum.of(torch.eye(4))
+
+
+@pytest.mark.parametrize("made", [fitted, searched, not_found, spectrum, judged, updated])
+def test_what_has_a_figure_is_drawn(made):
+    drawing = lab.show(made(), label="mine")
     assert isinstance(drawing, go.Figure)
     assert drawing.data
 
