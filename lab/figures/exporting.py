@@ -164,7 +164,7 @@ def _texts(
         elif name == "csv":
             made[name] = csv_text(_identified(figure.checked(table)))
         elif name == "columns":
-            names = list(_identified(figure.checked(table)))
+            names = [str(name) for name in _identified(figure.checked(table))]
             meanings = {**known(names, figure.table), **figure.columns, **figure.optional}
             made[name] = columns_csv({name: meanings[name] for name in names})
         elif name == "tex":

@@ -22,7 +22,7 @@ _OPTIONAL = columns("generalization_gap", "metric")
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     """A panel per PLM and task, a row per method, those with most parameters on top; all seeds, mean and interval."""
     size = table.groupby("label").tunable.mean().sort_values(ascending=False, kind="stable")
-    rows = {label: f"{label} (d = {count(d)})" for label, d in size.items()}
+    rows = {str(label): f"{label} (d = {count(d)})" for label, d in size.items()}
     grid = Grid(theme, wrap=3, height=24 * len(rows) + 60, share_x=True, share_y=True, labels=table.label)
     for panel, part in grid.by(table, "model", "task"):
         panel.rule(x=0, dash="solid")

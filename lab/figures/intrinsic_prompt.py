@@ -21,7 +21,8 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     for panel, part in grid.by(table, "label", "seen"):
         rows = split(part, "row")
         for place, (row, own) in enumerate(rows):
-            by_k = {k: _over_tasks(at.groupby("task").relative.mean().dropna()) for k, at in own.groupby("k")}
+            per_task = {int(at.k.iloc[0]): at.groupby("task").relative.mean() for _, at in own.groupby("k")}
+            by_k = {k: _over_tasks(values.dropna()) for k, values in per_task.items()}
             panel.line(
                 apart(list(by_k), place, len(rows)), [f.estimate for f in by_k.values()], row,
                 symbol=grid.symbol(row), dash=grid.dash(row), data=[list(by_k)],

@@ -25,7 +25,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         for (role, block), matrix in part.groupby(["role", "block"], sort=False):
             name, hover = f"block {block:g} {role}", "angle %{x}: %{y:.1f}°"
             panel.line(matrix["index"], matrix.angle, name, depth=block, symbol="circle", size=4, hover=hover)
-    least = float(table[["angle", "null_low"]].min(axis=None))
+    least = min(float(table.angle.min()), float(table.null_low.min()))
     floor = 15 * int(max(0.0, least) // 15)
     step = 30 if floor == 0 else 15
     return grid.x("angle [number]", whole=True).y("θ [degrees]", range=(floor - 2, 92), ticks=range(floor, 91, step))

@@ -22,7 +22,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         trained = [row for row, own in split(part, "row") if own.k.max() > 0]
         for row, own in split(part, "row"):
             if row in trained:
-                by_k = {k: at.groupby("task").relative.mean().dropna() for k, at in own.groupby("k")}
+                by_k = {int(at.k.iloc[0]): at.groupby("task").relative.mean().dropna() for _, at in own.groupby("k")}
                 k = list(by_k)
                 found = [_over_tasks(values) for values in by_k.values()]
                 half = [f.high - f.estimate if f.n > 1 else 0.0 for f in found]

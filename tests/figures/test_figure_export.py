@@ -50,7 +50,7 @@ class _Links(HTMLParser):
 @pytest.mark.parametrize("drawn", FIGURES, ids=lambda f: f.name)
 def test_text_formats_need_no_browser(drawn, tmp_path, no_browser):
     done = export(drawn, tmp_path / "deep" / "fig.v1", TEXTS, drawn.example())
-    names = ["fig.v1.html", "fig.v1.csv", "fig.v1.tex", "fig.v1.caption.tex", "fig.v1.bib", "fig.v1.columns.csv"]
+    names = ["fig.v1.html", "fig.v1.csv", "fig.v1.tex", "fig.v1.columns.csv", "fig.v1.caption.tex", "fig.v1.bib"]
     assert [path.name for path in done.written] == names
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == sorted(names)
     assert done.skipped == ()
