@@ -38,7 +38,9 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
             own = by_kind[kind]
             below = {f"{kind}, mean": own.mean(), f"{kind}, least": own.min()}
             cells = pd.concat([cells, pd.DataFrame(below).T])
-        cells = cells.reindex([row for row in rows if row in cells.index]).sort_index(axis=1)
+        cells = cells.reindex(rows).sort_index(
+            axis=1
+        )  # plotly draws no heat map without a row for every name of its axis
         panel = grid.panel(f"{label} · t = {strength:g}")
         panel.heat(cells, "largest overlap [1]", low=0, high=1, hover=hover)
         marks = pd.Series(cells.stack())
@@ -48,7 +50,9 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         if len(marks):
             j, row = marks.index.get_level_values(1), marks.index.get_level_values(0)
             panel.points(j, row, "below ε = ½", hover=hover.replace("%{z", "%{customdata[0]"), **cross)
-    return grid.x("j [count]", whole=True, options={"showgrid": False}).y("matrix [name]", categories=rows)
+    last = int(table["index"].max())
+    grid.x("j [count]", whole=True, ticks=range(1, last + 1, max(1, last // 4)), options={"showgrid": False})
+    return grid.y("matrix [name]", categories=rows)
 
 
 def _short(matrices: list[Any]) -> list[str]:

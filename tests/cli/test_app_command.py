@@ -46,7 +46,7 @@ def test_app_opens_the_explorer_on_this_machine_only(streamlit):
     assert streamlit[0] == "run"
     assert Path(streamlit[1]).parts[-2:] == ("app", "main.py")
     assert {"--server.address=127.0.0.1", f"--server.port={port}", "--server.headless=true"} < set(streamlit)
-    assert {"--server.allowedHosts=localhost", "--server.maxUploadSize=20", "--client.showErrorDetails=type"} < set(
+    assert {"--server.allowedHosts=localhost", "--server.maxUploadSize=200", "--client.showErrorDetails=type"} < set(
         streamlit
     )
     assert os.environ["DELTALAB_STORE"] == str(Store("mine").path)
