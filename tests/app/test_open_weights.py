@@ -171,7 +171,7 @@ def test_what_is_no_collection_is_said(adapters):
     with pytest.raises(Refused, match="There is no /no/where on this machine"):
         open_several("", f"{adapters}\n/no/where", lambda part, name: None)
     with pytest.raises(Refused, match="a line of a list is folder,task,type,seed"):
-        open_several("", "\n".join(f"{adapters / 'task-0'},a,b,one" for _ in range(3)), lambda part, name: None)
+        open_several("", "\n".join(f"{adapters / f'task-{i}'},a,b,one" for i in range(3)), lambda part, name: None)
 
 
 def test_the_page_opens_several_and_the_address_opens_them_again(page, adapters):

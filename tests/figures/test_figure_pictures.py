@@ -42,7 +42,7 @@ def sheet() -> Iterator:
 def written(sheet, drawn: Figure, size: Size, theme: Theme) -> dict[str, list]:
     """What is written in a drawing, and what is wrong with it."""
     drawing = json.loads(drawn.draw(drawn.example(), theme, size).to_json())
-    sheet.set_viewport_size({"width": size.width, "height": 1000})
+    sheet.set_viewport_size({"width": size.width, "height": max(1000, drawing["layout"].get("height") or 0)})
     return sheet.evaluate(
         f"async (drawn) => {{ const d = document.getElementById('figure'); "
         f"await Plotly.newPlot(d, drawn.data, drawn.layout, {{displayModeBar: false}}); return ({BOXES})(d); }}",
