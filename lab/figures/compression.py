@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from lab.columns import columns
-from lab.figures.definition import TEXT, Column, Figure
+from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import AGHAJANYAN_2020, LOTFI_2022
 from lab.figures.style import Theme, count
@@ -81,7 +81,7 @@ COMPRESSION = Figure(
     name="compression",
     title="Compression bound and measured error",
     columns=_COLUMNS,
-    optional={name: Column(name, "count" if name == "seed" else TEXT) for name in ("model", "task", "seed")},
+    optional=columns("compression", "model", "task", "seed"),
     build=_build,
     conclude=_answer,
     group="dimension",

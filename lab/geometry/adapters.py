@@ -216,7 +216,7 @@ class _LoRA:
             )
 
     def _is_transposed(self, at: Position) -> bool:
-        return at.transposed or (self.options.fan_in_fan_out and not at.known)
+        return at.transposed or (self.options.fan_in_fan_out and not at.known and at.role != "embedding")
 
 
 def token_indices(adapter: AdapterFolder, module: str, rows: int, vocabulary: int) -> list[int]:
