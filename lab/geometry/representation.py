@@ -94,6 +94,7 @@ def calibration(
     """
     generator = np.random.default_rng(seed)
     clouds = (torch.from_numpy(generator.standard_normal((n, d))) for d in dimensions)
+    clouds = (torch.nn.functional.pad(X, (0, 1)) for X in clouds)  # flat in one coordinate more: some ask for two
     return tuple(_fit(_distinct(X, estimator), estimator) for X in clouds)
 
 
