@@ -30,10 +30,10 @@ def test_random_signs_keep_every_size_and_are_a_draw_of_the_null():
 
 
 def test_a_shared_direction_intrudes_before_the_same_entries_with_random_signs():
-    """ΔW = 11ᵀ/n has ‖ΔW‖₂ = 1; with random signs about 2/√n: √n/2 times the strength is needed, here some 4."""
+    """ΔW = 11ᵀ/n has ‖ΔW‖₂ = 1, with random signs about 2/√n; but then all directions mix with W₀'s, not one alone."""
     matrix = changed(torch.ones(64, 64, dtype=torch.float64) / 64)
     row = onset_row(matrix, k=10, epsilon=0.5, dense=[matrix.at.label])
-    assert row["seen_signs"] > 2.5 * row["seen"]
+    assert row["seen_signs"] > 1.5 * row["seen"]
 
 
 def test_factors_have_no_null_of_signs():
