@@ -226,7 +226,7 @@ def paths(shown: Scene, token: int, layer: int, theme: Theme) -> tuple[Grid, Seq
 def energy(shown: Scene, theme: Theme) -> Grid:
     """Where the least control acts: its energy by block."""
     grid = Grid(theme, height=150)
-    names = [f"block {b}" if b >= 0 else "outside" for b in sorted(shown.shares, key=lambda b: (b < 0, b))]
-    values = [shown.shares[b] for b in sorted(shown.shares, key=lambda b: (b < 0, b))]
+    blocks = sorted(shown.shares, key=lambda b: (b < 0, b))  # what lies outside of them last
+    names, values = [f"block {b}" if b >= 0 else "outside" for b in blocks], [shown.shares[b] for b in blocks]
     grid.panel().bars(names, values, "share", colour=theme.palette[1], hover="%{x}: %{y:.1%}")
     return grid.x("where").y("share of the energy", percent=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lab.deltas import Delta
 from lab.geometry.subspace_similarity import Side, subspace_similarity
+from lab.geometry.weight_changes import native_changes
 from lab.linalg import LowRank
 
 Update = Mapping[str, Tensor | LowRank]
@@ -31,12 +32,10 @@ def update_of(delta: Delta, phi: Tensor) -> dict[str, Tensor | LowRank]:
     Returns:
         Name -> matrix (m, n), dense or as its factors.
     """
-    new = delta.plm.new_names
-    native = {name: dw for name, dw in delta.weight_difference(phi).items() if name.split("[")[0] not in new}
-    if native:
+    if native := native_changes(delta, phi):
         return native
     parts = delta.layout.unflatten(phi - delta.phi0)
-    return {name: part for name, part in parts.items() if part.ndim == 2 and name not in new}
+    return {name: part for name, part in parts.items() if part.ndim == 2 and name not in delta.plm.new_names}
 
 
 def update_cosine(A: Update, B: Update) -> float:

@@ -90,6 +90,17 @@ class WeightChanges:
         return replace(self, read=read)
 
 
+def native_changes(delta: Delta, phi: Tensor) -> dict[str, Tensor | LowRank]:
+    """ΔW of the PLM's own matrices at φ, by their names in `delta.weight_difference`; those of a new head are left out.
+
+    Args:
+        delta: any delta.
+        phi: (d,).
+    """
+    new = delta.plm.new_names
+    return {name: dw for name, dw in delta.weight_difference(phi).items() if name.split("[")[0] not in new}
+
+
 def delta_changes(delta: Delta, phi: Tensor) -> WeightChanges:
     """The weight differences of a delta at φ.
 

@@ -25,6 +25,7 @@ from lab.geometry.collections import (
     nulls_of,
     update_on,
 )
+from lab.geometry.weight_changes import native_changes
 from lab.models import PLM
 from lab.statistics import learned
 from lab.study.config import Config
@@ -224,10 +225,9 @@ def points_on(c: Collected, plm: PLM, collection: Collection) -> tuple[Delta, Te
 
 def changes_matrices(how: DeltaMethod, model: str) -> bool:
     """Whether a method changes weight matrices of the PLM, so that its solutions compare as ΔW."""
-    plm = open_plm(model)
-    body = how.body(plm, 0)
+    body = how.body(open_plm(model), 0)
     with torch.no_grad():
-        return any(name.split("[")[0] not in plm.new_names for name in body.weight_difference(body.phi0))
+        return bool(native_changes(body, body.phi0))
 
 
 def drawn_nulls(c: Collected, collection: Collection, tasks: Sequence[str]) -> dict[str, Callable[[int], Collection]]:

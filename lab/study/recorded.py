@@ -11,6 +11,7 @@ from torch import Tensor
 from lab.deltas import Delta
 from lab.geometry.collections import Collection, Member, from_coordinates
 from lab.geometry.collections.collection import require_same_matrices
+from lab.geometry.weight_changes import native_changes
 from lab.linalg import LowRank
 from lab.runs import Store
 from lab.study.materials import open_plm
@@ -79,20 +80,18 @@ def _plm(run: TrainingRun) -> str:
 def _delta(run: TrainingRun) -> Delta:
     """Without a head; the run's own subspace is part of the map."""
     plm = open_plm(run.model, weights=run.weights, n_layers=run.n_layers)
-    seed = run.seed if run.start is None else run.start
     if run.subspace is not None:
         raise ValueError(f"{run.task}: a run in a random subspace of {run.subspace} dimensions is no member.")
-    return run.how.body(plm, seed)
+    return run.how.body(plm, run.method_seed)
 
 
 def _changes(delta: Delta, phi: Tensor) -> dict[str, Tensor | LowRank]:
     with torch.no_grad():
-        found = delta.weight_difference(phi)
-    return {name: dw for name, dw in found.items() if name.split("[")[0] not in delta.plm.new_names}
+        return native_changes(delta, phi)
 
 
 def _require_one_start(members: Sequence[Member], runs: Sequence[TrainingRun]) -> None:
-    starts = [(run.method, run.seed if run.start is None else run.start) for run in runs]
+    starts = [(run.method, run.method_seed) for run in runs]
     for member, (method, start) in zip(members, starts, strict=True):
         if (method, start) != starts[0]:
             raise ValueError(

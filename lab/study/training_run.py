@@ -139,6 +139,11 @@ class TrainingRun(Budget):
     start: int | None = setting("seed of the method's random choices, where it is another than the run's", None, low=0)
 
     @property
+    def method_seed(self) -> int:
+        """Seed of the method's random choices, φ₀ among them."""
+        return self.seed if self.start is None else self.start
+
+    @property
     def how(self) -> DeltaMethod:
         """The delta method."""
         return method_from_json(self.method)
@@ -168,7 +173,7 @@ class TrainingRun(Budget):
 
     def on(self, plm: PLM) -> Delta:
         """The method's delta on a PLM, with the random choices of this run: the same φ₀ wherever `start` is."""
-        return self.how.on(plm, seed=self.seed if self.start is None else self.start)
+        return self.how.on(plm, seed=self.method_seed)
 
     def opened(self) -> PLM:
         """The PLM under a new classification head."""

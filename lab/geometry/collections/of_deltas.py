@@ -11,6 +11,7 @@ from lab.checkpoints.names import aligned
 from lab.deltas import Delta
 from lab.deltas.matrix_update import MatrixUpdate
 from lab.geometry.collections.collection import Collection, Member, from_updates
+from lab.geometry.weight_changes import native_changes
 from lab.linalg import require_finite
 from lab.models import PLM
 
@@ -32,9 +33,7 @@ def from_phis(solutions: Mapping[Member | str, tuple[Delta, Tensor]]) -> Collect
             raise ValueError(f"member {name!r}: φ has shape {tuple(phi.shape)}; its delta's is ({delta.size},).")
         require_finite(phi, f"φ of member {name!r}")
         with torch.no_grad():
-            changes = delta.weight_difference(phi)
-        new = delta.plm.new_names
-        updates[who] = {label: dw for label, dw in changes.items() if label.split("[")[0] not in new}
+            updates[who] = native_changes(delta, phi)
         if not updates[who]:
             raise ValueError(
                 f"member {name!r} changes no matrix of the PLM ({delta}); compare such deltas in their own coordinates "
