@@ -33,7 +33,7 @@ from lab.study import (
     without_biases,
 )
 from lab.study.stages import every_order, stage
-from lab.study.step_sizes import tuned
+from lab.study.step_sizes import StepSizeGrids
 from lab.tasks import manual_template
 from lab.tasks.fingerprint import fingerprint
 
@@ -46,7 +46,7 @@ SEEDS = (13, 21, 42, 87, 100)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Design(Budget):
+class Design(StepSizeGrids, Budget):
     """Which PLM is read how, on how much data: a 2³ grid, or the tree of orders of one seed."""
 
     kind: str = setting("at once, or one after the other", choices=("simultaneous", "sequential"))
@@ -64,8 +64,6 @@ class Design(Budget):
     tuning_seed: int | None = setting(
         "with which each part's step size is chosen, trained alone, by one rule; none: the given ones", None, low=0
     )
-    smallest_grid: int = setting("half-decades tried first, about the given step size", 3, low=1)
-    largest_grid: int = setting("most of them, while the best is at an edge", 5, low=1)
     setting: str = setting("its name; the last field, as it hides the function of this name")
 
     def combined(self, chosen: Sequence[int]) -> Combination:
@@ -103,8 +101,8 @@ class Design(Budget):
             return lab.run(TRAINING_RUN, children, "step sizes")
 
         starts = dict(zip(places, self.step_sizes, strict=True))
-        found = tuned(starts, alone, smallest=self.smallest_grid, largest=self.largest_grid)
-        return replace(self, step_sizes=tuple(found[place].best for place in places), tuning_seed=None)
+        found = self.best(starts, alone)
+        return replace(self, step_sizes=tuple(found[place] for place in places), tuning_seed=None)
 
     @property
     def label(self) -> str:

@@ -22,7 +22,7 @@ from lab.statistics import Evidence, Interval, Verdict, mean_interval
 from lab.statistics.scale import faster, finals, known_if, rises_after_first
 from lab.study import TRAINING_RUN, Experiment, Finding, Lab, Result, TrainingRun, Workload, reported, setting
 from lab.study.materials import model_and_depth
-from lab.study.step_sizes import tuned
+from lab.study.step_sizes import StepSizeGrids
 from lab.training.settings import Precision
 
 SOURCE = "Ding et al. 2022, power of scale"
@@ -33,7 +33,7 @@ LAST, RANDOM = "last layer", "random modules"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup(Workload):
+class Setup(StepSizeGrids, Workload):
     """What a series fixes."""
 
     task: str = setting("name or path for load_task", role="task")
@@ -49,8 +49,6 @@ class Setup(Workload):
         None,
         low=0,
     )
-    smallest_grid: int = setting("half-decades tried first, about the given step size", 3, low=1)
-    largest_grid: int = setting("most of them, while the best is at an edge", 5, low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +91,8 @@ class Series(Setup):
             return lab.run(TRAINING_RUN, children, "step sizes")
 
         starts = {label: entry["lr"] for label, entry in by_label.items()}
-        found = tuned(starts, on_largest, smallest=self.smallest_grid, largest=self.largest_grid)
-        return [{**entry, "lr": found[entry["label"]].best} for entry in entries]
+        found = self.best(starts, on_largest)
+        return [{**entry, "lr": found[entry["label"]]} for entry in entries]
 
     @property
     def told(self) -> str:

@@ -25,7 +25,7 @@ from lab.statistics import Evidence, Relabelling, Verdict
 from lab.statistics.transfer import inside_and_across, likeness_test, similarity_of, transfer_by_type
 from lab.study import TRAINING_RUN, Experiment, Finding, Lab, Result, TrainingRun, Workload, open_plm, setting
 from lab.study.comparison import kind_of
-from lab.study.step_sizes import tuned
+from lab.study.step_sizes import StepSizeGrids
 from lab.tasks import type_of
 from lab.tasks.constant import constant_score
 from lab.training import evaluate, fit
@@ -38,7 +38,7 @@ LEARNED = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup(Workload):
+class Setup(StepSizeGrids, Workload):
     """What all methods of a comparison have alike."""
 
     model: str = setting("name for load_plm", role="model")
@@ -56,8 +56,6 @@ class Setup(Workload):
         None,
         role="task",
     )
-    smallest_grid: int = setting("half-decades tried first, about the given step size", 3, low=1)
-    largest_grid: int = setting("most of them, while the best is at an edge", 5, low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +80,7 @@ class Transfer(Setup):
         def on_tuning_task(tried: Sequence[tuple[str, float]]) -> list[Finding[TrainingRun]]:
             return lab.run(TRAINING_RUN, [self.run(task, lr) for _, lr in tried], f"step sizes of {self.label}")
 
-        grids = {"smallest": self.smallest_grid, "largest": self.largest_grid}
-        return tuned({self.label: self.lr}, on_tuning_task, **grids)[self.label].best
+        return self.best({self.label: self.lr}, on_tuning_task)[self.label]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -216,6 +216,7 @@ class _LoRA:
             )
 
     def _is_transposed(self, at: Position) -> bool:
+        # what peft says of its layers holds for linear maps; a table of embeddings has a row per token anywhere
         return at.transposed or (self.options.fan_in_fan_out and not at.known and at.role != "embedding")
 
 

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log10
 
+from lab.study.config import Config
 from lab.study.experiment import Finding
+from lab.study.settings import setting
 from lab.study.training_run import TrainingRun, merit
 
 
@@ -61,6 +63,21 @@ def tuned(
 
 def _best(tried: Mapping[float, Finding[TrainingRun]]) -> float:
     return max(sorted(tried), key=lambda lr: merit(tried[lr].tables["history"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSizeGrids(Config):
+    """The settings of an experiment that may choose step sizes by this rule, about those it is given."""
+
+    smallest_grid: int = setting("half-decades tried first, about the given step size", 3, low=1)
+    largest_grid: int = setting("most of them, while the best is at an edge", 5, low=1)
+
+    def best(
+        self, starts: Mapping[str, float], run: Callable[[Sequence[tuple[str, float]]], Sequence[Finding[TrainingRun]]]
+    ) -> dict[str, float]:
+        """Label -> the step size that `tuned` finds best, on grids of these sizes."""
+        found = tuned(starts, run, smallest=self.smallest_grid, largest=self.largest_grid)
+        return {label: sizes.best for label, sizes in found.items()}
 
 
 def half_decade(lr: float) -> int:
