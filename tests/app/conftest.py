@@ -86,6 +86,21 @@ def cards(tmp_path_factory) -> Iterator[None]:
         yield
 
 
+def visit(page: str, **query: str | list[str]) -> AppTest:
+    """The page of an address, on the store and the gallery of the test."""
+    shown = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=240)
+    for name, value in query.items():
+        shown.query_params[name] = value
+    shown._page_hash = calc_hash(page)  # a page that is no file has no other name in AppTest
+    return shown.run()
+
+
+@pytest.fixture
+def visited() -> Callable[..., AppTest]:
+    """`visit`, for tests that choose store and gallery themselves."""
+    return visit
+
+
 @pytest.fixture
 def opened(monkeypatch, tmp_path) -> Callable[..., AppTest]:
     """Opens the page of an address on a store, with nothing in the gallery."""
@@ -93,11 +108,7 @@ def opened(monkeypatch, tmp_path) -> Callable[..., AppTest]:
 
     def opened(page: str, store: Path, **query: str | list[str]) -> AppTest:
         monkeypatch.setenv("DELTALAB_STORE", str(store))
-        shown = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=120)
-        for name, value in query.items():
-            shown.query_params[name] = value
-        shown._page_hash = calc_hash(page)  # a page that is no file has no other name in AppTest
-        return shown.run()
+        return visit(page, **query)
 
     return opened
 

@@ -10,15 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 from streamlit.testing.v1 import AppTest
-from streamlit.util import calc_hash
 
 from app import opening
 from app.opening import Refused, open_folders, open_upload
 from app.several import open_several, open_uploaded_folders
 from lab.deltas import LoRA, save_adapter
 from lab.models.tiny import tiny_plm
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +95,8 @@ def test_names_that_lead_nowhere(folders):
 
 
 @pytest.fixture
-def page(monkeypatch, tmp_path) -> AppTest:
-    monkeypatch.setenv("DELTALAB_STORE", str(tmp_path / "nothing"))
-    shown = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=30).run()
-    return shown.switch_page("views/open_weights.py").run()
+def page(opened, tmp_path) -> AppTest:
+    return opened("open_weights", tmp_path / "nothing")
 
 
 def test_the_page_opens_a_folder_and_keeps_it(page, folders):
@@ -174,17 +169,13 @@ def test_what_is_no_collection_is_said(adapters):
         open_several("", "\n".join(f"{adapters / f'task-{i}'},a,b,one" for i in range(3)), lambda part, name: None)
 
 
-def test_the_page_opens_several_and_the_address_opens_them_again(page, adapters):
+def test_the_page_opens_several_and_the_address_opens_them_again(page, adapters, visited):
     page.segmented_control(key="open").set_value("several adapters").run()
     page.text_area(key="several").set_value(str(adapters))
     page.button[0].click().run()
     assert not page.exception
     assert not page.error
     assert len(page.get("plotly_chart")) == 1
-    other = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
-    for name, value in (("open", "several adapters"), ("several", str(adapters))):
-        other.query_params[name] = value
-    other._page_hash = calc_hash("open_weights")
-    other.run()
+    other = visited("open_weights", open="several adapters", several=str(adapters))
     assert not other.exception
     assert len(other.get("plotly_chart")) == 1

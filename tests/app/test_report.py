@@ -8,15 +8,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
-from streamlit.util import calc_hash
 
 from app import basket
 from lab.figures import figure
 from lab.paper import Basket
 from lab.runs import places
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -27,38 +23,30 @@ def store(filled, tmp_path, monkeypatch) -> Path:
     return tmp_path / "runs"
 
 
-def opened(page: str, **query: str) -> AppTest:
-    shown = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=30)
-    for name, value in query.items():
-        shown.query_params[name] = value
-    shown._page_hash = calc_hash(page)
-    return shown.run()
-
-
-def test_figures_of_pages_are_collected_and_told_apart(store):
-    page = opened("intrinsic_dimension", task="rotten-tomatoes")
+def test_figures_of_pages_are_collected_and_told_apart(store, visited):
+    page = visited("intrinsic_dimension", task="rotten-tomatoes")
     page.button(key="add-intrinsic_dimension").click().run()
     assert not page.exception
-    opened("intrinsic_dimension").button(key="add-intrinsic_dimension").click().run()
-    opened("record").button[0].click().run()
+    visited("intrinsic_dimension").button(key="add-intrinsic_dimension").click().run()
+    visited("record").button[0].click().run()
     first, second, third = Basket(store).items()
     assert (first.address, second.address) == ("intrinsic_dimension?task=rotten-tomatoes", "intrinsic_dimension")
     assert set(Basket(store).table(first)["task"]) == {"rotten-tomatoes"}
     assert third.address.startswith("record")
 
 
-def test_a_report_is_written_ordered_and_survives(store):
+def test_a_report_is_written_ordered_and_survives(store, visited):
     kept = Basket(store)
     for name in ("cka", "intrinsic_dimension"):
         kept.add(figure(name), figure(name).example())
     cka, dimension = kept.items()
-    page = opened("report")
+    page = visited("report")
     assert not page.exception
     assert [area.label for area in page.text_area] == ["What figure 1 shows", "What figure 2 shows"]
     page.text_area(key=f"sentence-{dimension.name}").set_value("[Few](https://x.example) suffice.").run()
     page.button(key=f"up-{dimension.name}").click().run()
     assert [item.name for item in kept.items()] == [dimension.name, cka.name]
-    again = opened("report")  # after a reload, and in another tab
+    again = visited("report")  # after a reload, and in another tab
     assert again.text_area[0].value == "[Few](https://x.example) suffice."
     kept.say(dimension.name, "Said elsewhere.")
     assert again.run().text_area[0].value == "Said elsewhere."
@@ -75,8 +63,8 @@ def test_the_download_is_the_folder_of_the_venue(store, monkeypatch):
         assert b"--venue=icml" in archive.read("paper/PROVENANCE.md")
 
 
-def test_an_empty_report_says_how_to_fill_it(store):
-    page = opened("report")
+def test_an_empty_report_says_how_to_fill_it(store, visited):
+    page = visited("report")
     assert not page.exception
     assert "Add to report" in page.info[0].value
     assert not page.get("download_button")
