@@ -28,6 +28,7 @@ from app.states import found_or_stop, nothing_yet, warn
 from app.width import page_size, watch
 from lab.figures import CONFIG
 from lab.figures.grammar import Grid
+from lab.figures.style import counted
 
 EXAMPLE = "The film has a fine cast, but its story never comes to life."
 LONGEST = 400
@@ -77,7 +78,8 @@ with choices:
     key = names[named]
     strength = st.slider("Strength t", 0.0, 1.5, 1.0, 0.05, key="t", bind="query-params", help="φ = φ₀ + t(φ* − φ₀)")
     head = st.toggle("The head too", True, key="head", bind="query-params", help="Off: the head stays as trained.")
-    flipped = st.toggle("Apply the least control that flips it", False, key="flip", bind="query-params")
+    least = "Apply the least change of φ that flips the answer."
+    flipped = st.toggle("Flip the answer", False, key="flip", bind="query-params", help=least)
 try:
     trained = opened(key)
     with choices:
@@ -106,6 +108,8 @@ said.markdown(
     f"{float(before.max()):.0%}. As trained it is right on {trained.score:.0%} of held-out examples of "
     f"{literal(trained.run.task)}."
 )
+if not trained.delta.at_identity:
+    said.caption("This method does not start at the PLM: at t = 0 its new tokens are there, as they were drawn.")
 if shown.flip is not None:
     flip = shown.flip
     start, to = (literal(shown.labels[k]) for k in (flip.start, flip.target))
@@ -117,8 +121,8 @@ if shown.flip is not None:
             f"A change of φ of length {last.length:.3g}, {last.length / shown.length:.1%} of ‖φ* − φ₀‖, "
             + (f"turns **{start}** into **{to}**" if flip.flipped else f"does not yet turn **{start}** into **{to}**")
             + f": the margin was {flip.margin:.2f} logits, {signed(last.promised)} was promised and "
-            f"{signed(last.achieved)} achieved in {len(flip.attempts)} step(s). A random change of that length would "
-            f"move it by {flip.by_chance:.2g} on average.",
+            f"{signed(last.achieved)} achieved in {counted(len(flip.attempts), 'step')}. A random change of that "
+            f"length would move it by {flip.by_chance:.2g} on average.",
             icon=":material/swap_horiz:",
         )
 with picture:

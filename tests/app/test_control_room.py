@@ -65,6 +65,7 @@ def test_the_page_shows_the_answer_with_and_without(opened, reviews):
     assert not shown.error
     assert len(shown.get("plotly_chart")) == 3
     assert "without the delta (t = 0)" in words(shown)
+    assert "does not start at the PLM" in words(shown)  # a prefix is shown first
     assert "As trained it is right on 75%" in words(shown)
 
 
