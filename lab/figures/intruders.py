@@ -56,8 +56,10 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
 
 
 def _short(matrices: list[Any]) -> list[str]:
-    """Names without what they share: "2 query" of "block.2.query.weight"; as they are where that is not all."""
-    found = [re.fullmatch(r"block\.(\d+)\.(.+?)(\.weight)?", str(matrix)) for matrix in matrices]
+    """Block and last part: "2 query" of "block.2.query.weight", "2 q_proj" of "model.layers.2.self_attn.q_proj.weight";
+    the names as they are where that does not tell them apart."""
+    plain = [str(matrix).removesuffix(".weight") for matrix in matrices]
+    found = [re.fullmatch(r"(?:.*?\.)??(\d+)\.(?:.+\.)?(\w+)", name) for name in plain]
     short = [f"{one[1]} {one[2]}" if one else str(matrix) for one, matrix in zip(found, matrices, strict=True)]
     return short if len(set(short)) == len(short) else [str(matrix) for matrix in matrices]
 

@@ -115,3 +115,11 @@ def test_ticks_are_whole_and_few():
     assert integer_ticks(0, 5) == [0, 1, 2, 3, 4, 5]
     assert integer_ticks(3, 3) == [3]
     assert len(integer_ticks(0, 100)) <= 8
+
+
+@pytest.mark.parametrize("block", ["block.{}", "model.layers.{}.self_attn", "encoder.layer.{}.attention.self"])
+def test_rows_of_intruders_are_short_in_every_family(block):
+    table = INTRUDERS.example()
+    table["matrix"] = [f"{block.format(b)}.q.weight" for b in table.block]
+    rows = INTRUDERS.draw(table).data[0].y
+    assert set(rows[:3]) <= {f"{b} q" for b in table.block.unique()}
