@@ -95,29 +95,13 @@ EXPERIMENT = Experiment(
     config=LearningCoefficientOf,
     scales={
         "smoke": replace(
-            _DEMO,
-            model="tiny-bert",
-            steps=3,
-            n_train=16,
-            n_validation=16,
-            max_length=8,
-            batch_size=8,
-            n_test=16,
-            draws=5,
-            burn_in=2,
-            chains=2,
+            _DEMO, model="tiny-bert", steps=3, n_train=16, n_validation=16, max_length=8, batch_size=8, n_test=16,
+            draws=5, burn_in=2, chains=2,
         ),
         "demo": tuple(replace(_DEMO, method=method) for method in METHODS),
         "paper": tuple(
             replace(
-                _DEMO,
-                method=method,
-                seed=seed,
-                steps=1000,
-                n_train=512,
-                max_length=64,
-                batch_size=32,
-                draws=1000,
+                _DEMO, method=method, seed=seed, steps=1000, n_train=512, max_length=64, batch_size=32, draws=1000,
                 burn_in=500,
             )
             for method in METHODS
@@ -126,4 +110,4 @@ EXPERIMENT = Experiment(
     },
     measure=measure,
     figures=("learning_coefficient",),
-)
+)  # fmt: skip
