@@ -46,7 +46,7 @@ def open_folders(base: str, tuned: str, tell: Callable[[float, str], None]) -> O
     Args:
         base: a packaged PLM's name, or a path; "" for none.
         tuned: path of an adapter's folder, a model's folder or a safetensors file.
-        tell: hears how far it is, in [0, 1], and the name of the next matrix.
+        tell: called with how far it is, in [0, 1], and the name of the next matrix.
 
     Raises:
         Refused: what cannot be opened, and why.

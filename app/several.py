@@ -43,7 +43,7 @@ def open_several(base: str, listing: str, tell: Callable[[float, str], None]) ->
     Args:
         base: as of `open_folders`.
         listing: a line each: an adapter's folder, or folder,task,type,seed; or a folder that holds adapters' folders.
-        tell: hears how far it is, and what is done.
+        tell: called with how far it is, and what is done.
 
     Raises:
         Refused: what cannot be opened, and why; fewer than three tasks.

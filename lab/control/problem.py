@@ -66,7 +66,7 @@ class ControlProblem:
         positions: where the coordinates of (u_0, …, u_{T−1}) lie in φ; default: one after the other.
         state_layouts: for h_0, …, h_T, the named parts of a state that couples several tensors in one flat vector;
             empty where states are plain.
-        tell: hears what is asked of the problem: how many "adjoints", full backward sweeps, or "products" with its
+        tell: called with what the problem is asked: how many "adjoints", full backward sweeps, or "products" with its
             curvature, each in units of the whole chain. A solver's log listens; by default nobody does.
 
     Raises:

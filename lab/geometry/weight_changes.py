@@ -81,7 +81,7 @@ class WeightChanges:
         return (self.read(name) for name in self.names)
 
     def watched(self, tell: Callable[[str], None]) -> WeightChanges:
-        """The same changes; `tell` hears the name of each before it is read: a progress bar's hook."""
+        """The same changes; `tell` is called with the name of each before it is read: a progress bar's hook."""
 
         def read(name: str) -> WeightChange:
             tell(name)

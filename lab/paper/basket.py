@@ -122,7 +122,7 @@ class Basket:
 
         Args:
             runs: where the records of the rows are.
-            complain: hears of records that are not there any more.
+            complain: called with a sentence for each record that is not there any more.
 
         Raises:
             TableError: rows that cannot be read.

@@ -16,7 +16,7 @@ def origins(table: pd.DataFrame, runs: Overlay, complain: Callable[[str], None] 
     Args:
         table: rows of records.
         runs: where the records are.
-        complain: hears a sentence for each record that is not there.
+        complain: called with a sentence for each record that is not there.
     """
     found = []
     for key in dict.fromkeys(table["key"].dropna()) if "key" in table else ():

@@ -88,7 +88,7 @@ def beyond_chance(
         k: most directions.
         n_draws: of each null; 1/(n_draws + 1) is the smallest p.
         level: of each test.
-        tell: hears which draw comes next: a progress display's hook.
+        tell: called with which draw comes next: a progress display's hook.
 
     Returns:
         One comparison per null.
