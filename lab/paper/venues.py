@@ -44,10 +44,13 @@ class Venue:
 
     @property
     def font(self) -> str:
-        """The CSS family of the type in figures; all have the metrics of Times or of Helvetica."""
+        """The CSS family of the type in figures; all have the metrics of Times or of Helvetica.
+
+        TrueType first: Chromium writes OpenType outlines into a PDF as Type 3 fonts, which IEEE and ICML refuse.
+        """
         if self.serif:
-            return "'Nimbus Roman', 'Liberation Serif', 'Times New Roman', Times, serif"
-        return "'Nimbus Sans', 'Liberation Sans', Helvetica, Arial, sans-serif"
+            return "'Liberation Serif', 'Times New Roman', 'Nimbus Roman', Times, serif"
+        return "'Liberation Sans', Arial, 'Nimbus Sans', Helvetica, sans-serif"
 
     def size(self, *, wide: bool, slenderness: float) -> Size:
         """The size of a figure that spans a column, or the text."""

@@ -101,5 +101,5 @@ def test_every_method_and_the_probe_choose_their_step_size_by_one_rule_on_the_tu
         assert c.step_size(Tried()) == 1e-2
     assert {task for task, *_ in asked[-1]} == {"imdb"}
     assert {head for *_, head in asked[-1]} == {None}
-    (given,) = TRANSFER.configs("demo", methods=("LoRA",))
+    (given,) = TRANSFER.configs("demo", methods=("LoRA",), tuning_task=None)
     assert given.step_size(Tried()) == given.lr

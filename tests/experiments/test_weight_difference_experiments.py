@@ -107,7 +107,7 @@ def test_what_is_mitigated_with_lambda_one_is_the_strength_itself(lab):
     at = strengths[strengths["strength"] == kept["strength"]].iloc[0]
     assert kept["intruders"] == kept["mitigated"] == at["intruders"]
     assert kept["score"] == at["score"]
-    assert set(record.tables["intruders"]["kind"]) == {"tuned", "random"}
+    assert set(record.tables["intruders"]["kind"]) == {"tuned", "random", "signs"}
     assert intruders.EXPERIMENT.configs("demo")[0].k == 10
 
 

@@ -170,7 +170,8 @@ def test_pictures_are_vectors_of_the_venue_s_width_with_their_fonts_inside(tmp_p
     files = contents([piece("learning_curves")], VENUES["icml"], command="")
     pdf = files["figures/learning_curves.pdf"]
     assert len(pdf) < 300_000
-    assert b"/FontFile" in pdf
+    assert b"/FontFile2" in pdf  # TrueType: venues refuse Type 3
+    assert b"/Type3" not in pdf
     box = re.search(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", pdf)
     assert box is not None
     assert float(box[1]) == pytest.approx(72 * picture(piece("learning_curves"), VENUES["icml"]).inches[0], abs=1)
