@@ -178,7 +178,7 @@ def claims(findings: Sequence[Finding[Controllability]]) -> list[Verdict]:
         f"seeds {', '.join(map(str, sorted(table.seed.unique())))}, {steps} steps, frozen head"
     )
     source = "Ding et al. 2022: ranking of the methods, and delta tuning as optimal control"
-    evidence = Evidence(source, where, "controllability_ranking", "methods", 11)
+    evidence = Evidence(source, where, "controllability_ranking", "methods", 13)
     quantity = "Spearman's ρ between score and candidate, ranked within each PLM and task; interval over methods"
     claim = "Controllability explains the ranking of the methods: the {} orders them as their scores do."
     return [

@@ -157,7 +157,7 @@ def _of_time(finding: Finding[Cost]) -> list[Verdict]:
         f"{c.model}, with random weights, on which time does not depend; {c.tokens} tokens; "
         f"{', '.join(ratios.columns)}; the fastest of {c.rounds} rounds, the interval is over methods"
     )
-    evidence = Evidence("Ding et al. 2022, applications", where, "training_compute", "methods", 12)
+    evidence = Evidence("Ding et al. 2022, applications", where, "training_compute", "methods", 14)
     return [
         evidence.below(
             1.0, mean_interval(ratios.loc[size].tolist()),

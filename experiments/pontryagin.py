@@ -214,7 +214,7 @@ def claims(found: Sequence[Finding[Pontryagin]]) -> list[Verdict]:
         for name in ("model", "label")
     )
     source = "Ding et al. 2022, section on optimal control; Li & Hao 2018"
-    evidence = Evidence(source, f"{models}; {labels}", "costates", "pairs of PLM and method", 11, exact=True)
+    evidence = Evidence(source, f"{models}; {labels}", "costates", "pairs of PLM and method", 13, exact=True)
     verdicts = []
     for identity, (says, threshold) in CLAIMS.items():
         tables = [finding.tables["identities"] for finding in checked]

@@ -103,7 +103,7 @@ def _of_storage(finding: Finding[Sharing]) -> Verdict:
     table = finding.tables["delta_storage"]
     fractions = table[~table.label.isin(["the PLM", "full fine-tuning"])].fraction
     where = f"{finding.config.model}; float32 safetensors, head included"
-    return Evidence(SOURCE, where, "delta_storage", "methods", 12, exact=True).below(
+    return Evidence(SOURCE, where, "delta_storage", "methods", 14, exact=True).below(
         0.1, worst_case(fractions.tolist()), "A delta takes less than a tenth of the storage of a fine-tuned copy.",
         "largest delta on disk as a fraction of the PLM (of all methods) [1]",
     )  # fmt: skip
@@ -115,7 +115,7 @@ def _of_serving(finding: Finding[Sharing]) -> Verdict:
     speed = most.pivot(index="round", columns="label", values="rows_per_second")
     place = f"{most.users.iloc[0]} users in {c.rows} rows of {c.tokens} tokens"
     where = f"{c.model}, {method_from_json(c.method or {}).title}, {place}; the interval is over rounds"
-    return Evidence(SOURCE, where, "serving_throughput", "rounds", 12).above(
+    return Evidence(SOURCE, where, "serving_throughput", "rounds", 14).above(
         0.0, mean_interval([math.log2(x) for x in speed[MIXED] / speed[SWAPPED]]),
         "One mixed batch serves many users faster than one user after another.",
         "log₂ of throughput, mixed batch over users in turn [1]",

@@ -20,7 +20,7 @@ def intrinsic_verdicts(table: pd.DataFrame, setting: str) -> list[Verdict]:
         table: row (decoder), task, seen ("seen" or "unseen"), k, relative; of one method.
         setting: what the measurement covers.
     """
-    evidence = Evidence("Qin et al. 2021, intrinsic prompt tuning", setting, "intrinsic_prompt", "tasks", 11)
+    evidence = Evidence("Qin et al. 2021, intrinsic prompt tuning", setting, "intrinsic_prompt", "tasks", 12)
     verdicts = [
         evidence.above(
             threshold, mean_interval(list(five.values())),

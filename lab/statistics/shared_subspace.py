@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lab.deferred import pandas as pd
-from lab.statistics.interval import Interval
+from lab.statistics.interval import Interval, least_of
 from lab.statistics.means import cluster_interval, mean_interval
 from lab.statistics.verdict import Evidence, Verdict
 
@@ -16,6 +16,7 @@ SEEN = "shared subspace, the task seen"
 MEAN, NEAREST, PROBE = "mean adapter", "nearest neighbour", "linear probe"
 """Rows of the score table beside the nulls: where coordinates are trained, and bodies that stay as they are."""
 
+GAIN = "relative score, (score − chance)/(full − chance), minus that of the other"
 QIN = "Qin et al. 2021, one low-dimensional subspace for many tasks"
 
 
@@ -66,32 +67,44 @@ def gain_over(table: pd.DataFrame, row: str, other: str) -> dict[str, list[float
 def subspace_verdicts(beside: pd.DataFrame, scores: pd.DataFrame | None, setting: str) -> list[Verdict]:
     """Verdicts on one subspace for many tasks, with the nulls that can win beside it; tasks are the units.
 
+    What is said of every null, and of every subspace of as many directions, is one statement, judged where it does
+    worst (`least_of`): nobody claims a subspace that the activations draw as well.
+
     Args:
         beside: null, task, k, share, null_share.
         scores: row, task, k, relative; None where no task was scored.
         setting: what the measurement covers.
     """
-    shares, worth = (Evidence(QIN, setting, drawn, "tasks", 11) for drawn in ("shared_directions", "subspace_scores"))
+    shares, worth = (Evidence(QIN, setting, drawn, "tasks", 12) for drawn in ("shared_directions", "subspace_scores"))
+    nulls = {null: share_over_null(beside, null) for null in dict.fromkeys(beside["null"])}
     verdicts = [
         shares.above(
-            0.0, share_over_null(beside, null),
-            f"The changes of many tasks share more than collections with the {null}.",
-            "share of an unseen task's change that all directions of the others explain, minus the same in the null; "
-            "interval over tasks [1]",
+            0.0, least_of(nulls), "The changes of many tasks share more than those of every null do.",
+            "share of an unseen task's change that all directions of the others explain, minus the same in the null "
+            f"where that is least, of {len(nulls)} nulls ({', '.join(nulls)}); interval over tasks [1]",
         )
-        for null in dict.fromkeys(beside["null"])
     ]  # fmt: skip
     if scores is None:
         return verdicts
+    rivals = (RANDOM, CORES, INPUTS, BASE, WRONG, MEAN, PROBE)
+    gains = {other: cluster_interval(own) for other in rivals if (own := gain_over(scores, SHARED, other))}
+    drawn = {other: gains.pop(other) for other in (RANDOM, CORES, INPUTS, BASE) if other in gains}
+    if drawn:
+        verdicts.append(
+            worth.above(
+                0.0, least_of(drawn),
+                "Coordinates in the subspace of other tasks are worth more on an unseen task than as many in every "
+                "subspace that no task trained.",
+                f"{GAIN} where that is least, of {len(drawn)} ({', '.join(drawn)}); mean over k; interval over tasks "
+                "[1]",
+            )
+        )  # fmt: skip
     verdicts += [
         worth.above(
-            0.0, cluster_interval(gains),
-            f"Coordinates in the subspace of other tasks are worth more on an unseen task than: {other}.",
-            "relative score, (score − chance)/(full − chance), minus that of the other, mean over k; interval over "
-            "tasks [1]",
+            0.0, gain, f"Coordinates in the subspace of other tasks are worth more on an unseen task than: {other}.",
+            f"{GAIN}, mean over k; interval over tasks [1]",
         )
-        for other in (RANDOM, CORES, INPUTS, BASE, WRONG, MEAN, PROBE)
-        if (gains := gain_over(scores, SHARED, other))
+        for other, gain in gains.items()
     ]  # fmt: skip
     if five := relative_at(scores, SHARED, 5):
         verdicts.append(

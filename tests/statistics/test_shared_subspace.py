@@ -59,11 +59,24 @@ def test_relative_scores_are_of_learned_tasks():
     assert relative_at(scores(), SHARED) == relative_at(scores(), SHARED, 5)
 
 
+def answers(beside: pd.DataFrame) -> dict[str, str]:
+    return {v.claim.rsplit(" ", 1)[-1]: v.answer for v in subspace_verdicts(beside, scores(), "here")}
+
+
 @pytest.mark.parametrize(("gain", "answer"), [(0.2, "holds here"), (-0.4, "does not hold here")])
 def test_verdicts_are_those_planted(gain, answer):
-    verdicts = {v.claim.rsplit(" ", 1)[-1]: v.answer for v in subspace_verdicts(beside(gain), scores(), "here")}
-    assert verdicts["spectra."] == answer
-    assert verdicts["Fastfood."] == "holds here"
-    assert verdicts["adapter."] == "cannot tell"
-    assert verdicts["tasks."] == "holds here"
+    found = answers(beside(gain))
+    assert found["do."] == answer
+    assert found["trained."] == "holds here"
+    assert found["adapter."] == "cannot tell"
+    assert found["tasks."] == "holds here"
     assert [v.figure for v in subspace_verdicts(beside(gain), None, "here")] == ["shared_directions"]
+
+
+def test_every_null_is_judged_by_the_one_that_wins():
+    """Beyond the same spectra, and yet no more than the activations draw."""
+    activations = beside(-0.4).assign(null="inputs of the layers at θ₀")
+    assert answers(pd.concat([beside(0.2), activations]))["do."] == "does not hold here"
+    (shares,) = subspace_verdicts(pd.concat([beside(0.2), activations]), None, "here")
+    assert "of 2 nulls (same spectra, inputs of the layers at θ₀)" in shares.quantity
+    assert shares.measured.n == 5
