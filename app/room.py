@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from lab.figures import Theme
-from lab.figures.grammar import Grid
+from lab.figures.grammar import Grid, cut
 from lab.runs import Manifest, Record, everything
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def heat(shown: Scene, quantity: str, token: int, layer: int, theme: Theme) -> G
     panel.points(
         [token], [max(layer, first)], "chosen", symbol="square-open", size=15, colour=theme.palette[1], listed=False
     )
-    texts = {float(i): word[:14] for i, word in enumerate(shown.tokens)}
+    texts = {float(i): cut(word, 12) for i, word in enumerate(shown.tokens)}
     step = 1 if len(layers) <= 16 else 5
     return grid.x("token", ticks=texts).y("layer [index]", ticks=[float(i) for i in layers[::step]])
 

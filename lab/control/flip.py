@@ -10,7 +10,6 @@ problem, and no proof that none is nearer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import pi, sqrt
 
@@ -139,12 +138,3 @@ def _logits(delta: Delta, phi: Tensor, batch: Batch) -> Tensor:
 
 def _free(slope: Tensor, free: Tensor | None) -> Tensor:
     return slope if free is None else slope * free
-
-
-def masked(delta: Delta, names: Sequence[str]) -> Tensor:
-    """Which coordinates of φ belong to parts of other names, (d,) of bool."""
-    mask = torch.ones(delta.size, dtype=torch.bool, device=delta.phi0.device)
-    for part in delta.layout:
-        if part.name in names:
-            mask[delta.layout.slices[part.name]] = False
-    return mask

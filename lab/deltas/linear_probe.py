@@ -20,6 +20,7 @@ class LinearProbe(DeltaMethod):
     """
 
     name = "linear-probe"
+    shown = "linear probe"
     family = "specification"
     heads = ("free",)
 

@@ -67,18 +67,11 @@ def _panel(panel: Panel, rows: Sequence[Verdict], unit: str, threshold: float) -
     panel.rule(x=threshold, name="threshold", dash="dash", colour=panel.grid.theme.ink, above=True)
     for name, v in zip(names, rows, strict=True):
         colour = panel.grid.theme.palette[_COLOURS[v.answer]] if v.answer in _COLOURS else panel.grid.theme.muted
-        left, right = max(v.measured.low, low), min(v.measured.high, high)
         panel.points(
             [v.measured.estimate], [name], v.answer, colour=colour, symbol=_SYMBOLS[v.answer], size=10,
-            across=[max(right - v.measured.estimate, 0.0)], across_left=[max(v.measured.estimate - left, 0.0)],
+            across=[v.measured.high - v.measured.estimate], across_left=[v.measured.estimate - v.measured.low],
             hover=f"{v.measured.estimate:.3g} [{v.measured.low:.3g}, {v.measured.high:.3g}], {v.side} {threshold:.3g}",
         )  # fmt: skip
-        for end, at, arrow in ((v.measured.low, low, "triangle-left"), (v.measured.high, high, "triangle-right")):
-            if end < low or end > high:
-                panel.points(
-                    [at], [name], v.answer, colour=colour, symbol=arrow, size=8, listed=False,
-                    more={"cliponaxis": False},
-                )  # fmt: skip
 
 
 def _range(rows: Sequence[Verdict], threshold: float) -> tuple[float, float, bool]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 
@@ -16,36 +18,42 @@ _COLUMNS = columns("gramian_spectra", "label", "model", "task", "at", "kind", "i
 SEED = columns("gramian_spectra", "seed")
 NULL = "random subspace"
 _MOST_PANELS = 6
-_KINDS = {"at the start": "solid", "after training": "dash", "random weights": "dot"}
+_KINDS = ("at the start", "after training", "random weights")
 _PLACES = {"logits": "logits", "read": "state that the head reads", "end": "state after the last block"}
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    """Six panels at most, shared among PLMs and tasks, whole spectra first; a line per method, time and seed."""
-    grid = Grid(theme, wrap=2, height=380, labels=[label for label in table.label if label != NULL])
+    """Six panels at most, shared among PLMs and tasks, whole spectra first; a line per method and seed."""
+    grid = Grid(theme, wrap=3, height=380, share_y=True, labels=[label for label in table.label if label != NULL])
     runs, places = [name for name in SEED if name in table], split(table, "model", "task")
     for place, own in places:
-        there = [at for at in _PLACES if at in set(own["at"])] + sorted(set(own["at"]) - set(_PLACES))
-        for at in there[: max(1, _MOST_PANELS // len(places))]:
-            panel = grid.panel(f"{place}, {_PLACES.get(at, at)}")
-            part = own[own["at"] == at].sort_values("index")
-            for (label, kind, *_), run in part.groupby(["label", "kind", *runs], sort=False):
-                _line(panel, run, str(label), str(kind))
+        before = f"{place}\n" if len(places) > 1 else ""
+        panels = [
+            (at, kind, part)
+            for at in _in_order(own["at"], _PLACES)
+            for kind in _in_order(own.kind[own["at"] == at], _KINDS)
+            if len(part := own[(own["at"] == at) & (own.kind == kind)])
+        ]
+        for at, kind, part in panels[: max(1, _MOST_PANELS // len(places))]:
+            panel = grid.panel(f"{before}{_PLACES.get(at, at)}, {kind}")
+            for (label, *_), run in part.sort_values("index").groupby(["label", *runs], sort=False):
+                _line(panel, run, str(label))
     return grid.x("index [count]").y("singular value [units of y per unit of φ]", log=True)
 
 
-def _line(panel: Panel, run: pd.DataFrame, label: str, kind: str) -> None:
-    """A method at the start in full; after training and on random weights thinner and without markers."""
+def _in_order(values: pd.Series, known: Collection[str]) -> list[str]:
+    """The values that are there, those known first, in their order."""
+    there = set(values)
+    return [value for value in known if value in there] + sorted(there - set(known))
+
+
+def _line(panel: Panel, run: pd.DataFrame, label: str) -> None:
     y, hover = run.sigma.where(run.sigma > 0), "σ<sub>%{x}</sub> = %{y:.4g}"
     if label == NULL:
         panel.line(run["index"], y, label, colour=panel.grid.theme.muted, width=4, opacity=0.55, hover=hover)
         return
-    look, dash = panel.grid.look(label), _KINDS.get(kind, "solid")
-    symbol, width, opacity = (look.symbol, 2.0, 1.0) if dash == "solid" else ("", 1.2, 0.6)
-    panel.line(
-        run["index"], y, label, colour=look.colour, symbol=symbol, dash=dash, key=kind, hover=hover, width=width,
-        opacity=opacity,
-    )  # fmt: skip
+    look = panel.grid.look(label)
+    panel.line(run["index"], y, label, colour=look.colour, symbol=look.symbol, hover=hover)
 
 
 def _answer(table: pd.DataFrame) -> Answer:
@@ -90,16 +98,17 @@ GRAMIAN_SPECTRA = Figure(
     order=7,
     conclude=_answer,
     caption=(
-        "Singular values of J = ∂y/∂φ on one batch for methods of about equal budget, y the logits, the state that the "
-        "head reads (all values), or the whole state after the last block (the largest): before training (solid), "
-        "after it (dashed), and on random weights (dotted), beside a random subspace of all weights of the same "
-        "dimension (grey). Their squares are the eigenvalues of the controllability Gramian."
+        "Singular values of J = ∂y/∂φ on one batch for methods of about equal budget, y the logits, the state that "
+        "the head reads (all values), or the whole state after the last block (the largest): before training, after "
+        "it, and on random weights, a panel each, beside a random subspace of all weights of the same dimension "
+        "(grey). Their squares are the eigenvalues of the controllability Gramian."
     ),
     reading=(
         "σ is how far y moves along a direction per unit of control, so a change of size z along it costs (z/σ)². A "
         "line that stays high moves many directions cheaply; one that falls fast moves few. A method above the grey "
         "line does better than its number of coordinates alone would. Each method has its own units of control: a "
-        "larger σ is also what a mere rescaling of φ gives, so compare shapes first."
+        "larger σ is also what a mere rescaling of φ gives, so compare shapes first. A method that is as high on "
+        "random weights owes nothing to pre-training."
     ),
     source=(DING_2022,),
     example=_example,

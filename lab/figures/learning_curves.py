@@ -9,7 +9,7 @@ import pandas as pd
 
 from lab.columns import columns
 from lab.figures.definition import Figure
-from lab.figures.grammar import Grid, listed, split
+from lab.figures.grammar import Grid, listed, rounded, split
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, score_title
 from lab.statistics import Answer
@@ -32,6 +32,7 @@ def curves(table: pd.DataFrame, quantity: str) -> pd.DataFrame:
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    table = rounded(table, "label")
     grid = Grid(theme, wrap=2, height=420, labels=table.label)
     titles = {"loss": "loss [nats]", "score": score_title(table.metric if "metric" in table else [])}
     hover = "step %{x}, %{customdata[3]:.1f} s<br>%{y:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}]"
@@ -64,7 +65,7 @@ def _last(table: pd.DataFrame) -> pd.DataFrame:
 
 def _answer(table: pd.DataFrame) -> Answer:
     """Per label and split the mean of the last evaluations over seeds, and their range."""
-    grouped = _last(table).groupby(["label", "split"], sort=False)
+    grouped = _last(rounded(table, "label")).groupby(["label", "split"], sort=False)
     columns = {
         "seeds [count]": ("seed", "nunique"),
         "steps [count]": ("step", "max"),

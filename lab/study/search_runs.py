@@ -96,7 +96,7 @@ class SearchRuns:
         """Learning curves of all runs."""
         tables = [
             run.tables["history"].assign(
-                label=f"{label} lr={run.metrics['step_size']:g}", seed=run.config.seed, metric=run.metrics["metric"]
+                label=f"{label}, η = {run.metrics['step_size']:.2g}", seed=run.config.seed, metric=run.metrics["metric"]
             )
             for label, run in self.found
         ]  # fmt: skip

@@ -9,7 +9,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lab.control.flip import masked
 from lab.deltas import Delta
 from lab.runs import Record
 from lab.study.training_run import TRAINING_RUN, TrainingRun
@@ -54,7 +53,11 @@ class Trained:
     @cached_property
     def body(self) -> Tensor:
         """Which coordinates of φ are not of the newly initialised head, (d,) of bool."""
-        return masked(self.delta, tuple(self.delta.plm.new_names))
+        body = torch.ones(self.delta.size, dtype=torch.bool, device=self.phi.device)
+        for name in self.delta.plm.new_names:
+            if name in self.delta.layout.slices:
+                body[self.delta.layout.slices[name]] = False
+        return body
 
     def at(self, strength: float, *, head: bool = True) -> Tensor:
         """φ₀ + t(φ* − φ₀).

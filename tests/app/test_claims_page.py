@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 
-from streamlit.testing.v1 import AppTest
-from streamlit.util import calc_hash
-
-from lab.runs import places
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def opened(store: Path, monkeypatch, gallery: Path | None = None, **query: str) -> AppTest:
-    if gallery is not None:
-        monkeypatch.setattr(places, "GALLERY", gallery)
-    monkeypatch.setenv("DELTALAB_STORE", str(store))
-    shown = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=240)
-    for name, value in query.items():
-        shown.query_params[name] = value
-    shown._page_hash = calc_hash("claims")
-    return shown.run()
-
-
-def test_every_claim_is_judged_by_the_gallery_and_drawn(monkeypatch, tmp_path):
-    shown = opened(tmp_path / "none", monkeypatch)
+def test_every_claim_is_judged_by_the_gallery_and_drawn(visited, monkeypatch, tmp_path):
+    monkeypatch.setenv("DELTALAB_STORE", str(tmp_path / "none"))
+    shown = visited("claims")
     assert not shown.exception
     assert any("statements" in element.value for element in shown.markdown)
     claims = shown.selectbox(key="claim").options
@@ -42,7 +23,7 @@ def test_every_claim_is_judged_by_the_gallery_and_drawn(monkeypatch, tmp_path):
     assert set(shown.dataframe[0].value["here"]) == {answer}
 
 
-def test_without_records_there_is_nothing_to_judge(monkeypatch, tmp_path):
-    shown = opened(tmp_path / "none", monkeypatch, gallery=tmp_path / "none either")
+def test_without_records_there_is_nothing_to_judge(opened, tmp_path):
+    shown = opened("claims", tmp_path / "none")
     assert not shown.exception
     assert "Run this, then reload the page" in shown.info[0].value

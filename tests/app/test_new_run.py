@@ -9,21 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
-from streamlit.util import calc_hash
 
 from app.launch import again, log_end, start, stop
 from lab.runs import Store
 from lab.runs.journal import Entry, entries, journal, run_of
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def opened(store: Path, monkeypatch) -> AppTest:
-    monkeypatch.setenv("DELTALAB_STORE", str(store))
-    shown = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=120)
-    shown._page_hash = calc_hash("new_run")
-    return shown.run()
 
 
 def awaited(store: Path, wanted: Callable[[Entry], bool], seconds: float = 120) -> Entry:
@@ -36,8 +25,8 @@ def awaited(store: Path, wanted: Callable[[Entry], bool], seconds: float = 120) 
     raise AssertionError([(entry.state, log_end(entry)) for entry in entries(store)])
 
 
-def test_the_form_is_made_of_the_typed_settings_and_asks_for_what_was_changed(tmp_path, monkeypatch):
-    shown = opened(tmp_path, monkeypatch)
+def test_the_form_is_made_of_the_typed_settings_and_asks_for_what_was_changed(opened, tmp_path):
+    shown = opened("new_run", tmp_path)
     shown.selectbox(key="experiment").set_value("quadratic").run()
     assert not shown.exception
     assert "deltalab run quadratic --scale smoke" in shown.code[0].value
@@ -50,8 +39,8 @@ def test_the_form_is_made_of_the_typed_settings_and_asks_for_what_was_changed(tm
     assert shown.button[0].disabled
 
 
-def test_a_run_is_started_watched_and_finished(tmp_path, monkeypatch):
-    shown = opened(tmp_path, monkeypatch)
+def test_a_run_is_started_watched_and_finished(opened, tmp_path):
+    shown = opened("new_run", tmp_path)
     shown.selectbox(key="experiment").set_value("quadratic").run()
     shown.button[0].click().run()
     assert not shown.exception
@@ -90,9 +79,9 @@ def _cancel_and_resume(tmp_path, monkeypatch):
     assert awaited(tmp_path, lambda entry: entry.state == "killed").name == resumed.name
 
 
-def test_a_terminal_s_command_is_shown_with_what_it_is_in(tmp_path, monkeypatch):
+def test_a_terminal_s_command_is_shown_with_what_it_is_in(opened, tmp_path):
     with journal(tmp_path, "deltalab run somewhere"), run_of("[x](https://x.example)", done=1, total=3):
-        shown = opened(tmp_path, monkeypatch)
+        shown = opened("new_run", tmp_path)
         assert not shown.exception
         said = " ".join(element.value for element in shown.markdown)
         assert "**running**" in said

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import importlib
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-from streamlit.testing.v1 import AppTest
-from streamlit.util import calc_hash
 
 from app.playgrounds import linear_quadratic, projections, quadratic, shared, spike
 from lab.figures import DARK, LIGHT, SIZES
 
 ALL = (quadratic, linear_quadratic, spike, projections, shared)
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def first(playground) -> dict[str, object]:
@@ -79,11 +75,8 @@ def test_what_three_directions_share_is_explained_by_three():
     assert others[3] == pytest.approx(1.0, abs=1e-9)
 
 
-def test_the_page_answers_a_knob_within_a_second(monkeypatch, tmp_path):
-    monkeypatch.setenv("DELTALAB_STORE", str(tmp_path))
-    shown = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
-    shown._page_hash = calc_hash("playgrounds")
-    shown.run()
+def test_the_page_answers_a_knob_within_a_second(opened, tmp_path):
+    shown = opened("playgrounds", tmp_path)
     assert not shown.exception
     spent = []
     for name, (_, options, _) in quadratic.PLAYGROUND.knobs.items():
@@ -95,12 +88,8 @@ def test_the_page_answers_a_knob_within_a_second(monkeypatch, tmp_path):
     assert np.quantile(spent, 0.95) < 1.0
 
 
-def test_the_problem_is_in_the_address(monkeypatch, tmp_path):
-    monkeypatch.setenv("DELTALAB_STORE", str(tmp_path))
-    shown = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
-    shown.query_params["room"] = "A spike in noise"
-    shown._page_hash = calc_hash("playgrounds")
-    shown.run()
+def test_the_problem_is_in_the_address(opened, tmp_path):
+    shown = opened("playgrounds", tmp_path, room="A spike in noise")
     assert not shown.exception
     assert "stands out" in " ".join(element.value for element in shown.markdown)
 

@@ -17,6 +17,8 @@ width is worked out when the size is known::
 * **Marks**: `line`, `points`, `band`, `bars`, `heat`, `surface`, `note`. A mark's `name` is its entry in the legend,
   which is made from what is drawn: one entry for each name, in the order of drawing; a band has none where a line or
   points of the same name are drawn. `key` names what a dash or symbol means, whatever the colour: "validation".
+* **Intervals** (`error`, `across`) that leave their axis are cut at its end, with an arrow; an axis without a range
+  follows the estimates where intervals would flatten them.
 * **Rules and zones** (`rule`, `zone`) are part of the layout: they stand in a panel without any mark, too.
 * **Seeds**: `spread(panel, values, category, colour=…)` draws all values of one line, their mean and its interval;
   `apart(x, place, n)` sets the intervals of n lines side by side on a logarithmic axis.
@@ -34,7 +36,7 @@ from lab.figures.grammar.looks import Look, look
 from lab.figures.grammar.panel import Panel
 from lab.figures.grammar.split import first_seen, records, split
 from lab.figures.grammar.spread import apart, half_width, spread
-from lab.figures.grammar.words import LONGEST, cut, listed
+from lab.figures.grammar.words import LONGEST, cut, listed, rounded
 
 __all__ = [
     "LONGEST",
@@ -49,6 +51,7 @@ __all__ = [
     "listed",
     "look",
     "records",
+    "rounded",
     "split",
     "spread",
 ]

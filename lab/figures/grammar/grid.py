@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Self
 
 import pandas as pd
@@ -14,6 +15,7 @@ from lab.figures.grammar.looks import Look, looks
 from lab.figures.grammar.mark import ColourScale, Mark, Note, Rule, identity
 from lab.figures.grammar.page import Page
 from lab.figures.grammar.panel import Panel
+from lab.figures.grammar.reach import within
 from lab.figures.grammar.split import first_seen, split
 from lab.figures.style import SCREEN, SYMBOLS, Size, Theme, template, without_dollars
 
@@ -42,6 +44,7 @@ class Grid:
         self.rules: list[Rule] = []
         self.notes: list[Note] = []
         self.axes = {"x": Axis(), "y": Axis()}
+        self.ranges: dict[tuple[int, str], tuple[float, float]] = {}
         self.stacked = False
         self.scales: dict[str, ColourScale] = {}
         self.depth = ColourScale("")
@@ -118,6 +121,9 @@ class Grid:
         """
         if not self.panels:
             raise ValueError("a grid without panels cannot be drawn; make one with grid.panel() or grid.by()")
+        return within(self)._drawn(size)
+
+    def _drawn(self, size: Size) -> go.Figure:
         bars = colour_bars(self, size)
         shown, shapes = entries(self.marks, self.rules)
         page = Page(self, size, bars=len(bars), legend=[str(name) for name in shown], key=keys(self.marks))
@@ -132,8 +138,9 @@ class Grid:
         return go.Figure(without_dollars(drawn), _validate=False)
 
     def axis(self, panel: int, which: str) -> Axis:
-        """The axis of a panel: its own or the grid's."""
-        return self.panels[panel].axes.get(which, self.axes[which])
+        """The axis of a panel: its own or the grid's; with ends where intervals are cut there."""
+        axis = self.panels[panel].axes.get(which, self.axes[which])
+        return replace(axis, range=self.ranges[panel, which]) if (panel, which) in self.ranges else axis
 
     def _count(self, kind: str, name: str) -> int:
         names = self._counted.setdefault(kind, [])

@@ -22,7 +22,7 @@ class Look:
 _FAMILIES: tuple[tuple[str, int | str, str], ...] = (
     (r" \+ .*", 6, "cross"),  # combinations
     (r"random weights|random subspace|random steering|shuffled|pre-trained|the PLM", "muted", "x"),
-    (r"linear probe|trained head|frozen", "muted", "asterisk-open"),
+    (r"linear.probe|trained head|frozen", "muted", "asterisk-open"),
     (r"full", "ink", "star"),
     (r"lora", 0, "circle"),
     (r"adapter", 1, "square"),

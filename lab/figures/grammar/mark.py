@@ -10,7 +10,8 @@ _GLYPHS = {
     "solid": "───", "dash": "– – –", "dot": "· · · ·", "dashdot": "– · –", "longdash": "—— ——",
     "circle": "●", "square": "■", "diamond": "◆", "triangle-up": "▲", "triangle-down": "▼", "star": "★",
     "circle-open": "○", "square-open": "□", "diamond-open": "◇", "triangle-up-open": "△", "triangle-down-open": "▽",
-    "star-open": "☆", "x": "✕", "x-thin": "×", "cross": "✚", "pentagon": "⬟", "hexagon": "⬢", "line-ns": "|",
+    "star-open": "☆", "triangle-left": "◀", "triangle-right": "▶",
+    "x": "✕", "x-thin": "×", "cross": "✚", "pentagon": "⬟", "hexagon": "⬢", "line-ns": "|",
 }  # fmt: skip
 
 

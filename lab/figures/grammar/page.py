@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lab.figures.grammar.panel import Panel
 
 _PHONE = 500  # px; what is narrower has no room for long names beside a panel
+_UPRIGHT = 1.25  # width of a name that stands upright [em]
 _NARROWEST = 14.0  # width of a panel [em]: three ticks and a title
 
 
@@ -251,7 +252,7 @@ class Page:
             shown = numbers(values_of(marks, which))
             own = axis.layout(shown, upright=which == "y", room=length / self.em)
             if which == "x" and self._turned(axis):
-                own = {"tickangle": -90} | own
+                own = {"tickangle": -90} | _thinned(own, int(length / (_UPRIGHT * self.em)))
             if which == "x" and "tickvals" not in own:
                 own = {"nticks": max(3, int(length / (5 * self.em)))} | own  # never so many that plotly turns them
             own |= {"domain": domain, "anchor": other if panel.number == 0 else f"{other}{panel.number + 1}"}
@@ -287,3 +288,12 @@ class Page:
             else:
                 lines[-1] = longer
         return "<br>".join(lines)
+
+
+def _thinned(axis: dict[str, Any], most: int) -> dict[str, Any]:
+    """A plotly axis with no more ticks than that, evenly left out; what they say is on hover."""
+    names = axis.get("tickvals") or axis.get("categoryarray") or []
+    step = -(-len(names) // max(1, most))
+    if step < 2:
+        return axis
+    return axis | {"tickvals": names[::step], "ticktext": list(axis.get("ticktext", names))[::step]}

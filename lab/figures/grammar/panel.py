@@ -45,7 +45,8 @@ class Panel:
             x, y: of the points; a missing y leaves a gap.
             depth: number of the block or step that colours it, on the grid's scale `grid.depths`; it then has no
                 entry in the legend.
-            error, error_down: length of the bar upwards (and downwards, the same if missing) at each point.
+            error, error_down: length of the bar upwards (and downwards, the same if missing) at each point; infinite
+                where nothing bounds it. A bar that leaves the axis ends in an arrow.
         """
         colour = self.grid.depth_colour(depth) if depth is not None else colour or self.grid.colour(name)
         trace: dict[str, Any] = {

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+import pandas as pd
 
 LONGEST = 350
 """Characters of an answer's sentences, whatever the table's size: what a screen reader says in about 25 s."""
@@ -37,3 +40,21 @@ def listed(lead: str, parts: Sequence[str], *, end: str = ".", longest: int = LO
 def cut(text: str, longest: int = LONGEST) -> str:
     """The text, its end replaced by "…" where it is too long."""
     return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
+
+
+def rounded(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The table with two digits of every fraction in a column's names, all of them where two names would be one.
+
+    Example:
+        >>> rounded(pd.DataFrame({"label": ["LoRA, η = 0.416537", "LoRA, η = 0.0001"]}), "label").label.tolist()
+        ['LoRA, η = 0.42', 'LoRA, η = 0.0001']
+    """
+    short = {name: _rounded(str(name)) for name in table[column].dropna().unique()}
+    if len(set(short.values())) < len(short):
+        return table
+    return table.assign(**{column: table[column].map(short)})
+
+
+def _rounded(name: str) -> str:
+    name = re.sub(r" lr=(?=\d)", ", η = ", name)
+    return re.sub(r"(?<![\d.,])\d+\.\d{3,}(?:e-?\d+)?(?![\d.])", lambda found: f"{float(found[0]):.2g}", name)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.figures.grammar import LONGEST, cut, first_seen, listed, records, split
+from lab.figures.grammar import LONGEST, cut, first_seen, listed, records, rounded, split
 
 
 def test_parts_that_do_not_fit_are_counted():
@@ -19,6 +19,14 @@ def test_parts_that_do_not_fit_are_counted():
 def test_a_first_part_that_is_too_long_is_cut():
     assert listed("Scores", [30 * "a", "b"], longest=30) == f"Scores: {8 * 'a'}…; and 1 more."
     assert cut(10 * "a", 4) == "aaa…"
+
+
+def test_names_have_two_digits_of_a_fraction_unless_they_would_be_alike():
+    names = ["LoRA r = 8 lr=0.416537", "Fastfood d = 1,000, η = 1.45047", "full, η = 0.0001", "v1.1-base", "1e-05"]
+    found = rounded(pd.DataFrame({"label": names}), "label").label.tolist()
+    assert found == ["LoRA r = 8, η = 0.42", "Fastfood d = 1,000, η = 1.5", "full, η = 0.0001", "v1.1-base", "1e-05"]
+    alike = pd.DataFrame({"label": ["η = 0.1234", "η = 0.1235"]})
+    assert rounded(alike, "label").label.tolist() == alike.label.tolist()
 
 
 @given(st.lists(st.text(max_size=400), min_size=1, max_size=30))
