@@ -80,8 +80,9 @@ def _example() -> pd.DataFrame:
     """Made-up spectra of two methods and of a random subspace."""
     rows = []
     for label, size in (("LoRA", 2.0), ("prompt", 0.5), (NULL, 0.2)):
-        for kind in _KINDS if label != NULL else ("at the start",):
-            grown = {"at the start": 1.0, "after training": 2.0, "random weights": 0.3}[kind]
+        for kind, grown in (
+            (("at the start", 1.0), ("random weights", 0.3)) if label != NULL else (("at the start", 1),)
+        ):
             for at, n in (("logits", 20), ("end", 5)):
                 if at == "end" and (kind != "at the start" or label == NULL):
                     continue

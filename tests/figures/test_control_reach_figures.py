@@ -195,7 +195,7 @@ def test_two_plms_share_no_panel_and_no_line():
     assert titles == [f"{m} · {k}" for m in ("minilm", "smollm2") for k in ("at the start", "after training")]
     assert {trace.x for trace in figure.data[:2]} == {("embed", "0", "1", "2")}
     assert {trace.x for trace in figure.data[4:6]} == {("embed", "0", "1", "29")}
-    for drawn, per_plm in ((GRAMIAN_SPECTRA, 2), (CONTROL_ENERGY, 2)):
+    for drawn, per_plm in ((GRAMIAN_SPECTRA, 3), (CONTROL_ENERGY, 2)):
         alone = drawn.example()
         two = pd.concat([alone, alone.assign(model="smollm2")])
         both = drawn.draw(two)
