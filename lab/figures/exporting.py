@@ -40,10 +40,11 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Exported:
-    """What `export` did."""
+    """What `export` did, and what is to be known of it."""
 
     written: tuple[Path, ...]
     skipped: tuple[Skipped, ...]
+    note: str = ""
 
     @property
     def message(self) -> str:
@@ -53,6 +54,7 @@ class Exported:
         for reason in reasons:
             formats = ", ".join(skip.format.upper() for skip in self.skipped if skip.reason == reason)
             lines.append(f"no {formats}: {reason}")
+        lines += [self.note] if self.note else []
         return "\n".join(lines)
 
 
@@ -116,7 +118,17 @@ def export(
     written = [stem.with_name(f"{stem.name}.{SUFFIXES[name]}") for name in contents]
     for path, content in zip(written, contents.values(), strict=True):
         write_whole(path, content)
-    return Exported(tuple(written), tuple(skipped))
+    return Exported(tuple(written), tuple(skipped), _too_tall(drawing, size))
+
+
+def _too_tall(drawing: go.Figure, size: str) -> str:
+    """That a drawing is taller than the page it is for, and what to do; "" where it is not."""
+    height, tallest = drawing.layout.height, SIZES[size].tallest
+    if tallest is None or not height or height <= tallest:
+        return ""
+    return (
+        f"the figure is {height / 96:.0f} in tall, a page has room for {tallest / 96:g}: draw fewer rows of the table"
+    )
 
 
 def rendered(

@@ -19,12 +19,12 @@ SEED = columns("gramian_spectra", "seed")
 NULL = "random subspace"
 _MOST_PANELS = 6
 _KINDS = ("at the start", "after training", "random weights")
-_PLACES = {"logits": "logits", "read": "state that the head reads", "end": "state after the last block"}
+_PLACES = {"logits": "logits", "read": "state read", "end": "last state"}
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     """Six panels at most, shared among PLMs and tasks, whole spectra first; a line per method and seed."""
-    grid = Grid(theme, wrap=3, height=380, share_y=True, labels=[label for label in table.label if label != NULL])
+    grid = Grid(theme, wrap=3, height=380, labels=[label for label in table.label if label != NULL])
     runs, places = [name for name in SEED if name in table], split(table, "model", "task")
     for place, own in places:
         before = f"{place}\n" if len(places) > 1 else ""
@@ -36,9 +36,16 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         ]
         for at, kind, part in panels[: max(1, _MOST_PANELS // len(places))]:
             panel = grid.panel(f"{before}{_PLACES.get(at, at)}, {kind}")
+            panel.y("singular value [y per unit of φ]", log=True, range=_ends(own.sigma[own["at"] == at]))
             for (label, *_), run in part.sort_values("index").groupby(["label", *runs], sort=False):
                 _line(panel, run, str(label))
-    return grid.x("index [count]").y("singular value [units of y per unit of φ]", log=True)
+    return grid.x("index [count]")
+
+
+def _ends(sigma: pd.Series) -> tuple[float, float] | None:
+    """Of an axis for all spectra of one y, so that its panels can be compared."""
+    known = sigma[(sigma > 0) & np.isfinite(sigma)]
+    return (0.7 * float(known.min()), 1.4 * float(known.max())) if len(known) else None
 
 
 def _in_order(values: pd.Series, known: Collection[str]) -> list[str]:

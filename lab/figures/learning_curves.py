@@ -42,7 +42,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         for label, own in split(curves(table, quantity), "label"):
             look = grid.look(label)
             for which, part in split(own, "split"):
-                if (part.seeds > 1).any():
+                if (part.seeds > 1).any() and which != "train":
                     panel.band(part.step, part.low, part.high, label, colour=look.colour)
                 style: dict[str, Any] = {
                     "colour": look.colour,
@@ -114,7 +114,7 @@ LEARNING_CURVES = Figure(
     order=1,
     caption=(
         "Loss (left) and score (right) on validation (solid) and training data (dotted) against optimiser steps. "
-        "Lines are means over seeds, bands the range over seeds."
+        "Lines are means over seeds, bands the range over seeds on validation data."
     ),
     reading=(
         "A curve that rises earlier converges faster; its height at the end is what the method reaches in this many "

@@ -105,20 +105,24 @@ class Size:
         font: size of all text, in pixels.
         fixed: whether the figure keeps this width; else it fills what holds it.
         slenderness: height of the plotting area, relative to the figure's own proportions.
+        tallest: height of the page [px]; a figure that would be taller has more panels in a row and flatter ones.
     """
 
     width: int
     font: float
     fixed: bool = True
     slenderness: float = 1.0
+    tallest: float | None = None
 
 
+_PAGE = 864  # 9 in: the text of a letter page
 SCREEN = Size(width=960, font=13, fixed=False)
 SIZES: Mapping[str, Size] = {
     "screen": SCREEN,
-    "single": Size(width=336, font=9, slenderness=1.35),  # 3.5 in: one column of a two-column paper (IEEE, ACL)
-    "double": Size(width=672, font=11, slenderness=1.1),  # 7 in: across both columns, or a one-column paper
-    "slide": Size(width=1280, font=20),  # 16:9 projector
+    # 3.5 in: one column of a two-column paper (IEEE, ACL); 7 in: across both columns, or a one-column paper
+    "single": Size(width=336, font=9, slenderness=1.35, tallest=_PAGE),
+    "double": Size(width=672, font=11, slenderness=1.1, tallest=_PAGE),
+    "slide": Size(width=1280, font=20, tallest=720),  # 16:9 projector
 }
 
 

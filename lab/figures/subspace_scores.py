@@ -15,11 +15,15 @@ from lab.statistics import Answer, Interval, mean_interval
 
 _COLUMNS = columns("subspace_scores", "label", "task", "row", "k", "relative", "score")
 
+_FIXED = ("dash", "dot", "dashdot", "longdash")
+"""Of rows without trained coordinates, which are lines across."""
+
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     grid = Grid(theme, wrap=2, height=380, share_y=True)
     for panel, part in grid.by(table, "label"):
         trained = [row for row, own in split(part, "row") if own.k.max() > 0]
+        fixed = [row for row, own in split(part, "row") if own.k.max() <= 0]
         for row, own in split(part, "row"):
             if row in trained:
                 by_k = {int(at.k.iloc[0]): at.groupby("task").relative.mean().dropna() for _, at in own.groupby("k")}
@@ -32,7 +36,8 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
                     hover="k = %{customdata[0]}: %{y:.0%} of the full method",
                 )  # fmt: skip
             else:
-                panel.rule(y=float(own.relative.mean()), name=row, colour=grid.colour(row), dash="dash")
+                dash = _FIXED[fixed.index(row) % len(_FIXED)]
+                panel.rule(y=float(own.relative.mean()), name=row, colour=grid.colour(row), dash=dash, width=1.8)
         panel.rule(y=0, dash="solid").rule(y=1, dash="solid")
     grid.x("trained coordinates k [count]", log=True, ticks=sorted(table.k[table.k > 0].unique()))
     return grid.y("relative score [of the full method's gain over chance]", percent=True)
@@ -91,12 +96,12 @@ SUBSPACE_SCORES = Figure(
         "Relative score, (score − chance)/(full method's score − chance), on tasks that the subspace has not seen, "
         "against the number k of trained coordinates, the head trained in every row: k principal directions of the "
         "other tasks around their mean, as many in a random subspace and in subspaces of null collections; and of all "
-        "tasks, the scored one among them (seen). Dashed: the head alone on a fixed body. Means and 95 % intervals "
+        "tasks, the scored one among them (seen). Across: the head alone on a fixed body. Means and 95 % intervals "
         "over tasks, set side by side."
     ),
     reading=(
         "What the shared subspace has above the Fastfood line of equal k is what other tasks know of this one; above "
-        "the null subspaces, what they know beyond common inputs and outputs; above the dashed lines, what coordinates "
+        "the null subspaces, what they know beyond common inputs and outputs; above the lines across, what coordinates "
         "add to a head. A shared subspace no better than the head on the mean says that the mean adapter is all there "
         "is. Intervals of few tasks are wide, and step sizes are tuned on validation data for every row alike."
     ),

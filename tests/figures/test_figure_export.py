@@ -8,6 +8,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from lab.figures import (
@@ -17,6 +18,7 @@ from lab.figures import (
     INTRINSIC_DIMENSION,
     ImageError,
     export,
+    figure,
     find_browser,
     rendered,
 )
@@ -157,6 +159,14 @@ def test_pdf_svg_and_png_by_the_browser(tmp_path):
     svg = (tmp_path / "fig.svg").read_text()
     assert 'width="336"' in svg
     assert "<image" not in svg
+
+
+def test_a_figure_that_no_page_holds_is_written_and_said_to_be(tmp_path):
+    table = figure("combination").example()
+    many = pd.concat([table.assign(task=f"task {i}") for i in range(12)])
+    done = export(figure("combination"), tmp_path / "figure", ["csv"], many, size="single")
+    assert "in tall, a page has room for 9: draw fewer rows" in done.message
+    assert "in tall" not in export(figure("combination"), tmp_path / "one", ["csv"], table).message
 
 
 def test_a_finished_drawing_is_exported_without_what_it_lacks(tmp_path):

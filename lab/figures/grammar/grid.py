@@ -13,7 +13,7 @@ from lab.figures.grammar.axis import Axis
 from lab.figures.grammar.legend import colour_bars, entries, keys
 from lab.figures.grammar.looks import Look, looks
 from lab.figures.grammar.mark import ColourScale, Mark, Note, Rule, identity
-from lab.figures.grammar.page import Page
+from lab.figures.grammar.page import fitted
 from lab.figures.grammar.panel import Panel
 from lab.figures.grammar.reach import within
 from lab.figures.grammar.split import first_seen, split
@@ -126,9 +126,9 @@ class Grid:
     def _drawn(self, size: Size) -> go.Figure:
         bars = colour_bars(self, size)
         shown, shapes = entries(self.marks, self.rules)
-        page = Page(self, size, bars=len(bars), legend=[str(name) for name in shown], key=keys(self.marks))
+        layout = fitted(self, size, bars=len(bars), legend=[str(name) for name in shown], key=keys(self.marks))
         data = [self._trace(mark, listed, bars) for mark, listed in shapes.marks]
-        layout = page.layout() | bars | {"template": template(self.theme, size.font), "showlegend": bool(shown)}
+        layout |= bars | {"template": template(self.theme, size.font), "showlegend": bool(shown)}
         layout["shapes"] = [self._shape(rule, listed) for rule, listed in shapes.rules]
         layout["annotations"] += [self._note(note) for note in self.notes]
         if self.stacked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from lab.figures.grammar.axis import Axis, numbers
@@ -14,8 +15,32 @@ if TYPE_CHECKING:
     from lab.figures.grammar.panel import Panel
 
 _PHONE = 500  # px; what is narrower has no room for long names beside a panel
+_FLATTEST = 0.5  # of a panel's height, on a page that is full
 _UPRIGHT = 1.25  # width of a name that stands upright [em]
 _NARROWEST = 14.0  # width of a panel [em]: three ticks and a title
+
+
+def fitted(grid: Grid, size: Size, *, bars: int, legend: list[str], key: list[str]) -> dict[str, Any]:
+    """The plotly layout of a grid in a size, as far as it can be no taller than the page.
+
+    Of many panels more stand in a row than the grid asks for; where that is not enough they are flatter. Names of rows
+    keep their height, so a long list stays long.
+    """
+    told: dict[str, Any] = {"bars": bars, "legend": legend, "key": key}
+    page = Page(grid, size, **told)
+    layout = page.layout()
+    tallest = size.tallest or inf
+    for wrap in range(grid.wrap + 1, len(grid.panels) + 1):
+        if layout["height"] <= tallest:
+            break
+        wider = Page(grid, size, **told, wrap=wrap)
+        if wider.columns > page.columns and (shorter := wider.layout())["height"] < layout["height"]:
+            page, layout = wider, shorter
+    if (above := layout["height"] - tallest) > 0:
+        plots = sum(height for _, height in page._heights()[0])
+        flat = max(_FLATTEST, 1 - 1.1 * above / plots)
+        layout = Page(grid, size, **told, wrap=page.wrap, flat=flat).layout()
+    return layout
 
 
 class Page:
@@ -27,11 +52,16 @@ class Page:
         bars: colour bars at the right.
         legend: its entries.
         key: entries of the key above them.
+        wrap: most panels in a row; default: the grid's.
+        flat: height of panels, as a part of what they would have.
     """
 
-    def __init__(self, grid: Grid, size: Size, *, bars: int, legend: list[str], key: list[str]) -> None:
+    def __init__(
+        self, grid: Grid, size: Size, *, bars: int, legend: list[str], key: list[str], wrap: int = 0, flat: float = 1.0
+    ) -> None:  # fmt: skip
         self.grid, self.size, self.em = grid, size, float(size.font)
         self.legend, self.key = legend, key
+        self.wrap, self.flat = wrap or grid.wrap, flat
         self.right = self.em * (6.5 if bars else 1.2)
         self.rows = self._rows()
         self.columns = max(len(row) for row in self.rows)
@@ -81,7 +111,7 @@ class Page:
         once = words if self.grid.shared["y"] else 0.0  # names of a shared axis stand at the left alone
         room = (self.size.width - 4 * self.em) / self.em - once
         least = _NARROWEST * (0.75 if once else 1) + (words - once) / 2
-        most = max(1, min(self.grid.wrap, int(room // least)))
+        most = max(1, min(self.wrap, int(room // least)))
         if not any(panel.new_row for panel in self.grid.panels):  # rows of equal length where that can be
             n = len(self.grid.panels)
             most = -(-n // -(-n // most))
@@ -190,11 +220,11 @@ class Page:
     def _heights(self) -> tuple[list[tuple[float, float]], float]:
         """Top and height of every row from the top of the first, and the height of all [px]."""
         screen = SCREEN.width - 5.6 * SCREEN.font
-        most = min(self.grid.wrap, len(self.grid.panels))
+        most = min(self.wrap, len(self.grid.panels))
         scale = self.panel_width / (screen / most) if self.size is not SCREEN else 1.0
         tops, top = [], 0.0
         for r, row in enumerate(self.rows):
-            height = self.grid.height * (1 if len(self.rows) == 1 else 0.68) * scale * self.size.slenderness
+            height = self.grid.height * (1 if len(self.rows) == 1 else 0.68) * scale * self.size.slenderness * self.flat
             height = max(min(height, 1.1 * self.panel_width), 7 * self.em)
             if not self.size.fixed:  # on a phone, panels are narrow and keep their height
                 height = max(height, min(self.grid.height, 0.62 * self.panel_width))

@@ -18,7 +18,7 @@ GOES_ON = "the interval goes on"
 """What an arrow at the edge means, in the key."""
 
 _FLAT = 4.0  # times what the estimates span: with longer intervals on the axis, estimates could not be told apart
-_BEYOND = 0.75  # of what the estimates span, to either side of them: what such an axis shows of the intervals
+_BEYOND = 0.4  # of what the estimates span, to either side of them: what such an axis shows of the intervals
 _ARROWS = {"x": ("triangle-left", "triangle-right"), "y": ("triangle-down", "triangle-up")}
 
 

@@ -97,3 +97,22 @@ def test_no_two_labels_look_alike():
 def test_a_grid_without_panels_is_refused():
     with pytest.raises(ValueError, match=r"make one with grid\.panel\(\) or grid\.by\(\)"):
         Grid(LIGHT).figure()
+
+
+def test_many_panels_stand_closer_so_that_a_paper_s_page_holds_them():
+    grid = Grid(LIGHT, wrap=2, height=400)
+    for i in range(16):
+        grid.panel(f"task {i}").line([0, 1], [0, 1], "a")
+    double, screen = grid.figure(SIZES["double"]), grid.figure()
+    assert double.layout.height <= SIZES["double"].tallest < screen.layout.height
+    assert len({axis.domain[0] for axis in double.select_xaxes()}) > 2
+    assert len({axis.domain[0] for axis in screen.select_xaxes()}) == 2
+
+
+def test_names_that_do_not_fit_side_by_side_are_thinned_out():
+    grid = Grid(LIGHT)
+    grid.panel().points(range(64), range(64), "a")
+    grid.x("token", ticks={float(i): f"word {i}" for i in range(64)})
+    phone = grid.figure(Size(width=350, font=13, fixed=False)).layout.xaxis
+    assert 5 < len(phone.tickvals) == len(phone.ticktext) < 20
+    assert (phone.tickvals[0], phone.ticktext[1], phone.tickangle) == (0.0, f"word {phone.tickvals[1]:g}", -90)

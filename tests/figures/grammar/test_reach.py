@@ -18,12 +18,12 @@ def bars(halves: list[float], *, values: tuple[float, ...] = (0.2, 0.4), **axis)
 
 
 def test_the_axis_follows_the_estimates_and_a_long_interval_ends_in_arrows():
-    found = bars([6.0, 0.1]).figure()
+    found = bars([6.0, 0.05]).figure()
     low, high = found.layout.yaxis.range
     assert (-0.1 < low < 0.2, 0.4 < high < 0.7) == (True, True)
     line, down, up = found.data
     assert (line.error_y.array[0], line.error_y.arrayminus[0]) == pytest.approx((high - 0.2, 0.2 - low))
-    assert (line.error_y.array[1], line.error_y.arrayminus[1]) == pytest.approx((0.1, 0.1))
+    assert (line.error_y.array[1], line.error_y.arrayminus[1]) == pytest.approx((0.05, 0.05))
     assert [(arrow.marker.symbol, arrow.x[0], arrow.y[0]) for arrow in (down, up)] == [
         ("triangle-down", 0, low), ("triangle-up", 0, high),
     ]  # fmt: skip
