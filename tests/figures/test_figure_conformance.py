@@ -168,7 +168,8 @@ def test_two_records_never_share_a_line_a_row_or_a_number(drawn: Figure, column:
     rows = numbers(drawn.summarize(both))
     assert all(any(row <= other for other in rows) for row in numbers(drawn.summarize(one)))
     traces = [shown(trace) for trace in drawn.draw(both).data]
-    for named, values in map(shown, drawn.draw(one).data):
+    arrows = [t for t in drawn.draw(one).data if getattr(t, "cliponaxis", None) is False]  # at the axis' end, wherever
+    for named, values in (shown(trace) for trace in drawn.draw(one).data if trace not in arrows):
         assert any(set(values) <= set(other) if named else values == other for _, other in traces)
 
 
