@@ -239,3 +239,63 @@ def tabs(chromium):
 def tab(tabs):
     """One tab."""
     return tabs()
+
+
+SOON = 120_000  # ms: two cores may be shared
+PLACE = """(drawing, [trace, point]) => {
+  const {xaxis, yaxis} = drawing._fullData[trace], axis = (id) => drawing._fullLayout[id[0] + "axis" + id.slice(1)];
+  const [x, y] = [axis(xaxis), axis(yaxis)], box = drawing.getBoundingClientRect(), own = drawing._fullData[trace];
+  return [box.left + x._offset + x.d2p(own.x[point]), box.top + y._offset + y.d2p(own.y[point])];
+}"""
+
+
+def settle(tab) -> None:
+    """Waits until the page is no longer at work."""
+    tab.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=SOON)
+    tab.wait_for_timeout(400)  # what the browser tells of its width comes a little later
+    tab.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=SOON)
+
+
+@pytest.fixture
+def settled() -> Callable:
+    """`settle`."""
+    return settle
+
+
+@pytest.fixture
+def drawn() -> Callable:
+    """The first figure of a page, once it is there and no longer changes its size."""
+
+    def drawn(tab):
+        figure = tab.locator(".js-plotly-plot").first
+        figure.locator(".main-svg").first.wait_for(timeout=SOON)
+        settle(tab)
+        return figure
+
+    return drawn
+
+
+@pytest.fixture
+def click() -> Callable:
+    """Clicks a point of a trace of a figure, as a person does."""
+
+    def click(tab, figure, trace: int, point: int) -> None:
+        figure.scroll_into_view_if_needed()
+        x, y = figure.evaluate(PLACE, [trace, point])
+        tab.mouse.move(x - 3, y)
+        tab.mouse.move(x, y, steps=3)
+        tab.wait_for_timeout(200)  # plotly looks under the pointer some 20 times a second
+        tab.mouse.click(x, y)
+
+    return click
+
+
+@pytest.fixture
+def outside() -> Callable:
+    """What a tab has asked of others than the explorer at an address."""
+
+    def outside(tab, address: str) -> list[str]:
+        own = (address, address.replace("http", "ws"), "data:", "blob:")
+        return [url for url in tab.asked if not url.startswith(own)]
+
+    return outside

@@ -27,11 +27,7 @@ def address(served, filled):
     return served(filled)
 
 
-def outside(page, address: str) -> list[str]:
-    return [url for url in page.asked if not url.startswith((address, address.replace("http", "ws"), "data:", "blob:"))]
-
-
-def test_every_page_draws_its_figure_and_asks_nobody_else(tab, address):
+def test_every_page_draws_its_figure_and_asks_nobody_else(tab, address, outside):
     for path, title in PAGES.items():
         tab.goto(f"{address}/{path}")
         tab.get_by_role("heading", name=re.compile(title)).first.wait_for(timeout=SOON)
@@ -70,6 +66,24 @@ def test_a_card_leads_to_its_question(tab, address):
     tab.get_by_role("link", name=re.compile("Controllability")).last.click(timeout=SOON)
     tab.wait_for_url(re.compile("/controllability"), timeout=SOON)
     tab.get_by_role("heading", name="Controllability").first.wait_for(timeout=SOON)
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_ten_seconds_lead_from_home_to_a_question_its_figure_and_the_record(
+    width, tabs, address, drawn, click, outside
+):
+    tab = tabs(width)
+    tab.goto(address)
+    drawn(tab)
+    tab.get_by_role("main").get_by_role("link", name=re.compile("Intrinsic dimension arrow")).click(timeout=SOON)
+    tab.wait_for_url(re.compile("/intrinsic_dimension"), timeout=SOON)
+    figure = drawn(tab)
+    click(tab, figure, figure.evaluate("d => d._fullData.findIndex(t => t.mode === 'markers')"), 0)
+    tab.wait_for_url(re.compile("/record"), timeout=SOON)
+    tab.get_by_role("heading", name="Asked").wait_for(timeout=SOON)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.locator("[data-testid=stException]").count() == 0
+    assert outside(tab, address) == []
 
 
 def test_downloads(tab, address):

@@ -20,11 +20,6 @@ DESK, PHONE = 1440, 390
 BOXES = (Path(__file__).resolve().parents[1] / "figures" / "text_boxes.js").read_text()
 ASKED = [outline.name for asked in questions().values() for outline in asked]
 OTHERS = ["", "claims", "open_weights", "runs", "compare", "record", "report", "new_run", "playgrounds"]
-PLACE = """(drawing, [trace, point]) => {
-  const {xaxis, yaxis} = drawing._fullData[trace], axis = (id) => drawing._fullLayout[id[0] + "axis" + id.slice(1)];
-  const [x, y] = [axis(xaxis), axis(yaxis)], box = drawing.getBoundingClientRect(), own = drawing._fullData[trace];
-  return [box.left + x._offset + x.d2p(own.x[point]), box.top + y._offset + y.d2p(own.y[point])];
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -38,45 +33,22 @@ def address(served, own, chromium) -> str:
     return served(own)
 
 
-def drawn(tab):
-    """The first figure of a page, once it is there and no longer changes its size."""
-    figure = tab.locator(".js-plotly-plot").first
-    figure.locator(".main-svg").first.wait_for(timeout=SOON)
-    settled(tab)
-    return figure
-
-
-def settled(tab) -> None:
-    """Waits until the page is no longer at work."""
-    tab.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=SOON)
-    tab.wait_for_timeout(400)  # what the browser tells of its width comes a little later
-    tab.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=SOON)
-
-
-def click(tab, figure, trace: int, point: int) -> None:
-    figure.scroll_into_view_if_needed()
-    x, y = figure.evaluate(PLACE, [trace, point])
-    tab.mouse.move(x - 3, y)
-    tab.mouse.move(x, y, steps=3)
-    tab.wait_for_timeout(200)  # plotly looks under the pointer some 20 times a second
-    tab.mouse.click(x, y)
-
-
-def outside(tab, address: str) -> list[str]:
-    return [url for url in tab.asked if not url.startswith((address, address.replace("http", "ws"), "data:", "blob:"))]
-
-
-def sound(tab, address: str, width: int) -> None:
+@pytest.fixture
+def sound(outside):
     """No error, nothing asked of others, no sideways scrolling, no two texts of a figure on each other."""
-    assert tab.locator("[data-testid=stException]").count() == 0
-    assert outside(tab, address) == []
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width
-    for figure in tab.locator(".js-plotly-plot").all():
-        found = figure.evaluate(BOXES)
-        assert (tab.url, found["overlaps"], found["outside"]) == (tab.url, [], [])
+
+    def sound(tab, address: str, width: int) -> None:
+        assert tab.locator("[data-testid=stException]").count() == 0
+        assert outside(tab, address) == []
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        for figure in tab.locator(".js-plotly-plot").all():
+            found = figure.evaluate(BOXES)
+            assert (tab.url, found["overlaps"], found["outside"]) == (tab.url, [], [])
+
+    return sound
 
 
-def test_ten_seconds_to_an_answer_and_from_it_to_its_question(tabs, address):
+def test_ten_seconds_to_an_answer_and_from_it_to_its_question(tabs, address, drawn, settled, sound):
     tab = tabs(DESK)
     tab.goto(address)
     tab.get_by_role("heading", name=re.compile("How many random directions")).wait_for(timeout=SOON)
@@ -99,7 +71,9 @@ def test_ten_seconds_to_an_answer_and_from_it_to_its_question(tabs, address):
     sound(tab, address, DESK)
 
 
-def test_a_click_leads_to_a_layer_then_to_a_record_and_a_figure_into_the_report(tabs, address, own):
+def test_a_click_leads_to_a_layer_then_to_a_record_and_a_figure_into_the_report(
+    tabs, address, own, drawn, click, outside
+):
     tab = tabs(DESK)
     tab.goto(f"{address}/weight_differences")
     figure = drawn(tab)
@@ -116,7 +90,7 @@ def test_a_click_leads_to_a_layer_then_to_a_record_and_a_figure_into_the_report(
     assert outside(tab, address) == []
 
 
-def test_a_report_is_written_in_two_tabs_and_downloaded(tabs, address):
+def test_a_report_is_written_in_two_tabs_and_downloaded(tabs, address, drawn, settled):
     tab, other = tabs(DESK), tabs(DESK)
     tab.goto(f"{address}/intrinsic_dimension")
     drawn(tab)
@@ -138,7 +112,7 @@ def test_a_report_is_written_in_two_tabs_and_downloaded(tabs, address):
     assert any(name.endswith(".pdf") for name in archive.namelist())
 
 
-def test_a_shared_address_shows_the_same_elsewhere(tabs, address):
+def test_a_shared_address_shows_the_same_elsewhere(tabs, address, drawn, settled):
     tab, other = tabs(DESK), tabs(DESK)
     tab.goto(f"{address}/intrinsic_dimension")
     drawn(tab)
@@ -154,7 +128,7 @@ def test_a_shared_address_shows_the_same_elsewhere(tabs, address):
     assert "rotten-tomatoes" in str(labels[0])
 
 
-def test_a_run_is_started_watched_cancelled_and_resumed_from_the_page(tabs, address, own):
+def test_a_run_is_started_watched_cancelled_and_resumed_from_the_page(tabs, address, own, settled):
     tab = tabs(DESK)
     tab.goto(f"{address}/new_run")
     tab.get_by_role("combobox", name=re.compile("Experiment")).fill("Training run", timeout=SOON)
@@ -176,7 +150,7 @@ def test_a_run_is_started_watched_cancelled_and_resumed_from_the_page(tabs, addr
     assert [entry.state for entry in entries(own)] == ["interrupted", "interrupted"]
 
 
-def test_names_that_mean_harm_do_none(tabs, served, hostile, chromium):
+def test_names_that_mean_harm_do_none(tabs, served, hostile, chromium, settled, outside):
     address, tab = served(hostile), tabs(DESK)
     for page in ("", "intrinsic_dimension", "record", "runs"):
         tab.goto(f"{address}/{page}")
@@ -186,7 +160,7 @@ def test_names_that_mean_harm_do_none(tabs, served, hostile, chromium):
     assert (tab.said, outside(tab, address)) == ([], [])
 
 
-def test_a_phone_shows_panels_below_each_other(tabs, address):
+def test_a_phone_shows_panels_below_each_other(tabs, address, drawn, settled, sound):
     tab = tabs(PHONE, 844)
     tab.goto(f"{address}/landscape")
     assert drawn(tab).bounding_box()["width"] <= PHONE
@@ -200,7 +174,7 @@ def test_a_phone_shows_panels_below_each_other(tabs, address):
 
 @pytest.mark.parametrize("width", [DESK, PHONE])
 @pytest.mark.parametrize("page", [*OTHERS, *ASKED])
-def test_every_page_is_sound(page, width, tabs, address):
+def test_every_page_is_sound(page, width, tabs, address, drawn, settled, sound):
     tab = tabs(width)
     tab.goto(f"{address}/{page}")
     tab.get_by_role("heading", level=1).first.wait_for(timeout=SOON)
