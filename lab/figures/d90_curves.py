@@ -24,7 +24,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         for (kind, named), points in part.groupby(["kind", "variant"], sort=False):
             variant, points = str(named), points.sort_values("d")
             if kind == "predicted":
-                panel.line(points.d, points.share, variant, width=2)
+                panel.line(points.d, points.share, variant, width=2, symbol=grid.symbol(variant), size=5)
                 continue
             known = "low" in points and points.low.notna().any()
             bars: dict[str, Any] = (

@@ -21,9 +21,9 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         panel, made = grid.panel(title), part[part.kind == "extracted"]
         plain_rank = made.rule.str.startswith("rank ")
         fixed = made[plain_rank].groupby("mean_rank", as_index=False).score.mean()
-        panel.line(fixed.mean_rank, fixed.score, "one rank for all matrices", symbol="circle", size=7, width=2)
+        panel.line(fixed.mean_rank, fixed.score, "one rank for all matrices", symbol=grid.symbol(""), size=7, width=2)
         for rule, own in split(made[~plain_rank], "rule") if (~plain_rank).any() else ():
-            panel.points(own.mean_rank, own.score, rule, symbol="diamond", size=10)
+            panel.points(own.mean_rank, own.score, rule, symbol=grid.symbol(rule), size=10)
         for kind, own in split(part[part.kind != "extracted"], "kind") if (part.kind != "extracted").any() else ():
             panel.rule(y=float(own.score.mean()), name=kind, dash=grid.dash(kind), width=1.5)
     metric = score_title(table.metric) if "metric" in table else "validation score [fraction]"

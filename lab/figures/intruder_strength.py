@@ -28,7 +28,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         marked: dict[str, Any] = {"colour": look.colour, "symbol": look.symbol}
         left.line(x, part.score, label, size=7, **marked)
         right.band(x, part.low, part.high, label, colour=look.colour, alpha=0.18)
-        right.line(x, part.forecast, label, colour=look.colour, dash="dash", width=1.2, key="forecast")
+        right.line(x, part.forecast, label, size=4, dash="dash", width=1.2, key="forecast", **marked)
         right.line(x, part.with_intruder, label, size=7, key="seen", **marked)
     ticks = sorted({zero, *positive})
     grid.x("strength t of the update [1]", log=True, ticks={t: "0" if t == zero else f"{t:g}" for t in ticks})

@@ -16,9 +16,9 @@ _COLUMNS = columns(
     "phase_portrait", "label", "model", "task", "block", "kind", "example", "class", "x", "y", "explained"
 )
 _KINDS = {
-    "base": ("circle-open", "without delta"),
-    "controlled": ("circle", "with delta"),
-    "target": ("x-thin", "full fine-tuning"),
+    "base": ("{}-open", "without delta"),
+    "controlled": ("{}", "with delta"),
+    "target": ("{}-open-dot", "full fine-tuning"),
 }
 _MOST_PANELS = 6
 
@@ -46,7 +46,7 @@ def _shown(blocks: list[float], most: int) -> list[float]:
 
 def _class(panel: Panel, part: pd.DataFrame, name: str) -> None:
     """Lines from base to controlled, one per sentence; then the points."""
-    colour = panel.grid.colour(name)
+    colour, shape = panel.grid.colour(name), panel.grid.symbol(name)
     moved = part[part.kind.isin(["base", "controlled"])].sort_values(["example", "kind"])
     ways = [(*zip(s.x, s.y, strict=True), (None, None)) for _, s in moved.groupby("example")]
     x, y = ([point[axis] for way in ways for point in way] for axis in (0, 1))
@@ -61,7 +61,7 @@ def _class(panel: Panel, part: pd.DataFrame, name: str) -> None:
                 own.y,
                 name,
                 colour=colour,
-                symbol=symbol,
+                symbol=symbol.format(shape),
                 size=7,
                 hover=hover,
                 edge=edge,

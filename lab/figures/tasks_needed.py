@@ -19,14 +19,15 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     for panel, part in grid.by(table, "label"):
         for name, own in split(part, "of"):
             own = own.sort_values("n")
-            colour = grid.colour(name)
+            colour, symbol = grid.colour(name), grid.symbol(name)
             panel.band(own.n, own.low, own.high, name, colour=colour)
             panel.line(
-                own.n, own.share, name, colour=colour, symbol="circle", hover="%{x} tasks: %{y:.1%}", key="subspace"
+                own.n, own.share, name, colour=colour, symbol=symbol, hover="%{x} tasks: %{y:.1%}", key="subspace"
             )
             panel.line(
-                own.n, own.mean_only, name, colour=colour, dash="dot", hover="%{x} tasks: %{y:.1%}", key="mean alone"
-            )
+                own.n, own.mean_only, name, colour=colour, symbol=symbol, size=4, dash="dot",
+                hover="%{x} tasks: %{y:.1%}", key="mean alone",
+            )  # fmt: skip
         panel.rule(y=0, dash="solid")
     grid.x("tasks that make the subspace [count]", whole=True)
     return grid.y("explained of an unseen task [share of ‖ΔW‖²]", percent=True)

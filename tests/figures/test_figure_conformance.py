@@ -17,7 +17,7 @@ import pytest
 import lab.figures
 from lab.figures import DARK, FIGURES, GROUPS, LIGHT, SIZES, TEXT, Figure, Size, TableError, figure
 from lab.figures.grammar import LONGEST
-from lab.figures.style import text_width
+from lab.figures.style import PRINT, text_width
 from lab.runs import Manifest, Store, tabulate
 from lab.runs.places import GALLERY
 
@@ -104,6 +104,30 @@ def test_a_name_is_in_the_legend_once(drawn: Figure):
     entries = [one.name for one in (*drawing.data, *drawing.layout.shapes) if one.showlegend]
     assert len(set(entries)) == len(entries)
     assert all(entries)
+
+
+@every_figure
+def test_grey_print_tells_series_of_a_panel_apart(drawn: Figure):
+    """Two names that have the same kind of line, and the same marker or none, differ in nothing but their colour."""
+    grid = drawn.grid(drawn.example(), PRINT)
+    rows = {panel.number for panel in grid.panels if grid.axis(panel.number, "y").categories is not None}
+    looks: dict[tuple[Any, ...], set[str]] = {}
+    for mark in grid.marks:
+        if (
+            mark.kind in ("line", "points")
+            and mark.name
+            and mark.listed
+            and mark.depth is None
+            and mark.panel not in rows
+        ):
+            marker = mark.trace["marker"]["symbol"] if "markers" in mark.trace["mode"] else ""
+            dash = mark.trace.get("line", {}).get("dash")
+            width = mark.trace.get("line", {}).get("width")
+            looks.setdefault((mark.panel, mark.kind, dash, width, marker), set()).add(mark.name)
+    for rule in grid.rules:
+        if rule.name and rule.shape["type"] == "line":
+            looks.setdefault((rule.panel, "rule", rule.shape["line"]["dash"]), set()).add(rule.name)
+    assert [names for names in looks.values() if len(names) > 1] == []
 
 
 @every_figure

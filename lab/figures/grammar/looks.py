@@ -50,7 +50,8 @@ def look(theme: Theme, label: str) -> Look | None:
 def looks(theme: Theme, labels: Iterable[str]) -> dict[str, Look]:
     """A look for each label, no two alike.
 
-    Methods have the look of their family; another of the same family keeps the colour and takes the next free marker.
+    Methods have the look of their family; another of the same family keeps the colour and takes the next marker that is
+    free, if there is one that nobody has.
     Labels of no family take free places of the palette in their order.
     """
     found: dict[str, Look] = {}
@@ -63,6 +64,8 @@ def looks(theme: Theme, labels: Iterable[str]) -> dict[str, Look]:
             own = next(one for one in order if one not in found.values())
         elif own in found.values():
             markers = (*SYMBOLS, *(symbol + "-open" for symbol in SYMBOLS))
-            own = next((one for m in markers if (one := Look(own.colour, m)) not in found.values()), own)
+            taken = {one.symbol for one in (*wanted.values(), *found.values()) if one}
+            ordered = sorted(markers, key=lambda marker: marker in taken)  # in grey, markers alone tell them apart
+            own = next((one for m in ordered if (one := Look(own.colour, m)) not in found.values()), own)
         found[label] = own
     return found

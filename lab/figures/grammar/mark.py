@@ -10,7 +10,7 @@ _GLYPHS = {
     "solid": "───", "dash": "– – –", "dot": "· · · ·", "dashdot": "– · –", "longdash": "—— ——",
     "circle": "●", "square": "■", "diamond": "◆", "triangle-up": "▲", "triangle-down": "▼", "star": "★",
     "circle-open": "○", "square-open": "□", "diamond-open": "◇", "triangle-up-open": "△", "triangle-down-open": "▽",
-    "star-open": "☆", "triangle-left": "◀", "triangle-right": "▶",
+    "star-open": "☆", "circle-open-dot": "⊙", "triangle-left": "◀", "triangle-right": "▶",
     "x": "✕", "x-thin": "×", "cross": "✚", "pentagon": "⬟", "hexagon": "⬢", "line-ns": "|",
 }  # fmt: skip
 
