@@ -19,6 +19,8 @@ from lab.figures.grammar.reach import within
 from lab.figures.grammar.split import first_seen, split
 from lab.figures.style import SCREEN, SYMBOLS, Size, Theme, template, without_dollars
 
+_LONGEST_BAR = 24.0  # [em]
+_NARROW = 30.0  # width of a phone [em]
 _DASHES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -128,9 +130,12 @@ class Grid:
         shown, shapes = entries(self.marks, self.rules)
         layout = fitted(self, size, bars=len(bars), legend=[str(name) for name in shown], key=keys(self.marks))
         data = [self._trace(mark, listed, bars) for mark, listed in shapes.marks]
+        room = layout["height"] - layout["margin"]["t"] - layout["margin"]["b"]
+        for bar in bars.values():  # as long as can be read at a glance, however long the page is
+            bar["colorbar"]["len"] = min(bar["colorbar"]["len"], _LONGEST_BAR * size.font / room)
         layout |= bars | {"template": template(self.theme, size.font), "showlegend": bool(shown)}
         layout["shapes"] = [self._shape(rule, listed) for rule, listed in shapes.rules]
-        layout["annotations"] += [self._note(note) for note in self.notes]
+        layout["annotations"] += [self._note(note, size) for note in self.notes]
         if self.stacked:
             layout |= {"barmode": "stack"}
         layout |= {"bargap": 0.3}
@@ -176,8 +181,10 @@ class Grid:
         shape |= {"xref": f"{x} domain" if across else x, "yref": y if across else f"{y} domain"}
         return shape | ({"name": rule.name, "legendgroup": rule.name, "showlegend": True} if listed else {})
 
-    def _note(self, note: Note) -> dict[str, Any]:
-        place = {f"{axis}ref": identity(axis, note.panel) for axis in ("x", "y")}
+    def _note(self, note: Note, size: Size) -> dict[str, Any]:
+        place: dict[str, Any] = {f"{axis}ref": identity(axis, note.panel) for axis in ("x", "y")}
+        if size.width < _NARROW * size.font:  # an interval stands below its estimate
+            place |= {"text": note.annotation["text"].replace(" [", "<br>[")}
         return note.annotation | place
 
 
