@@ -198,7 +198,9 @@ def heat(shown: Scene, quantity: str, token: int, layer: int, theme: Theme) -> G
     )
     texts = {float(i): cut(word, 12) for i, word in enumerate(shown.tokens)}
     step = 1 if len(layers) <= 16 else 5
-    return grid.x("token", ticks=texts).y("layer [index]", ticks=[float(i) for i in layers[::step]])
+    grid.x("token", ticks=texts, range=(-0.5, n - 0.5))
+    ends = (layers[0] - 0.5, layers[-1] + 0.5)
+    return grid.y("layer [index]", ticks=[float(i) for i in layers[::step]], range=ends)
 
 
 def paths(shown: Scene, token: int, layer: int, theme: Theme) -> tuple[Grid, Sequence[float]]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lab.figures.grammar.panel import Panel
 
 _PHONE = 500  # px; what is narrower has no room for long names beside a panel
+_LOWEST = 13.0  # height of a panel on a page [em]: five ticks
 _FLATTEST = 0.5  # of a panel's height, on a page that is full
 _UPRIGHT = 1.25  # width of a name that stands upright [em]
 _NARROWEST = 14.0  # width of a panel [em]: three ticks and a title
@@ -227,7 +228,7 @@ class Page:
             height = self.grid.height * (1 if len(self.rows) == 1 else 0.68) * scale * self.size.slenderness * self.flat
             height = max(min(height, 1.1 * self.panel_width), 7 * self.em)
             if not self.size.fixed:  # on a phone, panels are narrow and keep their height
-                height = max(height, min(self.grid.height, 0.62 * self.panel_width))
+                height = max(height, min(self.grid.height, max(0.62 * self.panel_width, _LOWEST * self.em)))
             for axis in (self.grid.axis(panel.number, "y") for panel in row):
                 above = self._above(axis)
                 told = [self._wrapped(n, self.panel_width) if above else self._tick_text(n) for n in axis.names]
