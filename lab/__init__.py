@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from lab.runs import Store
     from lab.study.d90 import d90
     from lab.tasks import load_task
-    from lab.training import fit
+    from lab.training import fit, predict
 
 _ROOM = {
     "load_plm": "models",
@@ -73,6 +73,7 @@ _ROOM = {
     "load_adapter": "deltas",
     # what is done with them
     "fit": "training",
+    "predict": "training",
     "d90": "study.d90",
     "show": "drawing",
     "live": "jupyter",
@@ -87,8 +88,8 @@ _NAME_THERE = {"spectra": "weight_difference_spectra"}
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load_plm", "load_task", "METHODS", "FullFineTuning", "LinearProbe", "Adapter", "Prefix", "Prompt", "IA3",
     "AddedBias", "BitFit", "LastLayer", "SelectiveModule", "DiffPruning", "Mask", "LoRA", "DID", "SAID", "from_peft",
-    "load_adapter", "fit", "d90", "show", "live", "intrinsic_dimension", "spectra", "costates", "gramian", "layerwise",
-    "Store",
+    "load_adapter", "fit", "predict", "d90", "show", "live", "intrinsic_dimension", "spectra", "costates", "gramian",
+    "layerwise", "Store",
 ]  # fmt: skip
 
 
