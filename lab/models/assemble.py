@@ -32,7 +32,7 @@ class HeadRequest:
 
     Attributes:
         kind: "classification", "regression" or "lm".
-        num_labels: classes; None leaves it to the configuration. Must be 1 or None for regression.
+        num_labels: classes; None leaves it to the configuration. 1 is a regression head, as in transformers.
         verbalizer: label words of an "lm" head, in the order of the labels.
 
     Raises:
@@ -48,8 +48,10 @@ class HeadRequest:
             raise ValueError(f"head must be one of {HEADS}; got {self.kind!r}.")
         if self.kind == "regression" and self.num_labels not in (None, 1):
             raise ValueError(f"a regression head has one output; got num_labels={self.num_labels}.")
-        if self.kind == "classification" and self.num_labels is not None and self.num_labels < 2:
-            raise ValueError(f'classification needs num_labels >= 2 (or head="regression"); got {self.num_labels}.')
+        if self.kind == "classification" and self.num_labels == 1:
+            object.__setattr__(self, "kind", "regression")
+        if self.kind == "classification" and self.num_labels is not None and self.num_labels < 1:
+            raise ValueError(f"num_labels must be 2 or more classes, or 1 for regression; got {self.num_labels}.")
         if self.verbalizer is not None and self.kind != "lm":
             raise ValueError(f'a verbalizer goes with head="lm"; got head={self.kind!r}.')
         if self.verbalizer is not None and self.num_labels not in (None, len(self.verbalizer)):

@@ -56,8 +56,9 @@ def load_plm(
             "tiny-llama", …: the random two-layer models of `lab.models.tiny.CONFIGURATIONS`. A local folder of that
             name wins. Or a model in memory, of transformers or of peft (`PeftModel`: its adapters are merged in a
             copy), which must have the head that is asked for.
-        num_labels: classes of the head. Default: the checkpoint's configuration (2 if it says nothing). A checkpoint's
-            own head is kept when its width fits, and replaced by a new one otherwise.
+        num_labels: classes of the head, `task.num_labels`; 1 is a regression head. Default: the checkpoint's
+            configuration (2 if it says nothing). A checkpoint's own head is kept when its width fits, and replaced by a
+            new one otherwise.
         head: "classification", "regression" (one output), or "lm", the pre-trained language-model head.
         verbalizer: with head="lm": one word per label; logits are then the scores of these words, (batch, labels).
         n_layers: keep only the first so many blocks of each stack. Default: all.
@@ -107,7 +108,13 @@ def load_plm(
         tensors = _truncate(config, where, tensors, n_layers)
     model, new_names, unused = _build(checkpoint, config, where, tensors, request, dtype, attention, seed)
     model = model.to(place)
-    provenance |= {"files": checkpoint.files, "n_layers": n_layers, "head": head, "head_seed": seed, "unused": unused}
+    provenance |= {
+        "files": checkpoint.files,
+        "n_layers": n_layers,
+        "head": request.kind,
+        "head_seed": seed,
+        "unused": unused,
+    }
     if isinstance(name, nn.Module):
         label = checkpoint.config.model_type
     else:

@@ -168,7 +168,7 @@ def tiny_plm(
     special = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id", None) for role in ("pad", "bos", "eos")}
     config = transformers.AutoConfig.for_model(model_type, vocab_size=len(tokenizer), **special, **settings)
     config = configured(config, request, tokenizer)
-    cls = model_class(architecture_for(config), config, head)
+    cls = model_class(architecture_for(config), config, request.kind)
     model: Any = fresh(cls, config, seed=seed, attention=attention)
     _perturb(model, seed)
     base = model.base_model_prefix + "."

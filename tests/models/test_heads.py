@@ -16,6 +16,7 @@ WORDS = ("bad", "good", "great")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_regression_head_has_one_output(family, batch_of):
     plm = tiny_plm(family, head="regression")
+    assert tiny_plm(family, num_labels=1).head == plm.head
     assert plm.num_labels == 1
     assert plm.logits({}, batch_of(plm)).shape == (3, 1)
 
@@ -105,7 +106,7 @@ def test_label_words_are_single_different_tokens():
     [
         ({"head": "span"}, r"head must be one of \('classification', 'regression', 'lm'\); got 'span'"),
         ({"head": "regression", "num_labels": 2}, r"a regression head has one output; got num_labels=2"),
-        ({"num_labels": 1}, r"classification needs num_labels >= 2 \(or head=\"regression\"\); got 1"),
+        ({"num_labels": 0}, r"num_labels must be 2 or more classes, or 1 for regression; got 0"),
         ({"verbalizer": ("bad", "good")}, r"a verbalizer goes with head=\"lm\"; got head='classification'"),
         ({"head": "lm", "verbalizer": WORDS, "num_labels": 2}, r"num_labels=2, but the verbalizer has 3 words"),
     ],
