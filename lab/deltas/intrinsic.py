@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from lab import projections
 from lab.deltas.additive import Additive
 from lab.deltas.delta import Delta, Reparameterized
 from lab.deltas.method import DeltaMethod, HeadTreatment, body_names
 from lab.linalg import Layout, LinearOperator
 from lab.models import PLM
-from lab.projections import PROJECTIONS
 
 
 def projection_named(name: str, D: int, d: int, seed: int) -> LinearOperator:
     """The projection R^d -> R^D of that registry name."""
-    by_name = {P.name: P for P in PROJECTIONS if P.drawn}
+    by_name = {P.name: P for P in projections.PROJECTIONS if P.drawn}
     if name not in by_name:
         raise ValueError(f"unknown projection {name!r}; choose one of {sorted(by_name)}.")
     return by_name[name](D, d, seed=seed)
@@ -33,6 +33,14 @@ class _RandomSubspace(DeltaMethod):
     family = "reparameterisation"
     heads = ("inside", "free", "frozen")
     sized = (("dimension", "d = {:,}"),)
+
+    @property
+    def title(self) -> str:
+        """With the projection, where it is another than the default."""
+        if self.projection == "fastfood":
+            return super().title
+        kind = self.projection.replace("_", "-")
+        return f"{kind} d = {self.dimension:,}" if self.name == "did" else f"{super().title}, {kind}"
 
     def _full(self, plm: PLM) -> Delta:
         return Additive(plm, plm.layout.names if self.head == "inside" else body_names(plm))

@@ -50,3 +50,8 @@ def test_said_scales_each_layer_by_its_own_lambda(plm_of, noise):
 def test_said_needs_more_dimensions_than_layers(plm_of):
     with pytest.raises(ValueError, match="SAID spends 3 of its dimensions on layer scales; dimension must exceed 3"):
         SAID(dimension=3).on(plm_of())
+
+
+def test_a_title_names_the_projection():
+    named = [DID(dimension=1000), DID(dimension=9, projection="one_hot"), SAID(dimension=9, projection="gaussian")]
+    assert [method.title for method in named] == ["Fastfood d = 1,000", "one-hot d = 9", "SAID d = 9, gaussian"]
