@@ -8,8 +8,8 @@ A package says so in its ``pyproject.toml``, and nothing here is edited:
     [project.entry-points."deltalab.experiments"]
     loudness = "my_package.loudness"
 
-The module of a method, projection or task imports from modules (`lab.deltas.method`, `lab.tasks.load`), not from the
-room whose list it enters: that list is being made while it is imported.
+The module of a task imports from modules (`lab.tasks.load`), not from the room, whose list is being made while it is
+imported; the other lists are made when they are first asked for, whoever is imported first.
 """
 
 from __future__ import annotations

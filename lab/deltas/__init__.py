@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from lab.deltas.adapter import Adapter
 from lab.deltas.added_bias import AddedBias
@@ -29,7 +30,10 @@ from lab.deltas.selective import LastLayer, SelectiveModule
 from lab.deltas.serving import serve
 from lab.plugins import loaded
 
-METHODS: tuple[type[DeltaMethod], ...] = (
+METHODS: tuple[type[DeltaMethod], ...]
+"""Every method; made when it is first asked for, as a module of another package that adds one imports this room."""
+
+_LISTED: tuple[type[DeltaMethod], ...] = (
     FullFineTuning,
     LinearProbe,
     # addition
@@ -48,11 +52,21 @@ METHODS: tuple[type[DeltaMethod], ...] = (
     LoRA,
     DID,
     SAID,
-    # what else lies in this folder
-    *further(),
-    # and in other packages
-    *loaded("methods", DeltaMethod),
 )
+
+
+@cache
+def _methods() -> tuple[type[DeltaMethod], ...]:
+    """Those listed, what else lies in this folder, and what other packages add."""
+    return (*_LISTED, *further(), *loaded("methods", DeltaMethod))
+
+
+if not TYPE_CHECKING:  # a checker would take any name for one of this module
+
+    def __getattr__(name: str) -> Any:
+        if name == "METHODS":
+            return _methods()
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def method_from_json(config: dict[str, Any]) -> DeltaMethod:
@@ -61,7 +75,7 @@ def method_from_json(config: dict[str, Any]) -> DeltaMethod:
     Raises:
         ValueError: unknown method name or hyperparameter.
     """
-    methods: tuple[type[DeltaMethod], ...] = (*METHODS, PeftMethod, Combination)
+    methods: tuple[type[DeltaMethod], ...] = (*_methods(), PeftMethod, Combination)
     by_name = {method.name: method for method in methods}
     values = dict(config)
     name = values.pop("method", None)

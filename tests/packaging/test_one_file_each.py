@@ -212,6 +212,8 @@ ASKED = """
 import warnings
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
+    from toybox.volume import Volume  # before anything of the laboratory
+    from toybox.projection import Plain
     import lab
     from lab.figures import FIGURES, figure
     from lab.projections import PROJECTIONS
