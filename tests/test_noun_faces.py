@@ -185,6 +185,7 @@ def test_names_one_guesses_are_answered():
             BitFit(), "minilm", task()
         ),
         "spectra takes a delta and its φ.*; got Combined, Fit": lambda: lab.spectra(lora, fitted()),
+        "got str. Of a folder of an adapter": lambda: lab.spectra("my-adapter"),
         r"costates takes a control problem and a trajectory: .*; got Combined and Tensor": lambda: lab.costates(
             lora, lora.phi0
         ),

@@ -60,7 +60,7 @@ SUMMARY_COLUMNS = columns(
 
 def weight_difference_spectra(
     delta: Delta,
-    phi: torch.Tensor,
+    phi: torch.Tensor | None = None,
     *,
     confidence: float = 0.95,
     n_null_samples: int = 200,
@@ -74,7 +74,7 @@ def weight_difference_spectra(
 
     Args:
         delta: any delta.
-        phi: (d,).
+        phi: (d,); to be given.
         confidence: of the null's band.
         n_null_samples: draws per product null.
         seed: of these draws.
@@ -85,8 +85,11 @@ def weight_difference_spectra(
         ValueError: φ has the wrong length, or a difference is not finite.
     """
     if not isinstance(delta, Delta) or not isinstance(phi, torch.Tensor):
-        kinds = f"{type(delta).__name__}, {type(phi).__name__}"
-        raise TypeError(f"spectra takes a delta and its φ, as in spectra(delta, fit(delta, task, …).phi); got {kinds}.")
+        kinds = ", ".join(type(given).__name__ for given in (delta, phi) if given is not None)
+        raise TypeError(
+            f"spectra takes a delta and its φ, as in spectra(delta, fit(delta, task, …).phi); got {kinds}. Of a folder "
+            'of an adapter: spectra(*load_adapter(plm, "folder")).'
+        )
     changes = delta_changes(delta, phi)
     return change_spectra(changes, confidence=confidence, n_null_samples=n_null_samples, seed=seed, device=device)
 
