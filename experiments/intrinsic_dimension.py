@@ -6,7 +6,7 @@ pre-training), without which d90 says nothing about the PLM.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from statistics import fmean
@@ -39,8 +39,12 @@ class Search(Budget):
     baseline_seeds: tuple[int, ...] = setting("of full fine-tuning and the probe", (0, 1), keyed=True)
     seeds: tuple[int, ...] = setting("at every dimension", (0, 1), keyed=True)
     extra_seeds: tuple[int, ...] = setting("to narrow the interval with", (), keyed=True)
-    start: int = setting("first dimension", 1000, unit="dimension", low=2, keyed=True)
-    max_dimension: int = setting("largest dimension", 100_000, unit="dimension", low=3, keyed=True)
+    start: int = setting(
+        "first dimension, or all weights where there are fewer", 1000, unit="dimension", low=2, keyed=True
+    )
+    max_dimension: int = setting(
+        "largest dimension, or all weights where there are fewer", 100_000, unit="dimension", low=3, keyed=True
+    )
     tolerance: float = setting("largest ratio of d90 to either end of its interval", 1.5, low=1, keyed=True)
     max_evaluations: int = setting("most runs in subspaces", 16, unit="run", low=1, keyed=True)
     precision: str = setting("of the matrix products", "float32", choices=("float32", "bfloat16"), keyed=True)
@@ -57,6 +61,16 @@ class Search(Budget):
         """SAID spends one dimension on each layer's scale."""
         return 32 if self.method == "said" else 2
 
+    def within(self, counts: Mapping[str, Any]) -> Search:
+        """The search in no more dimensions than there are weights, so that a small PLM needs no options of its own.
+
+        Args:
+            counts: metrics of a run that trains all weights: native, head.
+        """
+        weights = int(counts["native"]) - (0 if self.head == "inside" else int(counts["head"]))
+        largest = min(self.max_dimension, weights)
+        return replace(self, max_dimension=largest, start=min(self.start, largest))
+
     def subspace(self, d: int) -> dict[str, Any]:
         return {"method": self.method, "projection": self.projection, "head": self.head, "dimension": d}
 
@@ -67,6 +81,7 @@ def measure(c: Search, lab: Lab) -> Result:
     runs = SearchRuns(shared, lab)
     full = runs.baselines(c.baseline_seeds, c.full_lrs, c.multiples)
     reference = max(constant_score(c.data, c.judged), runs.mean("linear_probe") if c.head != "frozen" else 0.0)
+    c = c.within(runs.found[0][1].metrics)
     lr_at = _step_sizes(c, runs)
     found = intrinsic_dimension(
         lambda d, seeds: runs.scores("subspace", c.subspace(d), seeds, lr=lr_at(d)),

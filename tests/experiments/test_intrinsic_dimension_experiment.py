@@ -82,6 +82,15 @@ def test_every_row_has_the_best_of_as_many_step_sizes(tmp_path):
     assert at_start[first.step_size] == max(at_start.values())
 
 
+@pytest.mark.parametrize("head", ["inside", "frozen"])
+def test_a_plm_of_fewer_weights_than_dimensions_is_searched_up_to_all_of_them(tmp_path, head):
+    (c,) = EXPERIMENT.configs("smoke", start=10**6, max_dimension=10**9, head=head, max_evaluations=1)
+    finding = Lab(Local(Store(tmp_path), progress=False)).one(EXPERIMENT, c)
+    dimensions = finding.tables["runs"].set_index("kind").d
+    probe, subspace = (dimensions[kind] for kind in ("linear_probe", "subspace"))
+    assert subspace == finding.metrics["native"] - (0 if head == "inside" else probe)
+
+
 def test_without_multiples_the_key_and_the_step_sizes_are_the_rules():
     (c,) = EXPERIMENT.configs("smoke")
     assert "multiples" not in EXPERIMENT.job(c).config
