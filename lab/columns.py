@@ -174,6 +174,7 @@ COLUMNS = {
     "index": Column("number of the singular value, from 1, in decreasing order", "count"),
     "injected": Column("Σ_t of what the delta itself adds there, per example", "squared units of state"),
     "intruders": Column("intruders found in the mitigated weights", "count"),
+    "isotropic": Column("k/(N − 1): what k directions explain where all N members are equally far apart", "1"),
     "iteration": Column("number of the point, 0 is the start", "count"),
     "j": Column("dimensions of B's subspace", "count"),
     "k": Column("number of directions or coordinates taken", "count"),
@@ -181,7 +182,7 @@ COLUMNS = {
     "kernel": Column(
         "‖g_t‖² of the block: the rate at which gradient flow through it lowers J", "squared nats per unit of φ"
     ),
-    "key": Column("key of the record that it is from", TEXT),
+    "key": Column("key of the record that it is from; of what comes from files, the sha256 of these", TEXT),
     "kind": Column("what the row is", TEXT),
     "kl": Column("bound of the kl form", "fraction"),
     "label": Column("which run, method or collection, as the legend says it", TEXT),
@@ -229,6 +230,7 @@ COLUMNS = {
     "n_train": Column("training examples", "count"),
     "name": Column("name of a point; number of a point of the path", TEXT),
     "native": Column("parameters of the PLM itself", "count"),
+    "nearest": Column("the member whose change has the largest cosine with it", TEXT),
     "noise_floor": Column("singular values below it may be rounding of the decomposition", "1"),
     "norm": Column("norm", "1"),
     "null": Column("what is drawn beside it: what its members still share", TEXT),
@@ -244,6 +246,7 @@ COLUMNS = {
     "null_stable_rank": Column("stable_rank of the null", "1"),
     "null_tail_distance": Column("tail_distance of the null", "1"),
     "null_tail_exponent": Column("tail_exponent of the null", "1"),
+    "numbers": Column("numbers that are stored for it alone", "count"),
     "objective": Column("d90 of the objective in all weights, where measured", "count"),
     "occam": Column("Occam's bound", "fraction"),
     "of": Column("the tasks, or the null that was drawn", TEXT),
@@ -295,6 +298,7 @@ COLUMNS = {
     "rho": Column("ρ that the solver chose, its weight on the residual of the dynamics", "1"),
     "role": Column("role of the matrix in its block: query, key, value, output, up, down, …", TEXT),
     "round": Column("number of the measurement", "count"),
+    "round_trip": Column("part of it that writing the file costs", "1"),
     "row": Column("what is trained", TEXT),
     "rows": Column("rows of the batch", "count"),
     "rows_per_second": Column("throughput", "1/s"),
@@ -386,6 +390,26 @@ NARROWER = {
     "summary": {
         "block": Column("index of its block; missing outside of the blocks", "count"),
         "rank": Column("singular values above noise_floor and storage_noise", "count"),
+    },
+    "members": {
+        "cosine": Column("cosine of its change with the nearest member's", "1"),
+        "explained": Column("share of ‖ΔW‖² that the others' mean and their counted directions explain", "1"),
+        "mean_only": Column("share of ‖ΔW‖² that the others' mean alone explains", "1"),
+        "member": Column("whose change it is", TEXT),
+        "norm": Column("‖ΔW‖_F of all matrices together", "1"),
+    },
+    "shares": {
+        "explained": Column("share of the variance among the members in their k leading directions", "1"),
+        "k": Column("number of directions around the mean of the others", "count"),
+        "null": Column("what the members are beside: which structure they keep, the rest random", TEXT),
+        "p": Column("(1 + null draws in which direction k adds as much)/(1 + draws); k = 0: the mean", "1"),
+        "share": Column("share of ‖ΔW‖² that the others explain, mean over members", "1"),
+    },
+    "compressed": {
+        "adapter": Column("folder of the adapter that was rebuilt", TEXT),
+        "member": Column("whose change it is", TEXT),
+        "rank": Column("rank of the rebuilt adapter", "count"),
+        "relative_error": Column("‖ΔW − rebuilt‖/‖ΔW‖, both as read from disk", "1"),
     },
     "amplification": {
         "rank": Column("r: how many leading directions are taken", "count"),

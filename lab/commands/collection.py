@@ -15,11 +15,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lab.commands.terminal import DEFAULT_FORMATS, Formats, cell, output, refusals, write_figure
+from lab.commands.spectra import keys
+from lab.commands.terminal import DEFAULT_FORMATS, Formats, cell, output, refusals, write_figure, write_table
 from lab.deferred import numpy as np
 from lab.deferred import pandas as pd
 from lab.figures import figure
-from lab.figures.cells import csv_text
 
 IN_MEMORY = 1 << 27
 """Numbers (1 GiB in float64) up to which members are read once and kept, as nulls read them again."""
@@ -92,9 +92,10 @@ def collection(
             tables["compressed"] = compressed(library, held, compress, out, base)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
+            of = keys({member.name: path for member, path in members.items()})
             for name, table in tables.items():
-                (out / f"{name}.csv").write_text(csv_text(table), encoding="utf-8")
-                typer.echo(f"wrote {out / f'{name}.csv'}")
+                whose = {"key": table["member"].map(of)} if "member" in table else {}
+                write_table(table.assign(model=base or "", **whose), out / f"{name}.csv", name)
             drawn = {
                 "shared_directions": tables["shares"],
                 "left_out_tasks": library.left_out_table(inner, found[0].n_directions),
@@ -105,7 +106,9 @@ def collection(
                 if table.empty:
                     typer.echo("no map of the tasks: all changes have the same row spaces and the same column spaces")
                     continue
-                write_figure(figure(name), table.assign(label="adapters"), out / name, formats, command)
+                write_figure(
+                    figure(name), table.assign(label="adapters", model=base or ""), out / name, formats, command
+                )
 
 
 def listed(library: Any, arguments: list[str]) -> dict[Any, str]:

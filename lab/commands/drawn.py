@@ -12,7 +12,7 @@ from lab.runs import Damaged, Manifest, StoreError, everything, table_with
 from lab.runs.places import user_store
 from lab.runs.store import Records
 from lab.study.alike import drawn_together, told_apart
-from lab.study.catalogue import outline_of
+from lab.study.catalogue import outline_of, outlines
 
 if TYPE_CHECKING:
     from lab.figures import Figure
@@ -31,22 +31,42 @@ def drawn_table(
         only: the table must have the column of every condition; else those that it has not do not concern it.
 
     Raises:
-        StoreError: nothing fits, or several experiments do.
+        StoreError: nothing fits, or several experiments do, none of which draws the figure itself.
         ValueError: a condition that no row meets.
     """
     damaged: Damaged = {}
-    wanted: dict[str, Any] = {"name": chosen.table, "experiment": experiment, "damaged": damaged}
+    wanted: dict[str, Any] = {"name": chosen.table, "damaged": damaged}
     runs: Records = user_store(store)
     try:
-        maker, table = table_with(runs, tuple(chosen.columns), **wanted)
+        maker, table = table_with(
+            runs, tuple(chosen.columns), experiment=experiment or maker_of(chosen, runs), **wanted
+        )
     except StoreError:
         runs = everything(store)
-        maker, table = table_with(runs, tuple(chosen.columns), **wanted)
+        maker, table = table_with(
+            runs, tuple(chosen.columns), experiment=experiment or maker_of(chosen, runs), **wanted
+        )
     name_damaged(damaged)
     for condition in where or ():
         if only or condition.partition("=")[0] in table.columns:
             table = rows_where(table, condition)
     return of_one_setting(table, maker, list(runs.manifests(maker, damaged={})))
+
+
+def maker_of(chosen: Figure, runs: Records) -> str | None:
+    """Of the experiments that draw a figure themselves the first with records of it; others are named.
+
+    None where none has any: then any table with the figure's columns will do.
+    """
+    found = [
+        outline.name
+        for outline in outlines()
+        if chosen.name in outline.figures
+        and any(chosen.table in manifest.tables for manifest in runs.manifests(outline.name, damaged={}))
+    ]
+    if len(found) > 1:
+        complain(f"drawn are the runs of {found[0]}; --experiment draws those of {' or '.join(found[1:])}")
+    return found[0] if found else None
 
 
 def rows_where(table: pd.DataFrame, condition: str) -> pd.DataFrame:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib
 import shlex
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import lab.figures as figures  # its names bring plotly when they are first used
+from lab.columns import known
 from lab.commands.drawn import drawn_table
-from lab.commands.spectra import labelled, measured, opened
+from lab.commands.spectra import keys, labelled, measured, opened
 from lab.commands.terminal import complain, refusals
 from lab.figures import figure
 from lab.runs import everything, user_store
@@ -37,7 +39,10 @@ def paper(
             help="Names of figures; or: spectra BASE ADAPTER..., your own files; or: basket, filled in the explorer.",
         ),
     ],
-    venue: Annotated[str, typer.Option(help="neurips, icml, acl, ieee or beamer.")] = "neurips",
+    venue: Annotated[
+        str | None,
+        typer.Option(help="neurips, icml, acl, ieee or beamer.  [default: what --template is most like, else neurips]"),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("paper"),
     where: Annotated[list[str] | None, typer.Option(help="Only rows with COLUMN=VALUE; may be repeated.")] = None,
     experiment: Annotated[str | None, typer.Option(help="Whose runs to draw, if several would do.")] = None,
@@ -60,13 +65,14 @@ def paper(
     """
     with refusals():
         library: Any = importlib.import_module("lab.paper")  # brings plotly
+        document = library.read_template(template) if template is not None else None
+        venue = venue or (document.venue if document is not None else "neurips")
         if venue not in library.VENUES:
             raise ValueError(f"unknown venue {venue!r}; choose one of: {', '.join(library.VENUES)}")
         options = [f"--experiment={experiment}"] if experiment else []
         options += [f"--where={condition}" for condition in where or []]
         options += [f"--store={store}"] if store else []
         page = [f"--venue={venue}", *(["--pgf"] if pgf else []), *([f"--template={template}"] if template else [])]
-        document = library.read_template(template) if template is not None else None
         if names[0] == SPECTRA:
             pieces = [spectra_piece(library, names[1:], page)]
         elif names == [BASKET]:
@@ -90,7 +96,14 @@ def paper(
         library.write(files, out)
         for path, content in files.items():
             typer.echo(f"wrote {out / path} ({len(content) / 1000:,.0f} kB)")
-        typer.echo(f"to compile: cd {shlex.quote(str(out))} && latexmk -pdf main  # or: tectonic main.tex")
+        typer.echo(f"to compile: cd {shlex.quote(str(out))} && {compiler()}")
+
+
+def compiler() -> str:
+    """The command that compiles main.tex here; that of latexmk where there is no TeX."""
+    ways = {"latexmk": "latexmk -pdf main", "tectonic": "tectonic main.tex"}
+    ways["pdflatex"] = "pdflatex main && bibtex main && pdflatex main && pdflatex main"
+    return next((way for program, way in ways.items() if shutil.which(program)), ways["latexmk"])
 
 
 def record_piece(
@@ -129,18 +142,24 @@ def spectra_piece(library: Any, paths: list[str], page: list[str]) -> Any:
         raise ValueError("the spectra of an update need its base and its files: deltalab paper spectra BASE ADAPTER")
     geometry: Any = importlib.import_module("lab.geometry")  # brings torch
     provenance: Any = importlib.import_module("lab.runs.provenance")
-    base, tuned = paths[0], paths[1:]
+    base, labels = paths[0], labelled(paths[1:])
     found = geometry.joined_spectra(
-        {
-            label: measured(geometry, changes, label, None)
-            for label, changes in opened(geometry, base, labelled(tuned)).items()
-        }
+        {label: measured(geometry, changes, label, None) for label, changes in opened(geometry, base, labels).items()}
     )
-    values = found.values.assign(model=base)
+    of = keys(labels)
+    values = found.values.assign(model=base, key=found.values["label"].map(of))
     in_blocks = values.dropna(subset=["block"])
     medians = geometry.aggregated(found.summary, ["label", "role"])
-    medians = medians[[name for name in _MEDIANS if name in medians]].rename(columns=_MEDIANS)
-    origin = library.Origin("", shlex.join(["deltalab", "spectra", *paths]), provenance.environment())
+    shown = {name: _MEDIANS[name] for name in _MEDIANS if name in medians}
+    origin = library.Origin("", shlex.join(["deltalab", "spectra", *paths]), {**provenance.environment(), "files": of})
     again_ = shlex.join(["deltalab", "paper", SPECTRA, *paths, *page])
     drawn = in_blocks if len(in_blocks) else values
-    return library.Piece(figure("weight_difference_spectra"), drawn, [origin], again_, summary=medians)
+    return library.Piece(
+        figure("weight_difference_spectra"),
+        drawn,
+        [origin],
+        again_,
+        summary=medians[[*shown]].rename(columns=shown),
+        keys=[of[label] for label in medians["label"]],
+        meanings={shown[name]: meant for name, meant in known(shown, "summary").items()},
+    )

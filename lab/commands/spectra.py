@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from lab.deferred import pandas as pd
 from lab.figures import figure
 from lab.figures.cells import columns_csv, csv_text
 from lab.figures.latex import booktabs
+from lab.runs.content import file_digest
 
 NO_BASE = "-"
 
@@ -90,7 +92,7 @@ def spectra(
         tell(geometry, found, by, several=len(tuned) > 1)
         command = shlex.join(["deltalab", "spectra", base, *tuned])
         if out is not None:
-            write(geometry, found, by, base, out, formats, command)
+            write(geometry, found, by, base, keys(labels), out, formats, command)
         if extract is not None:
             by_name = None if base == NO_BASE or Path(base).exists() else base  # a hub id says the same elsewhere
             sources: Any = importlib.import_module("lab.geometry.sources")
@@ -126,6 +128,15 @@ def labelled(paths: list[str]) -> dict[str, str]:
         raise ValueError(f"the same update is named twice: {', '.join(paths)}")
     short = [Path(path).name or path for path in paths]
     return {name if short.count(name) == 1 else path: path for name, path in zip(short, paths, strict=True)}
+
+
+def keys(labels: Mapping[str, str]) -> dict[str, str]:
+    """The sha256 of what each path holds, by its label; "" for what is no file here, as a hub id."""
+    models: Any = importlib.import_module("lab.models.fingerprint")
+    return {
+        label: file_digest(Path(path)) if Path(path).is_file() else models.fingerprint(path) or ""
+        for label, path in labels.items()
+    }
 
 
 def opened(geometry: Any, base: str, labels: dict[str, str], allow_missing: str | None = None) -> dict[str, Any]:
@@ -207,19 +218,29 @@ def _shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def write(geometry: Any, found: Any, by: str, base: str, out: Path, formats: str, command: str) -> None:
-    """The figure of the block matrices with its exports; all scalars, their medians, and their units."""
+def write(
+    geometry: Any, found: Any, by: str, base: str, of: Mapping[str, str], out: Path, formats: str, command: str
+) -> None:
+    """The figure of the block matrices with its exports; all scalars, their medians, and their units.
+
+    Args:
+        of: label -> sha256 of the update's files.
+    """
+
+    def identified(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(model=base, key=table["label"].map(of))
+
     drawn = figure("weight_difference_spectra")
-    values = found.values.assign(model=base)
+    values = identified(found.values)
     in_blocks = values.dropna(subset=["block"])
     write_figure(drawn, in_blocks if len(in_blocks) else values, out / drawn.name, formats, command)
     medians, shown = geometry.aggregated(found.summary, ["label", by]), {"label", by, "matrices", *_COLUMNS}
     texts = {
-        "summary.csv": csv_text(found.summary.assign(model=base)),
-        "medians.csv": csv_text(medians.assign(model=base)),
-        "columns.csv": columns_csv(known([*found.summary, "matrices", "model", *found.excluded], "summary")),
+        "summary.csv": csv_text(identified(found.summary)),
+        "medians.csv": csv_text(identified(medians)),
+        "columns.csv": columns_csv(known([*found.summary, "matrices", "model", "key", *found.excluded], "summary")),
         "medians.tex": booktabs(medians[[name for name in medians if name in shown]].rename(columns=_COLUMNS)),
-        "left_out.csv": csv_text(found.excluded.assign(model=base)),
+        "left_out.csv": csv_text(identified(found.excluded)),
     }
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")

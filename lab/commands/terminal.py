@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.text import Text
 
 import lab.figures as figures  # its names bring plotly when they are first used
+from lab.columns import known
 from lab.deferred import pandas as pd
+from lab.figures.cells import columns_csv, csv_text
 from lab.figures.formats import FORMATS
 from lab.runs import Damaged, StoreError, UnknownRecord
 
@@ -37,6 +39,20 @@ def write_figure(
     wanted = [name.strip() for name in formats.split(",") if name.strip()]
     done = figures.export(chosen, stem, wanted, table, size=size, provenance={"command": command})
     typer.echo(done.message)
+
+
+def write_table(table: pd.DataFrame, path: Path, kind: str) -> None:
+    """Writes a table as CSV and what its columns mean beside it, as NAME.columns.csv, and says so.
+
+    Args:
+        table: whose columns are in the vocabulary (`lab.columns`).
+        path: of the CSV.
+        kind: of the table, which may narrow what a column means.
+    """
+    beside = path.with_suffix(".columns.csv")
+    path.write_text(csv_text(table), encoding="utf-8")
+    beside.write_text(columns_csv(known(map(str, table), kind)), encoding="utf-8")
+    typer.echo(f"wrote {path}\nwrote {beside}")
 
 
 @contextmanager

@@ -89,13 +89,13 @@ class Figure:
         Raises:
             TableError: the table cannot be drawn.
         """
-        read = self._told_apart(self.checked(table))
+        read = self.read(table)
         with self._naming(read):
             return self.build(read, theme).figure(size)
 
     def grid(self, table: pd.DataFrame, theme: Theme = LIGHT) -> Grid:
         """The panels and marks of a table, which become a drawing of any size; arguments and errors as of `draw`."""
-        read = self._told_apart(self.checked(table))
+        read = self.read(table)
         with self._naming(read):
             return self.build(read, theme)
 
@@ -105,7 +105,7 @@ class Figure:
         Raises:
             TableError: the table cannot be read.
         """
-        read = self._told_apart(self.checked(table))
+        read = self.read(table)
         with self._naming(read):
             return self.conclude(read)
 
@@ -162,6 +162,11 @@ class Figure:
             raise TableError(
                 f"the figure {self.name!r} cannot be drawn from this table{held} ({type(error).__name__}: {error})"
             ) from error
+
+    def read(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The columns of a table that this figure uses, with PLM, task and seed in the label where it must tell them
+        apart; raises as `checked`."""
+        return self._told_apart(self.checked(table))
 
     def _told_apart(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with PLM, task and seed in the label where one label would stand for several of them."""

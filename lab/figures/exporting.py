@@ -208,11 +208,11 @@ def _caption(figure: Figure, provenance: Mapping[str, str]) -> str:
 
 
 def _records(table: pd.DataFrame | None) -> dict[str, str]:
-    """Keys of the records in a table of a store."""
+    """Keys of the records, or the files, that a table's rows are from."""
     if table is None or "key" not in table.columns:
         return {}
     keys = dict.fromkeys(str(key)[:_SHORT] for key in table["key"].dropna())
-    return {"records": ", ".join(keys)} if keys else {}
+    return {"keys": ", ".join(keys)} if keys else {}
 
 
 def write_whole(path: Path, content: bytes) -> None:

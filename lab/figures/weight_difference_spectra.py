@@ -120,8 +120,8 @@ WEIGHT_DIFFERENCE_SPECTRA = Figure(
     caption=(
         "Singular values of the weight differences ΔW of each adapted matrix, one panel per role and one line per "
         "block (colour: depth), on logarithmic axes, beside the range that random matrices of the same shape, rank and "
-        "norm give (grey). The dotted lines are the largest singular values when every entry keeps its size and gets a "
-        "random sign."
+        "norm give (grey). Dotted lines, where there are any, are the largest singular values when every entry keeps "
+        "its size and gets a random sign."
     ),
     reading=(
         "Each line falls from the largest singular value of one matrix to its smallest. Where a line begins above its "

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lab.figures.latex import escaped, macro
+from lab.figures.latex.columns import HEADER
 from lab.figures.latex.table import tabulars
 from lab.figures.sources import Source
 from lab.figures.style import counted
@@ -16,6 +18,9 @@ from lab.paper.venues import Venue
 
 _LINE = 1.3
 """Height of a row of a table [em]."""
+
+_NARROW = 4.0
+"""Width from which on headers are broken where that makes a table fit its column [em]."""
 
 _HIGHEST = 0.72
 """Share of the page's height that a table may take."""
@@ -64,15 +69,19 @@ class Table:
 def table(piece: Piece, venue: Venue) -> Table:
     """The answer's table: in a column where it is narrow enough, as many rows as a page has room for."""
     rows, best = piece.rows, piece.answer.best
-    wide = venue.columns == 2 and len(tabulars(rows.head(1), width=venue.room(wide=False))) > 1
-    wide = wide or len(tabulars(rows, best=best, width=venue.room(wide=False))) > 1
-    room = venue.room(wide=wide)
-    parts = tabulars(rows, best=best, width=room)
+    column = venue.room(wide=False)
+    wide, header = venue.columns == 2, HEADER
+    for narrow in (HEADER, _NARROW):
+        if len(tabulars(rows, best=best, width=column, header=narrow)) == 1:
+            wide, header = False, narrow
+            break
+    fit: dict[str, Any] = {"best": best, "width": venue.room(wide=wide), "header": header}
+    parts = tabulars(rows, **fit)
     lines = int(_HIGHEST * venue.height * 72.27 / (_LINE * venue.type))
     most = max(2, lines // len(parts) - 4)
     left_out = max(0, len(rows) - most)
     if left_out:
-        parts = tabulars(rows.head(most), best=best, width=room)
+        parts = tabulars(rows.head(most), **fit)
     body = "\\par\\smallskip\n".join(f"\\fitted{{%\n{part}}}" for part in parts)
     tex = f"{{\\fontsize{{{venue.type:g}}}{{{_LINE * venue.type:.3g}}}\\selectfont\n{body}\\par}}\n"
     return Table(tex, wide, left_out, r"\bfseries" in body, "+-" in body or "{interval}" in body)

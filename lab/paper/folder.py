@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lab.figures.cells import csv_text
 from lab.figures.exporting import write_whole
 from lab.figures.style import counted
 from lab.paper.document import PREAMBLE, captions, main, references, table
@@ -15,6 +14,7 @@ from lab.paper.picture import Picture, pdfs, picture
 from lab.paper.piece import Piece
 from lab.paper.plots import plot
 from lab.paper.provenance import provenance
+from lab.paper.table_files import meanings_csv, rows_csv
 from lab.paper.template import REFERENCES, Template
 from lab.paper.venues import Venue
 
@@ -58,7 +58,8 @@ def contents(
     }
     for piece in pieces:
         texts[f"tables/{piece.name}.tex"] = tables[piece.name].tex
-        texts[f"tables/{piece.name}.csv"] = csv_text(piece.rows)
+        texts[f"tables/{piece.name}.csv"] = rows_csv(piece)
+        texts[f"tables/{piece.name}.columns.csv"] = meanings_csv(piece)
     for name, made in plots.items():
         texts[f"figures/{name}.tex"] = made.tex
         texts[f"figures/{name}.points.csv"] = made.csv

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from lab.columns import Column
 from lab.deferred import pandas as pd
 from lab.figures.definition import IDENTITY, Figure
 from lab.statistics import Answer
 
-_SAYS = ("label", "n", "seeds [count]")
+_SAYS = ("label", "update", "run", "method", "collection", "n", "seeds [count]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,8 @@ class Piece:
         origins: where these are from.
         command: that writes this piece again.
         summary: the paper's table, where it is another one than the answer's.
+        keys: of each row of the summary, what identifies the files or records it is from.
+        meanings: columns of the summary -> what they mean.
         file: the name of its files, where a folder holds the figure twice; default: the figure's.
         remark: what an author says of it, before the answer; "" for nothing.
     """
@@ -48,6 +51,8 @@ class Piece:
     origins: Sequence[Origin]
     command: str
     summary: pd.DataFrame | None = None
+    keys: Sequence[str] | None = None
+    meanings: Mapping[str, Column] = field(default_factory=dict)
     file: str = ""
     remark: str = ""
 
@@ -64,7 +69,7 @@ class Piece:
     @cached_property
     def said(self) -> Mapping[str, object]:
         """Columns of the answer whose rows all hold the same: they belong into the caption."""
-        found = self._whole
+        found = self.whole
         if len(found) < 2:
             return {}
         same = [name for name in found if found[name].nunique(dropna=False) == 1 and not _beside(found, name)]
@@ -74,12 +79,13 @@ class Piece:
     @cached_property
     def rows(self) -> pd.DataFrame:
         """The answer without what all rows share, and without columns that hold nothing."""
-        found = self._whole
+        found = self.whole
         empty = [name for name in found if found[name].isna().all() and len(found)]
         return found.drop(columns=[*empty, *(name for name in found if str(name) in self.said)])
 
     @property
-    def _whole(self) -> pd.DataFrame:
+    def whole(self) -> pd.DataFrame:
+        """The answer, or the summary in its place, with all of its columns."""
         return self.answer.table if self.summary is None else self.summary
 
 

@@ -22,6 +22,11 @@ def provenance(pieces: Sequence[Piece], venue: Venue, command: str) -> str:
         if keyed:
             parts += [f"{len(keyed)} records; `deltalab show KEY` prints one whole.\n"]
             parts += [_code([f"{origin.key[:SHOWN]}  {_about(origin.provenance)}" for origin in keyed])]
+        read = {
+            label: digest for origin in piece.origins for label, digest in origin.provenance.get("files", {}).items()
+        }
+        if read:
+            parts += ["Files, by their sha256:\n", _code([f"{digest} {label}" for label, digest in read.items()])]
         parts += ["Again:\n", _code(list(dict.fromkeys(origin.command for origin in piece.origins)))]
         parts += ["This piece alone:\n", _code([piece.command])]
     origins = [origin for piece in pieces for origin in piece.origins]

@@ -12,11 +12,18 @@ BESIDE = (".cls", ".sty", ".bst", ".bib", ".bbx", ".cbx", ".def", ".clo", ".tex"
 REFERENCES = "deltalab"
 """Name of our references beside those of the template."""
 
+_STYLES = r"\ifdefined\citet plainnat\else plain\fi"
+"""natbib, which styles of venues load, cites by author and year: not in the style `plain`."""
+
+_CLASSES = {"beamer": "beamer", "IEEEtran": "ieee"}
+
 _OURS = ("main.tex", "deltalab.tex", "captions.tex", f"{REFERENCES}.bib", "PROVENANCE.md")
 _BEGIN = re.compile(r"(?m)^[^%\n]*?(\\begin\{document\})")
 _END = re.compile(r"(?m)^[^%\n]*?(\\end\{document\})")
 _BIBLIOGRAPHY = re.compile(r"(?m)^([^%\n]*?\\bibliography\{)([^}]*)\}")
 _STYLE = re.compile(r"(?m)^[^%\n]*?\\bibliographystyle\{")
+_CLASS = re.compile(r"(?m)^[^%\n]*?\\documentclass\s*(?:\[([^\]]*)\])?\s*\{([^}]*)\}")
+_PACKAGES = re.compile(r"(?m)^[^%\n]*?\\usepackage\s*(?:\[[^\]]*\])?\s*\{([^}]*)\}")
 _PRINTED = re.compile(r"(?m)^[^%\n]*?\\printbibliography")
 
 
@@ -42,6 +49,21 @@ class Template:
                 "the template in a folder of its own"
             )
 
+    @property
+    def venue(self) -> str:
+        """The venue whose page is the nearest to the document's, by its class and styles; neurips for one column."""
+        options, name = found.groups() if (found := _CLASS.search(self.text)) else ("", "")
+        if name in _CLASSES:
+            return _CLASSES[name]
+        loaded = [word.strip() for group in _PACKAGES.findall(self.text) for word in group.split(",")]
+        styles = [
+            venue
+            for word in loaded
+            for venue in ("neurips", "icml", "acl")
+            if re.fullmatch(rf"{venue}(\d|_).*|{venue}", word)
+        ]
+        return styles[0] if styles else "icml" if "twocolumn" in (options or "") else "neurips"
+
     def filled(self, preamble: str, body: str) -> str:
         """The document with more at the end of its preamble and of its text, and our references in its own.
 
@@ -58,7 +80,7 @@ class Template:
             both = f"{found[1]}{found[2]},{REFERENCES}}}"
             text = text[: found.start()] + both + text[found.end() :]
         elif not printed:
-            body += f"\\bibliographystyle{{plain}}\n\\bibliography{{{REFERENCES}}}\n"
+            body += f"\\bibliographystyle{{{_STYLES}}}\n\\bibliography{{{REFERENCES}}}\n"
         ends = [mark.start() for pattern in (_STYLE, _BIBLIOGRAPHY, _PRINTED) if (mark := pattern.search(text))]
         end = min([*(place for place in ends if place > begin), _place(_END, text)])
         return f"{text[:end]}{body}{text[end:]}"

@@ -73,6 +73,12 @@ def test_shares_stand_beside_nulls_and_the_verdict_counts(folders, tmp_path):
     members = pd.read_csv(tmp_path / "out" / "members.csv")
     assert list(members["member"]) == [path.name for path in paths]
     assert (members["explained"] > members["mean_only"]).all()
+    assert members["key"].nunique() == 8
+    assert set(members["model"]) == {str(base)}
+    for table in ("members", "shares"):
+        meanings = pd.read_csv(tmp_path / "out" / f"{table}.columns.csv", keep_default_na=False)
+        assert list(meanings["column"]) == list(pd.read_csv(tmp_path / "out" / f"{table}.csv"))
+        assert (meanings[["type", "unit", "meaning"]] != "").all().all()
 
 
 def test_a_list_names_tasks_types_and_seeds(folders, tmp_path):
@@ -97,6 +103,7 @@ def test_compress_writes_a_subspace_and_adapters_that_come_back(folders, tmp_pat
     done = collection(*paths, "--compress", 4, "--out", out, "--formats", "csv")
     assert done.exit_code == 0, done.output
     table = pd.read_csv(out / "compressed.csv")
+    assert list(pd.read_csv(out / "compressed.columns.csv")["column"]) == list(table)
     truth = read_collection({path.name: path for path in paths})
     modes = mode_subspaces(truth, 4)
     norms = (modes.energies.sum(axis=0)) ** 0.5

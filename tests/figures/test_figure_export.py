@@ -116,7 +116,7 @@ def test_caption_cites_and_carries_provenance(tmp_path):
     caption = next(path for path in done.written if path.name == "fig.caption.tex").read_text()
     assert r"\cite{li2018measuring,aghajanyan2020intrinsic}" in caption
     assert r"\def\IntrinsicDimensionCaption{" in caption
-    assert "% records: abababababab\n% command: deltalab run intrinsic_dimension --scale demo\n" in caption
+    assert "% keys: abababababab\n% command: deltalab run intrinsic_dimension --scale demo\n" in caption
     assert "abababababab" in (tmp_path / "fig.html").read_text()
     assert (tmp_path / "fig.bib").read_text().count("@") == 2
 

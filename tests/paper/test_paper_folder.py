@@ -13,9 +13,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from typer.testing import CliRunner
 
+from lab.cli import app
+from lab.deltas import LoRA, save_adapter
 from lab.figures import FIGURES, HOW_TO_GET_A_BROWSER, figure, find_browser
 from lab.figures.style import PRINT
+from lab.models.tiny import tiny_plm
 from lab.paper import VENUES, Origin, Piece, Template, contents, outline, read_template, write
 from lab.paper.document import table
 from lab.paper.picture import picture
@@ -117,7 +122,7 @@ def test_a_folder_holds_what_it_takes():
     files = contents([piece("cka")], VENUES["ieee"], command="deltalab paper cka", pgf=True, browser=False)
     assert set(files) == {
         "main.tex", "deltalab.tex", "captions.tex", "refs.bib", "PROVENANCE.md", "tables/cka.tex", "tables/cka.csv",
-        "figures/cka.tex", "figures/cka.points.csv",
+        "tables/cka.columns.csv", "figures/cka.tex", "figures/cka.points.csv",
     }  # fmt: skip
     assert all(content.isascii() for path, content in files.items() if path.endswith((".tex", ".bib")))
     assert r"\documentclass[conference]{IEEEtran}" in files["main.tex"].decode()
@@ -230,15 +235,66 @@ def test_one_s_own_template_compiles_with_its_words_style_and_references(tmp_pat
     assert "Before" in text
 
 
+@needs_tex
+@pytest.mark.skipif(find_browser() is None, reason=HOW_TO_GET_A_BROWSER)
+def test_three_commands_lead_from_an_adapter_and_a_template_to_a_page(tmp_path, monkeypatch):
+    """The walk of docs/paper.md, with its own template: one page with the figure, its table and its citation."""
+    text = (Path(__file__).parents[2] / "docs" / "paper.md").read_text()
+    (template,) = re.findall(r"```latex\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "my_paper.tex").write_text(template)
+    (tmp_path / "mine.bib").write_text("@misc{minilm, author = {Me}, title = {Before}, year = {2020}}")
+    delta = LoRA(rank=2).on(tiny_plm("bert"), seed=0)
+    phi = torch.randn(delta.size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    save_adapter(delta, phi, tmp_path / "my-lora")
+    monkeypatch.chdir(tmp_path)
+    command = ["paper", "spectra", "-", "my-lora", "--template", "my_paper.tex", "--out", "paper"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    files = {str(path.relative_to("paper")): path.read_bytes() for path in Path("paper").rglob("*") if path.is_file()}
+    compiled(files, tmp_path / "page")
+    subprocess.run(["bibtex", "main"], cwd="page", capture_output=True, check=True)
+    page, log = compiled(files, tmp_path / "page", times=2)
+    assert "undefined" not in log
+    for words in (
+        "We adapt a small encoder [3]",
+        "Median effective rank",
+        "Figure 1: Singular values",
+        "Table 1:",
+        "Before",
+        "LoRA",
+    ):
+        assert words in page
+    fonts = subprocess.run(["pdffonts", "page/main.pdf"], capture_output=True, text=True, check=True).stdout
+    assert "Type 3" not in fonts
+    assert "LiberationSerif" in fonts or "Times" in fonts
+
+
 def test_a_template_is_filled_at_its_ends():
     filled = Template(OWN, {}).filled("PREAMBLE\n", "BODY\n")
     assert filled.replace("PREAMBLE\n", "").replace("BODY\n", "").replace("own,deltalab", "own") == OWN
     assert filled.index("mystyle") < filled.index("in a comment") < filled.index("PREAMBLE") < filled.index("Mine")
     assert filled.index("own words") < filled.index("BODY") < filled.index(r"\bibliographystyle")
     bare = Template("\\documentclass{article}\n\\begin{document}\n\\end{document}\n", {}).filled("", "BODY\n")
-    assert bare.endswith("BODY\n\\bibliographystyle{plain}\n\\bibliography{deltalab}\n\\end{document}\n")
+    assert bare.endswith("plain\\fi}\n\\bibliography{deltalab}\n\\end{document}\n")
     printed = Template("\\begin{document}\n\\printbibliography\n\\end{document}", {}).filled("", "BODY\n")
     assert printed.startswith("\\addbibresource{deltalab.bib}\n\\begin{document}\nBODY\n\\printbibliography")
+
+
+@pytest.mark.parametrize(
+    ("preamble", "venue"),
+    [
+        (r"\documentclass{article}", "neurips"),
+        (r"\documentclass[10pt,twocolumn]{article}", "icml"),
+        ("% \\documentclass{beamer}\n\\documentclass[conference]{IEEEtran}", "ieee"),
+        (r"\documentclass[aspectratio=169]{beamer}", "beamer"),
+        ("\\documentclass[11pt]{article}\n\\usepackage[review]{acl}", "acl"),
+        ("\\documentclass{article}\n\\usepackage{url, icml2026}", "icml"),
+        ("\\documentclass{article}\n\\usepackage[final]{neurips_2026}", "neurips"),
+        ("\\documentclass{article}\n\\usepackage{aclass}", "neurips"),
+    ],
+)
+def test_figures_get_the_width_of_a_template_s_venue(preamble, venue):
+    assert Template(f"{preamble}\n\\begin{{document}}\n\\end{{document}}\n", {}).venue == venue
 
 
 def test_what_is_no_template_is_refused(tmp_path):

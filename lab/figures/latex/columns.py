@@ -14,7 +14,9 @@ from lab.figures.latex.numerals import decimals, numeral, places_of, scientific
 from lab.figures.style import text_width
 
 DASH = "--"
-_HEAD = 9.0  # width [em] from which on a header is broken at a space
+HEADER = 9.0
+"""Width from which on a header is broken at a space [em]."""
+
 _COUNT = re.compile(r"\[(count|dimensions|steps|bytes)\]$")
 _GROUPED = "group-digits=integer, group-separator={,}, group-minimum-digits=4"
 
@@ -52,7 +54,7 @@ class _Numbers:
         return (self.high - self.low) / 2
 
 
-def columns(table: pd.DataFrame, best: Mapping[str, str]) -> list[Set]:
+def columns(table: pd.DataFrame, best: Mapping[str, str], header: float = HEADER) -> list[Set]:
     """The columns of a table.
 
     Names say what belongs together: "x ±" after x is half the width of its interval, "… low" and "… high" after x are
@@ -62,6 +64,7 @@ def columns(table: pd.DataFrame, best: Mapping[str, str]) -> list[Set]:
         table: few rows.
         best: column -> "highest" or "lowest", which of its numbers are set in bold: the best, and those whose interval
             overlaps that of the best; none, where nothing tells any from the best.
+        header: width from which on a header is broken at a space [em].
     """
     made: list[Set] = []
     names = [str(name) for name in table.columns]
@@ -69,7 +72,7 @@ def columns(table: pd.DataFrame, best: Mapping[str, str]) -> list[Set]:
     while i < len(names):
         values = table.iloc[:, i]
         if not _is_number(values):
-            made.append(_words(names[i], values))
+            made.append(_words(names[i], values, header))
             i += 1
             continue
         estimate = _floats(values)
@@ -77,15 +80,17 @@ def columns(table: pd.DataFrame, best: Mapping[str, str]) -> list[Set]:
         if i + 1 < len(names) and _bare(names[i + 1]).endswith("±"):
             half = _floats(table.iloc[:, i + 1])
             numbers = _Numbers(names[i], estimate, estimate - half, estimate + half)
-            made.append(_estimates(numbers, best.get(names[i], ""), beside=True))
+            made.append(_estimates(numbers, best.get(names[i], ""), header, beside=True))
             i += 2
         elif i + 2 < len(names) and _are_ends(names[i + 1], names[i + 2]):
             low, high = (_floats(table.iloc[:, k]) for k in (i + 1, i + 2))
             numbers = _Numbers(names[i], estimate, low, high)
-            made += [_estimates(numbers, best.get(names[i], ""), beside=False), _ends(numbers)]
+            made += [_estimates(numbers, best.get(names[i], ""), header, beside=False), _ends(numbers)]
             i += 3
         else:
-            made.append(_estimates(_Numbers(names[i], estimate, missing, missing), best.get(names[i], ""), beside=True))
+            made.append(
+                _estimates(_Numbers(names[i], estimate, missing, missing), best.get(names[i], ""), header, beside=True)
+            )
             i += 1
     return made
 
@@ -108,10 +113,10 @@ def _floats(values: pd.Series) -> np.ndarray:
     return pd.to_numeric(values, errors="coerce").to_numpy(float, na_value=math.nan)
 
 
-def _head(name: str, least: float) -> tuple[tuple[str, ...], float]:
+def _head(name: str, least: float, header: float) -> tuple[tuple[str, ...], float]:
     """A header in lines no wider than needed, the unit in one of its own; and its width [em]."""
     quantity, bracket, unit = name.partition(" [")
-    room, lines = max(_HEAD, least), [""]
+    room, lines = max(header, least), [""]
     for word in quantity.split(" "):
         longer = f"{lines[-1]} {word}".strip()
         if lines[-1] and text_width(longer) > room:
@@ -122,10 +127,10 @@ def _head(name: str, least: float) -> tuple[tuple[str, ...], float]:
     return tuple(escaped(line) for line in lines), max(text_width(line) for line in lines)
 
 
-def _words(name: str, values: pd.Series) -> Set:
+def _words(name: str, values: pd.Series, header: float) -> Set:
     said = [DASH if value is None or value is pd.NA or value != value else _said(value) for value in values]
     width = max((text_width(text) for text in said), default=0.0)
-    head, wide = _head(name, width)
+    head, wide = _head(name, width, header)
     cells = tuple(DASH if text == DASH else escaped(text) for text in said)
     return Set("l", head, cells, max(width, wide), words=True)
 
@@ -136,7 +141,7 @@ def _said(value: object) -> str:
     )
 
 
-def _estimates(numbers: _Numbers, best: str, *, beside: bool) -> Set:
+def _estimates(numbers: _Numbers, best: str, header: float, *, beside: bool) -> Set:
     """The estimates, with ± of half the interval `beside` them."""
     bounded = np.isfinite(numbers.half) & (numbers.half > 0)
     known = numbers.values[np.isfinite(numbers.values) & ~bounded]
@@ -161,7 +166,7 @@ def _estimates(numbers: _Numbers, best: str, *, beside: bool) -> Set:
     for text, value, strong in zip(texts, numbers.values, bold, strict=True):
         shown = (rf"\num{{{text}}}" if powers else text) if text else f"{{{_unbounded(float(value))}}}"
         cells.append(rf"\bfseries {shown}" if strong and text else shown)
-    head, wide = _head(numbers.name, width)
+    head, wide = _head(numbers.name, width, header)
     return Set(spec, head, tuple(cells), max(width, wide), words=False)
 
 

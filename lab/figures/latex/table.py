@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lab.deferred import pandas as pd
-from lab.figures.latex.columns import Set, columns
+from lab.figures.latex.columns import HEADER, Set, columns
 
 _BETWEEN = 1.2
 """Room between two columns [em]: twice LaTeX's 6 pt at 10 pt."""
@@ -30,9 +30,20 @@ def booktabs(table: pd.DataFrame, *, best: Mapping[str, str] | None = None, widt
     return NEEDS + "\n".join(tabulars(table, best=best, width=width))
 
 
-def tabulars(table: pd.DataFrame, *, best: Mapping[str, str] | None = None, width: float = float("inf")) -> list[str]:
-    """The ``tabular`` environments of a table: several, where one would be too wide; arguments as of `booktabs`."""
-    return [_tabular(block) for block in _blocks(columns(table, best or {}), width)]
+def tabulars(
+    table: pd.DataFrame,
+    *,
+    best: Mapping[str, str] | None = None,
+    width: float = float("inf"),
+    header: float = HEADER,
+) -> list[str]:
+    """The ``tabular`` environments of a table: several, where one would be too wide.
+
+    Args:
+        table, best, width: as of `booktabs`.
+        header: width from which on a header is broken at a space [em].
+    """
+    return [_tabular(block) for block in _blocks(columns(table, best or {}, header), width)]
 
 
 def _blocks(made: list[Set], width: float) -> list[list[Set]]:
