@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from lab.cli import app
 from lab.figures import FIGURES
-from lab.study.catalogue import experiment_names
+from lab.study.catalogue import experiment_names, load_experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -118,6 +118,32 @@ def test_commands_exist(page):
     assert exported <= {figure.name for figure in FIGURES}
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, flags=re.MULTILINE)) <= targets
+
+
+def unknown_options(text: str) -> list[str]:
+    """Options of commands that these have not: of `deltalab run NAME` those of the experiment count as well."""
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    unknown = []
+    for line in re.findall(r"(?:^|`) *deltalab ([^`\n]*)", text, flags=re.MULTILINE):
+        words = re.sub(r"'[^']*'", "", line.partition(" #")[0]).split()
+        if not words or words[0] not in commands or (words[0] == "run" and words[1] not in experiment_names()):
+            continue
+        known = {option for parameter in commands[words[0]].params for option in parameter.opts} | {"--help"}
+        if words[0] == "run":
+            known |= set(re.findall(r"--[a-z][a-z0-9-]*", load_experiment(words[1]).help()))
+        options = re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", " ".join(words))
+        unknown += [f"{words[0]} {option}" for option in options if option not in known]
+    return unknown
+
+
+def test_unknown_options_are_found():
+    text = "`deltalab export cka --siez single`\ndeltalab run scale --sizes minilm --lurning 3  # --not-this\n"
+    assert unknown_options(text) == ["export --siez", "run --lurning"]
+
+
+@pages
+def test_options_of_commands_exist(page):
+    assert unknown_options(page.read_text()) == []
 
 
 # papers

@@ -92,6 +92,21 @@ def test_every_link_of_every_page_leads_somewhere(staged):
     assert {str(page.relative_to(staged)): lost for page in pages if (lost := led_astray(page))} == {}
 
 
+def test_every_page_stands_in_one_menu(staged):
+    """A figure that has the name of a page of docs/ stands in the gallery's, and not beside that page."""
+    menus = [
+        str((page.parent / entry).relative_to(staged))
+        for page in staged.rglob("*.md")
+        for tree in re.findall(r"(?s)```\{toctree\}\n(?::.*?\n)*\n(.*?)```", page.read_text())
+        for entry in tree.split()
+    ]
+    assert len(set(menus)) == len(menus) > 100
+    pages = {
+        str(page.relative_to(staged).with_suffix("")) for page in staged.rglob("*.*") if page.suffix in (".md", ".rst")
+    }
+    assert set(menus) == pages - {"index"}
+
+
 def test_every_name_of_the_reference_exists(staged):
     """Roles and directives of the pages of Python: `lab.linalg.Spectrum`, .. autofunction:: lab.d90."""
     text = "".join(page.read_text() for page in (staged / "reference" / "python").glob("*.rst"))

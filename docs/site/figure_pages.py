@@ -62,7 +62,9 @@ def gallery(folder: Path, kept: Path, pictures: Pictures) -> dict[str, str]:
 
 
 def _drawn(found: Contents, figure: Figure) -> Drawn:
-    """The newest rows that the explorer would draw; the figure's own example where nothing was measured."""
+    """The newest rows that the explorer would draw, of the experiment that gives most of them; the figure's own example
+    where nothing was measured."""
+    measured: list[Drawn] = []
     asked = sorted((o for o in outlines() if figure.name in o.figures), key=lambda o: not o.scaled)
     for outline in asked:
         manifests = [m for m in found.of_experiment(outline.name) if figure.table in m.tables]
@@ -74,10 +76,12 @@ def _drawn(found: Contents, figure: Figure) -> Drawn:
             table = table[table[column].astype(str).isin(values)]
         try:
             figure.answer(table)
-            return Drawn(figure, outline, table, measured=True)
+            measured.append(Drawn(figure, outline, table, measured=True))
         except TableError:
             continue
-    return Drawn(figure, asked[0] if asked else None, figure.example(), measured=False)
+    return max(measured, key=lambda one: len(one.table), default=None) or Drawn(
+        figure, asked[0] if asked else None, figure.example(), measured=False
+    )
 
 
 def _pictures(shown: list[Drawn], folder: Path, kept: Path, *, sketches: bool) -> None:
@@ -166,7 +170,8 @@ def _cards(shown: list[Drawn], pictures: Pictures) -> Iterator[str]:
 
 
 def _image(path: str, alt: str, theme: str) -> str:
-    return f"```{{image}} {path}\n:alt: {' '.join(alt.split())}\n:class: only-{theme} drawing\n```\n\n"
+    picture = f"```{{image}} {path}\n:alt: {' '.join(alt.split())}\n:class: only-{theme} drawing\n```"
+    return f"````{{container}} paned\n{picture}\n````\n\n"
 
 
 def _sentence(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 from contents import SECTIONS
@@ -36,6 +37,7 @@ def stage(root: Path, folder: Path, pictures: Pictures = "svg") -> None:
         "reference/experiments.md": experiments_page(),
         "reference/columns.md": columns_page(),
     }
+    made["index.md"] = made["index.md"].replace("the gallery of figures", "[the gallery of figures](gallery.md)")
     made["index.md"] += _trees(made)
     for name, text in made.items():
         written(folder / name, LINK.sub(lambda found: f"]({found[1].lower()}.md", text))
@@ -55,7 +57,7 @@ def _trees(made: dict[str, str]) -> str:
     for caption, entries in SECTIONS.items():
         pages: list[str] = []
         for entry in entries:
-            found = sorted(name for name in made if Path(name).match(entry) and not name.endswith("/index.md"))
+            found = sorted(name for name in made if fnmatch(name, entry) and not name.endswith("/index.md"))
             if not found:
                 raise ValueError(f"docs/site/contents.py names {entry!r}, and there is no such page")
             pages += [name.removesuffix(".md").removesuffix(".rst") for name in found if name not in pages]

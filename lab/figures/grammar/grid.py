@@ -163,7 +163,8 @@ class Grid:
             trace["coloraxis"] = _bar(list(self.scales).index(trace["coloraxis"]))
         else:
             trace |= {"name": mark.name, "legendgroup": mark.name, "showlegend": listed}
-        if mark.depth is not None and mark is next(m for m in self.marks if m.depth is not None):
+        several = len(self.depth.values) > 1  # a single depth has no bar
+        if several and mark.depth is not None and mark is next(m for m in self.marks if m.depth is not None):
             width = trace.get("line", {}).get("width", 6)  # the first that is drawn by depth carries the colour bar
             of = {
                 "color": [self.depth.values.index(mark.depth)] * len(trace["x"]),

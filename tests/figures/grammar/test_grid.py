@@ -61,6 +61,14 @@ def test_what_a_dash_means_stands_above_the_legend():
     assert grid.figure().layout.legend.title.text == "─── trained    · · · · start"
 
 
+def test_a_single_depth_has_no_colour_bar():
+    grid = Grid(LIGHT).depths([3, 3])
+    grid.panel().line([0, 1], [0, 1], "a", depth=3)
+    drawing = grid.figure()
+    assert [trace.marker.coloraxis for trace in drawing.data] == [None]
+    assert drawing.layout.coloraxis.colorscale is None
+
+
 def test_depth_has_a_colour_bar_on_a_line_that_is_drawn():
     grid = Grid(DARK).depths([0, 5, 2])
     for block in (0, 2, 5, None):
