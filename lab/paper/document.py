@@ -27,7 +27,9 @@ _HIGHEST = 0.72
 
 PREAMBLE = r"""% What figures and tables of deltalab need; \input it in your own document.
 \usepackage[utf8]{inputenc}
-\usepackage[T1]{fontenc}
+% The document's own type stays; accents that it lacks are those of T1.
+\makeatletter\input{t1enc.def}\makeatother
+\ProvideTextCommandDefault{\k}[1]{\UseTextAccent{T1}{\k}{#1}}
 \usepackage{textcomp}
 \usepackage{amsmath,amssymb}
 \usepackage{graphicx}

@@ -62,7 +62,9 @@ class Venue:
         return (self.text if wide else self.column) * POINTS / self.type
 
 
-_TIMES = r"""\usepackage{mathptmx}
+# T1 where the type has it: Computer Modern has it as bitmaps in many a TeX, as Type 3 fonts, which venues refuse.
+_TIMES = r"""\usepackage[T1]{fontenc}
+\usepackage{mathptmx}
 \usepackage[scaled=0.9]{helvet}
 """
 
@@ -94,11 +96,13 @@ VENUES: Mapping[str, Venue] = {
         Venue(
             "ieee", 3.5, 7.16, 9.4, 8.0, True,
             r"""\documentclass[conference]{IEEEtran}
+\usepackage[T1]{fontenc}
 """,
         ),
         Venue(
             "beamer", 5.5, 5.5, 2.35, 8.0, False,
             r"""\documentclass[10pt,aspectratio=169]{beamer}
+\usepackage[T1]{fontenc}
 \usepackage[scaled=0.95]{helvet}
 \setbeamertemplate{navigation symbols}{}
 \setbeamertemplate{caption}[numbered]

@@ -133,4 +133,4 @@ def _composed(letter: str) -> str:
         return made
     if letter in _ACCENTS or unicodedata.combining(letter):
         return ""
-    return f"\\texttt{{U+{ord(letter):04X}}}"
+    return f"U+{ord(letter):04X}"
