@@ -12,6 +12,9 @@ from lab.runs import Manifest
 SHOWN_KEY = 12
 """Digits of a key that people are shown; enough to tell a hundred thousand records apart."""
 
+MOST_NAMED = 3
+"""Settings that a name holds; where jobs differ in more, they are numbered."""
+
 _METHOD = "method."  # prefix of a nested method's settings in a flattened config
 
 
@@ -78,9 +81,13 @@ def _differences(configs: Mapping[str, Mapping[str, Any]], pool: Sequence[str]) 
     ]
     if not differing and not pool:
         return {key: f", {key[:SHOWN_KEY]}" for key in configs}
+    told = [name for name in differing if name not in ("model", "task")]
+    chosen = {key: tuple(f", {name}={config.get(name)}" for name in told) for key, config in configs.items()}
+    if len(told) <= MOST_NAMED:
+        return {key: "".join(words) for key, words in chosen.items()}
+    settings = list(dict.fromkeys(chosen.values()))
     return {
-        key: "".join(f", {name}={config.get(name)}" for name in differing if name not in ("model", "task"))
-        for key, config in configs.items()
+        key: f"{''.join(words[:MOST_NAMED])}, … (setting {settings.index(words) + 1})" for key, words in chosen.items()
     }
 
 

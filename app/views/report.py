@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from zlib import crc32
 
 import streamlit as st
 
@@ -39,11 +40,10 @@ def shown(item: Item, place: int, n: int) -> None:
             st.caption(literal(said.sentence))
         except TableError as error:
             st.error(literal(error), icon=":material/error:")
-        key = f"sentence-{item.name}"
-        if st.session_state.get(f"known-{key}") != item.sentence:  # said elsewhere, such as in another tab
-            st.session_state[key] = st.session_state[f"known-{key}"] = item.sentence
+        # a key per sentence: what another tab says replaces the field, and its old text is never taken for new
+        key = f"sentence-{item.name}-{crc32(item.sentence.encode()):x}"
         st.text_area(
-            f"What figure {place + 1} shows", key=key, max_chars=LONGEST, height=80,
+            f"What figure {place + 1} shows", item.sentence, key=key, max_chars=LONGEST, height=80,
             placeholder="A sentence of yours; it stands before the answer.",
             on_change=lambda: basket().say(item.name, st.session_state[key]),
         )  # fmt: skip

@@ -54,6 +54,14 @@ def test_seeds_are_pooled_where_a_figure_averages_over_them():
     assert labelled(rows, [one, two]).label.tolist() == ["lora rank=8, seed=0", "lora rank=8, seed=1"]
 
 
+def test_what_differs_in_much_is_numbered_and_seeds_stay_pooled():
+    rows = [(1, 0), (1, 1), (2, 0)]
+    runs = [manifest(method="did", seed=seed, **dict.fromkeys("abcde", which)) for which, seed in rows]
+    found = labelled(table(*runs, label="DID"), runs, pool=("seed",)).label.tolist()
+    first, second = "DID, a=1, b=1, c=1, … (setting 1)", "DID, a=2, b=2, c=2, … (setting 2)"
+    assert found == [first, first, second]
+
+
 def test_different_tasks_or_plms_need_no_suffix():
     one, two = (manifest(method="full", model=model) for model in ("minilm", "smollm2"))
     assert labelled(table(one, two, label="full"), [one, two]).label.tolist() == ["full", "full"]

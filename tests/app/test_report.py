@@ -43,7 +43,7 @@ def test_a_report_is_written_ordered_and_survives(store, visited):
     page = visited("report")
     assert not page.exception
     assert [area.label for area in page.text_area] == ["What figure 1 shows", "What figure 2 shows"]
-    page.text_area(key=f"sentence-{dimension.name}").set_value("[Few](https://x.example) suffice.").run()
+    page.text_area[1].set_value("[Few](https://x.example) suffice.").run()
     page.button(key=f"up-{dimension.name}").click().run()
     assert [item.name for item in kept.items()] == [dimension.name, cka.name]
     again = visited("report")  # after a reload, and in another tab

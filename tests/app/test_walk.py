@@ -125,13 +125,14 @@ def test_a_shared_address_shows_the_same_elsewhere(tabs, address, drawn, settled
         drawn(page).locator("xpath=ancestor::*[@aria-label][1]").get_attribute("aria-label") for page in (tab, other)
     ]
     assert labels[0] == labels[1]
-    assert "rotten-tomatoes" in str(labels[0])
+    for page in (tab, other):
+        assert page.get_by_role("main").get_by_text("rotten-tomatoes", exact=True).count() > 0
 
 
 def test_a_run_is_started_watched_cancelled_and_resumed_from_the_page(tabs, address, own, settled):
     tab = tabs(DESK)
     tab.goto(f"{address}/new_run")
-    tab.get_by_role("combobox", name=re.compile("Experiment")).fill("Training run", timeout=SOON)
+    tab.get_by_role("combobox", name=re.compile("Experiment")).click(timeout=SOON)
     tab.get_by_role("option", name=re.compile("^Training run")).first.click(timeout=SOON)
     tab.get_by_text("deltalab run training_run").first.wait_for(timeout=SOON)
     tab.get_by_text("Settings", exact=True).click()
