@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import sqrt
 from typing import Any
 
@@ -15,6 +16,7 @@ from lab.checkpoints.error import CheckpointError
 from lab.checkpoints.lora_factors import Factors, LoRATensors, lora_tensors
 from lab.checkpoints.lora_options import LoRAOptions, lora_options
 from lab.checkpoints.lora_starts import subtracted_start
+from lab.checkpoints.names import aligned
 from lab.deltas.delta import Delta
 from lab.deltas.lora import LowRankUpdate
 from lab.deltas.stored_values import stored_values
@@ -44,6 +46,7 @@ def read_lora(plm: PLM, adapter: AdapterFolder) -> tuple[Delta, Tensor] | None:
     found = lora_tensors(adapter, options)
     matrices = _whole_matrices(plm)
     modules = _targeted(plm, adapter, options, found)
+    found = _renamed(found, modules)
     if not _is_plain(adapter, options, found) or not set(modules) <= set(matrices):
         if options.start:
             raise CheckpointError(
@@ -151,6 +154,12 @@ def _targeted(plm: PLM, adapter: AdapterFolder, options: LoRAOptions, found: LoR
             f"{plm.name!r}; the adapter belongs to another model."
         )
     return paths
+
+
+def _renamed(found: LoRATensors, modules: list[str]) -> LoRATensors:
+    """The factors under the PLM's names: made on a model without a head, they lack its prefix ("bert.")."""
+    pairs, _, unknown = aligned(modules, found.factors)
+    return found if unknown else replace(found, factors={pairs[name]: own for name, own in found.factors.items()})
 
 
 def _is_plain(adapter: AdapterFolder, options: LoRAOptions, found: LoRATensors) -> bool:

@@ -115,6 +115,18 @@ def damaged(folder, change):
     save_file(tensors, folder / WEIGHTS)
 
 
+def test_an_adapter_of_the_model_without_its_head_is_read(plm_of, batch_of, noise, tmp_path):
+    plm, batch = plm_of("bert"), batch_of(plm_of("bert"))
+    delta = lora_of(plm, "bert", head="frozen")
+    folder, phi = save_adapter(delta, noise(delta.size), tmp_path / "a"), noise(delta.size)
+    damaged(folder, lambda t: [t.update({key.replace("bert.", "", 1): t.pop(key)}) for key in list(t)])
+    config = json.loads((folder / CONFIG).read_text())
+    config["target_modules"] = [name.removeprefix("bert.") for name in config["target_modules"]]
+    (folder / CONFIG).write_text(json.dumps(config))
+    again, psi = load_adapter(plm, folder)
+    torch.testing.assert_close(again.logits(psi, batch), delta.logits(phi, batch), rtol=0, atol=1e-12)
+
+
 A = BASE + "bert.encoder.layer.1.attention.self.query.lora_A.weight"
 
 
