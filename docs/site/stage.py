@@ -14,6 +14,7 @@ from tutorial_pages import tutorials
 from writing import written
 
 LINK = re.compile(r"\]\((?:\.\./)?(CONTRIBUTING|CHANGELOG)\.md")
+NOTEBOOK = re.compile(r"\]\(\.\./notebooks/(\w+)\.ipynb")
 
 
 def stage(root: Path, folder: Path, pictures: Pictures = "svg") -> None:
@@ -40,6 +41,7 @@ def stage(root: Path, folder: Path, pictures: Pictures = "svg") -> None:
     made["index.md"] = made["index.md"].replace("the gallery of figures", "[the gallery of figures](gallery.md)")
     made["index.md"] += _trees(made)
     for name, text in made.items():
+        text = NOTEBOOK.sub(r"](tutorials/\1.md", text)
         written(folder / name, LINK.sub(lambda found: f"]({found[1].lower()}.md", text))
     for name in (
         "papers.bib",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -28,6 +29,9 @@ TEMPLATE = """{% extends 'markdown/index.md.j2' %}
 """
 """Tables as they are, whatever blank lines they hold; text as text, and not as indented Markdown."""
 
+BESIDE = re.compile(r"\]\((\w+)\.ipynb\)")
+"""A link to another notebook."""
+
 PRIORITY = ["image/svg+xml", "image/png", "text/html", "text/markdown", "image/jpeg", "text/plain"]
 """A picture before plotly's own form: it weighs a fiftieth, and needs no script."""
 
@@ -45,6 +49,7 @@ def tutorials(notebooks: Path, folder: Path) -> dict[str, str]:
         for name, content in made["outputs"].items():
             written(folder / "tutorials" / name, content)
         text = text.replace("](../docs/", "](../").replace("```ipython3", "```python")
+        text = BESIDE.sub(r"](\1.md)", text).replace("](../CONTRIBUTING.md", "](../contributing.md")
         note = (
             f"*This page is `notebooks/{path.name}`, with what it showed when it was run; `make notebooks` opens it.*"
         )

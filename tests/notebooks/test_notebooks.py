@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import importlib.util
 import json
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import nbformat
+import numpy as np
 import pytest
 
 from lab.figures.images import find_browser
@@ -109,10 +111,20 @@ def test_a_solution_runs_and_says_what_it_prints(render, tmp_path):
 
 def test_figures_are_kept_to_five_digits_and_sliders_are_not(render):
     cell = nbformat.v4.new_code_cell("")
-    data = {render.PLOTLY: {"data": [{"x": [1 / 3, 2, "a"]}]}, render.WIDGET: {"model_id": "1"}, "text/plain": "said"}
+    doubles = base64.b64encode(np.array([[0, 0.5]]).tobytes()).decode()
+    z = {"dtype": "f8", "bdata": doubles, "shape": "1, 2"}
+    trace = {"x": [1 / 3, 2, "a"], "y": [0, 0.5] * 4, "z": z}
+    data = {render.PLOTLY: {"data": [trace]}, render.WIDGET: {"model_id": "1"}, "text/plain": "said"}
     cell.outputs = [nbformat.v4.new_output("display_data", data)]
     render.light(nbformat.v4.new_notebook(cells=[cell]))
-    assert cell.outputs[0].data == {render.PLOTLY: {"data": [{"x": [0.33333, 2, "a"]}]}, "text/plain": "said"}
+    kept = cell.outputs[0].data
+    (trace,) = kept.pop(render.PLOTLY)["data"]
+    assert kept == {"text/plain": "said"}
+    assert trace["x"] == [0.33333, 2, "a"]
+    assert {trace[name]["dtype"] for name in "yz"} == {"f4"}
+    numbers = {name: np.frombuffer(base64.b64decode(trace[name]["bdata"]), "<f4").tolist() for name in "yz"}
+    assert numbers == {"y": [0, 0.5] * 4, "z": [0, 0.5]}
+    assert trace["z"]["shape"] == "1, 2"
 
 
 @pytest.mark.timeout(600)
