@@ -76,7 +76,7 @@ def test_ten_seconds_lead_from_home_to_a_question_its_figure_and_the_record(
     tab.goto(f"{address}/?search=intrinsic")  # few cards, so that this is quick
     drawn(tab)
     tab.get_by_role("main").get_by_role("link", name=re.compile("Intrinsic dimension")).first.click(timeout=SOON)
-    tab.wait_for_url(re.compile("/intrinsic_dimension"), timeout=SOON)
+    tab.get_by_role("heading", name="Intrinsic dimension", level=1, exact=True).wait_for(timeout=SOON)
     figure = drawn(tab)
     runs = figure.evaluate("d => d._fullData.findLastIndex(t => t.mode === 'markers' && t.x.length > 1)")
     click(tab, figure, runs, 0)

@@ -233,7 +233,7 @@ class Page:
                 above = self._above(axis)
                 told = [self._wrapped(n, self.panel_width) if above else self._tick_text(n) for n in axis.names]
                 lines = max((name.count("<br>") + 1 for name in told), default=1)
-                height = max(height, len(axis.names) * (0.35 + 1.2 * (lines + 1.2 * above)) * self.em)
+                height = max(height, len(axis.names) * (0.35 + 1.2 * lines + 1.8 * above) * self.em)
             tops.append((top, height))
             if r + 1 < len(self.rows):
                 top += height + self._below(r) + self.em * (0.6 + 1.3 * self._lines(r + 1))
@@ -293,6 +293,8 @@ class Page:
                 own |= {"title": {"text": self._wrapped(axis.title, length)}}
             if shared and panel.number:
                 own |= {"matches": which}
+            if which == "y" and self._above(axis):  # room for the first name
+                own |= {"range": [-0.6, len(axis.names) - 0.25]}
             if self._hides(panel, which) or (which == "y" and self._above(axis)):
                 own |= {"showticklabels": False}
             made[f"{which}axis{'' if panel.number == 0 else panel.number + 1}"] = own
