@@ -13,7 +13,7 @@ from lab.figures.grammar.axis import Axis
 from lab.figures.grammar.legend import colour_bars, entries, keys
 from lab.figures.grammar.looks import Look, looks
 from lab.figures.grammar.mark import ColourScale, Mark, Note, Rule, identity
-from lab.figures.grammar.page import fitted
+from lab.figures.grammar.page import entry, fitted
 from lab.figures.grammar.panel import Panel
 from lab.figures.grammar.reach import within
 from lab.figures.grammar.split import first_seen, split
@@ -129,7 +129,7 @@ class Grid:
         bars = colour_bars(self, size)
         shown, shapes = entries(self.marks, self.rules)
         layout = fitted(self, size, bars=len(bars), legend=[str(name) for name in shown], key=keys(self.marks))
-        data = [self._trace(mark, listed, bars) for mark, listed in shapes.marks]
+        data = [self._trace(mark, listed, bars, size) for mark, listed in shapes.marks]
         room = layout["height"] - layout["margin"]["t"] - layout["margin"]["b"]
         for bar in bars.values():  # as long as can be read at a glance, however long the page is
             bar["colorbar"]["len"] = min(bar["colorbar"]["len"], _LONGEST_BAR * size.font / room)
@@ -153,7 +153,7 @@ class Grid:
             names.append(name)
         return names.index(name)
 
-    def _trace(self, mark: Mark, listed: bool, bars: dict[str, Any]) -> dict[str, Any]:
+    def _trace(self, mark: Mark, listed: bool, bars: dict[str, Any], size: Size) -> dict[str, Any]:
         axes = ("scene",) if self.panels[mark.panel].solid else ("xaxis", "yaxis")
         trace = mark.trace | {axis: identity(axis.removesuffix("axis"), mark.panel) for axis in axes}
         if trace["type"] == "contour":  # plotly lets contours share no colour axis with other traces
@@ -162,7 +162,7 @@ class Grid:
         elif "coloraxis" in trace:
             trace["coloraxis"] = _bar(list(self.scales).index(trace["coloraxis"]))
         else:
-            trace |= {"name": mark.name, "legendgroup": mark.name, "showlegend": listed}
+            trace |= {"name": entry(mark.name, size), "legendgroup": mark.name, "showlegend": listed}
         several = len(self.depth.values) > 1  # a single depth has no bar
         if several and mark.depth is not None and mark is next(m for m in self.marks if m.depth is not None):
             width = trace.get("line", {}).get("width", 6)  # the first that is drawn by depth carries the colour bar

@@ -86,7 +86,8 @@ class Page:
                 if panel.title:
                     annotations.append(self._title(panel, x, y[1]))
         key = self._wrapped("    ".join(self.key), self.size.width - 5 * self.em) if self.key else ""
-        rows = legend_rows(self.legend, self.size) if self.legend else 0
+        broken = sum(entry(name, self.size).count("<br>") for name in self.legend)
+        rows = legend_rows(self.legend, self.size) + broken if self.legend else 0
         below = self._below(len(self.rows) - 1)
         room = legend_height(rows, self.size.font) + (1.4 * self.em * (key.count("<br>") + 1) if key else 0)
         top = self.em * (0.9 + self._lines(0) * 1.3)
@@ -312,15 +313,26 @@ class Page:
         return made | {"aspectmode": "manual", "aspectratio": {"x": 1, "y": 1, "z": 0.7}, "camera": {"eye": eye}}
 
     def _wrapped(self, text: str, width: float) -> str:
-        """The text in lines of at most a width [px], broken at spaces; `text` is plotly's HTML already."""
-        words, lines = text.replace(" = ", "\u00a0=\u00a0").split(" "), [""]
-        for word in words:
-            longer = f"{lines[-1]} {word}" if lines[-1] else word
-            if lines[-1] and text_width(longer) * self.em > width:
-                lines.append(word)
-            else:
-                lines[-1] = longer
-        return "<br>".join(lines)
+        """The text in lines of at most a width [px]."""
+        return wrapped(text, width / self.em)
+
+
+def wrapped(text: str, width: float) -> str:
+    """The text in lines of at most a width [em], broken at spaces; `text` is plotly's HTML already."""
+    words, lines = text.replace(" = ", "\u00a0=\u00a0").split(" "), [""]
+    for word in words:
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if lines[-1] and text_width(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return "<br>".join(lines)
+
+
+def entry(name: str, size: Size) -> str:
+    """A name in the legend, in lines where it is longer than one."""
+    room = size.width / size.font - 9.5  # what margins and the key before it leave
+    return wrapped(name, room) if text_width(name) > room else name
 
 
 def _thinned(axis: dict[str, Any], most: int) -> dict[str, Any]:

@@ -124,3 +124,12 @@ def test_names_that_do_not_fit_side_by_side_are_thinned_out():
     phone = grid.figure(Size(width=350, font=13, fixed=False)).layout.xaxis
     assert 5 < len(phone.tickvals) == len(phone.ticktext) < 20
     assert (phone.tickvals[0], phone.ticktext[1], phone.tickangle) == (0.0, f"word {phone.tickvals[1]:g}", -90)
+
+
+def test_a_name_longer_than_a_phone_is_broken_in_the_legend():
+    long = "DID fastfood, steps = 60, batch size = 16, max length = 32, … (setting 1)"
+    grid = Grid(LIGHT)
+    grid.panel().line([0, 1], [0, 1], long).line([0, 1], [1, 0], "b")
+    phone, desk = grid.figure(Size(width=350, font=13, fixed=False)), grid.figure()
+    assert (phone.data[0].name.count("<br>"), desk.data[0].name) == (2, long)
+    assert phone.layout.margin.b - desk.layout.margin.b > 2 * 16
