@@ -20,9 +20,9 @@ class Points:
         self._n = 0
 
     @property
-    def numbers(self) -> int:
-        """How many the CSV holds."""
-        return sum(map(len, self._columns.values()))
+    def cells(self) -> int:
+        """How many the CSV holds, those of shorter columns that are filled up included: TeX reads them all."""
+        return len(self._columns) * max(map(len, self._columns.values()), default=0)
 
     def add(self, **columns: Sequence[float]) -> str:
         """Adds columns of one length; returns their number."""

@@ -21,16 +21,22 @@ def words(text: object) -> str:
     Example:
         >>> words("d<sub>90</sub> &lt; 5<br>in all")
         'd\\textsubscript{90} \\textless{} 5\\\\{}in all'
+        >>> words("<b>two<br>lines</b>")  # TeX breaks no line inside of braces
+        '\\textbf{two}\\\\{}\\textbf{lines}'
     """
-    made = ""
+    made, inside = "", list[str]()
     for part in re.split(r"(<[^<>]*>)", str(text)):
         tag = re.fullmatch(r"<(/?)(\w+)[^<>]*>", part)
         if tag is None:
             made += escaped(html.unescape(part))
         elif tag[2] == "br":
-            made += r"\\{}"
-        elif tag[2] in _TAGS:
-            made += "}" if tag[1] else rf"\{_TAGS[tag[2]]}{{"
+            made += "}" * len(inside) + r"\\{}" + "".join(inside)
+        elif tag[2] in _TAGS and not tag[1]:
+            inside.append(rf"\{_TAGS[tag[2]]}{{")
+            made += inside[-1]
+        elif tag[2] in _TAGS and inside:
+            inside.pop()
+            made += "}"
     return made
 
 

@@ -24,6 +24,8 @@ from lab.models.tiny import tiny_plm
 from lab.paper import VENUES, Origin, Piece, Template, contents, outline, read_template, write
 from lab.paper.document import table
 from lab.paper.picture import picture
+from lab.paper.plot_marks import Points
+from lab.paper.plot_words import words
 from lab.paper.plots import plot
 
 HOSTILE = r"\input{/etc/passwd} \write18{touch owned} 100 % & $x$ #1 a_b ^^5cbye {} ~ 中 ρ₂ᵀ é"
@@ -196,6 +198,23 @@ def test_pictures_are_vectors_of_the_venue_s_width_with_their_fonts_inside(tmp_p
     assert float(box[1]) == pytest.approx(72 * picture(piece("learning_curves"), VENUES["icml"]).inches[0], abs=1)
 
 
+def test_lines_are_broken_outside_of_braces():
+    assert words("<b>d<sub>90</sub> = 8<br>[4, 16]</b>") == r"\textbf{d\textsubscript{90} = 8}\\{}\textbf{[4, 16]}"
+    assert words("</b>a<b>c</b></i>") == r"a\textbf{c}"
+
+
+def test_what_tex_would_read_for_long_stays_a_pdf(monkeypatch):
+    points = Points()
+    points.add(x=[1.0], y=[2.0])
+    points.add(x=[1.0, 2.0, 3.0], y=[2.0, 3.0, 4.0])
+    lines = points.csv().splitlines()[1:]
+    assert points.cells == sum(line.count(",") + 1 for line in lines) == 12  # those that fill up are read as well
+    drawing = picture(piece("cka"), VENUES["icml"]).drawing
+    assert plot("cka", drawing) is not None
+    monkeypatch.setattr("lab.paper.plots._MOST", 12)
+    assert plot("cka", drawing) is None
+
+
 def test_series_differ_in_grey_and_in_their_markers():
     def lightness(colour: str) -> float:
         linear = [
@@ -271,7 +290,7 @@ def test_three_commands_lead_from_an_adapter_and_a_template_to_a_page(tmp_path, 
     subprocess.run(["bibtex", "main"], cwd="page", capture_output=True, check=True)
     page, log = compiled(files, tmp_path / "page", times=2)
     assert "undefined" not in log
-    for words in (
+    for said in (
         "We adapt a small encoder [3]",
         "Median effective rank",
         "Figure 1: Singular values",
@@ -279,7 +298,7 @@ def test_three_commands_lead_from_an_adapter_and_a_template_to_a_page(tmp_path, 
         "Before",
         "LoRA",
     ):
-        assert words in page
+        assert said in page
     assert "Type 3" not in fonts(tmp_path / "page")
 
 
