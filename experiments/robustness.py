@@ -78,13 +78,17 @@ class Plan(RunSize):
 
     model: str = setting("name for load_plm", role="model")
     task: str = setting("name or path for load_task", "bbc-news", role="task")
+    seeds: tuple[int, ...] | None = setting("of the runs and the perturbations; none: the scale's", None, low=0)
+    controlled_seeds: int | None = setting("how many of the seeds are controlled; none: the scale's", None, low=1)
     balanced: bool | None = setting("steer along balanced directions too; none: the scale's", None)
     whole: Robustness = setting("what the scale fixes")
 
     def configs(self) -> tuple[Robustness, ...]:
-        own = self.whole.balanced if self.balanced is None else self.balanced
         runs = replace(self.whole.runs, model=self.model, task=self.task, **self.sizes())
-        return (replace(self.whole, runs=runs, balanced=own),)
+        if self.seeds is not None:
+            runs = replace(runs, seeds=self.seeds)
+        own = {name: value for name in ("controlled_seeds", "balanced") if (value := getattr(self, name)) is not None}
+        return (replace(self.whole, runs=runs, **own),)
 
 
 def conditions(c: Perturbing) -> list[Condition]:

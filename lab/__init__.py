@@ -18,7 +18,9 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lab.control import costates, gramian, layerwise
+    from lab.control import costates
+    from lab.control.gramian import gramian
+    from lab.control.layerwise import layerwise
     from lab.deltas import (
         DID,
         IA3,
@@ -40,14 +42,15 @@ if TYPE_CHECKING:
         load_adapter,
     )
     from lab.drawing import show
-    from lab.geometry import intrinsic_dimension
     from lab.geometry import weight_difference_spectra as spectra
+    from lab.geometry.intrinsic_dimension import intrinsic_dimension
     from lab.jupyter import live
     from lab.models import load_plm
     from lab.runs import Store
     from lab.study.d90 import d90
     from lab.tasks import load_task
-    from lab.training import fit, predict
+    from lab.training.fit import fit
+    from lab.training.predict import predict
 
 _ROOM = {
     "load_plm": "models",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lab import projections
+import lab.projections as projections  # its names are looked up when they are used
 from lab.deltas.additive import Additive
 from lab.deltas.delta import Delta, Reparameterized
 from lab.deltas.method import DeltaMethod, HeadTreatment, body_names

@@ -34,12 +34,14 @@ def keys(piece: Piece) -> pd.Series:
         return pd.Series("", index=rows.index)
     shared = [
         name
-        for name in rows
+        for name in map(str, rows)
         if name in drawn and not pd.api.types.is_numeric_dtype(drawn[name]) and rows[name].isin(drawn[name]).all()
     ]
 
     def behind(row: pd.Series) -> str:
-        fitting = drawn[(drawn[shared] == row[shared]).all(axis=1)] if shared else drawn
+        fitting = drawn
+        for name in shared:
+            fitting = fitting[fitting[name] == row[name]]
         return " ".join(map(str, dict.fromkeys(fitting["key"].dropna())))
 
     return pd.Series([behind(rows.iloc[i]) for i in range(len(rows))], index=rows.index)

@@ -60,7 +60,14 @@ CASES: dict[str, DeltaMethod] = {
 }
 NO_IDENTITY = {"prefix", "prefix-mlp", "prompt", "prompt-front", "mask-sparsity"}
 WITHOUT_BIASES = ("llama", "t5", "gemma")
-PAIRS = [(c, f) for c in CASES for f in FAMILIES if not (c == "bitfit" and f in WITHOUT_BIASES)]
+EVERY_CASE, EVERYWHERE = ("bert", "llama", "t5"), ("adapter", "prefix", "prompt", "lora", "bitfit", "said")
+"""An encoder, a decoder and an encoder-decoder have all cases, all families these; the other pairs are slow."""
+PAIRS = [
+    pytest.param(c, f, marks=() if f in EVERY_CASE or c in EVERYWHERE else pytest.mark.slow)
+    for c in CASES
+    for f in FAMILIES
+    if not (c == "bitfit" and f in WITHOUT_BIASES)
+]
 
 pairs = pytest.mark.parametrize(("case", "family"), PAIRS)
 

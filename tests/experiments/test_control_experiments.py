@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments import controllability, planner, pontryagin
+from experiments import controllability, planner, pontryagin, robustness
 from lab.control import gauss_newton_cg, identities, ilqr, residual_toy, rollout
 from lab.control.along_training import at_step
 from lab.control.margins import margins_of
@@ -227,3 +227,10 @@ def test_what_is_recommended_is_trained_beside_equal_ranks(tmp_path):
         for r, table in zip(records, rules, strict=True)
     ]
     assert len(planner.claims(without)) == 5  # records made before it was trained
+
+
+def test_robustness_takes_the_seeds_it_is_given_for_its_runs_and_its_controls():
+    (c,) = robustness.EXPERIMENT.configs("demo", seeds=(3, 4), controlled_seeds=1)
+    assert (c.runs.seeds, c.controlled_seeds) == ((3, 4), 1)
+    (default,) = robustness.EXPERIMENT.configs("demo")
+    assert (default.runs.seeds, default.controlled_seeds) == ((0, 1, 2), 3)

@@ -52,8 +52,14 @@ def test_declares_columns_units_caption_reading_and_sources(drawn: Figure):
 
 
 @every_figure
-@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda t: t.name)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("size", "theme"),
+    [
+        pytest.param(size, theme, marks=() if (theme is DARK) == (size == "screen") else pytest.mark.slow)
+        for size in SIZES
+        for theme in (LIGHT, DARK)
+    ],
+)  # every size and both themes; all pairs are slow
 def test_draws_its_example(drawn: Figure, theme, size):
     table = drawn.example()
     before = table.copy()

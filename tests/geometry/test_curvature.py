@@ -203,6 +203,7 @@ class AsModule(nn.Module):
         return self.delta.logits(self.phi, batch)
 
 
+@pytest.mark.slow  # on a tiny PLM it is checked above
 @pytest.mark.parametrize(("name", "n_layers"), [("minilm", None), ("smollm2", 2)])
 def test_against_curvlinops_on_a_pre_trained_model(name, n_layers):
     curvlinops = pytest.importorskip("curvlinops")

@@ -92,6 +92,7 @@ def test_the_command_lists_the_gallery_whatever_the_folder_holds(site, hostile):
     assert not shown.startswith("curvature: 0 runs")
 
 
+@pytest.mark.slow  # the page in docs/ is the gallery's: tests/cli/test_claims.py
 def test_the_claims_are_judged_by_the_gallery(site, hostile):
     output_of(site, hostile, "-m", "lab.cli", "claims", "--out", "claims.md")
     assert (hostile / "claims.md").read_text().count("**holds here**") > 10

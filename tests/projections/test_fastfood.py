@@ -64,10 +64,10 @@ def test_stacked_form_is_the_product_of_dense_factors(D, d):
     ("D", "d"),
     # lanes 128, 16, 8, 2, 1; a tile longer than the cache; two halves of a tile; D just above a power of two
     [
-        (40_000, 100),
+        pytest.param(40_000, 100, marks=pytest.mark.slow),  # each number of lanes is compiled anew
         (40_000, 1000),
-        (40_000, 2000),
-        (40_000, 5000),
+        pytest.param(40_000, 2000, marks=pytest.mark.slow),
+        pytest.param(40_000, 5000, marks=pytest.mark.slow),
         (40_000, 9000),
         (150_000, 66_000),
         (100_000, 70_000),

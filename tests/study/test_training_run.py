@@ -48,7 +48,7 @@ def test_a_fixed_batch_takes_from_a_config_what_it_needs():
     @dataclass(frozen=True, kw_only=True)
     class Asked(Config):
         model: str = setting("name", "tiny-bert")
-        task: str = setting("name", "imdb")
+        task: str = setting("name", "rotten-tomatoes")
         seed: int = setting("of all", 0)
         sentences: int = setting("in the batch", 2)
         tokens: int = setting("of each", 6)
@@ -56,6 +56,6 @@ def test_a_fixed_batch_takes_from_a_config_what_it_needs():
 
     method = {"method": "bitfit"}
     found = fixed_batch_of(Asked(), method=method, tokens=5)
-    same = fixed_batch(model="tiny-bert", task="imdb", method=method, seed=0, sentences=2, tokens=5)
+    same = fixed_batch(model="tiny-bert", task="rotten-tomatoes", method=method, seed=0, sentences=2, tokens=5)
     assert found.batch["input_ids"].tolist() == same.batch["input_ids"].tolist()
     assert found.batch["input_ids"].shape[0] == 2
