@@ -91,7 +91,13 @@ def paper(
         command = shlex.join(["deltalab", "paper", *names, *options, *page])
         browser = figures.find_browser() is not None
         files = library.contents(
-            pieces, library.VENUES[venue], command=command, pgf=pgf, browser=browser, template=document
+            pieces,
+            library.VENUES[venue],
+            command=command,
+            pgf=pgf,
+            browser=browser,
+            template=document,
+            tell=complain,
         )
         library.write(files, out)
         for path, content in files.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lab.figures.exporting import write_whole
@@ -27,6 +27,7 @@ def contents(
     pgf: bool = False,
     browser: bool = True,
     template: Template | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> dict[str, bytes]:
     """The files of the folder: path in it -> content.
 
@@ -37,6 +38,7 @@ def contents(
         pgf: figures that PGFPlots can draw are drawn by it, in the paper's own type, from a CSV beside them.
         browser: whether there is one to make PDFs; without it, all figures must be drawn by PGFPlots.
         template: somebody's own document that figures, tables and references are put into.
+        tell: called with what somebody should know before it is printed (`warnings`).
 
     Raises:
         TableError: a table that its figure cannot draw.
@@ -47,6 +49,9 @@ def contents(
     if not pieces or len(set(names)) < len(names):
         raise ValueError(f"a paper holds one figure or more, each once; got {', '.join(names) or 'none'}")
     pictures = {piece.name: picture(piece, venue) for piece in pieces}
+    for piece in pieces:
+        for text in warnings(piece, pictures[piece.name], venue):
+            tell(text)
     plots = {name: made for name, drawn in pictures.items() if pgf and (made := plot(name, drawn.drawing)) is not None}
     tables = {piece.name: table(piece, venue) for piece in pieces}
     texts = {

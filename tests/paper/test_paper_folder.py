@@ -179,6 +179,13 @@ def test_few_figures_are_scaled_down_and_it_is_said():
     )
 
 
+def test_who_writes_a_figure_that_is_scaled_down_is_told():
+    one, told = piece("weight_difference_spectra"), list[str]()
+    contents([one], VENUES["beamer"], command="", pgf=True, browser=False, tell=told.append)
+    assert told == outline([one], VENUES["beamer"])[1:]
+    assert len(told) == 1
+
+
 def test_an_outline_draws_no_picture_and_names_sources():
     (line,) = outline([piece("cka")], VENUES["neurips"])
     assert re.search(
