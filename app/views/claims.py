@@ -14,16 +14,17 @@ from app.width import page_size, watch
 from lab.claims_page import ANSWERS, Section, sections, tally
 from lab.figures import CONFIG
 from lab.figures.forest import forest
-from lab.runs import everything
+from lab.runs import Damaged, everything
 from lab.study.catalogue import experiment_drawing
 
 
 @st.cache_resource(max_entries=4, show_spinner="Judging the claims by all records (once for these records) …")
-def judged(keys: tuple[str, ...]) -> list[Section]:
-    """The claims of these records' verdicts; `keys` is what the cache compares."""
+def judged(keys: tuple[str, ...]) -> tuple[list[Section], list[str]]:
+    """The claims of these records' verdicts, and what was not judged; `keys` is what the cache compares."""
     from lab.study import all_verdicts  # brings torch
 
-    return sections(all_verdicts(everything(), {}))
+    damaged: Damaged = {}
+    return sections(all_verdicts(everything(), damaged)), list(map(str, damaged.values()))
 
 
 st.title("What holds here", anchor=False)
@@ -31,9 +32,12 @@ st.markdown("#### Which claims of the literature do the records here support, co
 found = found_or_stop()
 if not found.manifests:
     nothing_yet("record", "intrinsic_dimension", found)
-warn(found.damage)
-whole = judged(tuple(sorted(manifest.key for manifest in contents().manifests)))
+whole, unread = judged(tuple(sorted(manifest.key for manifest in contents().manifests)))
+warn(list(dict.fromkeys([*found.damage, *unread])))
 shown = [section for section in whole if section.verdicts]
+if not shown:
+    st.info("No record here tests a claim yet; the pages of the questions say what to run.", icon=":material/info:")
+    st.stop()
 everywhere = [verdict for section in shown for verdict in section.verdicts]
 st.markdown(f"Of {len(everywhere)} statements: {literal(tally(everywhere))}.")
 

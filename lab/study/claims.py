@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 
-from lab.runs import Damaged, Record, Records
+from lab.runs import Damaged, DamagedRecord, Record, Records, key
 from lab.statistics import Verdict, judged, strongest
 from lab.study.again import CONTENT, again
 from lab.study.alike import settings_of
@@ -49,15 +49,33 @@ def all_verdicts(runs: Records, damaged: Damaged | None = None) -> list[Verdict]
 
     Args:
         runs: the stores.
-        damaged: takes what is wrong with records that cannot be read, by key, while the others are judged.
+        damaged: takes what is wrong with records that cannot be read, or whose config is none of their experiment's,
+            by key, while the others are judged.
 
     Raises:
-        DamagedRecord: a record that is judged cannot be read, without `damaged`.
+        DamagedRecord, ValueError: a record that is judged cannot be read, without `damaged`.
     """
     found = []
     for name in experiment_names():
-        found += verdicts_of(load_experiment(name), list(runs.records(name, damaged=damaged)))
+        experiment = load_experiment(name)
+        records = list(runs.records(name, damaged=damaged))
+        if damaged is not None:
+            records = _readable(records, experiment, damaged)
+        found += verdicts_of(experiment, records)
     return judged(strongest(found))
+
+
+def _readable(records: Sequence[Record], experiment: Experiment[Any], damaged: Damaged) -> list[Record]:
+    """The records whose config the experiment reads; the others, as of another version, are named in `damaged`."""
+    kept = []
+    for record in records if experiment.claims is not None else ():
+        try:
+            experiment.finding(record)
+            kept.append(record)
+        except ValueError as error:
+            name = key(record.job)
+            damaged[name] = DamagedRecord(f"record {name[:12]} of {experiment.name} is not judged: {error}")
+    return kept
 
 
 def commands_of(records: Iterable[Record], experiment: Experiment[Any] | None = None) -> tuple[str, ...]:

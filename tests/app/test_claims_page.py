@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lab.runs import Job, Record, Store
+
 
 def test_every_claim_is_judged_by_the_gallery_and_drawn(visited, monkeypatch, tmp_path):
     monkeypatch.setenv("DELTALAB_STORE", str(tmp_path / "none"))
@@ -21,6 +23,14 @@ def test_every_claim_is_judged_by_the_gallery_and_drawn(visited, monkeypatch, tm
     answer = shown.dataframe[0].value["here"].iloc[0]
     shown.multiselect(key="answer").set_value([answer]).run()
     assert set(shown.dataframe[0].value["here"]) == {answer}
+
+
+def test_a_record_of_another_version_is_named_and_the_others_are_judged(opened, tmp_path):
+    """Its config has a setting that the experiment does not know."""
+    Store(tmp_path / "runs").put(Record(Job("performance", {"model": "minilm", "colour": "red"}), {"score": 0.5}))
+    shown = opened("claims", tmp_path / "runs")
+    assert not shown.exception
+    assert "no 'colour'" in shown.warning[0].value
 
 
 def test_without_records_there_is_nothing_to_judge(opened, tmp_path):
