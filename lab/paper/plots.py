@@ -16,8 +16,8 @@ from lab.paper.plot_page import colour_bars, legend, notes
 from lab.paper.plot_styles import outlines
 from lab.paper.plot_words import Colours, bp
 
-_MOST = 60_000
-"""Cells of the CSV that TeX reads in six seconds (0.1 ms each) and in its memory; a figure of more stays a PDF."""
+_MOST = 30_000
+"""Cells of the CSV that TeX reads and draws in about ten seconds (0.3 ms each); a figure of more stays a PDF."""
 
 _SOLID = ("surface", "scatter3d")
 
