@@ -19,6 +19,9 @@ from lab.tasks.place import place_of
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
+KEPT_TASKS = 24
+"""Tasks kept in memory, cut to size: a collection goes around its tasks, and with fewer every run would load one anew."""
+
 
 def device() -> torch.device:
     """The GPU when there is one."""
@@ -89,7 +92,7 @@ def open_task(
     splits: int = 2,
     n_test: int | None = None,
 ) -> Task:
-    """A task cut to size with a fixed seed, so that all jobs see the same examples; the last four are kept, by content.
+    """A task cut to size with a fixed seed, so that all jobs see the same examples; the last ones are kept, by content.
 
     Args:
         name: name or path for `load_task`.
@@ -104,7 +107,7 @@ def open_task(
     return _task(name, n_train, n_validation, splits, n_test, task_fingerprint(name))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=KEPT_TASKS)
 def _task(
     name: str, n_train: int | None, n_validation: int | None, splits: int, n_test: int | None, content: str | None
 ) -> Task:
