@@ -20,7 +20,7 @@ from lab.tasks.place import place_of
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 KEPT_TASKS = 24
-"""Tasks kept in memory, cut to size: a collection goes around its tasks, and with fewer every run would load one anew."""
+"""Tasks kept in memory, cut to size: a collection goes around its tasks, and with fewer loads one anew for each run."""
 
 
 def device() -> torch.device:

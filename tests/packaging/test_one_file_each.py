@@ -133,7 +133,7 @@ EXPERIMENT = Experiment(
 def copy(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tree")
     for name in ("lab", "experiments"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.nb[ic]"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.nb[ic]"))
     (folder / "lab/deltas/volume.py").write_text(METHOD, encoding="utf-8")
     (folder / "lab/projections/plain.py").write_text(PROJECTION, encoding="utf-8")
     registry = folder / "lab/projections/__init__.py"
