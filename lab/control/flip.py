@@ -103,7 +103,9 @@ def least_flip(
     now = int(logits.argmax())
     others = [k for k in range(len(logits)) if k != now] if target is None else [target]
     margins = [logits[now] - logits[k] for k in others]
-    slopes = [_free(torch.autograd.grad(m, x, retain_graph=True)[0], free) for m in margins]
+    each = torch.eye(len(margins), dtype=logits.dtype, device=logits.device)  # all classes in one pass over the weights
+    (rows,) = torch.autograd.grad(torch.stack(margins), x, grad_outputs=each, is_grads_batched=True)
+    slopes = [_free(row, free) for row in rows]
     nearest = min(range(len(others)), key=lambda i: float(margins[i].detach()) / max(float(slopes[i].norm()), 1e-30))
     m, g, to = float(margins[nearest].detach()), slopes[nearest], others[nearest]
     margin, slope = m, float(g.norm())
