@@ -33,6 +33,8 @@ def sketch(drawing: go.Figure, theme: Theme = LIGHT, width: int = 260, height: i
     """
     panels: dict[str, list[Any]] = {}
     for trace in drawing.data:
+        if getattr(trace, "cliponaxis", None) is False:
+            continue  # an arrow at the end of an axis
         panels.setdefault(getattr(trace, "xaxis", None) or getattr(trace, "scene", None) or "x", []).append(trace)
     name, traces = max(panels.items(), key=lambda panel: sum(map(_size, panel[1])), default=("x", []))
     marks = "".join(_panel(traces, _logarithmic(drawing, name, traces), theme, width - 8, height - 8))
