@@ -95,7 +95,8 @@ class PLM:
         return self.layout.size
 
     def layout_of(self, names: Iterable[str]) -> Layout:
-        """Layout of the named parameters, in the order given."""
+        """Layout of the named parameters, in the order given; of a set, which has none, in the PLM's."""
+        names = [name for name in self.layout.names if name in names] if isinstance(names, frozenset | set) else names
         block_of = self.architecture.block_of
         return Layout(tuple(Part(n, tuple(self.parameters[n].shape), block_of(self.model, n)) for n in names))
 

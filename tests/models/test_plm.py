@@ -206,3 +206,10 @@ def test_texts_longer_than_the_positions_are_refused_in_a_sentence(family, limit
     with pytest.raises(ValueError, match=rf"'tiny-{family}' has {limit} positions; got texts of {limit + 1} tokens"):
         plm.logits({}, {"input_ids": torch.full((1, limit + 1), 9)})
     assert tiny_plm("llama").n_positions is None
+
+
+def test_parts_of_a_set_have_the_plm_s_order():
+    plm = tiny_plm("bert", num_labels=2)
+    some = plm.layout.names[::-3]
+    assert plm.layout_of(some).names == some
+    assert plm.layout_of(frozenset(some)).names == some[::-1]
