@@ -159,9 +159,10 @@ def _packed(values: Any) -> Any:
     if isinstance(values, dict) and values.get("dtype") == "f8":
         rows = np.frombuffer(base64.b64decode(values["bdata"]), "<f8").astype("<f4")
         return {**values, "dtype": "f4", "bdata": base64.b64encode(rows.tobytes()).decode()}
-    if not isinstance(values, list) or len(values) < MANY or not all(type(value) in (int, float) for value in values):
+    if not isinstance(values, list) or len(values) < MANY or not {type(v) for v in values} <= {int, float, type(None)}:
         return values
-    return {"dtype": "f4", "bdata": base64.b64encode(np.asarray(values, "<f4").tobytes()).decode()}
+    rows = np.asarray([np.nan if value is None else value for value in values], "<f4")  # where a line is broken
+    return {"dtype": "f4", "bdata": base64.b64encode(rows.tobytes()).decode()}
 
 
 def _with_few_colours(png: bytes) -> bytes:
