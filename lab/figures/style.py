@@ -165,15 +165,19 @@ def legend_height(rows: int, font: float) -> float:
     return rows * (max(1.3 * font, 16) + 3) + 10 + min(font, 12) if rows else 0
 
 
-def legend_rows(names: Sequence[str], size: Size) -> int:
+def legend_rows(names: Sequence[str], room: float, font: float) -> int:
     """Rows of the horizontal legend, broken as plotly breaks it where every entry is a group of its own.
 
     An entry is as wide as it needs; the key before its name takes 45 px.
+
+    Args:
+        names: its entries.
+        room: what the margins leave [px].
+        font: size of the text [px].
     """
-    room = size.width - 5.5 * size.font  # what the margins leave
     rows, filled = 0, room + 1.0
     for name in names:
-        width = 45 + text_width(name) * size.font
+        width = 45 + text_width(name) * font
         if filled + width > room:
             rows, filled = rows + 1, 0.0
         filled += width

@@ -87,7 +87,7 @@ class Page:
                     annotations.append(self._title(panel, x, y[1]))
         key = self._wrapped("    ".join(self.key), self.size.width - 5 * self.em) if self.key else ""
         broken = sum(entry(name, self.size).count("<br>") for name in self.legend)
-        rows = legend_rows(self.legend, self.size) + broken if self.legend else 0
+        rows = legend_rows(self.legend, self.width, self.em) + broken if self.legend else 0
         below = self._below(len(self.rows) - 1)
         room = legend_height(rows, self.size.font) + (1.4 * self.em * (key.count("<br>") + 1) if key else 0)
         top = self.em * (0.9 + self._lines(0) * 1.3)

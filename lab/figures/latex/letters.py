@@ -36,8 +36,9 @@ _SIGNS = {
     "⌋": r"\rfloor", "ℓ": r"\ell", "ℝ": r"\mathbf{R}", "𝔼": r"\mathbf{E}", "°": r"{}^\circ", "′": "{}'", "″": "{}''",
     "½": r"\frac12", "¼": r"\frac14", "¾": r"\frac34", "⅓": r"\frac13", "†": r"\dagger", "⋯": r"\cdots",
     "●": r"\bullet", "○": r"\circ", "★": r"\star", "✓": r"\surd", "✗": r"\times", "✕": r"\times",
-    "△": r"\triangle", "▲": r"\blacktriangle", "▽": r"\triangledown", "▼": r"\blacktriangledown", "□": r"\square",
-    "■": r"\blacksquare", "◇": r"\lozenge", "◆": r"\blacklozenge", "☆": r"\star", "✚": "+", "⬟": r"\bullet",
+    "△": r"\triangle", "▲": r"\blacktriangle", "▽": r"\triangledown", "▼": r"\blacktriangledown",
+    "◀": r"\blacktriangleleft", "▶": r"\blacktriangleright", "□": r"\square", "■": r"\blacksquare",
+    "◇": r"\lozenge", "◆": r"\blacklozenge", "☆": r"\star", "✚": "+", "⬟": r"\bullet",
     "⬢": r"\bullet", "ᵀ": r"^{\mathsf{T}}", "⁺": "^{+}",
 }  # fmt: skip
 
