@@ -22,6 +22,7 @@ HIDDEN = {
     },
     ("lab.figures.registry", "lab.figures.definition"): "for type checkers",
     ("lab.figures.grammar.page", "lab.figures.grammar.grid"): "for type checkers: a grid hands itself to its parts",
+    ("lab.figures.grammar.reach", "lab.figures.grammar.grid"): "for type checkers",
     ("lab.figures.grammar.page", "lab.figures.grammar.panel"): "for type checkers",
     ("lab.figures.grammar.legend", "lab.figures.grammar.grid"): "for type checkers",
     ("lab.figures.grammar.panel", "lab.figures.grammar.grid"): "for type checkers",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lab.projections import counter, kernels
 from lab.projections.projection import Projection
-from lab.projections.threads import limited_threads
+from lab.projections.threads import limited_threads, one_thread
 
 CHUNK = 1 << 20  # numbers drawn at a time: 4 MiB in float32, inside the level-3 cache
 SMALLEST_CHUNK = 1 << 16  # below this, many short products cost more than their memory saves
@@ -47,7 +47,8 @@ class Gaussian(Projection):
     def _adjoint_product(self, Y: Tensor) -> Tensor:
         X = Y.new_zeros(self._width, Y.shape[1])
         for first, rows in self._chunks(Y):
-            X += rows.T @ Y[first : first + len(rows)]
+            with one_thread():  # drawing the rows takes most of the time
+                X += rows.T @ Y[first : first + len(rows)]
         return X[: self.d] / sqrt(self.D)
 
     @property

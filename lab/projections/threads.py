@@ -10,6 +10,17 @@ import torch
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, torch runs on one thread: matrix products over a long sum differ in the last bit with their number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def limited_threads() -> Iterator[None]:
     """Inside, numba runs on torch's number of threads; results do not depend on it."""
     torch_threads = torch.get_num_threads()  # before numba starts: its OpenMP layer sets the number torch reads, too
