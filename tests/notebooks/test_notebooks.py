@@ -51,8 +51,20 @@ def streams(notebook: nbformat.NotebookNode, name: str) -> str:
     return "".join(output.text for output in outputs if output.get("name") == name)
 
 
-def test_there_are_notebooks():
-    assert NOTEBOOKS
+def test_there_are_nine_and_together_they_are_light():
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"0{n}" for n in range(1, 10)]
+    assert sum(path.stat().st_size for path in NOTEBOOKS) <= 3_000_000
+
+
+@every
+def test_it_asks_answers_and_sets_two_exercises(path, render):
+    prose = [cell.source for cell in read(path).cells if cell.cell_type == "markdown"]
+    assert re.search(r"\*\*.+?\?\*\*", prose[0], re.DOTALL), "it begins with a question, in bold"
+    text = "\n".join(prose)
+    assert -1 < text.find("## The answer") < text.find("## Exercises")
+    solutions = render.SOLUTION.findall(text)
+    assert len(solutions) == 2
+    assert all(found[3].strip() for found in solutions)
 
 
 WORDS = re.compile(r"[-−]?[0-9][0-9.,]*(e[-+]?[0-9]+)?|nan|inf")
