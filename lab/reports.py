@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,8 @@ def number(x: float) -> str:
     """Three digits, thousands separated; an end that nothing bounds is said in words."""
     if not isfinite(x):
         return "unbounded"
+    if 0 < abs(x) < sys.float_info.min:  # the end of a test that says the sign and no more
+        return "just above 0" if x > 0 else "just below 0"
     return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3g}"
 
 

@@ -17,6 +17,7 @@ from lab.claims_page import IMAGES, claims_page, sections
 from lab.cli import app
 from lab.commands import claim_plots as command
 from lab.figures.images import ImageError
+from lab.reports import number
 from lab.runs import Job, Record, Store
 from lab.source_claims import OTHER_SOURCES, SOURCE_CLAIMS
 from lab.statistics import FEWEST, Interval, Verdict
@@ -210,3 +211,7 @@ def test_an_empty_store_says_what_to_do(tmp_path, monkeypatch):
     result = CliRunner().invoke(app, ["claims", "--store", str(tmp_path / "empty")])
     assert result.exit_code == 2
     assert "run an experiment first" in result.output
+
+
+def test_the_end_of_a_test_that_says_the_sign_alone_is_said_in_words():
+    assert [number(x) for x in (5e-324, -5e-324, 0.0, 1e-9)] == ["just above 0", "just below 0", "0", "1e-09"]
