@@ -136,7 +136,7 @@ def _along_training(c: Pontryagin) -> Result:
         "base": hidden_states(setting.plm, {}, batch),
         "controlled": hidden_states(delta.plm, delta.overrides(result.phi), batch),
     } | ({"target": _target(**{name: getattr(c, name) for name in _SHARED})} if c.target else {})
-    classes = _groups(setting.encoded.task, batch["labels"])
+    classes = _groups(setting.task, batch["labels"])
     metrics = {
         "metric": result.metric, "score": result.score, "loss_at_start": float(along.loss.iloc[0]),
         "loss": float(along.loss.iloc[-1]), "residual_at_start": total_residual(along, 0),
@@ -173,10 +173,10 @@ def _target(*, steps: int, batch_size: int, **shared: Any) -> tuple[Tensor, ...]
 
 def _as_control(c: Pontryagin) -> Result:
     setting = fixed_batch_of(c, precision="float64")
-    more = 0 if setting.encoded.task.train.pairs is None else 2  # a pair has a special token and a sentence more
+    more = 0 if setting.task.train.pairs is None else 2  # a pair has a special token and a sentence more
     short = fixed_batch_of(c, precision="float64", sentences=1, tokens=(c.rank_tokens or c.tokens) + more)
     rows = delta_as_control(
-        short.delta, short.plm, short.batch, short.encoded.task.loss, n_samples=4, largest=c.largest or LARGEST,
+        short.delta, short.plm, short.batch, short.task.loss, n_samples=4, largest=c.largest or LARGEST,
         seed=c.seed,
     )  # fmt: skip
     kind = control_summary(rows)

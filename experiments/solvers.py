@@ -85,7 +85,7 @@ def measure(c: Solving, lab: Lab) -> Result:
         "status": found.status.name.lower(), "message": found.status.value, "iterations": found.iterations,
         "passes": history["passes"].iloc[-1], "train_seconds": found.history[-1]["seconds"],
         "rho" if c.solver == "emsa" else "step_size": best, "score": score,
-        "metric": setting.encoded.task.metric.name, "back_propagation_difference": off, **counts(setting.delta),
+        "metric": setting.task.metric.name, "back_propagation_difference": off, **counts(setting.delta),
     }  # fmt: skip
     tables = {"solver_convergence": history.assign(label=solver_label(c.solver, best)), "tried": tried_values(runs)}
     if c.solver == "best_layer":

@@ -6,6 +6,7 @@ Analyses need forward-mode derivatives and second ones, so the PLM runs eager at
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from inspect import signature
 from typing import Any
 
@@ -16,7 +17,8 @@ from lab.deltas import Delta, method_from_json
 from lab.models import PLM
 from lab.study.config import Config
 from lab.study.materials import open_plm, open_task
-from lab.tasks import EncodedTask
+from lab.tasks import EncodedTask, Task
+from lab.tasks.encoding import first_batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,24 +27,31 @@ class FixedBatch:
 
     Attributes:
         plm: without grafts.
-        encoded: the task, tokenised.
+        task: cut to size.
         delta: the method on this PLM.
         batch: the batch, a pure function of (sentences, tokens, seed).
+        tokens: kept of each text.
     """
 
     plm: PLM
-    encoded: EncodedTask
+    task: Task
     delta: Delta
     batch: dict[str, Tensor]
+    tokens: int
+
+    @cached_property
+    def encoded(self) -> EncodedTask:
+        """The whole task, tokenised when it is asked for: to train on."""
+        return self.task.encode(self.plm, max_length=self.tokens)
 
     @property
     def problem(self) -> ControlProblem:
         """The delta's control problem on the batch, with the task's loss as terminal cost."""
-        return layerwise(self.delta, self.batch, self.encoded.task.loss)
+        return layerwise(self.delta, self.batch, self.task.loss)
 
     def loss(self, phi: Tensor) -> Tensor:
         """J(φ) by the PLM's own forward pass, without the control problem."""
-        return self.encoded.task.loss(self.delta.logits(phi, self.batch), self.batch["labels"])
+        return self.task.loss(self.delta.logits(phi, self.batch), self.batch["labels"])
 
 
 def fixed_batch(
@@ -74,9 +83,8 @@ def fixed_batch(
     """
     chosen = open_task(task, n_train, n_validation)
     plm = open_plm(model, chosen.num_labels, seed=seed, weights=weights, attention="eager", precision=precision)
-    encoded = chosen.encode(plm, max_length=tokens)
     delta = method_from_json(method).on(plm, seed=seed)
-    return FixedBatch(plm, encoded, delta, encoded.train.training_batch(0, sentences, seed))
+    return FixedBatch(plm, chosen, delta, first_batch(chosen.train, plm, tokens, sentences, seed), tokens)
 
 
 def fixed_batch_of(c: Config, **own: Any) -> FixedBatch:

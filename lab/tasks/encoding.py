@@ -113,12 +113,10 @@ class EncodedSplit:
         return self.batch(remembered[1][position], device)
 
     def _epoch(self, epoch: int, batch_size: int, seed: int) -> list[np.ndarray]:
-        n_batches = max(1, len(self) // batch_size)
-        order = shuffled(len(self), seed, epoch)[: n_batches * batch_size]
-        pools = [order[i : i + POOL * batch_size] for i in range(0, len(order), POOL * batch_size)]
-        by_length = np.concatenate([pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools])
-        batches = np.array_split(by_length, n_batches)
-        return [batches[i] for i in shuffled(n_batches, seed, epoch, 1)]
+        pools, order = _pools(len(self), epoch, batch_size, seed)
+        by_length = np.concatenate([_by_length(self.lengths, pool) for pool in pools])
+        batches = np.array_split(by_length, len(order))
+        return [batches[i] for i in order]
 
     def batches(
         self, batch_size: int, size: int | None = None, device: torch.device | str | None = None
@@ -160,3 +158,27 @@ def encode(examples: Examples, plm: Encoder, max_length: int, template: str | No
     tokens = tokenize(examples, plm.tokenizer, max_length, template)
     labels = torch.tensor(examples.labels, dtype=torch.float32 if examples.numeric else torch.int64)
     return EncodedSplit(tokens, labels, torch.device(plm.device), max_length)
+
+
+def first_batch(examples: Examples, plm: Encoder, max_length: int, batch_size: int, seed: int) -> Batch:
+    """`encode(examples, plm, max_length, None).training_batch(0, batch_size, seed)`, the same bits.
+
+    Of many examples only those of its pool are tokenised: of 25,000 texts and batches of 8, 400.
+    """
+    pools, order = _pools(len(examples), 0, batch_size, seed)
+    pool, place = divmod(int(order[0]), POOL)
+    drawn = encode(examples.take(pools[pool]), plm, max_length, None)
+    chosen = _by_length(drawn.lengths, np.arange(len(drawn)))
+    return drawn.batch(chosen[place * batch_size : (place + 1) * batch_size])
+
+
+def _pools(n: int, epoch: int, batch_size: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """The examples of an epoch in pools of 50 batches, and the order of the batches that are cut from the pools."""
+    n_batches = max(1, n // batch_size)
+    order = shuffled(n, seed, epoch)[: n_batches * batch_size]
+    pools = [order[i : i + POOL * batch_size] for i in range(0, len(order), POOL * batch_size)]
+    return pools, shuffled(n_batches, seed, epoch, 1)
+
+
+def _by_length(lengths: np.ndarray, pool: np.ndarray) -> np.ndarray:
+    return pool[np.argsort(lengths[pool], kind="stable")]

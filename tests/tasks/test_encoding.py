@@ -6,6 +6,7 @@ import torch
 
 from lab.models.tiny import tiny_plm
 from lab.tasks import Examples, Task
+from lab.tasks.encoding import first_batch
 from lab.tasks.metrics import ACCURACY, PEARSON
 from lab.tasks.tokens import tokenize
 
@@ -69,6 +70,17 @@ def test_widths_are_multiples_of_eight_up_to_max_length(plm):
     widths = {batch["input_ids"].shape[1] for batch in split.batches(4)}
     assert max(widths) == 37
     assert all(width % 8 == 0 for width in widths - {37})
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(103, 1), (103, 2), (103, 16), (5, 8)])
+def test_the_first_batch_is_found_in_its_pool_alone(plm, n, batch_size):
+    task = task_of(n)
+    whole = task.encode(plm, max_length=20).train
+    for seed in range(3):
+        alone = first_batch(task.train, plm, 20, batch_size, seed)
+        expected = whole.training_batch(0, batch_size, seed)
+        assert alone.keys() == expected.keys()
+        assert all(torch.equal(alone[name], expected[name]) for name in expected)
 
 
 def test_an_epoch_visits_every_example_at_most_once(train):
