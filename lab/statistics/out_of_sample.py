@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lab.deferred import numpy as np
 from lab.deferred import pandas as pd
-from lab.statistics.interval import LEVEL, Interval, at_any_level
+from lab.statistics.interval import LEVEL, Interval
 from lab.statistics.quantiles import student_t
 
 
@@ -37,7 +39,6 @@ def predicted_out_of_sample(table: pd.DataFrame, x: str | None, y: str) -> pd.Se
     return pd.Series(found, index=table.index)
 
 
-@at_any_level
 def skill(table: pd.DataFrame, x: str, y: str, null: str | None = None, level: float = LEVEL) -> Interval:
     """1 − Σ(y − ŷ)²/Σ(y − ŷ₀)²: the part of a null's squared error that a predictor removes, both out of sample.
 
@@ -67,9 +68,14 @@ def skill(table: pd.DataFrame, x: str, y: str, null: str | None = None, level: f
     units = np.unique(pairs)
     logs = np.array([_log_ratio(own[kept], beside[kept]) for kept in (~(pairs == u).any(axis=1) for u in units)])
     error = float(np.sqrt((1 - 1 / len(units)) * ((logs - logs.mean()) ** 2).sum()))
-    half, middle = student_t((1 + level) / 2, len(units) - 1) * error, _log_ratio(own, beside)
-    worst, estimate, best = (1 - float(np.exp(min(middle + shift, 700.0))) for shift in (half, 0.0, -half))
-    return Interval(estimate, worst, best, len(units))
+    middle = _log_ratio(own, beside)
+
+    def at(level: float) -> Interval:
+        half = student_t((1 + level) / 2, len(units) - 1) * error
+        worst, estimate, best = (1 - float(np.exp(min(middle + shift, 700.0))) for shift in (half, 0.0, -half))
+        return Interval(estimate, worst, best, len(units))
+
+    return replace(at(level), at=at)
 
 
 def _log_ratio(own: np.ndarray, beside: np.ndarray) -> float:
