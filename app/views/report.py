@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from zlib import crc32
 
 import streamlit as st
 
@@ -40,10 +39,11 @@ def shown(item: Item, place: int, n: int) -> None:
             st.caption(literal(said.sentence))
         except TableError as error:
             st.error(literal(error), icon=":material/error:")
-        # a key per sentence: what another tab says replaces the field, and its old text is never taken for new
-        key = f"sentence-{item.name}-{crc32(item.sentence.encode()):x}"
+        key, seen = f"sentence-{item.name}", f"seen-{item.name}"
+        if st.session_state.get(seen) != item.sentence:  # new to this tab: said in another one, or just here
+            st.session_state[seen] = st.session_state[key] = item.sentence
         st.text_area(
-            f"What figure {place + 1} shows", item.sentence, key=key, max_chars=LONGEST, height=80,
+            f"What figure {place + 1} shows", key=key, max_chars=LONGEST, height=80,
             placeholder="A sentence of yours; it stands before the answer.",
             on_change=lambda: basket().say(item.name, st.session_state[key]),
         )  # fmt: skip
