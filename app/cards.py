@@ -5,8 +5,7 @@ A card is drawn once: from then on it is found in the cache folder, by what it i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+import threading
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +23,9 @@ from lab.figures.sketch import sketch
 from lab.runs import Manifest
 from lab.study.catalogue import Outline
 
+_TURN = threading.Lock()
+"""Of many sessions that ask for the same cards one draws them."""
+
 
 class Card(NamedTuple):
     """What a question's card shows.
@@ -37,57 +39,90 @@ class Card(NamedTuple):
     picture: str
 
 
+class _Asked(NamedTuple):
+    """What a card is drawn from, and its digest together with the code that draws."""
+
+    figure: Figure
+    manifests: tuple[Manifest, ...]
+    identity: str
+
+
 def card(found: Contents, outline: Outline) -> Card:
-    """The card of a question, from its first figure that some record can draw; made once for all sessions."""
+    """The card of a question, from its first figure that some record can draw; drawn once for all sessions."""
+    asked = _asked(found, outline)
+    if asked is None:
+        return Card("", "")
+    with _TURN:
+        return _taken(asked) or _drawn(asked, outline)
+
+
+def known(found: Contents, outline: Outline) -> Card | None:
+    """The card of a question where nothing needs to be drawn for it; else None."""
+    asked = _asked(found, outline)
+    return Card("", "") if asked is None else _taken(asked)
+
+
+def _asked(found: Contents, outline: Outline) -> _Asked | None:
+    """None where no record can draw a figure of the question."""
     for figure in answerable(found, outline).values():
         manifests = newest([m for m in found.of_experiment(outline.name) if figure.table in m.tables], outline)
-        return _card(
-            figure.name, tuple(manifest.key for manifest in manifests), theme().name, figure, manifests, outline
-        )
-    return Card("", "")
+        files = [(m.key, *(m.files[f"{table}.parquet"]["sha256"] for table in m.tables)) for m in manifests]
+        digest = sha256(repr((code(), figure.name, theme().name, files)).encode()).hexdigest()
+        return _Asked(figure, manifests, digest)
+    return None
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
-def _card(
-    name: str, keys: Sequence[str], theme_name: str, _figure: Figure, _manifests: Sequence[Manifest], _outline: Outline
-) -> Card:
-    """`name`, `keys` and `theme_name` are what the cache compares."""
-    drawn_from = [(m.key, *(m.files[f"{table}.parquet"]["sha256"] for table in m.tables)) for m in _manifests]
-    identity = sha256(repr((code(), name, theme_name, drawn_from)).encode()).hexdigest()
-    kept = shelf.taken(identity)
-    if kept is not None and set(kept) == set(Card._fields):
-        return Card(**kept)
-    table, damage = rows(newest(_manifests, _outline, _figure), _figure)
-    if table.empty:
-        return Card(next(iter(damage), ""), "")
+def _taken(asked: _Asked) -> Card | None:
+    """A card that was drawn before, by this server or an earlier one."""
+    memory = _memory()
+    if asked.identity not in memory:
+        texts = shelf.taken(asked.identity)
+        if texts is None or set(texts) != set(Card._fields):
+            return None
+        memory[asked.identity] = Card(**texts)
+    return memory[asked.identity]
+
+
+@st.cache_resource(show_spinner=False)
+def _memory() -> dict[str, Card]:
+    """The cards that this server has shown, by their identity."""
+    return {}
+
+
+def _drawn(asked: _Asked, outline: Outline) -> Card:
+    table, damage = rows(newest(asked.manifests, outline, asked.figure), asked.figure)
     try:
-        picture, said = drawn(_figure, unmixed(table, _figure))
+        if table.empty:
+            raise TableError(next(iter(damage), ""))
+        picture, said = drawn(asked.figure, unmixed(table, asked.figure))
+        made = Card(said.sentence, sketch(picture, theme()))
+        if not damage:
+            shelf.put(asked.identity, made._asdict())
     except TableError as error:
-        return Card(str(error), "")
-    made = Card(said.sentence, sketch(picture, theme()))
-    if not damage:
-        shelf.put(identity, made._asdict())
+        made = Card(str(error), "")
+    _memory()[asked.identity] = made
     return made
 
 
-@cache
 def code() -> str:
-    """sha256 of the code that draws cards: after a change of it they are drawn anew."""
+    """sha256 of the code that draws cards."""
     here = Path(__file__).parent
-    lab = here.parent / "lab"
-    total = sha256()
-    for folder in (here, lab / "figures", lab / "statistics", lab / "runs", lab / "study"):
-        for file in sorted(folder.rglob("*.py")):
-            total.update(file.read_bytes())
-    return total.hexdigest()
+    return shelf.code(here, *(here.parent / "lab" / name for name in ("figures", "statistics", "runs", "study")))
 
 
-def show(outline: Outline, found: Card) -> None:
-    """Draws a card; its name is a link to the question's page."""
+def show(outline: Outline, found: Card | None) -> None:
+    """Draws a card; its name is a link to the question's page; None: it is still to be drawn."""
     with st.container(border=True, height="stretch"):
-        if found.picture:
+        if found is not None and found.picture:
             st.image(found.picture, width="stretch", alt="")
         label, icon = f"**{title(outline)}**", ":material/arrow_forward:"
         st.page_link(page(outline), label=label, icon=icon, icon_position="right")
         st.markdown(literal(sentence(outline)))
-        st.caption(literal(found.answer) or f"Not measured yet: `deltalab run {outline.name}`")
+        if found is None:
+            st.caption(WAITING)
+        else:
+            st.caption(literal(found.answer) or f"Not measured yet: `deltalab run {outline.name}`")
+
+
+WAITING = "The answer is being drawn …"
+"""Under a card that is not drawn yet."""

@@ -1,4 +1,4 @@
-"""Small texts that took long to make, on disk: found again by the next start of the explorer.
+"""Texts that took long to make, on disk: found again by the next start of the explorer.
 
 Whatever goes wrong with the disk costs time and nothing else: what cannot be read is made again, what cannot be written
 is made again by the next start.
@@ -10,6 +10,8 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 from lab.runs.places import cache_folder
@@ -40,6 +42,16 @@ def put(identity: str, texts: Mapping[str, str]) -> None:
         _prune(target.parent)
     except OSError:
         return
+
+
+@cache
+def code(*folders: Path) -> str:
+    """sha256 of the Python in these folders: what it made is made anew after a change of it."""
+    total = sha256()
+    for folder in folders:
+        for file in sorted(folder.rglob("*.py")):
+            total.update(file.read_bytes())
+    return total.hexdigest()
 
 
 def _prune(folder: Path) -> None:

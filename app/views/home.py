@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 
 import streamlit as st
 
-from app.cards import card, show
+from app.cards import card, known, show
 from app.loading import Contents, table_of
 from app.markdown import literal
 from app.panel import draw_or_stop
@@ -18,6 +19,9 @@ from lab.study.catalogue import Outline, outline_of
 
 WIDE = 3
 """Cards in a row."""
+
+AT_ONCE = 0.4
+"""Seconds of processor time that a page draws new cards for; it shows itself then, and goes on."""
 
 
 def lead(found: Contents) -> None:
@@ -60,12 +64,28 @@ def matching(wanted: str) -> Iterator[tuple[str, list[Outline]]]:
             yield theme, fitting
 
 
-def wall(found: Contents, asked: Sequence[Outline]) -> None:
-    """Cards, as they are made."""
-    for start in range(0, len(asked), WIDE):
-        for place, outline in zip(st.columns(WIDE), asked[start : start + WIDE], strict=False):
-            with place:
-                show(outline, card(found, outline))
+def wall(found: Contents, shown: Mapping[str, Sequence[Outline]]) -> int:
+    """Cards by theme, what is measured first; returns how many were left to be drawn."""
+    until, left = time.thread_time() + AT_ONCE, 0
+    for theme, asked in shown.items():
+        st.subheader(theme, anchor=False)
+        ordered = sorted(asked, key=lambda outline: not answerable(found, outline))
+        for start in range(0, len(ordered), WIDE):
+            for place, outline in zip(st.columns(WIDE), ordered[start : start + WIDE], strict=False):
+                there = known(found, outline)
+                if there is None and time.thread_time() < until:
+                    there = card(found, outline)
+                left += there is None
+                with place:
+                    show(outline, there)
+    return left
+
+
+@st.fragment(run_every=1.0)
+def growing(found: Contents, shown: Mapping[str, Sequence[Outline]]) -> None:
+    """The wall where some cards were never drawn: a few more every second, until all are there."""
+    if not wall(found, shown):
+        st.rerun(scope="app")
 
 
 st.title("deltalab", anchor=False)
@@ -79,9 +99,10 @@ wanted = st.text_input(
     "Search the questions", type="search", key="search", bind="query-params", placeholder="rank, prefix, control …"
 )
 shown = dict(matching(wanted or ""))
-for theme, asked in shown.items():
-    st.subheader(theme, anchor=False)
-    wall(found, sorted(asked, key=lambda outline: not answerable(found, outline)))  # what is measured first
+if all(known(found, outline) is not None for asked in shown.values() for outline in asked):
+    wall(found, shown)
+else:
+    growing(found, shown)
 if not shown:
     st.info(f"No question holds all of these words: {literal(wanted)}", icon=":material/search:")
 mine = len(found.mine)

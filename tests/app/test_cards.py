@@ -20,7 +20,7 @@ def start(monkeypatch, filled, tmp_path):
     monkeypatch.setenv("DELTALAB_CACHE", str(tmp_path / "cache"))
 
     def card() -> cards.Card:
-        cards._card.clear()
+        cards._memory.clear()
         return cards.card(contents(), OUTLINE)
 
     return card
