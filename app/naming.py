@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from lab.columns import COLUMNS, FLAG, TEXT
 from lab.runs import Manifest
 
 SHOWN_KEY = 12
@@ -82,13 +84,22 @@ def _differences(configs: Mapping[str, Mapping[str, Any]], pool: Sequence[str]) 
     if not differing and not pool:
         return {key: f", {key[:SHOWN_KEY]}" for key in configs}
     told = [name for name in differing if name not in ("model", "task")]
-    chosen = {key: tuple(f", {name}={config.get(name)}" for name in told) for key, config in configs.items()}
-    if len(told) <= MOST_NAMED:
-        return {key: "".join(words) for key, words in chosen.items()}
-    settings = list(dict.fromkeys(chosen.values()))
-    return {
-        key: f"{''.join(words[:MOST_NAMED])}, … (setting {settings.index(words) + 1})" for key, words in chosen.items()
+    chosen = {key: tuple(repr(config.get(name)) for name in told) for key, config in configs.items()}
+    words = {
+        key: "".join(f", {name}={_brief(config.get(name))}" for name in told[:MOST_NAMED])
+        for key, config in configs.items()
     }
+    settings = list(dict.fromkeys(chosen.values()))
+    if len(told) <= MOST_NAMED and len(set(words.values())) == len(settings):
+        return words
+    more = ", …" if len(told) > MOST_NAMED else ""
+    return {key: f"{said}{more} (setting {settings.index(chosen[key]) + 1})" for key, said in words.items()}
+
+
+def _brief(value: Any) -> str:
+    """A setting in a name; of a list, how many."""
+    entries = json.loads(value) if isinstance(value, str) and value.startswith("[") else value
+    return f"{len(entries)} of them" if isinstance(entries, list) and len(entries) > 1 else str(value)
 
 
 def overview(manifests: Sequence[Manifest], mine: frozenset[str]) -> pd.DataFrame:
@@ -103,8 +114,38 @@ def overview(manifests: Sequence[Manifest], mine: frozenset[str]) -> pd.DataFram
     return pd.DataFrame(rows, columns=["run", "experiment", "started", "time [s]", "device", "from", "key"])
 
 
+_WORDS = {
+    "n_train": "training examples", "n_validation": "validation examples", "n_test": "test examples",
+    "lr": "step size", "head_lr": "step size of the head", "max_length": "tokens of a text, at most",
+    "batch_size": "texts in a batch", "d90": "d90", "tunable": "trained numbers", "stored": "stored numbers",
+    "native": "parameters of the PLM", "seconds": "time of the run", "train_seconds": "training time", "model": "PLM",
+    "method.method": "method", "keep_phi": "φ kept", "key": "record",
+}  # fmt: skip
+"""What settings and metrics are called where their own name does not say it."""
+
+_UNITLESS = ("", "1", "count", TEXT, FLAG, "as the quantity")
+"""Units of the vocabulary that a name in words goes without."""
+
+
+def quantity(name: str, metric: str = "") -> str:
+    """A setting or metric in words, with its unit where the vocabulary has one: "training time [s]".
+
+    Args:
+        name: as in a config or a table of metrics.
+        metric: the unit of scores; "" where it is not known, or not the same everywhere.
+    """
+    words = _WORDS.get(name) or name.removeprefix(_METHOD).replace("_", " ").replace(".", ", ")
+    unit = COLUMNS[name].unit if name in COLUMNS else ""
+    unit = metric if unit == "unit of the metric" else unit
+    return words if unit in _UNITLESS else f"{words} [{unit}]"
+
+
 def number_or_word(value: object) -> str:
     """A setting or metric in a table of mixed ones: 6 digits of a number, a dash for what is missing."""
     if value is None or value is pd.NA or (isinstance(value, float) and value != value):
         return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
     return f"{value:,.6g}" if isinstance(value, float) else str(value)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from app.markdown import literal
-from app.naming import describe, labelled, method, number_or_word
+from app.naming import describe, labelled, method, number_or_word, quantity
 from lab.runs import Job, Manifest
 
 
@@ -90,5 +90,18 @@ def test_line_breaks_become_spaces():
 
 def test_settings_and_metrics_in_one_column():
     assert [number_or_word(v) for v in (None, float("nan"), pd.NA, 0.41653730000010564, 7, True, "did", "")] == [
-        "–", "–", "–", "0.416537", "7", "True", "did", "",
+        "–", "–", "–", "0.416537", "7", "yes", "did", "",
     ]  # fmt: skip
+
+
+def test_settings_and_metrics_in_words_with_units():
+    named = {"train_seconds": "training time [s]", "method.rank": "rank", "n_train": "training examples"}
+    assert {name: quantity(name) for name in named} == named
+    assert quantity("score", "accuracy") == "score [accuracy]"
+    assert quantity("score") == "score"
+
+
+def test_lists_in_a_label_are_counted_and_stay_apart():
+    runs = [manifest(method="full", tasks=tasks) for tasks in (["a", "b"], ["a", "c"], ["a", "b", "c"])]
+    found = labelled(table(*runs, label="full"), runs).label.tolist()
+    assert found == [f"full, tasks={n} of them (setting {i})" for i, n in enumerate((2, 2, 3), 1)]
