@@ -80,9 +80,11 @@ def fill(store: Store) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def cards(tmp_path_factory) -> Iterator[None]:
-    """Keeps the cards that are drawn here out of the user's cache."""
+    """Keeps the cards that are drawn here out of the user's cache; processes of one run share them."""
+    own = tmp_path_factory.getbasetemp()
+    run = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DELTALAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("DELTALAB_CACHE", str(run / "explorer cache"))
         yield
 
 
@@ -218,15 +220,24 @@ def chromium():
         running.close()
 
 
-@pytest.fixture
-def tabs(chromium):
-    """Opens tabs, each of a browser of its own, that remember what they asked of whom."""
-    with ExitStack() as contexts:
+@pytest.fixture(scope="module")
+def window(chromium):
+    """A browser whose tabs share what they have loaded: the explorer's own scripts take a second to compile."""
+    context = chromium.new_context()
+    yield context
+    context.close()
 
-        def opened(width: int = 1300, height: int = 900):
-            context = chromium.new_context(viewport={"width": width, "height": height})
-            contexts.callback(context.close)
+
+@pytest.fixture
+def tabs(window, chromium):
+    """Opens tabs that remember what they asked of whom; each is a session of its own, `apart` a browser of its own."""
+    with ExitStack() as opened_here:
+
+        def opened(width: int = 1300, height: int = 900, *, apart: bool = False):
+            context = chromium.new_context() if apart else window
             page = context.new_page()
+            opened_here.callback(context.close if apart else page.close)
+            page.set_viewport_size({"width": width, "height": height})
             page.asked, page.said = [], []
             page.on("request", lambda asked: page.asked.append(asked.url))
             page.on("dialog", lambda dialog: (page.said.append(dialog.message), dialog.dismiss()))

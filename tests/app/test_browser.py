@@ -11,13 +11,13 @@ import pytest
 from lab.figures import DARK, INTRINSIC_DIMENSION, export
 
 PAGES = {
-    "": "deltalab",
+    "controllability": "Controllability",
     "intrinsic_dimension": "Intrinsic dimension",
     "weight_differences": "Weight differences",
     "landscape": "Landscape",
-    "controllability": "Controllability",
     "performance": "Performance",
 }
+NEXT = dict(zip(PAGES, list(PAGES)[1:], strict=False))
 SOON = 120_000  # ms: two cores may be shared
 
 
@@ -27,21 +27,20 @@ def address(served, filled):
     return served(filled)
 
 
-def test_every_page_draws_its_figure_and_asks_nobody_else(tab, address, outside):
+def test_every_page_draws_its_figure_and_asks_nobody_else(tab, address, drawn, outside):
+    """From page to page as a person goes: by the card of a question, then by the menu."""
+    tab.goto(address)
+    tab.get_by_role("main").get_by_role("link", name=re.compile("Controllability")).first.click(timeout=SOON)
     for path, title in PAGES.items():
-        tab.goto(f"{address}/{path}")
-        tab.get_by_role("heading", name=re.compile(title)).first.wait_for(timeout=SOON)
-        tab.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=SOON)
+        tab.wait_for_url(re.compile(f"/{path}$"), timeout=SOON)
+        tab.get_by_role("heading", name=re.compile(title), level=1).first.wait_for(timeout=SOON)
+        drawn(tab)
         assert tab.locator("[data-testid=stException]").count() == 0
         words = re.compile("held-out|matri|d90|solver|effective rank|eigenvalue|loss|mean rank", re.IGNORECASE)
         assert tab.get_by_label(words).count() > 0  # the figure says what it shows
+        if following := NEXT.get(path):
+            tab.get_by_test_id("stSidebarNav").get_by_role("link", name=PAGES[following], exact=True).click()
     assert outside(tab, address) == []
-
-
-def test_figures_follow_the_theme_of_the_page(tab, address):
-    tab.emulate_media(color_scheme="dark")
-    tab.goto(f"{address}/intrinsic_dimension")
-    tab.locator(f".main-svg[style*='{_css(DARK.background)}']").first.wait_for(timeout=SOON)
 
 
 def _css(colour: str) -> str:
@@ -49,23 +48,24 @@ def _css(colour: str) -> str:
     return f"rgb({red}, {green}, {blue})"
 
 
-def test_the_address_follows_the_filters_and_shows_the_same_view_again(tab, address):
+def test_a_page_follows_theme_and_filters_gives_files_and_is_in_its_address(tab, address):
+    tab.emulate_media(color_scheme="dark")
     tab.goto(f"{address}/intrinsic_dimension")
+    tab.locator(f".main-svg[style*='{_css(DARK.background)}']").first.wait_for(timeout=SOON)
     tab.get_by_text("minilm · bbc-news").first.wait_for(timeout=SOON)
     tab.get_by_label("Task").first.click(timeout=SOON)
     tab.get_by_role("option", name="rotten-tomatoes").click(timeout=SOON)
     tab.wait_for_url(re.compile("task=.*rotten-tomatoes"), timeout=SOON)
     tab.get_by_text("rotten-tomatoes", exact=True).first.wait_for(timeout=SOON)
+    tab.get_by_text("Download", exact=True).click(timeout=SOON)
+    for kind, start in (("HTML", b"<!DOCTYPE html>"), ("PDF", b"%PDF"), ("CSV", b"label,model")):
+        with tab.expect_download(timeout=SOON) as waiting:
+            tab.get_by_role("button", name=kind, exact=True).click(timeout=SOON)
+        assert waiting.value.suggested_filename == f"intrinsic_dimension.{kind.lower()}"
+        assert Path(waiting.value.path()).read_bytes().startswith(start)
     tab.goto(f"{address}/intrinsic_dimension?task=rotten-tomatoes")
     tab.get_by_text("minilm · rotten-tomatoes").first.wait_for(timeout=SOON)
     assert tab.get_by_text("minilm · bbc-news").count() == 0
-
-
-def test_a_card_leads_to_its_question(tab, address):
-    tab.goto(address)
-    tab.get_by_role("link", name=re.compile("Controllability")).last.click(timeout=SOON)
-    tab.wait_for_url(re.compile("/controllability"), timeout=SOON)
-    tab.get_by_role("heading", name="Controllability").first.wait_for(timeout=SOON)
 
 
 @pytest.mark.parametrize("width", [1440, 390])
@@ -87,21 +87,11 @@ def test_ten_seconds_lead_from_home_to_a_question_its_figure_and_the_record(
     assert outside(tab, address) == []
 
 
-def test_downloads(tab, address):
-    tab.goto(f"{address}/intrinsic_dimension")
-    tab.get_by_text("Download", exact=True).click(timeout=SOON)
-    for kind, start in (("HTML", b"<!DOCTYPE html>"), ("PDF", b"%PDF"), ("CSV", b"label,model")):
-        with tab.expect_download(timeout=SOON) as waiting:
-            tab.get_by_role("button", name=kind, exact=True).click(timeout=SOON)
-        assert waiting.value.suggested_filename == f"intrinsic_dimension.{kind.lower()}"
-        assert Path(waiting.value.path()).read_bytes().startswith(start)
-
-
-def test_an_exported_page_draws_offline(tab, tmp_path):
-    complaints = []
+def test_an_exported_page_draws_offline(tabs, tmp_path):
+    complaints, tab = [], tabs(apart=True)
+    tab.context.set_offline(True)
     tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.context.set_offline(True)
     export(INTRINSIC_DIMENSION, tmp_path / "figure", ["html"], INTRINSIC_DIMENSION.example())
     tab.goto((tmp_path / "figure.html").as_uri())
     tab.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=SOON)

@@ -113,7 +113,7 @@ def test_a_report_is_written_in_two_tabs_and_downloaded(tabs, address, drawn, se
 
 
 def test_a_shared_address_shows_the_same_elsewhere(tabs, address, drawn, settled):
-    tab, other = tabs(DESK), tabs(DESK)
+    tab, other = tabs(DESK), tabs(DESK, apart=True)
     tab.goto(f"{address}/intrinsic_dimension")
     drawn(tab)
     tab.get_by_label("Task").first.click(timeout=SOON)
