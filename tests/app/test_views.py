@@ -37,7 +37,7 @@ def words(shown: AppTest) -> str:
 
 
 @pytest.mark.parametrize("page", ASKED)
-def test_every_question_shows_its_answer_and_one_figure(page, opened, filled):
+def test_every_question_shows_its_answer_and_one_figure_and_each_other_one_when_chosen(page, opened, filled):
     shown = opened(page, filled)
     assert not shown.exception
     assert not shown.error
@@ -45,11 +45,23 @@ def test_every_question_shows_its_answer_and_one_figure(page, opened, filled):
     assert len(shown.get("plotly_chart")) == 1
     assert len(shown.get("download_button")) == 6
     assert {"What it is.", "How to read it.", "Where it comes from."} <= set(re.findall(r"\*\*(.*?)\*\*", words(shown)))
-    sources = figure(next(outline for outline in QUESTIONS if outline.name == page).figures[0]).source
+    figures = next(outline for outline in QUESTIONS if outline.name == page).figures
+    sources = figure(figures[0]).source
     assert sources
     assert all(literal(source.title) in words(shown) for source in sources)
-    assert "deltalab " in words(shown)
     assert '"job": {' in words(shown)
+    for place, name in enumerate(figures):
+        if place:
+            shown.radio(key="figure").set_value(figure(name).title).run()
+        assert not shown.exception
+        assert f"deltalab export {name}" in words(shown)
+
+
+def test_a_figure_of_a_question_can_be_chosen_in_the_address(opened, filled):
+    shown = opened("subspace_similarity", filled, figure=PRINCIPAL_ANGLES.title)
+    assert not shown.exception
+    assert shown.radio(key="figure").value == PRINCIPAL_ANGLES.title
+    assert f"deltalab export {PRINCIPAL_ANGLES.name}" in words(shown)
 
 
 @pytest.mark.parametrize("page", ["runs", "record", "compare"])
@@ -78,7 +90,7 @@ def test_home_shows_itself_within_a_second_and_grows_to_a_wall_of_answers(opened
     shown = opened("", filled)
     spent = time.process_time() - before
     assert not shown.exception
-    assert len(shown.get("page_link")) == len(QUESTIONS)
+    assert len(shown.get("page_link")) == len(QUESTIONS) + 1  # and what holds here
     assert len(shown.get("plotly_chart")) == 1
     assert spent <= 1.0
     grown(shown)
@@ -205,18 +217,6 @@ def test_a_record_is_shown_whole(opened, filled):
     assert dict(zip(measured["metric"], measured["value"], strict=True))["loss"] == "0.5"
     assert len(shown.get("plotly_chart")) == 2
     assert {expander.label for expander in shown.expander} >= {"Table curvature_spectrum", "Table spectral_density"}
-
-
-@pytest.mark.parametrize(
-    ("page", "name"),
-    [(outline.name, name) for outline in QUESTIONS for name in outline.figures if len(outline.figures) > 1],
-)
-def test_every_figure_of_a_question_can_be_chosen_in_the_address(page, name, opened, filled):
-    drawn = figure(name)
-    shown = opened(page, filled, figure=drawn.title)
-    assert not shown.exception
-    assert shown.radio(key="figure").value == drawn.title
-    assert f"deltalab export {name}" in words(shown)
 
 
 def plms(shown: AppTest) -> set[str]:
