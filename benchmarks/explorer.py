@@ -1,5 +1,7 @@
 """The explorer's server: CPU seconds of every page, cold and again, and the memory of many sessions.
 
+It is started as `deltalab app` does.
+
     pages      each page opened over a websocket as a browser does, by a new session, then once more by another;
                of the gallery's records and of a store with copies of them under new seeds, until there are --records
     sessions   so many sessions opened and kept, one page after the other; resident memory of the server
@@ -68,8 +70,8 @@ def served(store: Path) -> Iterator[tuple[int, int]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app/main.py", f"--server.port={port}", "--server.headless=1"]
-    surroundings = {**os.environ, "DELTALAB_STORE": str(store), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "lab", "app", f"--store={store}", f"--port={port}", "--no-browser"]
+    surroundings = {**os.environ, "PYTHONPATH": str(ROOT)}
     with (store.parent / f"{store.name}.log").open("wb") as log:
         server = subprocess.Popen(command, cwd=ROOT, env=surroundings, stdout=log, stderr=log)
     try:
@@ -79,6 +81,7 @@ def served(store: Path) -> Iterator[tuple[int, int]]:
                 break
             except OSError:
                 time.sleep(0.2)
+        time.sleep(3.0)  # as long as a browser takes to load the page
         yield server.pid, port
     finally:
         server.terminate()

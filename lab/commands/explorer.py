@@ -6,6 +6,7 @@ import importlib
 import os
 import socket
 import sys
+import threading
 import tomllib
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
@@ -39,6 +40,7 @@ def explorer(
     settings = tomllib.loads((page.parent / SETTINGS).read_text(encoding="utf-8"))
     settings["server"] |= {"port": port, "headless": not browser}
     streamlit = importlib.import_module("streamlit.web.cli")
+    threading.Thread(target=importlib.import_module("app.ready").load, daemon=True).start()
     # in this process, so that whoever ends it ends the server
     sys.exit(streamlit.main(["run", str(page), *flags(settings)], prog_name="streamlit"))
 
