@@ -8,19 +8,21 @@ from collections.abc import Iterator, Mapping, Sequence
 import streamlit as st
 
 from app.cards import card, known, show
+from app.judging import judged
 from app.loading import Contents, table_of
 from app.markdown import literal
 from app.panel import draw_or_stop
 from app.question import answerable, questions, sentence
 from app.slices import newest, rows
 from app.states import found_or_stop, nothing_yet, warn
+from lab.claims_page import tally
 from lab.figures import INTRINSIC_DIMENSION, figure
 from lab.study.catalogue import Outline, outline_of
 
 WIDE = 3
 """Cards in a row."""
 
-AT_ONCE = 0.4
+AT_ONCE = 0.2
 """Seconds of processor time that a page draws new cards for; it shows itself then, and goes on."""
 
 
@@ -64,6 +66,14 @@ def matching(wanted: str) -> Iterator[tuple[str, list[Outline]]]:
             yield theme, fitting
 
 
+def holding(found: Contents) -> None:
+    """The way to the claims, with how many hold where that is known."""
+    known_claims = judged(found, start=False)
+    said = f": {tally(known_claims.verdicts)}" if known_claims is not None else ""
+    label = f"**What holds here?** The claims of the literature, judged by these records{said}"
+    st.page_link("views/claims.py", label=label, icon=":material/fact_check:")
+
+
 def wall(found: Contents, shown: Mapping[str, Sequence[Outline]]) -> int:
     """Cards by theme, what is measured first; returns how many were left to be drawn."""
     until, left = time.thread_time() + AT_ONCE, 0
@@ -95,6 +105,7 @@ if not found.manifests:
     nothing_yet("record", "intrinsic_dimension", found)
 warn(found.damage)
 lead(found)
+holding(found)
 wanted = st.text_input(
     "Search the questions", type="search", key="search", bind="query-params", placeholder="rank, prefix, control …"
 )

@@ -1,10 +1,10 @@
-"""Verdicts as a forest plot: every estimate with its interval and its threshold, and what is random."""
+"""Verdicts in pictures: how many statements of each claim hold; and as a forest, each with interval and threshold."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 
 from lab.figures.grammar import Grid, Panel, cut
@@ -32,6 +32,25 @@ def forest(verdicts: Sequence[Verdict], theme: Theme) -> Grid:
     grid = Grid(theme, wrap=1, height=60)
     for (unit, threshold), rows in panels.items():
         _panel(grid.panel(), rows, unit, threshold)
+    return grid
+
+
+def standing(claims: Mapping[str, Sequence[Verdict]], theme: Theme) -> Grid:
+    """A bar per claim: how many of its statements hold here, do not, and cannot be told.
+
+    Args:
+        claims: what a claim is called -> its verdicts.
+        theme: of the page.
+    """
+    names = list(claims)
+    grid = Grid(theme, height=80 + 26 * len(names))
+    panel = grid.panel().y("", categories=names, above=True).x("statements [count]", zero=True)
+    for answer in _SYMBOLS:
+        counts = [sum(v.answer == answer for v in verdicts) for verdicts in claims.values()]
+        colour = theme.palette[_COLOURS[answer]] if answer in _COLOURS else theme.muted
+        panel.bars(
+            counts, names, answer, colour=colour, horizontal=True, stacked=True, hover=f"%{{y}}: %{{x}} {answer}"
+        )
     return grid
 
 

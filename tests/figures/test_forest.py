@@ -7,7 +7,7 @@ from math import inf
 import pytest
 
 from lab.figures import DARK, LIGHT
-from lab.figures.forest import forest, unit_in
+from lab.figures.forest import forest, standing, unit_in
 from lab.statistics import Interval, Verdict
 
 
@@ -27,6 +27,18 @@ def test_estimates_stand_in_their_rows_with_their_intervals_beside_the_threshold
     assert (holds.name, open_one.name) == ("holds here", "cannot tell")
     assert holds.marker.symbol != open_one.marker.symbol
     assert {(shape.x0, shape.x1) for shape in found.layout.shapes} == {(0.0, 0.0)}
+
+
+def test_every_statement_of_a_claim_is_counted_in_its_bar():
+    claims = {"one": [verdict("A", 0.1, 0.3), verdict("B", -0.1, 0.5)], "two": [verdict("C", -0.4, -0.2)]}
+    found = standing(claims, LIGHT).figure()
+    bars = {trace.name: dict(zip(trace.y, trace.x, strict=True)) for trace in found.data}
+    assert bars == {
+        "holds here": {"one": 1, "two": 0}, "does not hold here": {"one": 0, "two": 1},
+        "cannot tell": {"one": 1, "two": 0},
+    }  # fmt: skip
+    assert found.layout.barmode == "stack"
+    assert len({trace.marker.color for trace in found.data}) == 3
 
 
 def test_units_and_thresholds_have_panels_of_their_own():
