@@ -36,7 +36,8 @@ class Figure:
 
     Rows that differ in PLM, task or seed never share a line, a row or a number unless the figure says that it averages:
     a column of `IDENTITY` is told apart by the figure where it is one of its `columns` or `optional`; where it is none
-    of them, nor of `averages`, what varies is added to the column `label`.
+    of them, nor of `averages`, what varies is added to the column `label`. So is the record, where two of them say
+    something else of the same place: their settings differ in what the table does not hold.
 
     Args:
         name: of the figure, and of its file: file names, the command line, the address in the explorer.
@@ -166,7 +167,7 @@ class Figure:
     def read(self, table: pd.DataFrame) -> pd.DataFrame:
         """The columns of a table that this figure uses, with PLM, task and seed in the label where it must tell them
         apart; raises as `checked`."""
-        return self._told_apart(self.checked(table))
+        return self._of_records(self._told_apart(self.checked(table)))
 
     def _told_apart(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with PLM, task and seed in the label where one label would stand for several of them."""
@@ -184,6 +185,27 @@ class Figure:
                     **{self.label: names.where(pd.Series(inside, index=table.index), names + " · " + beside)}
                 )
         return table
+
+    def _of_records(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table with the record in the label where rows of several records agree in all names and counts, and not
+        in the numbers."""
+        if self.label not in self.columns or "key" not in table or table["key"].nunique() < 2:
+            return table
+        known = {**self.columns, **self.optional}
+        numbers = [name for name in table if name in known and known[name].type == "number" and name not in IDENTITY]
+        measured = [name for name in numbers if name in self.columns]
+        place = [name for name in table if name not in (*numbers, "key")]
+        there, alike = (
+            table.groupby(columns, dropna=False, sort=False)["key"].transform("nunique")
+            for columns in (place, [*place, *measured])
+        )
+        apart = alike < there
+        if not apart.any():
+            return table
+        twice = pd.MultiIndex.from_frame(table.loc[apart, [self.label, "key"]])
+        named = pd.MultiIndex.from_frame(table[[self.label, "key"]]).isin(twice)
+        beside = table[self.label].astype(str) + " · record " + table["key"].astype(str).str[:6]
+        return table.assign(**{self.label: table[self.label].where(~named, beside)})
 
 
 def _suspects(table: pd.DataFrame, known: Mapping[str, Column], error: Exception) -> list[tuple[str, int, Any]]:

@@ -204,6 +204,21 @@ def test_two_records_never_share_a_line_a_row_or_a_number(drawn: Figure, column:
 
 
 @every_figure
+def test_two_settings_never_share_a_label(drawn: Figure):
+    """Records of one PLM, task and seed that say different things differ in settings that no column holds."""
+    one = drawn.example()
+    measured = [name for name, column in drawn.columns.items() if column.type == "number" and one[name].any()]
+    if drawn.label not in drawn.columns or not measured:
+        pytest.skip("has no series, or no measured number")
+    other = one.assign(**{name: 1.37 * one[name] for name in measured})
+    both = pd.concat([one.assign(key=64 * "a"), other.assign(key=64 * "b")], ignore_index=True)
+    told = drawn.read(both)
+    assert {f"{label} · record {6 * key}" for label in one[drawn.label] for key in "ab"} == set(told[drawn.label])
+    same = pd.concat([one.assign(key=64 * "a"), one.assign(key=64 * "b")], ignore_index=True)
+    assert set(drawn.read(same)[drawn.label]) == set(one[drawn.label])
+
+
+@every_figure
 def test_says_which_record_a_row_is_from(drawn: Figure):
     table = drawn.example().assign(key="0" * 64, model="minilm", task="imdb", seed=3)
     assert {"model", "task", "seed", "key"} <= set(drawn.checked(table).columns)
