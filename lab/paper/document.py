@@ -132,8 +132,7 @@ def main(
         template: somebody's own document, which it is put into; default: one that shows all of it.
     """
     inputs = f"\\input{{deltalab}}\n{PLOTS if plots else ''}\\input{{captions}}\n"
-    slides = venue.name == "beamer"
-    page = _frames if slides else _section
+    page = _frames if venue.slides else _section
     body = "".join(
         page(piece, pictures[piece.name], tables[piece.name], venue, piece.name in plots) for piece in pieces
     )
@@ -150,7 +149,7 @@ def main(
     )
     style = "IEEEtran" if venue.name == "ieee" else "plain"
     end = f"\\bibliographystyle{{{style}}}\n\\bibliography{{refs}}\n"
-    if slides:
+    if venue.slides:
         return f"{head}{body}\\begin{{frame}}[allowframebreaks]{{References}}\n{end}\\end{{frame}}\n\\end{{document}}\n"
     return f"{head}\\maketitle\n{body}{end}\\end{{document}}\n"
 
@@ -178,8 +177,13 @@ def _frames(piece: Piece, drawn: Picture, made: Table, venue: Venue, plot: bool)
     name, command, title = piece.name, macro(piece.name), escaped(piece.figure.title)
     said = f"{_remark(piece)}\\{command}Answer{{}}"
     cited = ",".join(source.key for source in piece.figure.source)
-    return (
-        f"\n\\begin{{frame}}{{{title}}}\n  \\centering\n  {_graphics(name, drawn, plot)}\n\\end{{frame}}\n"
+    files = list(drawn.named(name))
+    shown = "".join(
+        f"\n\\begin{{frame}}{{{title}{f' --- {i} of {len(files)}' if len(files) > 1 else ''}}}\n  \\centering\n"
+        f"  {_graphics(file, drawn, plot)}\n\\end{{frame}}\n"
+        for i, file in enumerate(files, 1)
+    )
+    return shown + (
         f"\n\\begin{{frame}}{{{title} --- the answer}}\n  \\small{said}~\\cite{{{cited}}}\n"
         "\\end{frame}\n"
         f"\n\\begin{{frame}}{{{title} --- the numbers}}\n  \\centering\n  \\input{{tables/{name}}}\n"

@@ -12,7 +12,7 @@ from lab.figures.style import counted
 from lab.paper.document import PREAMBLE, captions, main, references, table
 from lab.paper.picture import Picture, pdfs, picture
 from lab.paper.piece import Piece
-from lab.paper.plots import plot
+from lab.paper.plots import Plot, plot
 from lab.paper.provenance import provenance
 from lab.paper.table_files import meanings_csv, rows_csv
 from lab.paper.template import REFERENCES, Template
@@ -52,7 +52,7 @@ def contents(
     for piece in pieces:
         for text in warnings(piece, pictures[piece.name], venue):
             tell(text)
-    plots = {name: made for name, drawn in pictures.items() if pgf and (made := plot(name, drawn.drawing)) is not None}
+    plots = {name: made for name, drawn in pictures.items() if pgf and (made := _plots(name, drawn))}
     tables = {piece.name: table(piece, venue) for piece in pieces}
     texts = {
         "main.tex": main(pieces, venue, pictures, tables, list(plots), template),
@@ -65,15 +65,25 @@ def contents(
         texts[f"tables/{piece.name}.tex"] = tables[piece.name].tex
         texts[f"tables/{piece.name}.csv"] = rows_csv(piece)
         texts[f"tables/{piece.name}.columns.csv"] = meanings_csv(piece)
-    for name, made in plots.items():
-        texts[f"figures/{name}.tex"] = made.tex
-        texts[f"figures/{name}.points.csv"] = made.csv
+    for file, made in (item for own in plots.values() for item in own.items()):
+        texts[f"figures/{file}.tex"] = made.tex
+        texts[f"figures/{file}.points.csv"] = made.csv
     files = dict(template.files) if template is not None else {}
     files |= {path: text.encode() for path, text in texts.items()}
-    drawn = [name for name in names if browser or name not in plots]
-    for name, pdf in zip(drawn, pdfs([pictures[name] for name in drawn]) if drawn else (), strict=True):
-        files[f"figures/{name}.pdf"] = pdf
+    drawn = {
+        file: drawing for name in names if browser or name not in plots
+        for file, drawing in pictures[name].named(name).items()
+    }  # fmt: skip
+    for file, pdf in zip(drawn, pdfs(list(drawn.values())) if drawn else (), strict=True):
+        files[f"figures/{file}.pdf"] = pdf
     return files
+
+
+def _plots(name: str, drawn: Picture) -> dict[str, Plot]:
+    """The picture by PGFPlots, by the names of its files; empty where any of its drawings stays a PDF."""
+    made = {file: plot(file, drawing) for file, drawing in drawn.named(name).items()}
+    whole = {file: one for file, one in made.items() if one is not None}
+    return whole if len(whole) == len(made) else {}
 
 
 def outline(pieces: Sequence[Piece], venue: Venue) -> list[str]:
@@ -83,7 +93,8 @@ def outline(pieces: Sequence[Piece], venue: Venue) -> list[str]:
         drawn, made = picture(piece, venue), table(piece, venue)
         width, height = drawn.inches
         lines.append(
-            f"{piece.name}: figure {width:.2f} × {height:.2f} in{', across the text' if drawn.wide else ''}; "
+            f"{piece.name}: figure {width:.2f} × {height:.2f} in{', across the text' if drawn.wide else ''}"
+            f"{f', {len(drawn.drawings)} slides' if len(drawn.drawings) > 1 else ''}; "
             f"table of {counted(len(piece.rows) - made.left_out, 'row')}; {_origins(piece)}; "
             f"cites {', '.join(source.key for source in piece.figure.source)}"
         )

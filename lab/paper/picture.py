@@ -16,50 +16,71 @@ from lab.paper.venues import PIXELS, Venue
 _LOW = 0.36
 """Share of the page's height up to which a figure stands in one column of two."""
 
-_HIGHEST = 0.8
-"""Share of the page's height that a figure may take: its caption stands below it."""
-
 _SLENDER = 1.15
 _FLATTEST = 0.3
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A drawing, ready for a page.
+    """A figure, ready for a page.
 
     Attributes:
-        drawing: the plotly figure; its width and height are those on paper, 96 to the inch.
+        drawings: plotly figures whose width and height are those on paper, 96 to the inch: one; on slides several,
+            where all panels on one would be too high.
         wide: it spans the text, not a column.
-        fits: it is no higher than a page has room for; else it is scaled down, and its type with it.
+        fits: none is higher than a page has room for; else it is scaled down, and its type with it.
     """
 
-    drawing: go.Figure
+    drawings: tuple[go.Figure, ...]
     wide: bool
     fits: bool
 
     @property
     def inches(self) -> tuple[float, float]:
-        """Width and height."""
-        return self.drawing.layout.width / PIXELS, self.drawing.layout.height / PIXELS
+        """Width and height, of the highest."""
+        highest = max(self.drawings, key=lambda drawing: drawing.layout.height)
+        return highest.layout.width / PIXELS, highest.layout.height / PIXELS
+
+    def named(self, name: str) -> dict[str, go.Figure]:
+        """The drawings by the names of their files: NAME, and NAME-2, … of further slides."""
+        return {name if i == 0 else f"{name}-{i + 1}": drawing for i, drawing in enumerate(self.drawings)}
 
 
 def picture(piece: Piece, venue: Venue) -> Picture:
-    """The figure of a piece: in a column where that keeps it low, else across the text, flat enough for the page."""
+    """The figure of a piece: in a column where that keeps it low, else across the text, flat enough for the page.
+
+    On slides more panels stand side by side than elsewhere, and what is too high still goes on in another slide.
+    """
     grid = piece.figure.grid(piece.table, PRINT)
-    low = (_LOW if venue.columns == 2 else _HIGHEST) * venue.height * PIXELS
+    most = venue.highest * PIXELS
+    low = _LOW * venue.height * PIXELS if venue.columns == 2 else most
     drawing = _flattened(grid, venue, wide=False, most=low)
     if drawing.layout.height <= low:
-        return Picture(drawing, wide=venue.columns == 1, fits=True)
-    most = _HIGHEST * venue.height * PIXELS
-    drawing = _flattened(grid, venue, wide=True, most=most)
-    return Picture(drawing, wide=True, fits=drawing.layout.height <= most)
+        return Picture((drawing,), wide=venue.columns == 1, fits=True)
+    drawings = (_flattened(grid, venue, wide=True, most=most),)
+    if venue.slides and drawings[0].layout.height > most:
+        drawings = _slides(grid, venue, most) or drawings
+    return Picture(drawings, wide=True, fits=all(drawing.layout.height <= most for drawing in drawings))
+
+
+def _slides(grid: Grid, venue: Venue, most: float) -> tuple[go.Figure, ...]:
+    """The panels on as few slides as they fit on, in their order; none where even a single one is too high."""
+    n = len(grid.panels)
+    for slides in range(2, n + 1):
+        each = -(-n // slides)
+        parts = [grid.part(range(i, min(n, i + each))) for i in range(0, n, each)]
+        drawings = tuple(_flattened(part, venue, wide=True, most=most) for part in parts)
+        if all(drawing.layout.height <= most for drawing in drawings):
+            return drawings
+    return ()
 
 
 def _flattened(grid: Grid, venue: Venue, *, wide: bool, most: float) -> go.Figure:
     """The drawing, its panels made flatter until it is no higher than `most` [px], as far as they can be."""
     slenderness = _SLENDER
     for _ in range(4):
-        drawing = grid.figure(venue.size(wide=wide, slenderness=slenderness))
+        size = venue.size(wide=wide, slenderness=slenderness, tallest=most if venue.slides else None)
+        drawing = grid.figure(size)
         height = float(drawing.layout.height)
         if height <= most or slenderness <= _FLATTEST or height > 4 * most:
             break
@@ -68,10 +89,10 @@ def _flattened(grid: Grid, venue: Venue, *, wide: bool, most: float) -> go.Figur
     return drawing
 
 
-def pdfs(pictures: Sequence[Picture]) -> list[bytes]:
+def pdfs(drawings: Sequence[go.Figure]) -> list[bytes]:
     """Vector graphics with their fonts inside, by one start of the browser.
 
     Raises:
         ImageError: there is no browser, or it failed.
     """
-    return images([(picture.drawing, "pdf") for picture in pictures])
+    return images([(drawing, "pdf") for drawing in drawings])

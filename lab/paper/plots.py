@@ -96,6 +96,7 @@ def _environment(
         f"scale only axis, width={bp((x1 - x0) * area[0])}, height={bp((y1 - y0) * area[1])}", "axis lines=left",
         "axis line style={-, gray}, tick align=outside, tick style={gray}, minor tick num=0",
         "xminorticks=false, yminorticks=false", f"grid=major, major grid style={{{grid}, line width=0.4bp}}",
+        "every tick label/.append style={inner sep=1.5bp}, every axis label/.append style={inner sep=1.5bp}",
         "clip mode=individual, unbounded coords=jump, scaled ticks=false, tick label style={/pgf/number format/fixed}",
         *axis.options(),
     ]  # fmt: skip

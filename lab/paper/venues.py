@@ -43,6 +43,11 @@ class Venue:
         return 1 if self.column == self.text else 2
 
     @property
+    def slides(self) -> bool:
+        """Whether its pages are slides."""
+        return self.name == "beamer"
+
+    @property
     def font(self) -> str:
         """The CSS family of the type in figures; all have the metrics of Times or of Helvetica.
 
@@ -52,10 +57,15 @@ class Venue:
             return "'Liberation Serif', 'Times New Roman', 'Nimbus Roman', Times, serif"
         return "'Liberation Sans', Arial, 'Nimbus Sans', Helvetica, sans-serif"
 
-    def size(self, *, wide: bool, slenderness: float) -> Size:
-        """The size of a figure that spans a column, or the text."""
+    @property
+    def highest(self) -> float:
+        """Height of a figure [in]: below it stands its caption, but on a slide of its own there is none."""
+        return self.height if self.slides else 0.8 * self.height
+
+    def size(self, *, wide: bool, slenderness: float, tallest: float | None = None) -> Size:
+        """The size of a figure that spans a column, or the text; no taller than so many pixels, if it can be."""
         width = round((self.text if wide else self.column) * PIXELS)
-        return Size(width, self.type / POINTS * PIXELS, slenderness=slenderness)
+        return Size(width, self.type / POINTS * PIXELS, slenderness=slenderness, tallest=tallest)
 
     def room(self, *, wide: bool) -> float:
         """Width of a table [em of its type]."""
@@ -100,7 +110,7 @@ VENUES: Mapping[str, Venue] = {
 """,
         ),
         Venue(
-            "beamer", 5.5, 5.5, 2.35, 8.0, False,
+            "beamer", 5.5, 5.5, 2.6, 8.0, False,
             r"""\documentclass[10pt,aspectratio=169]{beamer}
 \usepackage[T1]{fontenc}
 \usepackage[scaled=0.95]{helvet}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import copy
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -141,6 +142,19 @@ class Grid:
         layout |= {"bargap": 0.3}
         drawn = {"data": data, "layout": layout}
         return go.Figure(without_dollars(drawn), _validate=False)
+
+    def part(self, numbers: Sequence[int]) -> Grid:
+        """Some of the panels as a drawing of their own; colours, markers and scales mean what they do in the whole."""
+        made, place = copy.copy(self), {number: i for i, number in enumerate(numbers)}
+        made.panels = [copy.copy(self.panels[number]) for number in numbers]
+        for i, panel in enumerate(made.panels):
+            panel.grid, panel.number = made, i
+        made.marks = [replace(mark, panel=place[mark.panel]) for mark in self.marks if mark.panel in place]
+        made.rules = [replace(rule, panel=place[rule.panel]) for rule in self.rules if rule.panel in place]
+        made.notes = [replace(note, panel=place[note.panel]) for note in self.notes if note.panel in place]
+        used = {mark.trace.get("coloraxis") for mark in made.marks}
+        made.scales = {title: scale for title, scale in self.scales.items() if title in used}
+        return made
 
     def axis(self, panel: int, which: str) -> Axis:
         """The axis of a panel: its own or the grid's; with ends where intervals are cut there."""

@@ -133,3 +133,23 @@ def test_a_name_longer_than_a_phone_is_broken_in_the_legend():
     phone, desk = grid.figure(Size(width=350, font=13, fixed=False)), grid.figure()
     assert (phone.data[0].name.count("<br>"), desk.data[0].name) == (2, long)
     assert phone.layout.margin.b - desk.layout.margin.b > 2 * 16
+
+
+def test_a_part_is_drawn_as_in_the_whole():
+    whole = Grid(LIGHT)
+    for i, name in enumerate("abc"):
+        whole.panel(name).line([0, 1], [i, i + 1], name).rule(y=i, name="null")
+        whole.panels[i].note(0, i, name)
+    whole.panel("d").heat(pd.DataFrame([[0.0, 1.0]], index=["r"], columns=["x", "y"]), "value [1]")
+    parts = [whole.part([0]), whole.part([1, 2]), whole.part([3])]
+    drawn = whole.figure().data
+    again = [trace for part in parts for trace in part.figure().data]
+    same = ("type", "name", "y", "line")
+    assert [[trace[key] for key in same if key in trace] for trace in again] == [
+        [trace[key] for key in same if key in trace] for trace in drawn
+    ]
+    assert [list(part.scales) for part in parts] == [[], [], ["value [1]"]]
+    second = parts[1].figure().layout
+    assert [note.text for note in second.annotations] == ["b", "c", "b", "c"]  # titles, then notes
+    assert [(shape.yref, shape.y0) for shape in second.shapes] == [("y", 1), ("y2", 2)]
+    assert whole.panels[1].number == 1
