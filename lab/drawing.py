@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from lab.deferred import pandas as pd
 from lab.figures.definition import Figure
+from lab.figures.forest import forest
 from lab.figures.registry import every, figure
 from lab.figures.style import LIGHT, SCREEN, Size, Theme
-from lab.runs import Record, everything, table_with
+from lab.runs import Manifest, Record, everything, table_with
+from lab.runs.folder import read_folder
+from lab.statistics import Verdict
 from lab.study.catalogue import outlines
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from lab.geometry import IntrinsicDimension, WeightDifferenceSpectra
+    from lab.geometry.collections import Portrait
     from lab.linalg import Spectrum
-    from lab.statistics import Verdict
     from lab.training import Fit
 
 Drawable = tuple[Figure, "pd.DataFrame"]
@@ -31,9 +34,11 @@ def show(
 
     Args:
         x: a `Fit` (its learning curve), a `Spectrum`, the `WeightDifferenceSpectra` of an update, an
-            `IntrinsicDimension` (scores over dimension), a `Record` (the first figure of its experiment that it has a
-            table for, else any), a `Verdict` (the figure that shows it, of the records in the store and the gallery), a
-            table (the figure that uses most of its columns); or a `Figure`, or the name of one, with a table.
+            `IntrinsicDimension` (scores over dimension), the `Portrait` of a collection (directions that its members
+            share), a `Record` or its `Manifest` (the first figure of its experiment that it has a table for, else any),
+            a `Verdict` (the figure that shows it, of the records in the store and the gallery), several in a list
+            (estimates and intervals beside their thresholds), a table (the figure that uses most of its columns); or a
+            `Figure`, or the name of one, with a table.
         table: for a figure; default: of the records in the store and the gallery.
         label: what the legend calls it; default: what kind of thing it is.
         theme, size: as of `Figure.draw`.
@@ -53,6 +58,8 @@ def show(
     if isinstance(x, Figure):
         found = table if table is not None else table_with(everything(), tuple(x.columns), name=x.table)[1]
         return x.draw(found, theme, size)
+    if isinstance(x, list | tuple) and x and all(isinstance(one, Verdict) for one in x):
+        return forest(x, theme).figure(size)
     kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(x).__mro__]
     made = next((_DRAWN[kind] for kind in kinds if kind in _DRAWN), None)
     if made is None:
@@ -93,6 +100,11 @@ def _update(spectra: WeightDifferenceSpectra, label: str) -> Drawable:
     return figure("weight_difference_spectra"), spectra.values.assign(label=label)
 
 
+def _portrait(found: Portrait, label: str) -> Drawable:
+    rows = found.tables["shared_directions"]
+    return figure("shared_directions"), rows.assign(label=label) if label != type(found).__name__ else rows
+
+
 def _table(table: pd.DataFrame, label: str) -> Drawable:
     rows = table if "label" in table.columns else table.assign(label=label)
     fitting = [drawn for drawn in every() if set(drawn.columns) <= set(rows.columns)]
@@ -114,6 +126,10 @@ def _record(record: Record, label: str) -> Drawable:
     raise TypeError(f"no figure draws a table of this record; its tables are {', '.join(record.tables) or '(none)'}.")
 
 
+def _manifest(manifest: Manifest, label: str) -> Drawable:
+    return _record(read_folder(manifest.folder), label)
+
+
 def _verdict(verdict: Verdict, label: str) -> Drawable:
     drawn = figure(verdict.figure)
     return drawn, table_with(everything(), tuple(drawn.columns), name=drawn.table)[1]
@@ -124,7 +140,9 @@ _DRAWN: dict[str, Callable[[Any, str], Drawable]] = {
     "lab.linalg.spectrum.Spectrum": _spectrum,
     "lab.geometry.weight_differences.WeightDifferenceSpectra": _update,
     "lab.geometry.intrinsic_dimension.IntrinsicDimension": _dimension,
+    "lab.geometry.collections.portrait.Portrait": _portrait,
     "lab.runs.record.Record": _record,
+    "lab.runs.manifest.Manifest": _manifest,
     "lab.statistics.verdict.Verdict": _verdict,
     "pandas.core.frame.DataFrame": _table,
     "pandas.DataFrame": _table,

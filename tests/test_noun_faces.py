@@ -16,6 +16,7 @@ from lab.control.toys import deep_linear
 from lab.deltas import METHODS, BitFit, LoRA
 from lab.faces import LONGEST, faced
 from lab.geometry import IntrinsicDimension
+from lab.geometry.collections import Portrait
 from lab.linalg import Matrix, Spectrum
 from lab.models.tiny import tiny_plm
 from lab.runs import Job, Record, Store
@@ -146,6 +147,25 @@ def test_a_record_shows_the_figure_of_its_own_experiment_first():
     }
     searched_for = Record(Job("intrinsic_dimension", {}), {}, tables=tables)
     assert lab.show(searched_for).to_json() == lab.show("intrinsic-dimension", tables["runs"]).to_json()
+
+
+def test_the_head_of_a_record_and_the_portrait_of_a_collection_are_drawn(tmp_path):
+    table = lab.figures.CKA.example()
+    store = Store(tmp_path)
+    store.put(Record(Job("representations", {}), {"x": 1.0}, tables={"cka": table}))
+    assert lab.show(next(store.manifests())).to_json() == lab.show("cka", table).to_json()
+    shares = lab.figures.figure("shared_directions").example().assign(label="eight adapters")
+    found = Portrait({"shared_directions": shares}, ())
+    assert lab.show(found).to_json() == lab.show("shared_directions", shares).to_json()
+    assert (
+        lab.show(found, label="mine").to_json() == lab.show("shared_directions", shares.assign(label="mine")).to_json()
+    )
+
+
+def test_several_verdicts_stand_beside_their_thresholds():
+    drawn = lab.show([judged(), judged()])
+    assert [list(trace.x) for trace in drawn.data if trace.x is not None and 0.5 in trace.x]
+    assert len(drawn.layout.yaxis.ticktext) == 2
 
 
 def test_a_table_finds_its_figure():
