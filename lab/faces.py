@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from html import escape
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Facts = Mapping[str, object]
 _Noun = TypeVar("_Noun")
 
 LONGEST = 160
 """Characters of one fact: what does not fit in a line of a notebook is cut."""
+
+_FEW = 6
+"""So many names or numbers of a tuple are written out."""
 
 _STYLE = "text-align:left;vertical-align:top;padding:0 1em 0 0;white-space:pre-wrap;max-width:60em"
 
@@ -55,6 +59,42 @@ def faced(
         return kind
 
     return decorated
+
+
+def outlined(kind: type[_Noun]) -> type[_Noun]:
+    """A class decorator for dataclasses that hold arrays and tables: shapes and names are shown, not what is in them.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import numpy as np
+        >>> @outlined
+        ... @dataclass(frozen=True)
+        ... class Found:
+        ...     values: np.ndarray
+        ...     names: tuple[str, ...]
+        >>> Found(np.zeros((3, 2)), ("a", "b"))
+        Found(values=3 × 2, names=a, b)
+    """
+
+    def facts(noun: Any) -> Facts:
+        return {field.name: _outline(getattr(noun, field.name)) for field in fields(noun) if field.repr}
+
+    return faced(facts)(kind)
+
+
+def _outline(value: Any) -> object:
+    if isinstance(value, str | bool | int | float) or value is None:
+        return value
+    if hasattr(value, "columns") and hasattr(value, "index"):
+        return f"{len(value):,} rows of {', '.join(map(str, value.columns))}"
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return " × ".join(f"{n:,}" for n in value.shape) if len(value.shape) else float(value)
+    if isinstance(value, Mapping):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, list | tuple | set | frozenset):
+        few = len(value) <= _FEW and all(isinstance(one, str | int | float) for one in value)
+        return ", ".join(str(_written(one)) for one in value) if few and value else f"{len(value):,} of them"
+    return value
 
 
 def shown(facts: Facts) -> dict[str, str]:

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 import lab
-from lab.control import linear_quadratic, lqr, rollout
+from lab.control import adjoint, linear_quadratic, lqr, reach, rollout
 from lab.control.toys import deep_linear
 from lab.deltas import METHODS, BitFit, LoRA
 from lab.faces import LONGEST, faced
 from lab.geometry import IntrinsicDimension
 from lab.geometry.collections import Portrait
-from lab.linalg import Matrix, Spectrum
+from lab.linalg import Matrix, Spectrum, lanczos
 from lab.models.tiny import tiny_plm
 from lab.runs import Job, Record, Store
 from lab.statistics import Interval, Verdict
@@ -73,12 +73,15 @@ def nouns(folder) -> list[object]:
     problem, controls = deep_linear()
     lora = LoRA(rank=2).on(plm)
     encoded = task().encode(plm, max_length=8)
+    way = rollout(problem, controls)
     system = linear_quadratic(1.0, 1.0, 1.0, 1.0, 1.0, h0=1.0, T=6)
     return [
         plm, lora.layout, encoded, encoded.train, lab.spectra(lora, lora.phi0), system, lqr(system),
         next(iter(store.manifests())),
         task(), fitted(), searched(), judged(), store, record, Spectrum.of(torch.eye(4)), Matrix(torch.eye(3)), problem,
-        rollout(problem, controls), LoRA(rank=2), lora, BitFit().on(plm),
+        way, LoRA(rank=2), lora, BitFit().on(plm), task().train, adjoint(problem, controls), reach(problem, way),
+        lanczos(Matrix(torch.eye(9).double()), 2), lab.figures.CKA.answer(lab.figures.CKA.example()),
+        Portrait({HOSTILE: pd.DataFrame({"a": range(400)})}, ()),
     ]  # fmt: skip
 
 

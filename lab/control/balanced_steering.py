@@ -22,8 +22,10 @@ from torch.func import jvp
 from lab.control.problem import ControlProblem, Controls, rollout
 from lab.control.robust import ActivationSubspace
 from lab.control.steering import Steering, at_position, steering
+from lab.faces import outlined
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class BalancedSubspace(ActivationSubspace):
     """An activation subspace off which only balanced directions count, other ones for every example of a batch.

@@ -20,10 +20,12 @@ from torch.func import grad
 from torch.nn.functional import cross_entropy
 
 from lab.deltas import Prompt
+from lab.faces import outlined
 from lab.models.heads import NextTokenHead
 from lab.models.plm import PLM
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class NextToken:
     """One question: force `target` after `state`.

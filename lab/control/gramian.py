@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lab.control.problem import ControlProblem, Trajectory, advance, require_path
+from lab.faces import outlined
 from lab.linalg import LinearOperator, RecordedJacobian, Structure, conjugate_gradients
 
 Observed = str | int | Callable[[Tensor], Tensor] | tuple[str | int, Callable[[Tensor], Tensor]]
@@ -89,6 +90,7 @@ def gramian(
     return Gramian(control_jacobian(problem, trajectory, at=at))
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class MinimumEnergy:
     """The least control that moves y by z to first order, and what it really does.

@@ -16,9 +16,11 @@ from lab.control.pontryagin import Adjoint, adjoint
 from lab.control.problem import ControlProblem, Controls, rollout
 from lab.control.riccati import feedback_rollout, riccati_sweep
 from lab.control.solution import Log, Solution, Status, is_finite
+from lab.faces import outlined
 from lab.linalg import Hessian, LinearOperator, RecordedJacobian, conjugate_gradients
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class Step:
     """A direction and what the model expects of it: J(α) ≈ J + α·slope + ½α²·bend.

@@ -12,8 +12,10 @@ from lab.control.minimize import Box
 from lab.control.pontryagin import Adjoint, adjoint
 from lab.control.problem import ControlProblem, Controls, TerminalCost, cost_to_go
 from lab.control.successive import Update
+from lab.faces import outlined
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class LayerScores:
     """Per stage; all of shape (T,).

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lab.control.problem import ControlProblem, Dynamics, RunningCost
-from lab.faces import Facts, faced
+from lab.faces import Facts, faced, outlined
 
 
 def _system_facts(system: LinearQuadratic) -> Facts:
@@ -143,6 +143,7 @@ def lqr(system: LinearQuadratic) -> RiccatiSolution:
     return RiccatiSolution(torch.stack(Ps), torch.stack(Ks), states, controls, cost)
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class BoundarySolution:
     """The solution of the maximum principle's two-point boundary problem.

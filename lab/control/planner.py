@@ -28,6 +28,7 @@ from lab.control.pontryagin import Adjoint, adjoint
 from lab.control.problem import ControlProblem, advance
 from lab.control.reachability import trace_share
 from lab.deltas import Additive, Delta, DeltaMethod, LoRA
+from lab.faces import outlined
 from lab.models.architecture import WeightMatrix
 from lab.models.plm import PLM, Batch
 
@@ -167,6 +168,7 @@ def gauss_newton_falls(problem: ControlProblem, at: Adjoint) -> tuple[Tensor, Te
     return torch.stack(falls).detach(), torch.stack(steps).detach()
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class Survey:
     """What one batch says of the weight matrices before training.
@@ -272,6 +274,7 @@ def promised_fall(delta: Delta, batch: Batch, loss: Loss) -> float:
     return float(falls[blocks].sum())
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class Recommendation:
     """What to train under a budget.

@@ -35,8 +35,10 @@ from lab.control.problem import (
     require_path,
     rollout,
 )
+from lab.faces import outlined
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class Adjoint:
     """One forward and one backward pass.
@@ -130,6 +132,7 @@ def hamiltonian(problem: ControlProblem, trajectory: Trajectory, p: Sequence[Ten
     return torch.stack([_hamiltonian(problem, t, h[t], p[t + 1], u[t]) for t in range(problem.T)])
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class PMPResidual:
     """How far controls are from a stationary point of every H_t, per stage.

@@ -25,9 +25,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from lab.faces import outlined
 from lab.models.plm import PLM
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class AttentionHead:
     """One head: q(x) = W_q x + b_q and likewise for keys and values.

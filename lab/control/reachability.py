@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lab.control.gramian import Observed, control_jacobian
 from lab.control.problem import ControlProblem, Trajectory
+from lab.faces import outlined
 from lab.linalg import LinearOperator, Spectrum, lanczos
 
 _DENSE = 600  # below this many rows or columns, all of J costs less than Lanczos' products
@@ -17,6 +18,7 @@ _ENTRIES = 10**8  # of J beyond which only its smaller Gram matrix is held: full
 _COLUMNS = 4  # of the Gram matrix at a time; each passes through a vector of J's longer side
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class Reach:
     """The leading part of the Gramian's spectrum; σ are the singular values of J = ∂y/∂φ, so W has eigenvalues σ².
@@ -105,6 +107,7 @@ def _dense(operator: LinearOperator) -> Tensor:
     return torch.cat([operator @ columns.contiguous() for columns in eye.split(_COLUMNS, dim=1)], dim=1)
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class TraceShare:
     """How much of tr W = Σ_t tr W_t each stage contributes.

@@ -20,10 +20,12 @@ from torch import Tensor
 
 from lab.control.skeleton import record_blocks
 from lab.deltas import Delta
+from lab.faces import outlined
 from lab.models import read_by_head
 from lab.models.plm import PLM, Batch, Overrides
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class ActivationSubspace:
     """μ + range(basis), where one layer's activations lie.
@@ -92,6 +94,7 @@ def off_subspace(subspaces: Sequence[ActivationSubspace], states: Tensor) -> Ten
     ).sum()
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class TestTimeControl:
     """Controls tuned on one batch without its labels.

@@ -14,6 +14,7 @@ from torch import Tensor
 from lab.control.counting import EVALUATIONS, PRODUCTS, counted
 from lab.control.pontryagin import Adjoint, pmp_residual
 from lab.control.problem import ControlProblem
+from lab.faces import outlined
 
 
 class Status(StrEnum):
@@ -25,6 +26,7 @@ class Status(StrEnum):
     NOT_FINITE = "J or a gradient is not finite: lower the step or raise the damping; the last finite controls are kept"
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class Solution:
     """The result of a solver.

@@ -20,8 +20,10 @@ from lab.control.ilqr import gauss_newton_cg
 from lab.control.pontryagin import adjoint
 from lab.control.problem import ControlProblem, Controls, Dynamics, RunningCost, advance, check_controls, rollout
 from lab.control.robust import ActivationSubspace
+from lab.faces import outlined
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class Steering:
     """A PLM's blocks with controls added to their outputs.

@@ -24,8 +24,10 @@ from torch.func import jacrev
 
 from lab.control.lqr import LinearQuadratic, lqr
 from lab.control.problem import ControlProblem, Controls, Trajectory, advance, check_controls, cost_to_go
+from lab.faces import outlined
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class Tracker:
     """The optimal affine feedback u_t = −K_t h_t + k_t.

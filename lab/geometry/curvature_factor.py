@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.func import vjp, vmap
 
 from lab.deltas import Delta
+from lab.faces import outlined
 
 
 def output_jacobian(
@@ -98,6 +99,7 @@ def covariance_factor(logits: Tensor, J: Tensor, labels: Tensor, weights: Tensor
     return _roots(logits, weights)[:, :, 0] * (residual * J).sum(dim=1)
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class FactorSpectrum:
     """The spectrum of A = MᵀM, by the eigenvectors of the kernel MMᵀ; all in float64.

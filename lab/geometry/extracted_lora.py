@@ -15,6 +15,7 @@ from torch import Tensor
 from lab.checkpoints import BASE, write_adapter
 from lab.checkpoints.names import aligned
 from lab.deltas.lora_checkpoint import lora_config
+from lab.faces import outlined
 from lab.geometry.extraction import Rule, extract
 from lab.geometry.weight_changes import WeightChanges
 from lab.linalg import LowRank, Spectrum
@@ -25,6 +26,7 @@ NOT_HELD = (OUTSIDE, NO_LAYER)
 """Why a matrix is not held: what `ExtractedLoRA.excluded` says."""
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class ExtractedLoRA:
     """ΔW ≈ B·A for every matrix that a LoRA is put on, as peft stores it.

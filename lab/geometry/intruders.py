@@ -11,11 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lab.faces import outlined
 from lab.linalg import LowRank, Matrix, Spectrum, lanczos, require_finite
 
 _DENSE_LIMIT = 1024  # above it, k leading vectors by Lanczos are cheaper than a full decomposition
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class Intruders:
     """The k leading left singular vectors of W₁ against all of W₀'s.

@@ -11,9 +11,11 @@ import scipy  # its names load their modules on first use
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from lab.faces import outlined
 from lab.linalg import LinearOperator, tridiagonalize
 
 
+@outlined
 @dataclass(frozen=True)
 class PredictedDimension:
     """The quadratic's answer to "how many random dimensions?".

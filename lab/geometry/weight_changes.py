@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from lab.deltas import Delta
+from lab.faces import outlined
 from lab.linalg import LowRank, require_finite
 from lab.models.architecture import WeightMatrix
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class WeightChange:
     """ΔW of one matrix, and what is known about W₀.
@@ -58,6 +60,7 @@ class WeightChange:
         return eps / sqrt(12) * rms * (sqrt(m) + sqrt(n))
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class WeightChanges:
     """All changes of one update, read one at a time: two models are never in memory together.

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lab.faces import outlined
 from lab.linalg.draws import Seed, draw, generator_of, require_positive, require_symmetric
 from lab.linalg.operator import LinearOperator
 from lab.linalg.powers_of_two import exponent, scaled
@@ -38,6 +39,7 @@ class Tridiagonalization:
         return torch.linalg.eigh(torch.diag(self.alphas) + torch.diag(self.betas, 1) + torch.diag(self.betas, -1))
 
 
+@outlined
 @dataclass(frozen=True)
 class Lanczos:
     """The result of `lanczos`.
@@ -271,6 +273,7 @@ def _require_start(start: Tensor, n: int) -> None:
         raise ValueError(f"start must be a non-zero vector ({n},); got shape {tuple(start.shape)}.")
 
 
+@outlined
 @dataclass(frozen=True)
 class LinearSolve:
     """The result of `conjugate_gradients`.

@@ -9,11 +9,13 @@ from math import log, pi, sqrt
 import torch
 from torch import Tensor
 
+from lab.faces import outlined
 from lab.linalg.draws import Seed, draw, generator_of, require_positive, require_symmetric
 from lab.linalg.krylov import tridiagonalize
 from lab.linalg.operator import LinearOperator
 
 
+@outlined
 @dataclass(frozen=True)
 class SpectralDensity:
     """An estimate of p(λ) = 1/n Σ_i δ(λ − λ_i), smoothed by a Gaussian.

@@ -8,10 +8,12 @@ from math import pi, sqrt
 import torch
 from torch import Tensor
 
+from lab.faces import outlined
 from lab.linalg.draws import Distribution, Seed, draw, generator_of, require_positive, require_square
 from lab.linalg.operator import LinearOperator
 
 
+@outlined
 @dataclass(frozen=True)
 class RandomizedSVD:
     """A ≈ U diag(S) Vᵀ.

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lab.faces import outlined
 from lab.statistics.interval import Interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class Answer:
     """The answer of a table of measurements to the question of its figure, computed in one place.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 import pandas as pd
 
+from lab.faces import outlined
 from lab.runs import Job, Record
 from lab.runs.record import Scalar
 from lab.statistics import Verdict
@@ -29,6 +30,7 @@ ANY_PLM = "*"
 C = TypeVar("C", bound=Config)
 
 
+@outlined
 @dataclass(frozen=True)
 class Result:
     """What a measurement found: the parts of a record that its job does not hold (`lab.runs.Record`)."""

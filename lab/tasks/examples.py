@@ -9,11 +9,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from lab.faces import outlined
+
 Label = int | float
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class Examples:
     """n labelled texts, in a fixed order.

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lab.faces import outlined
 from lab.geometry.collections.collection import Collection
 from lab.geometry.collections.gram import Gram, gram
 from lab.geometry.collections.leave_out import Unit, leave_out
@@ -19,6 +20,7 @@ DRAWS = 19
 """Draws of a null: the least with which one observation above all of them has p = 1/20."""
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class BeyondChance:
     """Leave-out shares of a collection beside those of one null.

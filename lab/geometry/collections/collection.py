@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from lab.faces import outlined
 from lab.geometry.collections.stack import Change, Stack, stacked
 from lab.linalg import Layout, LinearOperator, LowRank, Part
 
@@ -30,6 +31,7 @@ class Member:
     seed: int | None = None
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class Collection:
     """N changes ΔW_1 … ΔW_N of the same matrices of one PLM.

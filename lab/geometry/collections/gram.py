@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lab.faces import outlined
 from lab.geometry.collections.collection import Collection, Member, require_same_matrices
 
 Array = NDArray[np.float64]
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class Gram:
     """G_ij = ⟨ΔW_i, ΔW_j⟩, matrix by matrix.

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lab.faces import outlined
 from lab.geometry.collections.collection import Collection
 from lab.geometry.collections.gram import Gram
 from lab.geometry.collections.stack import Side, Stack, stacked
@@ -43,6 +44,7 @@ class ModeSubspace:
         return max(0.0, self.energy - self.kept)
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class ModeSubspaces:
     """ΔW_i ≈ U C_i Vᵀ for every matrix: U, V for all members, a core C_i = UᵀΔW_iV for each.

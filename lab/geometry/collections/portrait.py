@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from lab.faces import outlined
 from lab.geometry.collections.angles import task_maps
 from lab.geometry.collections.beyond_chance import DRAWS, BeyondChance, beyond_chance
 from lab.geometry.collections.collection import Collection
@@ -14,6 +15,7 @@ from lab.geometry.collections.gram import gram
 from lab.geometry.collections.leave_out import left_out_table, share_against_size, task_of
 
 
+@outlined
 @dataclass(frozen=True, eq=False)
 class Portrait:
     """A collection beside its nulls.
