@@ -56,8 +56,7 @@ def show(
     if isinstance(x, str):
         x = figure(x)
     if isinstance(x, Figure):
-        found = table if table is not None else table_with(everything(), tuple(x.columns), name=x.table)[1]
-        return x.draw(found, theme, size)
+        return x.draw(table if table is not None else _recorded(x), theme, size)
     if isinstance(x, list | tuple) and x and all(isinstance(one, Verdict) for one in x):
         return forest(x, theme).figure(size)
     kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(x).__mro__]
@@ -67,6 +66,15 @@ def show(
         raise TypeError(f"nothing draws a {type(x).__name__}; what can be drawn: {names}, Figure, or its name.")
     drawn, rows = made(x, label or type(x).__name__)
     return drawn.draw(rows, theme, size)
+
+
+def _recorded(drawn: Figure) -> pd.DataFrame:
+    """The rows of the records in the store and the gallery, without those that a newer record contradicts."""
+    runs = everything()
+    experiment, rows = table_with(runs, tuple(drawn.columns), name=drawn.table)
+    keys = set(rows["key"])
+    newest = sorted(runs.manifests(experiment), key=lambda m: str(m.provenance.get("ended", "")), reverse=True)
+    return rows[~rows["key"].isin(drawn.outdated(rows, [one.key for one in newest if one.key in keys]))]
 
 
 def _fit(fit: Fit, label: str) -> Drawable:
@@ -132,7 +140,7 @@ def _manifest(manifest: Manifest, label: str) -> Drawable:
 
 def _verdict(verdict: Verdict, label: str) -> Drawable:
     drawn = figure(verdict.figure)
-    return drawn, table_with(everything(), tuple(drawn.columns), name=drawn.table)[1]
+    return drawn, _recorded(drawn)
 
 
 _DRAWN: dict[str, Callable[[Any, str], Drawable]] = {

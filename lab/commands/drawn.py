@@ -50,7 +50,8 @@ def drawn_table(
     for condition in where or ():
         if only or condition.partition("=")[0] in table.columns:
             table = rows_where(table, condition)
-    return of_one_setting(table, maker, list(runs.manifests(maker, damaged={})))
+    newest = sorted(runs.manifests(maker, damaged={}), key=lambda m: str(m.provenance.get("ended", "")), reverse=True)
+    return without_outdated(chosen, of_one_setting(table, maker, newest), newest)
 
 
 def maker_of(chosen: Figure, runs: Records) -> str | None:
@@ -84,14 +85,25 @@ def rows_where(table: pd.DataFrame, condition: str) -> pd.DataFrame:
     return rows
 
 
-def of_one_setting(table: pd.DataFrame, experiment: str, manifests: Sequence[Manifest]) -> pd.DataFrame:
+def of_one_setting(table: pd.DataFrame, experiment: str, newest: Sequence[Manifest]) -> pd.DataFrame:
     """The rows of the newest records that may be drawn together, with a word on the others."""
     replicates = outline_of(experiment).replicates
     keys = set(table["key"])
-    newest = sorted(manifests, key=lambda m: str(m.provenance.get("ended", "")), reverse=True)
     groups = drawn_together([manifest for manifest in newest if manifest.key in keys], replicates)
     if len(groups) < 2:
         return table
     drawn, *others = told_apart(groups, replicates)
     complain(f"drawn is the newest of {len(groups)} settings: {drawn}; --where draws another: {'; '.join(others)}")
     return table[table["key"].isin({manifest.key for manifest in groups[0]})]
+
+
+def without_outdated(chosen: Figure, table: pd.DataFrame, newest: Sequence[Manifest]) -> pd.DataFrame:
+    """The rows without those of records that a newer one says something else of, with a word on them."""
+    keys = set(table["key"])
+    left_out = chosen.outdated(table, [manifest.key for manifest in newest if manifest.key in keys])
+    if left_out:
+        complain(
+            f"left out, as newer records of another setting have other numbers for the same: "
+            f"{', '.join(key[:12] for key in left_out)}; --where draws one of them"
+        )
+    return table[~table["key"].isin(left_out)]

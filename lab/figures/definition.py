@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -187,10 +187,19 @@ class Figure:
         return table
 
     def _of_records(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The table with the record in the label where rows of several records agree in all names and counts, and not
-        in the numbers."""
-        if self.label not in self.columns or "key" not in table or table["key"].nunique() < 2:
+        """The table with the record in the label where rows of several records contradict each other."""
+        apart = self._contradictions(table)
+        if not apart.any():
             return table
+        twice = pd.MultiIndex.from_frame(table.loc[apart, [self.label, "key"]])
+        named = pd.MultiIndex.from_frame(table[[self.label, "key"]]).isin(twice)
+        beside = table[self.label].astype(str) + " · record " + table["key"].astype(str).str[:6]
+        return table.assign(**{self.label: table[self.label].where(~named, beside)})
+
+    def _contradictions(self, table: pd.DataFrame) -> pd.Series:
+        """Which rows agree with one of another record in all names and counts, and not in the numbers."""
+        if self.label not in self.columns or "key" not in table or table["key"].nunique() < 2:
+            return pd.Series(False, index=table.index)
         known = {**self.columns, **self.optional}
         numbers = [name for name in table if name in known and known[name].type == "number" and name not in IDENTITY]
         measured = [name for name in numbers if name in self.columns]
@@ -199,13 +208,24 @@ class Figure:
             table.groupby(columns, dropna=False, sort=False)["key"].transform("nunique")
             for columns in (place, [*place, *measured])
         )
-        apart = alike < there
-        if not apart.any():
-            return table
-        twice = pd.MultiIndex.from_frame(table.loc[apart, [self.label, "key"]])
-        named = pd.MultiIndex.from_frame(table[[self.label, "key"]]).isin(twice)
-        beside = table[self.label].astype(str) + " · record " + table["key"].astype(str).str[:6]
-        return table.assign(**{self.label: table[self.label].where(~named, beside)})
+        return alike < there
+
+    def outdated(self, table: pd.DataFrame, keys: Sequence[str]) -> list[str]:
+        """The records whose rows say something else of what a newer one is about.
+
+        Args:
+            table: as of `draw`, with the column `key`.
+            keys: of records, the newest first.
+
+        Raises:
+            TableError: the table cannot be read.
+        """
+        read = self._told_apart(self.checked(table))
+        kept: list[str] = []
+        for key in keys:
+            if not self._contradictions(read[read["key"].isin([*kept, key])]).any():
+                kept.append(key)
+        return [key for key in keys if key not in kept]
 
 
 def _suspects(table: pd.DataFrame, known: Mapping[str, Column], error: Exception) -> list[tuple[str, int, Any]]:
