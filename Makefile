@@ -19,6 +19,9 @@ TESTS    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytho
 OUT      ?= out
 # OpenMP threads that wait sleep at once instead of spinning: beside other work a step takes a third of the time
 export GOMP_SPINCOUNT ?= 0
+# Python keeps what it has compiled, even where the environment says not to: importing torch and transformers anew costs ten
+# seconds a process, and tests, notebooks and workers start hundreds
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install packaged larger demo test tests test-all lint app notebooks docs bench gpu check constraints clean

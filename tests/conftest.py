@@ -21,6 +21,7 @@ WHOLE_MACHINE = (
 """Files and folders whose tests start browsers, clusters, kernels or servers: one at a time."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook too
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file stays in one process, with its fixtures; those that need the whole machine stay together in one."""
     here = Path(__file__).parent

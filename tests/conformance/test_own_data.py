@@ -16,7 +16,12 @@ from lab.runs import Store
 from lab.study import experiment_names, load_experiment, measured
 from lab.study.settings import meaning
 
-QUICK = ("combination", "intrinsic_dimension", "landscape", "pontryagin", "training_run")
+FILES = ("classes.csv", "pairs.jsonl", "numbers.parquet")
+QUICK = {
+    ("combination", "classes.csv"), ("intrinsic_dimension", "pairs.jsonl"), ("landscape", "numbers.parquet"),
+    ("pontryagin", "numbers.parquet"), *(("training_run", file) for file in FILES),
+}  # fmt: skip
+"""Of every kind of experiment and file one; the other pairs are slow."""
 UNMEASURED = {
     ("classes.csv", "template"): "no label words are known for 3-classes",
     ("classes.csv", "transfer"): "transfer needs tasks of two classes",
@@ -52,8 +57,14 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("file", ["classes.csv", "pairs.jsonl", "numbers.parquet"])
-@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in names()])
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        pytest.param(name, file, marks=() if (name, file) in QUICK else pytest.mark.slow)
+        for name in names()
+        for file in FILES
+    ],
+)
 def test_a_file_of_a_hundred_rows_is_measured_or_refused_in_a_sentence(name, file, folder, tmp_path):
     experiment, store = load_experiment(name), Store(tmp_path)
     asked = [e for e in fields(options(name)) if meaning(e).role == "task"]
