@@ -10,7 +10,8 @@ from lab.paper.plot_words import Colours, bp, opacity
 DASHES = {"dash": "dashed", "dot": "densely dotted", "dashdot": "dash dot", "longdash": "loosely dashed"}
 MARKS = {
     "circle": "*", "square": "square*", "diamond": "diamond*", "triangle-up": "triangle*", "triangle-down": "triangle*",
-    "pentagon": "pentagon*", "x": "x", "x-thin": "x", "asterisk": "asterisk", "line-ns": "|", "line-ew": "-",
+    "circle-open-dot": "oplus", "pentagon": "pentagon*", "x": "x", "x-thin": "x", "asterisk": "asterisk",
+    "line-ns": "|", "line-ew": "-",
 }  # fmt: skip
 """plotly's markers that TikZ has, too; the others are the outlines of `_OUTLINES`."""
 
@@ -30,6 +31,8 @@ _OUTLINES: dict[str, list[tuple[float, float]]] = {
     "cross": [(90 * k + side, radius) for k in range(4) for side, radius in ((-20, 1.0), (20, 1.0), (45, 0.5))],
     "bowtie": [(40, 1.2), (-40, 1.2), (140, 1.2), (220, 1.2)],
     "hourglass": [(50, 1.2), (130, 1.2), (310, 1.2), (230, 1.2)],
+    "triangle-left": [(180, 1.0), (-60, 1.0), (60, 1.0)],
+    "triangle-right": [(0, 1.0), (120, 1.0), (240, 1.0)],
 }
 
 

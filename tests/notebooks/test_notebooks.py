@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import base64
-import importlib.util
+import importlib
 import json
+import os
 import re
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -29,13 +32,22 @@ every = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 @pytest.fixture(scope="module")
-def render() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("render", FOLDER / "render.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def render() -> Iterator[ModuleType]:
+    """notebooks/render.py, imported where it lies."""
+    sys.path.insert(0, str(FOLDER))
+    try:
+        yield importlib.import_module("render")
+    finally:
+        sys.path.remove(str(FOLDER))
+        for name in ("render", "kernels"):
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def specs(render) -> Iterator[str]:
+    """Of kernels that do not import everything again."""
+    with render.warm(render.ENVIRONMENT) as folder:
+        yield folder
 
 
 def read(path: Path) -> nbformat.NotebookNode:
@@ -78,10 +90,10 @@ def printed(notebook: nbformat.NotebookNode, render: ModuleType) -> list[str]:
 
 @pytest.mark.timeout(600)
 @every
-def test_the_notebook_runs(path, render, tmp_path):
+def test_the_notebook_runs(path, render, specs, tmp_path):
     environment = {**render.ENVIRONMENT, "DELTALAB_STORE": str(tmp_path / "runs")}
     before = set(FOLDER.iterdir())
-    ran = render.executed(path, timeout=CELL_SECONDS, environment=environment)
+    ran = render.executed(path, timeout=CELL_SECONDS, environment=environment, specs=specs)
     assert [cell.execution_count for cell in codes(ran)] == list(range(1, len(codes(ran)) + 1))
     assert streams(ran, "stderr") == ""
     kinds = [[output.output_type for output in cell.outputs] for cell in codes(ran)]
@@ -107,7 +119,29 @@ def test_a_notebook_runs_in_this_interpreter_without_a_network(render, tmp_path)
     assert streams(ran, "stdout").splitlines() == [sys.executable, "offline"]
 
 
-def test_a_solution_runs_and_says_what_it_prints(render, tmp_path):
+def test_a_warm_kernel_knows_nothing_of_the_one_before_and_ends_with_it(render, specs, tmp_path):
+    spoil = "import json, os, sys; json.spoilt = y = 1; os.environ['SPOILT'] = '1'"
+    told = "print('torch' in sys.modules, os.getpid())"
+    asked = (
+        "import json, os, sys; print(sys.executable, 'y' in dir(), hasattr(json, 'spoilt'), os.environ.get('SPOILT'))"
+    )
+    first = render.executed(written(tmp_path, spoil, told), timeout=60, specs=specs)
+    warm, pid = streams(first, "stdout").split()
+    assert warm == "True"
+    second = render.executed(
+        written(tmp_path, asked, "os._exit(1) if 'HTTP_PROXY' not in os.environ else 1"), timeout=60, specs=specs
+    )
+    assert streams(second, "stdout").split() == [sys.executable, "False", "False", "None"]
+    for _ in range(100):
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the kernel is still there")
+
+
+def test_a_solution_runs_and_says_what_it_prints(render, specs, tmp_path):
     told = "<details><summary>Solution</summary>\n\n```python\nprint(x + {})\n```\n\n```text\n{}```\n\n</details>"
     cells = [
         nbformat.v4.new_code_cell("x = 1"),
@@ -115,7 +149,7 @@ def test_a_solution_runs_and_says_what_it_prints(render, tmp_path):
     ]
     path = tmp_path / "small.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[*cells, nbformat.v4.new_code_cell("x")]), path)
-    ran = render.executed(path, timeout=60)
+    ran = render.executed(path, timeout=60, specs=specs)
     assert ran.cells[1].source == told.format(1, "2\n") + told.format(2, "3\n")
     assert [cell.execution_count for cell in codes(ran)] == [1, 2]
     assert ran.cells[2].outputs[0].execution_count == 2
@@ -140,11 +174,11 @@ def test_figures_are_kept_to_five_digits_and_sliders_are_not(render):
 
 
 @pytest.mark.timeout(600)
-def test_an_error_in_a_cell_is_not_passed_over(render, tmp_path):
+def test_an_error_in_a_cell_is_not_passed_over(render, specs, tmp_path):
     from nbclient.exceptions import CellExecutionError
 
     with pytest.raises(CellExecutionError, match="oops"):
-        render.executed(written(tmp_path, "1 + 1", "raise ValueError('oops')"), timeout=60)
+        render.executed(written(tmp_path, "1 + 1", "raise ValueError('oops')"), timeout=60, specs=specs)
 
 
 @pytest.mark.skipif(find_browser() is None, reason="PNGs need a browser")

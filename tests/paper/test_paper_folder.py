@@ -19,13 +19,15 @@ from typer.testing import CliRunner
 from lab.cli import app
 from lab.deltas import LoRA, save_adapter
 from lab.figures import FIGURES, HOW_TO_GET_A_BROWSER, figure, find_browser
+from lab.figures.grammar.mark import _GLYPHS
 from lab.figures.style import PRINT
 from lab.models.tiny import tiny_plm
 from lab.paper import VENUES, Origin, Piece, Template, contents, outline, read_template, write
 from lab.paper.document import table
 from lab.paper.picture import picture
 from lab.paper.plot_marks import Points
-from lab.paper.plot_words import words
+from lab.paper.plot_styles import mark_style
+from lab.paper.plot_words import Colours, words
 from lab.paper.plots import plot
 
 HOSTILE = r"\input{/etc/passwd} \write18{touch owned} 100 % & $x$ #1 a_b ^^5cbye {} ~ 中 ρ₂ᵀ é"
@@ -256,6 +258,16 @@ def test_series_differ_in_grey_and_in_their_markers():
     assert min(b - a for a, b in itertools.pairwise(levels)) > 7
     assert len({PRINT.symbol(i) for i in range(len(PRINT.palette))}) == len(PRINT.palette)
     assert len({(PRINT.colour(i), PRINT.symbol(i)) for i in range(64)}) == 64
+
+
+def test_every_marker_of_the_figures_has_its_own_shape_in_tikz():
+    """An arrow where an interval goes on must not look like an estimate."""
+    colours = Colours()
+    symbols = [name for name in _GLYPHS if name not in ("solid", "dash", "dot", "dashdot", "longdash")]
+    styles = [mark_style({"symbol": symbol, "color": "#000000"}, colours) for symbol in symbols]
+    assert {a for a, b in itertools.combinations(range(len(styles)), 2) if styles[a] == styles[b]} <= {
+        symbols.index("x"),  # thin or not
+    }
 
 
 def test_no_figure_or_the_same_one_twice_is_refused():
