@@ -42,7 +42,7 @@ def within(grid: Grid) -> Grid:
                 continue
             drawn.ranges |= dict.fromkeys(((panel, which) for panel in panels), ends)
             for i in own:
-                drawn.marks[i], *arrows = _cut(drawn.marks[i], which, min(ends), max(ends))
+                drawn.marks[i], *arrows = _cut(drawn.marks[i], which, ends)
                 drawn.marks += arrows
     return drawn
 
@@ -103,18 +103,23 @@ def _at(rules: Sequence[Rule], which: str) -> list[float]:
     return [shape[f"{which}{end}"] for shape in own for end in (0, 1)]
 
 
-def _cut(mark: Mark, which: str, low: float, high: float) -> list[Mark]:
-    """The mark with its bars inside the ends, and an arrow for each end of a bar that lies beyond."""
+def _cut(mark: Mark, which: str, ends: tuple[float, float]) -> list[Mark]:
+    """The mark with its bars inside the ends, and an arrow outwards for each end of a bar that lies beyond.
+
+    An axis whose first end is the higher one runs the other way.
+    """
+    low, high = min(ends), max(ends)
+    outwards = _ARROWS[which] if ends[0] <= ends[1] else _ARROWS[which][::-1]
     bar = _bars(mark, which)
     if not bar:
         return [mark]
     up, down = list(bar["array"]), list(bar.get("arrayminus", bar["array"]))
-    beyond: dict[str, list[tuple[int, float, float]]] = {symbol: [] for symbol in _ARROWS[which]}
+    beyond: dict[str, list[tuple[int, float, float]]] = {symbol: [] for symbol in outwards}
     for i, at, lower, upper in _ends(mark, which):
         if not low <= at <= high:
             continue
         for symbol, end, edge, past in zip(
-            _ARROWS[which], (lower, upper), (low, high), (lower < low, upper > high), strict=True
+            outwards, (lower, upper), (low, high), (lower < low, upper > high), strict=True
         ):
             if past:
                 beyond[symbol].append((i, edge, end))

@@ -48,6 +48,11 @@ def test_a_range_that_is_given_stays_and_what_leaves_it_is_cut(half: float):
     assert [arrow.marker.symbol for arrow in found.data[1:]] == ["triangle-down"] + ["triangle-up"] * (half == inf)
 
 
+def test_arrows_point_outwards_on_an_axis_that_runs_downwards():
+    found = bars([0.3, 0.05], range=(1.0, 0.0)).figure()
+    assert [(arrow.marker.symbol, arrow.y[0]) for arrow in found.data[1:]] == [("triangle-up", 0.0)]
+
+
 def test_what_nothing_bounds_is_an_arrow_beside_what_is_bounded():
     found = bars([inf, 0.1]).figure()
     low, high = found.layout.yaxis.range
