@@ -64,6 +64,14 @@ def known(found: Contents, outline: Outline) -> Card | None:
 
 def _asked(found: Contents, outline: Outline) -> _Asked | None:
     """None where no record can draw a figure of the question."""
+    name = ("card", outline.name, theme().name, code())
+    if name not in found.memory:
+        found.memory[name] = _chosen(found, outline)
+    asked: _Asked | None = found.memory[name]
+    return asked
+
+
+def _chosen(found: Contents, outline: Outline) -> _Asked | None:
     for figure in answerable(found, outline).values():
         manifests = newest([m for m in found.of_experiment(outline.name) if figure.table in m.tables], outline)
         files = [(m.key, *(m.files[f"{table}.parquet"]["sha256"] for table in m.tables)) for m in manifests]

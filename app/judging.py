@@ -53,7 +53,7 @@ def judged(found: Contents, *, start: bool = True) -> Judged | None:
     Raises:
         RuntimeError: the process has ended without an answer.
     """
-    identity, memory = _identity(found.manifests), _memory()
+    identity, memory = _identity_of(found), _memory()
     with _TURN:
         if identity not in memory:
             texts = shelf.taken(identity)
@@ -96,6 +96,12 @@ def _process(identity: str, _stores: Sequence[str]) -> tuple[subprocess.Popen[by
             env={**os.environ, "PYTHONPATH": paths},
         )  # fmt: skip
     return process, Path(name)
+
+
+def _identity_of(found: Contents) -> str:
+    if ("claims",) not in found.memory:
+        found.memory["claims",] = _identity(found.manifests)
+    return str(found.memory["claims",])
 
 
 def _identity(manifests: Sequence[Manifest]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -37,6 +38,11 @@ class Contents:
     def of_experiment(self, name: str) -> tuple[Manifest, ...]:
         """The records of one experiment."""
         return tuple(self._by_experiment.get(name, ()))
+
+    @cached_property
+    def memory(self) -> dict[tuple[str, ...], Any]:
+        """What pages have worked out from these records: name of it -> what was found."""
+        return {}
 
     @cached_property
     def _by_experiment(self) -> dict[str, list[Manifest]]:

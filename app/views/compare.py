@@ -16,7 +16,8 @@ from app.states import found_or_stop, nothing_yet, warn
 st.title("Compare", anchor=False)
 st.markdown("#### What sets these records apart, and what came of it?")
 found = found_or_stop()
-groups = comparable(found.manifests)
+groups = found.memory.get(("compare",)) or comparable(found.manifests)
+found.memory["compare",] = groups
 if not groups:
     nothing_yet("record that draws a figure", "intrinsic_dimension", found)
 answer = st.container()

@@ -19,6 +19,7 @@ from lab.study.catalogue import SCALES, load_experiment, outlines
 from lab.study.settings import flag, meaning, range_text, written
 
 st.title("New run", anchor=False)
+st.markdown("#### What shall be measured, with which settings, and how long will it take?")
 asked = {outline.name: outline for outline in outlines() if outline.scaled}
 place, form = st.columns([2, 3], gap="large")
 with place:

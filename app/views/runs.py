@@ -11,6 +11,7 @@ from app.running import running
 from app.states import found_or_stop, nothing_yet, warn
 
 st.title("Runs", anchor=False)
+st.markdown("#### What is at work, and what has been measured?")
 with st.expander("At work", expanded=True, icon=":material/progress_activity:"):
     running()
 found = found_or_stop()

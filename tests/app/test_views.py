@@ -214,7 +214,7 @@ def test_a_record_is_shown_whole(opened, filled):
     assert not shown.exception
     asked, measured = (frame.value for frame in shown.dataframe[:2])
     assert dict(zip(asked["setting"], asked["value"], strict=True))["task"] == "bbc-news"
-    assert dict(zip(measured["metric"], measured["value"], strict=True))["loss"] == "0.5"
+    assert dict(zip(measured["metric"], measured["value"], strict=True))["loss [nats]"] == "0.5"
     assert len(shown.get("plotly_chart")) == 2
     assert {expander.label for expander in shown.expander} >= {"Table curvature_spectrum", "Table spectral_density"}
 
