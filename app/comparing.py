@@ -97,13 +97,19 @@ def side_by_side(manifests: Sequence[Manifest], metrics: pd.DataFrame, *, every:
     of = metrics.set_index("key").reindex([manifest.key for manifest in manifests])
     asked = dict.fromkeys(name for m in manifests for name in m.settings if not name.startswith(f"{CONTENT}."))
     ours = ("experiment", "job.seed")
-    measured = [name for name in of if name not in asked and name not in ours and not name.startswith(f"{CONTENT}.")]
+    found = map(str, of)
+    measured = [name for name in found if name not in (*asked, *ours) and not name.startswith(f"{CONTENT}.")]
     rows = {("asked", name): [m.settings.get(name) for m in manifests] for name in asked}
     rows |= {("measured", name): of[name].tolist() for name in measured}
     units = [str(unit) for unit in of["metric"]] if "metric" in of else []
     shown = [
-        [kind, quantity(name, units[0] if len(set(units)) == 1 else ""), *map(number_or_word, values)]
+        [kind, quantity(name, units[0] if len(set(units)) == 1 else ""), *map(_brief, values)]
         for (kind, name), values in rows.items()
-        if every or len(set(map(number_or_word, values))) > 1
+        if every or len(set(map(_brief, values))) > 1
     ]
     return pd.DataFrame(shown, columns=["", "what", *columns_of(manifests)])
+
+
+def _brief(value: object) -> str:
+    """A setting or result beside others: four digits of a number."""
+    return f"{value:,.4g}" if isinstance(value, float) and value == value else number_or_word(value)

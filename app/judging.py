@@ -124,12 +124,13 @@ def _ends(measured: Interval) -> dict[str, Any]:
 
 
 def _read(texts: Mapping[str, str]) -> Judged:
-    rows = [
-        {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
-        for row in json.loads(texts["verdicts"])
-    ]
-    verdicts = tuple(Verdict(**row | {"measured": Interval(**row["measured"])}) for row in rows)
-    return Judged(verdicts, tuple(json.loads(texts["damage"])))
+    rows: list[dict[str, Any]] = json.loads(texts["verdicts"])
+    return Judged(tuple(map(_verdict, rows)), tuple(json.loads(texts["damage"])))
+
+
+def _verdict(row: Mapping[str, Any]) -> Verdict:
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    return Verdict(**given | {"measured": Interval(**given["measured"])})
 
 
 def main(stores: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from lab.columns import COLUMNS, FLAG, TEXT
 from lab.runs import Manifest
+from lab.study.again import CONTENT
 
 SHOWN_KEY = 12
 """Digits of a key that people are shown; enough to tell a hundred thousand records apart."""
@@ -73,6 +74,26 @@ def labelled(table: pd.DataFrame, manifests: Sequence[Manifest], *, pool: Sequen
             suffixes = _differences({key: configs[key] for key in keys}, pool)
             out.loc[group.index, "label"] = group["label"] + group["key"].map(suffixes)
     return out
+
+
+def told_by_number(manifests: Sequence[Manifest], pool: Sequence[str] = ()) -> list[str]:
+    """Settings in which records of one method, PLM and task differ, where they are so many that labels number them.
+
+    Args:
+        manifests: of one experiment.
+        pool: as of `labelled`.
+    """
+    groups: dict[tuple[object, ...], list[Mapping[str, Any]]] = {}
+    for manifest in manifests:
+        config = manifest.settings
+        told = (method(config), *(config.get(name) for name in ("label", "model", "task")))
+        groups.setdefault(told, []).append(config)
+    found: dict[str, None] = {}
+    for configs in groups.values():
+        for name in dict.fromkeys(name for config in configs for name in config if name not in pool):
+            if not name.startswith(f"{CONTENT}.") and len({repr(config.get(name)) for config in configs}) > 1:
+                found[name] = None
+    return list(found) if len(found) > MOST_NAMED else []
 
 
 def _differences(configs: Mapping[str, Mapping[str, Any]], pool: Sequence[str]) -> dict[str, str]:

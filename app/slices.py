@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.filters import first, keep, one, word
 from app.loading import table_of
-from app.naming import labelled, setting
+from app.naming import labelled, setting, told_by_number
 from app.panel import panels
 from app.states import warn
 from lab.figures import Figure
@@ -80,10 +80,22 @@ def choose(manifests: Sequence[Manifest], outline: Outline, drawn: Figure | None
 
 def settings(manifests: Sequence[Manifest], outline: Outline) -> dict[str, Sequence[Manifest]]:
     """What sets them apart → the records that may be drawn together, the newest first."""
-    groups = drawn_together(manifests, outline.replicates)
+    groups = [part for group in drawn_together(manifests, outline.replicates) for part in _of_one_setting(group)]
     names = told_apart(groups, outline.replicates)
     named = zip(names, groups, strict=True)
-    return {name if names.count(name) == 1 else f"{name} ({group[0].key[:8]})": group for name, group in named}
+    return {
+        name if name and names.count(name) == 1 else f"{name or 'other'} ({group[0].key[:8]})": group
+        for name, group in named
+    }
+
+
+def _of_one_setting(manifests: Sequence[Manifest]) -> list[list[Manifest]]:
+    """The records in groups in which no curve needs a number to be told from others of its method."""
+    names = told_by_number(manifests, _POOLED)
+    groups: dict[str, list[Manifest]] = {}
+    for manifest in manifests:
+        groups.setdefault(repr([manifest.settings.get(name) for name in names]), []).append(manifest)
+    return list(groups.values())
 
 
 def rows(manifests: Sequence[Manifest], drawn: Figure) -> tuple[pd.DataFrame, tuple[str, ...]]:

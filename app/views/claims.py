@@ -45,7 +45,7 @@ answered = judged_or_stop(found)
 if answered is None:
     st.info(f"All {len(found.manifests)} records judge the claims now, once; half a minute.", icon=":material/gavel:")
     for section in sections([]):
-        st.markdown(f"**{literal(section.heading)}.** {literal(section.said.says)}")
+        st.markdown(f"**{literal(section.heading)}**  \n{literal(section.said.says)}")
     waiting()
     st.stop()
 whole = sections(answered.verdicts)

@@ -20,18 +20,19 @@ groups = found.memory.get(("compare",)) or comparable(found.manifests)
 found.memory["compare",] = groups
 if not groups:
     nothing_yet("record that draws a figure", "intrinsic_dimension", found)
+question, several = st.columns([1, 3], gap="medium")
+asked = {name.replace("_", " ").capitalize(): name for name in groups}
+experiment = question.selectbox("Experiment", list(asked), key="experiment", bind="query-params")
+group = groups[asked.get(experiment, next(iter(groups)))]
+names = {f"{describe(m)} ({m.key[:8]})": m for m in group}
+shown = [f"{describe(m)} ({m.key[:8]})" for m in alike(group)]
+chosen = several.multiselect(
+    "Records", list(names), default=shown, key="record", max_selections=MOST, bind="query-params"
+)
+manifests = [names[name] for name in chosen or shown]
 answer = st.container()
 picture, choices = st.columns([4, 1], gap="medium")
 with choices:
-    asked = {name.replace("_", " ").capitalize(): name for name in groups}
-    experiment = st.selectbox("Experiment", list(asked), key="experiment", bind="query-params")
-    group = groups[asked.get(experiment, next(iter(groups)))]
-    names = {f"{describe(m)} ({m.key[:8]})": m for m in group}
-    shown = [f"{describe(m)} ({m.key[:8]})" for m in alike(group)]
-    chosen = st.multiselect(
-        "Records", list(names), default=shown, key="record", max_selections=MOST, bind="query-params"
-    )
-    manifests = [names[name] for name in chosen or shown]
     figures = figures_of(manifests)
     if not figures:
         answer.info("No figure can be drawn of all of these records; leave one out.", icon=":material/filter_alt:")

@@ -51,7 +51,7 @@ with asked:
     st.dataframe({"setting": names, "value": list(job.values())}, hide_index=True, alt="Settings of the job")
 with measured:
     st.subheader("Measured", anchor=False)
-    known = [name for name in metrics if name not in (*job, "key", "experiment")]
+    known = [name for name in map(str, metrics) if name not in (*job, "key", "experiment")]
     unit = str(metrics["metric"].iloc[0]) if "metric" in metrics and len(metrics) else ""
     values = {quantity(name, unit): number_or_word(metrics[name].iloc[0]) for name in known}
     st.dataframe({"metric": list(values), "value": list(values.values())}, hide_index=True, alt="Metrics of the record")

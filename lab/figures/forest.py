@@ -49,7 +49,14 @@ def standing(claims: Mapping[str, Sequence[Verdict]], theme: Theme) -> Grid:
         counts = [sum(v.answer == answer for v in verdicts) for verdicts in claims.values()]
         colour = theme.palette[_COLOURS[answer]] if answer in _COLOURS else theme.muted
         panel.bars(
-            counts, names, answer, colour=colour, horizontal=True, stacked=True, hover=f"%{{y}}: %{{x}} {answer}"
+            counts,
+            names,
+            answer,
+            colour=colour,
+            horizontal=True,
+            stacked=True,
+            thin=True,
+            hover=f"%{{y}}: %{{x}} {answer}",
         )
     return grid
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from app.markdown import literal
-from app.naming import describe, labelled, method, number_or_word, quantity
+from app.naming import describe, labelled, method, number_or_word, quantity, told_by_number
 from lab.runs import Job, Manifest
 
 
@@ -105,3 +105,11 @@ def test_lists_in_a_label_are_counted_and_stay_apart():
     runs = [manifest(method="full", tasks=tasks) for tasks in (["a", "b"], ["a", "c"], ["a", "b", "c"])]
     found = labelled(table(*runs, label="full"), runs).label.tolist()
     assert found == [f"full, tasks={n} of them (setting {i})" for i, n in enumerate((2, 2, 3), 1)]
+
+
+def test_settings_that_labels_would_number_are_named_and_others_are_not():
+    old, new = (manifest(method="full", model="minilm", task="imdb", **dict.fromkeys("abcd", n)) for n in (1, 2))
+    other = manifest(method="lora", model="minilm", task="imdb", e=1)
+    assert told_by_number([old, new, other]) == ["a", "b", "c", "d"]
+    assert told_by_number([old, new, other], pool=("a",)) == []
+    assert told_by_number([old, other]) == []

@@ -9,6 +9,7 @@ import pytest
 from lab.figures import LIGHT, SIZES
 from lab.figures.grammar import Grid
 from lab.figures.stages import chain, short, written
+from lab.figures.style import Size
 
 
 def heat(n: int, top: float, word: str) -> Grid:
@@ -43,3 +44,10 @@ def test_stages_are_in_the_order_of_the_chain_and_few_are_written():
     names = written([short(stage) for stage in order])
     assert names == ["embed", "4", "8", "12", "16", "20", "24", "readout"]
     assert written(["embed", "0", "1", "readout"]) == ["embed", "0", "1", "readout"]
+
+
+def test_numbers_in_cells_that_are_too_narrow_for_them_are_left_to_the_cursor():
+    wide, narrow = (heat(5, 1.0, "-0.25").figure(Size(width=width, font=13)).data[0] for width in (700, 200))
+    assert wide.texttemplate == "%{text}"
+    assert narrow.texttemplate is None
+    assert narrow.text is None

@@ -22,6 +22,8 @@ from lab.figures.style import SCREEN, SYMBOLS, Size, Theme, template, without_do
 
 _LONGEST_BAR = 24.0  # [em]
 _NARROW = 30.0  # width of a phone [em]
+_LETTER = 0.55  # width of a digit [em]
+_LEAST_FONT = 7.0  # of the numbers in a heat map's cells [px]
 _DASHES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -140,7 +142,7 @@ class Grid:
         if self.stacked:
             layout |= {"barmode": "stack"}
         layout |= {"bargap": 0.3}
-        drawn = {"data": data, "layout": layout}
+        drawn = {"data": [_legible(trace, layout, size) for trace in data], "layout": layout}
         return go.Figure(without_dollars(drawn), _validate=False)
 
     def part(self, numbers: Sequence[int]) -> Grid:
@@ -201,6 +203,18 @@ class Grid:
         if size.width < _NARROW * size.font:  # an interval stands below its estimate
             place |= {"text": note.annotation["text"].replace(" [", "<br>[")}
         return note.annotation | place
+
+
+def _legible(trace: dict[str, Any], layout: dict[str, Any], size: Size) -> dict[str, Any]:
+    """A heat map without the numbers in its cells, where these are too narrow to read them; the cursor says them."""
+    if trace["type"] != "heatmap" or "texttemplate" not in trace:
+        return trace
+    left, right = layout[trace["xaxis"].replace("x", "xaxis")].get("domain", (0.0, 1.0))
+    room = (right - left) * (size.width - layout["margin"]["l"] - layout["margin"]["r"])
+    letters = max((len(text) for row in trace["text"] for text in row), default=0)
+    if room / max(len(trace["x"]), 1) >= letters * _LETTER * _LEAST_FONT:
+        return trace
+    return {name: value for name, value in trace.items() if name not in ("text", "texttemplate", "textfont")}
 
 
 def _bar(place: int) -> str:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _CROWDED = 24  # points of a line from which on only some have a marker
 Values = Sequence[Any] | pd.Series | pd.Index | np.ndarray
 
+_THIN = 0.34
+"""Part of its row that a thin bar takes."""
+
 _OUTLINED = {"color": "#ffffff", "shadow": "0 0 3px #000, 0 0 3px #000"}
 
 
@@ -105,13 +108,17 @@ class Panel:
 
     def bars(
         self, x: Values, y: Values, name: str = "", *, colour: str = "", horizontal: bool = False, hover: str = "",
-        data: Sequence[Values] = (), stacked: bool = False,
+        data: Sequence[Values] = (), stacked: bool = False, thin: bool = False,
     ) -> Self:  # fmt: skip
-        """A bar for each category, upright or horizontal, beside or (stacked) on top of those of other names."""
+        """A bar for each category, upright or horizontal, beside or (stacked) on top of those of other names.
+
+        `thin` bars leave room for names above them (`Axis.above`).
+        """
         colour = colour or self.grid.colour(name)
         self.grid.stacked |= stacked
         trace = {"type": "bar", "x": _values(x), "y": _values(y), "marker": {"color": colour}}
         trace |= {"orientation": "h"} if horizontal else {}
+        trace |= {"width": _THIN} if thin else {}
         return self._add("bars", trace, name, hover, data, "", "", True, None)
 
     def heat(
