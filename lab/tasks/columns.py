@@ -58,11 +58,8 @@ def find_columns(names: Sequence[str], place: str, text: TextColumn = None, labe
         label: the labels' column; None: found.
 
     Raises:
-        BadFile: a name twice, an asked-for column that is not there, or none or several that could be meant.
+        BadFile: a name of these twice, an asked-for column that is not there, or none or several that could be meant.
     """
-    twice = sorted({name for name in names if list(names).count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice:
-        raise BadFile(f"{place}: the column {twice[0]!r} occurs twice; rename one of the two.")
     asked = () if text is None else (text,) if isinstance(text, str) else tuple(text)
     missing = [name for name in (*asked, *([] if label is None else [label])) if name not in names]
     if missing:
@@ -76,6 +73,9 @@ def find_columns(names: Sequence[str], place: str, text: TextColumn = None, labe
         raise BadFile(
             f"{place}: the columns are {shown(sorted(names))}; expected {EXPECTED}. Rename them, or {REMEDY}."
         )
+    twice = next((name for name in (*texts, labels[0]) if names.count(name) > 1), None)
+    if twice is not None:
+        raise BadFile(f"{place}: the column {twice!r} occurs twice; rename one of the two.")
     return Columns(tuple(texts), labels[0])
 
 

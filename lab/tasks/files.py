@@ -14,6 +14,8 @@ from lab.tasks.source import VALIDATION_FRACTION, assemble
 from lab.tasks.task import Task
 
 FEW_SHOT = re.compile(r"\d+-shot-\d+")
+NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+"""What the file of a split may be called, as for `datasets`."""
 
 
 def load_folder(
@@ -84,11 +86,15 @@ def _known_labels(name: str) -> tuple[str, ...]:
 def _required(folder: Path, split_name: str) -> Path:
     path = _find(folder, split_name)
     if path is None:
-        names = " or ".join(f"{split_name}{suffix}" for suffix in SUFFIXES)
-        raise BadFile(f"{folder} has no {names}; a task folder holds train and validation files.")
+        names = " or ".join(NAMES[split_name])
+        raise BadFile(
+            f"{folder} has no {names} ({', '.join(SUFFIXES)}); a task folder holds train and validation files, and a "
+            "single file is split here."
+        )
     return path
 
 
 def _find(folder: Path, split_name: str) -> Path | None:
-    paths = (folder / f"{split_name}{suffix}" for suffix in (".jsonl", ".csv", ".tsv", ".json", ".parquet"))
+    suffixes = (".jsonl", ".csv", ".tsv", ".json", ".parquet", ".ndjson")
+    paths = (folder / f"{name}{suffix}" for name in NAMES[split_name] for suffix in suffixes)
     return next((path for path in paths if path.is_file()), None)

@@ -1,4 +1,4 @@
-"""Rows of JSON files: one object per line, or one array of objects."""
+"""Rows of JSON files: one object per line, one array of objects, or one object of columns."""
 
 from __future__ import annotations
 
@@ -18,22 +18,50 @@ def json_rows(path: Path, text: TextColumn, label: str | None) -> tuple[Columns,
     Raises:
         BadFile: not JSON, or not objects.
     """
-    rows = list(_array(path) if path.suffix == ".json" and _is_array(path) else _lines(path))
+    form = _form(path)
+    rows = list(_lines(path) if form == "lines" else _entries(path))
     if not rows:
         raise BadFile(f"{path} has no rows; expected the columns {EXPECTED}.")
     place, first = rows[0]
     return find_columns(list(map(str, first)), place, text, label), rows
 
 
-def _is_array(path: Path) -> bool:
-    with path.open(encoding="utf-8-sig") as file:
-        return next((line.lstrip()[0] for line in file if line.strip()), "") == "["
+def _form(path: Path) -> str:
+    """ "array", "lines", or "whole": one object that goes on after the first line, or is the only line and holds lists.
+
+    pandas writes columns as objects, {"text": {"0": …}}, others as lists, {"text": […]}.
+    """
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
+        full = (line for line in file if line.strip())
+        first, second = next(full, ""), next(full, "")
+    if first.lstrip().startswith("["):
+        return "array"
+    if not first.lstrip().startswith("{"):
+        return "lines"
+    try:
+        opened = json.loads(first)
+    except (ValueError, RecursionError):
+        return "whole" if path.suffix.lower() == ".json" else "lines"
+    columns = [value for value in opened.values() if isinstance(value, list | dict)]
+    return "whole" if len(columns) > 1 and not second else "lines"
 
 
-def _array(path: Path) -> Iterator[Row]:
-    entries = _parsed(path.read_text(encoding="utf-8-sig"), str(path), "one array of objects")
-    for number, row in enumerate(entries, start=1):
+def _entries(path: Path) -> Iterator[Row]:
+    whole = _parsed(path.read_text(encoding="utf-8-sig"), str(path), "one array of objects, or an object a line")
+    for number, row in enumerate(_transposed(whole, path) if isinstance(whole, dict) else whole, start=1):
         yield _checked(row, f"{path}, entry {number}")
+
+
+def _transposed(columns: dict[str, Any], path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of {"text": [one, two], …} or {"text": {"0": one, "1": two}, …}."""
+    keys = {tuple(v) if isinstance(v, dict) else len(v) if isinstance(v, list) else None for v in columns.values()}
+    if None in keys or len(keys) != 1:
+        raise BadFile(
+            f"{path}: one object, whose values are no columns of one length; expected {EXPECTED} in one object a line, "
+            "an array of objects, or an object of such columns."
+        )
+    values = [v.values() if isinstance(v, dict) else v for v in columns.values()]
+    return (dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True))
 
 
 def _lines(path: Path) -> Iterator[Row]:

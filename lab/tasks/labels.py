@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,9 @@ MAX_CLASSES = 1000
 """More different words than this are no labels; the largest public text classification sets have a few hundred."""
 
 INTEGER = re.compile(r"[+-]?\d+")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
+MISSING = ("na", "n/a", "#n/a", "<na>", "null", "none", "nil", "-", "?")
+"""Words that often stand where a label is missing."""
 UNLABELLED = -1
 """GLUE's test sets have this in place of every label."""
 
@@ -79,6 +84,9 @@ def numbered(splits: Mapping[str, Labelled], names: Sequence[str] = ()) -> tuple
 
     Raises:
         BadFile: labels of different kinds, a split without labels (all −1), or more words than labels can be.
+
+    Warns:
+        UserWarning: words that may stand for a missing label, or that differ in case alone, count as classes.
     """
     _one_kind(splits)
     values = {label for split in splits.values() for label in split.labels}
@@ -88,12 +96,32 @@ def numbered(splits: Mapping[str, Labelled], names: Sequence[str] = ()) -> tuple
     if len(order) > MAX_CLASSES and isinstance(order[0], str):
         first = next(iter(splits.values()))
         raise BadFile(f"{first.name}: {len(order)} different labels, e.g. {order[:3]}; this column is no label column.")
+    if isinstance(order[0], str):
+        _warn_of_words(next(iter(splits.values())).name, order)
     as_they_are = all(type(x) is int and x == i for i, x in enumerate(order)) or (
         isinstance(order[0], int) and not isinstance(order[0], bool) and order[0] >= 0 and order[-1] < len(names)
     )
     number = {x: x if as_they_are else i for i, x in enumerate(order)}
     examples = {name: _examples(split, [number[x] for x in split.labels]) for name, split in splits.items()}
     return examples, () if as_they_are else tuple(str(x).lower() if isinstance(x, bool) else str(x) for x in order)
+
+
+def _warn_of_words(name: str, words: Sequence[str]) -> None:
+    missing = [word for word in words if word.casefold() in MISSING]
+    if missing and len(words) > 2:
+        warnings.warn(
+            f"{name}: the label {missing[0]!r} counts as a class; if it stands for a missing label, remove its rows.",
+            stacklevel=4,
+        )
+    alike: dict[str, str] = {}
+    for word in words:
+        other = alike.setdefault(unicodedata.normalize("NFKC", word).casefold(), word)
+        if other != word:
+            warnings.warn(
+                f"{name}: the labels {other!r} and {word!r} count as two classes; write them alike if they are one.",
+                stacklevel=4,
+            )
+            return
 
 
 def _one_kind(splits: Mapping[str, Labelled]) -> None:
@@ -127,7 +155,6 @@ def _examples(split: Labelled, labels: Sequence[Label]) -> Examples:
 
 def _number(text: str) -> Label | str:
     """The number that a text is, or the text itself."""
-    try:
-        return int(text) if INTEGER.fullmatch(text) else float(text)
-    except ValueError:
-        return text
+    if INTEGER.fullmatch(text):
+        return int(text) if len(text) < 20 else float(text)
+    return float(text) if NUMBER.fullmatch(text) else text

@@ -16,6 +16,7 @@ READERS = {
     ".csv": table_rows,
     ".tsv": table_rows,
     ".jsonl": json_rows,
+    ".ndjson": json_rows,
     ".json": json_rows,
     ".parquet": parquet_rows,
 }
@@ -42,10 +43,11 @@ def read_labelled(path: Path, text_column: TextColumn = None, label_column: str 
     Raises:
         BadFile: unreadable, empty, without the columns, or with a row that has no text or no admissible label.
     """
-    if path.suffix not in READERS:
+    suffix = path.suffix.lower()
+    if suffix not in READERS:
         raise BadFile(f"{path}: unknown suffix {path.suffix!r}; expected one of {SUFFIXES}.")
     try:
-        columns, rows = READERS[path.suffix](path, text_column, label_column)
+        columns, rows = READERS[suffix](path, text_column, label_column)
     except UnicodeDecodeError as error:
         raise BadFile(
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); convert it to UTF-8."

@@ -35,7 +35,7 @@ def table_rows(path: Path, text: TextColumn, label: str | None) -> tuple[Columns
         BadFile: no header, another number of fields than the header has, a quotation that does not close, or closes
             only after other rows.
     """
-    tsv = path.suffix == ".tsv"
+    tsv = path.suffix.lower() == ".tsv"
     with allow_long_fields(), path.open(encoding="utf-8-sig", newline="") as file:
         lines = _Lines(file)
         delimiter = "\t" if tsv else _delimiter(path, text, label)

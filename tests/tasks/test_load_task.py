@@ -62,12 +62,15 @@ def test_few_shot_split_needs_a_folder(tmp_path):
 
 def test_folder_without_validation(tmp_path):
     lines(tmp_path / "train.jsonl", rows(4, "a"))
-    with pytest.raises(BadFile, match=r"has no validation\.csv or .*; a task folder holds train and validation"):
+    with pytest.raises(
+        BadFile, match=r"has no validation or valid or val or dev \(\.csv, .*; a task folder holds train and validation"
+    ):
         load_task(tmp_path)
 
 
-def test_folder_of_tables_with_a_test_file(tmp_path):
-    for split, n in (("train", 6), ("validation", 4), ("test", 2)):
+@pytest.mark.parametrize("validation", ["validation", "dev"])
+def test_folder_of_tables_with_a_test_file(tmp_path, validation):
+    for split, n in (("train", 6), (validation, 4), ("test", 2)):
         (tmp_path / f"{split}.csv").write_text("text,label\n" + "".join(f"{split} {i},{i % 2}\n" for i in range(n)))
     task = load_task(tmp_path)
     assert (len(task.train), len(task.validation), len(task.test)) == (6, 4, 2)

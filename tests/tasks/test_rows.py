@@ -32,6 +32,13 @@ def written(folder, name, content):
         ("a.tsv", 'text\tlabel\n"a title" b\t0\n"open\t1\n', Examples(('"a title" b', '"open'), (0, 1))),
         ("a.csv", 'text;label\n"a;b, c";0\nd;1\n', Examples(("a;b, c", "d"), (0, 1))),
         ("a.csv", "Label,Text\n0,a\n1,b\n", Examples(("a", "b"), (0, 1))),
+        ("A.CSV", "text,label\na,0\nb,1\n", Examples(("a", "b"), (0, 1))),
+        ("a.csv", ",text,label,,x,x\n0,a,0,,1,2\n1,b,1,,3,4\n", Examples(("a", "b"), (0, 1))),  # of no other column
+        ("a.csv", "text,label\na,1_0\nb,2_0\n", Examples(("a", "b"), (0, 1))),  # words, though Python reads numbers
+        ("a.ndjson", '{"text": "a", "label": 0}\n{"text": "b", "label": 1}\n', Examples(("a", "b"), (0, 1))),
+        ("a.jsonl", '[{"text": "a", "label": 0}, {"text": "b", "label": 1}]', Examples(("a", "b"), (0, 1))),
+        ("a.json", '{"text": ["a", "b"], "label": [0, 1]}', Examples(("a", "b"), (0, 1))),
+        ("a.json", '{\n "text": {"0": "a", "1": "b"},\n "label": {"0": 0, "1": 1}}', Examples(("a", "b"), (0, 1))),
         ("a.csv", "what,label\na,0\nb,1\n", Examples(("a", "b"), (0, 1))),
         ("a.csv", "premise,hypothesis,label\na,b,0\nc,d,1\n", Examples(("a", "c"), (0, 1), ("b", "d"))),
         (
@@ -133,7 +140,11 @@ def test_reads_long_fields_and_restores_the_limit(tmp_path):
         ("a.csv", "text,label\na,nan\n", "line 2: the label is nan; expected a finite number"),
         ("a.csv", "text,label\n  ,1\n", "line 2: text is '  '; expected a text that is not blank"),
         ("a.jsonl", '{"text": "a", "label": 0}\n{"text": "b"', "a.jsonl, line 2: not JSON"),
-        ("a.jsonl", "[1, 2]\n", "line 1: got a list; expected an object"),
+        ("a.jsonl", "[1, 2]\n", "a.jsonl, entry 1: got a int; expected an object"),
+        ("a.jsonl", '{"text": "a", "label": 0}\n[1, 2]\n', "line 2: got a list; expected an object"),
+        ("a.json", '{"text": ["a", "b"], "label": [0]}', "a.json: one object, whose values are no columns of one len"),
+        ("a.json", '{"data":\n [{"text": "a", "label": 0}]}', r"a.json, entry 1: the columns are \['data'\]; ex"),
+        ("a.json", '{"text":\n "a"', "a.json: not JSON .*; expected one array of objects, or an object a line"),
         ("a.jsonl", '{"text": "a", "label": 0}\n{"text": "b"}\n', "line 2: the label is None"),
         ("a.jsonl", '{"text": "a", "label": 0}\n{"label": 1}\n', "line 2: text is None"),
         ("a.jsonl", '{"text": 5, "label": 0}\n', "line 1: text is 5"),
@@ -146,12 +157,26 @@ def test_reads_long_fields_and_restores_the_limit(tmp_path):
         ("a.jsonl", '{"text": "a", "label": Infinity}\n', "line 1: the label is inf; expected a finite number"),
         ("a.jsonl", '{"text": "a", "label": 1' + "0" * 30 + "}\n", "expected a finite number below 1e"),
         ("a.jsonl", '{"text": "a", "label": ' + "9" * 5000 + "}\n", "line 1: .*digits"),
-        ("a.jsonl", "[" * 100_000 + "\n", "line 1: not JSON"),
+        ("a.jsonl", "[" * 100_000 + "\n", "a.jsonl: not JSON"),
     ],
 )
 def test_refuses(tmp_path, name, content, message):
     with pytest.raises(BadFile, match=message):
         read_examples(written(tmp_path, name, content))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (("a", "NULL", "b"), "x.csv: the label 'NULL' counts as a class; if it stands for a missing label"),
+        (("Pos", "neg", "pos"), "x.csv: the labels 'Pos' and 'pos' count as two classes; write them alike"),
+        (("café", "cafe\u0301", "x"), "x.csv: the labels .* count as two classes"),
+    ],
+)
+def test_words_that_may_be_no_classes_are_warned_about(tmp_path, labels, message):
+    path = written(tmp_path, "x.csv", "text,label\n" + "".join(f"text {x},{x}\n" for x in labels))
+    with pytest.warns(UserWarning, match=message):
+        assert len(set(read_examples(path).labels)) == 3
 
 
 GOOD = "".join(json.dumps({"text": f"text {i}", "label": i % 2}) + "\n" for i in range(4)).encode()
