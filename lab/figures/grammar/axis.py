@@ -75,7 +75,7 @@ class Axis:
             axis |= self._logarithmic(drawn[drawn > 0], inf if upright else room)
         elif self.range is not None:
             axis |= {"range": list(self.range)}
-        elif self.zero:
+        elif self.zero and not (len(drawn) and drawn.max() < 0):  # an axis of losses alone would flatten them
             axis |= {"rangemode": "tozero"}
         if self.whole and len(drawn) and not self.log:
             axis |= {"tickvals": integer_ticks(float(drawn.min()), float(drawn.max()))}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lab.figures.grammar.axis import Axis, numbers
 from lab.figures.grammar.mark import identity, values_of
@@ -286,7 +290,8 @@ class Page:
             if which == "x" and self._turned(axis):
                 own = {"tickangle": -90} | _thinned(own, int(length / (_UPRIGHT * self.em)))
             if which == "x" and "tickvals" not in own:
-                own = {"nticks": max(3, int(length / (5 * self.em)))} | own  # never so many that plotly turns them
+                most = max(3, int(length / (5 * self.em)))  # never so many that plotly turns them
+                own = {"nticks": readable(own.get("range") or shown, most)} | own
             own |= {"domain": domain, "anchor": other if panel.number == 0 else f"{other}{panel.number + 1}"}
             if axis.categories is not None and which == "y":
                 own |= {"tickvals": axis.texts, "ticktext": [self._tick_text(name) for name in axis.texts]}
@@ -333,6 +338,25 @@ def entry(name: str, size: Size) -> str:
     """A name in the legend, in lines where it is longer than one."""
     room = size.width / size.font - 9.5  # what margins and the key before it leave
     return wrapped(name, room) if text_width(name) > room else name
+
+
+def readable(shown: Sequence[float] | np.ndarray, most: int) -> int:
+    """At most so many ticks of an axis, or one or two more where steps of 1, 2 or 5 would leave it a single number.
+
+    Args:
+        shown: numbers on the axis.
+        most: ticks that there is room for.
+    """
+    if not len(shown) or not (span := float(max(shown) - min(shown))) > 0:
+        return most
+    low, high = float(min(shown)) - 0.06 * span, float(max(shown)) + 0.06 * span
+    for n in range(most, most + 3):
+        rough = (high - low) / n
+        power = 10 ** math.floor(math.log10(rough))
+        step = next(nice * power for nice in (1, 2, 5, 10) if nice * power >= rough * (1 - 1e-9))
+        if math.floor(high / step) - math.ceil(low / step) >= 1:
+            return n
+    return most + 2
 
 
 def _thinned(axis: dict[str, Any], most: int) -> dict[str, Any]:
