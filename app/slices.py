@@ -169,8 +169,8 @@ def _mixed(table: pd.DataFrame, drawn: Figure) -> list[str]:
 
 def _several(table: pd.DataFrame, name: str, told: list[str]) -> bool:
     """Whether rows that agree in the columns `told` differ in this one."""
-    groups = [group for _, group in table.groupby(told, dropna=False)] if told else [table]
-    return any(group[name].nunique() > 1 for group in groups)
+    counts = table.groupby(told, dropna=False)[name].nunique() if told else pd.Series([table[name].nunique()])
+    return bool((counts > 1).any())
 
 
 def _values(manifests: Iterable[Manifest], name: str) -> list[str]:
