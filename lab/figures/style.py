@@ -240,12 +240,22 @@ def count(value: float) -> str:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Ticks of a logarithmic axis: 1, 2, 5 of every decade, or the decades alone where there are three of them."""
+    """Ticks of a logarithmic axis: 1, 2, 5 of every decade, the decades alone where there are three of them.
+
+    Of a range so narrow that one of these lies in it, or none, the other whole digits too, then tenths of these.
+    """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     whole = [10.0**k for k in decades if low <= 10.0**k <= high]
     if len(whole) >= 3:
         return whole
-    return [digit * 10.0**k for k in decades for digit in (1, 2, 5) if low <= digit * 10.0**k <= high]
+    tenths = tuple(n / 10 for n in range(10, 100))
+    for digits in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), tenths):
+        ticks = [
+            float(f"{digit * 10.0**k:.12g}") for k in decades for digit in digits if low <= digit * 10.0**k <= high
+        ]
+        if len(ticks) >= 2:
+            return ticks
+    return ticks
 
 
 def integer_ticks(low: float, high: float) -> list[int]:

@@ -79,6 +79,8 @@ def test_log_ticks():
     assert log_ticks(10, 6400) == [10, 100, 1000]
     assert log_ticks(1, 8) == [1, 2, 5]
     assert log_ticks(1, 384) == [1, 10, 100]
+    assert log_ticks(5.3, 17.5) == [6, 8, 10, 15]
+    assert log_ticks(0.43, 0.46) == [0.43, 0.44, 0.45, 0.46]
 
 
 LEGENDS = {
