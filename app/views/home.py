@@ -68,10 +68,10 @@ def matching(wanted: str) -> Iterator[tuple[str, list[Outline]]]:
 
 def holding(found: Contents) -> None:
     """The way to the claims, with how many hold where that is known."""
-    known_claims = judged(found, start=False)
-    said = f": {tally(known_claims.verdicts)}" if known_claims is not None else ""
-    label = f"**What holds here?** The claims of the literature, judged by these records{said}"
-    st.page_link("views/claims.py", label=label, icon=":material/fact_check:")
+    answered = judged(found, start=False)
+    st.page_link("views/claims.py", label="**What holds here**", icon=":material/fact_check:")
+    said = f": {tally(answered.verdicts)}" if answered is not None else ""
+    st.caption(f"The claims of the literature, judged by these records{said}.")
 
 
 def wall(found: Contents, shown: Mapping[str, Sequence[Outline]]) -> int:

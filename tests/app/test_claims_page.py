@@ -61,7 +61,7 @@ def test_claims_are_judged_once_for_all_starts_and_anew_for_a_new_record(opened,
     answered(opened("claims", measured))
     first = judging.judged(contents())
     home = opened("", measured, search="no such words")
-    assert any("hold here" in link.label for link in home.get("page_link"))
+    assert any("hold here" in caption.value for caption in home.caption)
     judging._memory.clear()  # as a new start
     judging._process.clear()
     monkeypatch.setattr(judging.subprocess, "Popen", lambda *_, **__: pytest.fail("judged again"))
