@@ -6,9 +6,18 @@ import pandas as pd
 import streamlit as st
 
 from app.filters import keep
+from app.loading import Contents, contents
 from app.naming import overview, setting
 from app.running import running
 from app.states import found_or_stop, nothing_yet, warn
+
+
+@st.fragment(run_every=2.0)
+def keep_up(seen: Contents) -> None:
+    """Draws the page again when a record was added or removed, here or in a terminal."""
+    if contents() is not seen:
+        st.rerun(scope="app")
+
 
 st.title("Runs", anchor=False)
 st.markdown("#### What is at work, and what has been measured?")
@@ -17,6 +26,7 @@ with st.expander("At work", expanded=True, icon=":material/progress_activity:"):
 found = found_or_stop()
 if not found.manifests:
     nothing_yet("record", "intrinsic_dimension", found)
+keep_up(found)
 warn(found.damage)
 rows = overview(found.manifests, found.mine)
 named = pd.DataFrame([{name: setting(m, name) for name in ("model", "task")} for m in found.manifests])

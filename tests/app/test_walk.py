@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.question import questions
+from lab.runs import Job, Record, Store
 from lab.runs.journal import entries
 
 pytestmark = pytest.mark.slow  # a minute of processor time and more
@@ -149,6 +150,15 @@ def test_a_run_is_started_watched_cancelled_and_resumed_from_the_page(tabs, addr
     tab.get_by_text("interrupted").first.wait_for(timeout=SOON)
     tab.wait_for_function("document.body.innerText.match(/interrupted/g).length >= 2", timeout=SOON)
     assert [entry.state for entry in entries(own)] == ["interrupted", "interrupted"]
+
+
+def test_a_record_of_a_terminal_appears_without_a_reload(tabs, address, own, settled):
+    tab, store = tabs(DESK), Store(own)
+    tab.goto(f"{address}/runs")
+    tab.get_by_text(f"{len(store.keys())} of {len(store.keys())} records").wait_for(timeout=SOON)
+    settled(tab)
+    store.put(Record(Job("quadratic", {"draws": 3}), {"loss": 0.5}))
+    tab.get_by_text(f"{len(store.keys())} of {len(store.keys())} records").wait_for(timeout=SOON)
 
 
 def test_names_that_mean_harm_do_none(tabs, served, hostile, chromium, settled, outside):
