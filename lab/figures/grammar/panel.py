@@ -116,7 +116,7 @@ class Panel:
         """
         colour = colour or self.grid.colour(name)
         self.grid.stacked |= stacked
-        trace = {"type": "bar", "x": _values(x), "y": _values(y), "marker": {"color": colour}}
+        trace: dict[str, Any] = {"type": "bar", "x": _values(x), "y": _values(y), "marker": {"color": colour}}
         trace |= {"orientation": "h"} if horizontal else {}
         trace |= {"width": _THIN} if thin else {}
         return self._add("bars", trace, name, hover, data, "", "", True, None)
