@@ -18,7 +18,7 @@ HIDDEN = {
     ("lab.commands.drawn", "lab.figures"): "for type checkers: pandas and plotly, for those who draw",
     **{
         ("lab.drawing", room): "for type checkers: what is drawn is known by its name"
-        for room in ("lab.geometry", "lab.linalg", "lab.statistics", "lab.training")
+        for room in ("lab.geometry", "lab.geometry.collections", "lab.linalg", "lab.statistics", "lab.training")
     },
     ("lab.figures.registry", "lab.figures.definition"): "for type checkers",
     ("lab.figures.grammar.page", "lab.figures.grammar.grid"): "for type checkers: a grid hands itself to its parts",
