@@ -86,6 +86,8 @@ def read_adapter(path_or_hub_id: str | Path) -> AdapterFolder:
     """
     folder = _folder(path_or_hub_id)
     for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file() and (folder / "config.json").is_file():
+            raise FileNotFoundError(f"{folder} has no {name}; it holds a whole model, which load_plm reads.")
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}; pickled adapters (adapter_model.bin) are not read.")
     config, header = read_object(folder / CONFIG), read_header(folder / WEIGHTS)

@@ -68,6 +68,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 def read_entries(file: Path) -> dict[str, Any]:
     """The entries of a `config.json` whose model type transformers has and whose weights are floats."""
+    if not file.is_file() and (file.parent / "adapter_config.json").is_file():
+        raise CheckpointError(
+            f"{file.parent} holds an adapter, and no model: load_adapter(load_plm(…), folder) reads it onto its base."
+        )
     if not file.is_file():
         raise CheckpointError(f"{file.parent} has no {CONFIG}; a model folder is what `save_pretrained` writes.")
     entries = read_object(file)
@@ -94,5 +98,7 @@ def configuration(file: Path, entries: dict[str, Any]) -> Any:
 
 def _trusted(entry: Any) -> Any:
     if isinstance(entry, dict):
+        if set(entry) == {"__float__"} and entry["__float__"] in ("Infinity", "-Infinity", "NaN"):
+            return float(entry["__float__"])  # as transformers writes what JSON has no number for
         return {key: _trusted(value) for key, value in entry.items() if key not in UNTRUSTED}
     return [_trusted(value) for value in entry] if isinstance(entry, list) else entry

@@ -80,6 +80,12 @@ class PLM:
         return learned_positions(self.model)
 
     @cached_property
+    def n_embeddings(self) -> int | None:
+        """Rows of the table of word embeddings: the tokens it has; None where a graft stands for the table."""
+        table = self.parameters.get(self.architecture.embedding_name(self.model) + ".weight")
+        return None if table is None else table.shape[0]
+
+    @cached_property
     def grafted_names(self) -> frozenset[str]:
         """Names of the parameters that grafts added."""
         return frozenset(name for graft in self.grafts for name in graft.parameter_names)

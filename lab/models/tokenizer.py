@@ -52,10 +52,13 @@ def _read_tokenizer(checkpoint: Checkpoint) -> Any:
             tokenizer("a film")  # some damage shows when a text is read
     except Exception as error:  # tokenizers raise whatever their parsers raise
         raise CheckpointError(f"the tokenizer in {checkpoint.folder} cannot be read: {error}") from error
-    if tokenizer.pad_token_id is None:
+    rows = checkpoint.config.get_text_config().to_dict().get("vocab_size", len(tokenizer))
+    # GPT-2 and Llama have none, or somebody added one that the model has no row for; the mask hides it from attention
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= rows:
         named = checkpoint.config.pad_token_id  # LLaMA 1's is −1: none
-        known = isinstance(named, int) and 0 <= named < len(tokenizer)
-        # GPT-2 and Llama have none; the mask hides it from attention
-        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(named) if known else tokenizer.eos_token
+        known = isinstance(named, int) and 0 <= named < min(len(tokenizer), rows)
+        others = (tokenizer.eos_token, tokenizer.sep_token, tokenizer.unk_token)
+        other = next((token for token in others if token is not None), None)
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(named) if known else other
     tokenizer.padding_side = "right"
     return tokenizer

@@ -34,6 +34,9 @@ class Encoder(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    @property
+    def n_embeddings(self) -> int | None: ...
+
 
 def _facts(split: EncodedSplit) -> Facts:
     return {
@@ -156,6 +159,13 @@ class EncodedSplit:
 def encode(examples: Examples, plm: Encoder, max_length: int, template: str | None) -> EncodedSplit:
     """Tokenise examples for a PLM; see `Task.encode`."""
     tokens = tokenize(examples, plm.tokenizer, max_length, template)
+    beyond = int(tokens.ids.max())
+    if plm.n_embeddings is not None and beyond >= plm.n_embeddings:
+        raise ValueError(
+            f"a text has the token {plm.tokenizer.convert_ids_to_tokens(beyond)!r}, number {beyond}, and this PLM has "
+            f"embeddings of {plm.n_embeddings} tokens: its tokenizer was extended and the model was not. Take the "
+            "tokenizer that it came with, or save both after model.resize_token_embeddings(len(tokenizer))."
+        )
     labels = torch.tensor(examples.labels, dtype=torch.float32 if examples.numeric else torch.int64)
     return EncodedSplit(tokens, labels, torch.device(plm.device), max_length)
 

@@ -113,3 +113,9 @@ def test_keys_and_shapes_must_be_exactly_the_expected_ones(folder):
         checkpoint.require({"a": (2, 3), "c": (2,)})
     with pytest.raises(ValueError, match=r"tensor 'a' has shape \(2, 3\); expected \(3, 2\)"):
         checkpoint.require({"a": (3, 2), "b": (2,)})
+
+
+def test_a_whole_model_is_no_adapter(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"has no adapter_config\.json; it holds a whole model, which load_plm"):
+        read_adapter(tmp_path)

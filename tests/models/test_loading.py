@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from lab.models import CheckpointError, load_plm
+from lab.models.checkpoint import configuration
 from lab.models.tiny import CONFIGURATIONS, FOUND, tiny_plm
+from lab.tasks import Examples, Task
+from lab.tasks.metrics import ACCURACY
 
 COVERING = [
     pytest.param(
@@ -389,6 +393,9 @@ def test_models_without_a_padding_token_pad_with_their_end(saved, batch_of):
 def test_a_folder_without_configuration_and_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(CheckpointError, match=r"has no config\.json; a model folder is what"):
         load_plm(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"holds an adapter, and no model: load_adapter\(load_plm"):
+        load_plm(tmp_path)
     for name in (tmp_path / "nowhere", "./nowhere", "a/b/c"):
         with pytest.raises(FileNotFoundError, match=r"there is no folder .*give a folder with config\.json"):
             load_plm(name)
@@ -411,3 +418,31 @@ def test_a_sentencepiece_model_alone_is_named(saved):
     with pytest.warns(UserWarning, match=r"has its tokenizer as tokenizer\.model alone, which cannot be read here"):
         loaded = load_plm(folder)
     assert loaded.tokenizer is None
+
+
+def test_numbers_that_json_has_none_for_are_read_as_transformers_writes_them(tmp_path):
+    entries = {"model_type": "bert", "mine": [0.0, {"__float__": "Infinity"}], "other": {"__float__": "x"}}
+    config = configuration(tmp_path / "config.json", entries)
+    assert config.mine == [0.0, float("inf")]
+    assert config.other == {"__float__": "x"}
+
+
+def test_tokens_that_the_model_has_no_row_for(saved, batch_of):
+    """Padding is another token then, as the mask hides it; a text with such a token is refused before it is run."""
+    plm, folder = saved("llama")
+    n = plm.n_embeddings
+    plm.tokenizer.add_special_tokens({"pad_token": "[PAD]", "additional_special_tokens": ["[NEW]"]})
+    assert plm.tokenizer.pad_token_id >= n
+    plm.tokenizer.save_pretrained(folder)
+    loaded = load_plm(folder)
+    batch = batch_of(loaded)
+    assert int(batch["input_ids"].max()) < n
+    assert loaded.logits({}, batch).isfinite().all()
+    fine = Examples(("a film", "good"), (0, 1))
+    task = Task("toy", "classification", ("a", "b"), fine, fine, ACCURACY)
+    assert task.encode(loaded).train
+    new = replace(task, train=Examples(("a [NEW] film", "good"), (0, 1)))
+    with pytest.raises(
+        ValueError, match=rf"a text has the token '\[NEW\]', number {n + 1}.*embeddings of {n} tokens.*resize"
+    ):
+        new.encode(loaded)
