@@ -76,6 +76,8 @@ class Spectrum:
             raise ValueError(f"a spectrum needs a matrix (m, n); got shape {tuple(matrix.shape)}.")
         require_finite(matrix, "the matrix")
         shape, matrix = (matrix.shape[0], matrix.shape[1]), matrix.detach().to(torch.float64)
+        if not vectors and not bool(matrix.any()):  # a frozen matrix: the decomposition of zeros takes as long as any
+            return cls(torch.zeros(min(shape), dtype=torch.float64), shape)
         if not vectors:
             return cls(torch.linalg.svdvals(matrix).cpu(), shape)
         U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
