@@ -99,8 +99,11 @@ class Bottleneck(nn.Module):
 def _adapted(label: str) -> Any:
     """A forward hook that adds the adapter's output; it finds the adapter by name, so copies of a host stay apart."""
 
-    def hook(module: nn.Module, _args: Any, output: Tensor) -> Tensor:
-        return output + module.get_submodule(label)(output)
+    def hook(module: nn.Module, _args: Any, output: Any) -> Any:
+        adapter = module.get_submodule(label)
+        if isinstance(output, tuple):  # a mixture of gpt-oss hands its router's choice on too
+            return (output[0] + adapter(output[0]), *output[1:])
+        return output + adapter(output)
 
     return hook
 

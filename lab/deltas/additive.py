@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from lab.deltas.delta import Delta, WeightDifference, as_matrices
 from lab.deltas.row_lookup import LARGE, InSubspace, tables
 from lab.linalg import LinearOperator
 from lab.models import PLM, Graft, graft
+from lab.models.structure import is_tried
+from lab.models.trial import texts_of
 from lab.projections.projection import Projection
 
 
@@ -50,6 +53,27 @@ class Additive(Delta):
 
 
 def grafted(plm: PLM, new: Graft, *, at_identity: bool) -> Additive:
-    """a ↦ a₀ + φ_a for every parameter a that a graft adds, on the host that carries it."""
+    """a ↦ a₀ + φ_a for every parameter a that a graft adds, on the host that carries it.
+
+    Raises:
+        ValueError: the graft has no effect, or breaks the forward pass, in a model of a type that the tests do not try.
+    """
     host = graft(plm, new)
-    return Additive(host, host.grafts[-1].parameter_names, at_identity=at_identity)
+    delta = Additive(host, host.grafts[-1].parameter_names, at_identity=at_identity)
+    config: Any = plm.model.config
+    if not is_tried(config.model_type) and plm.device.type != "meta":
+        _require_effect(plm, delta, f"a graft {new.name!r} in a model of type {config.model_type!r}")
+    return delta
+
+
+@torch.no_grad()
+def _require_effect(plm: PLM, delta: Additive, what: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    phi = 0.1 * torch.randn(delta.size, generator=generator).to(dtype=plm.dtype, device=plm.device)
+    batch = texts_of(plm)
+    try:
+        reason = "" if not torch.equal(delta.logits(phi, batch), delta.logits(delta.phi0, batch)) else "has no effect"
+    except Exception as error:  # a model's own code raises what it likes
+        reason = f"fails ({type(error).__name__}: {error})"
+    if reason:
+        raise ValueError(f"{what}, which was taken by its structure, {reason[:300]}; take LoRA(…) or FullFineTuning().")

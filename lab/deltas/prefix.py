@@ -16,7 +16,7 @@ from lab.deltas.roles import present_places
 from lab.deltas.text_positions import move_decoder, move_text
 from lab.linalg import Layout, Part
 from lab.models import PLM, Graft, Place, WeightMatrix
-from lab.models.attention import has_interface
+from lab.models.attention import has_interface, takes_interface
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,16 @@ def prefix_delta(plm: PLM, tokens: int, label: str, std: float, seed: int, *, as
     Raises:
         ValueError: the model does not take its attention from transformers' interface (DeBERTa, MPNet, Falcon).
     """
-    if not has_interface(type(plm.model)):
+    attentions = [plm.model.get_submodule(m.path) for m in present_places(plm, ("attention", "cross_attention"))]
+    if not has_interface(type(plm.model)) or not all(map(takes_interface, attentions)):
         raise ValueError(
             f"{plm.name!r} ({type(plm.model).__name__}) attends by its own code, where no keys and values can be put "
             "in front of the text's; take Prompt(…), LoRA(…) or Adapter(…)."
         )
     two_stacks, moves = plm.architecture.kind == "encoder-decoder", plm.architecture.kind == "decoder" or as_peft
     widths = decoder_widths(plm) if two_stacks and as_peft else attention_widths(plm)
+    if not widths:
+        raise ValueError(f"{plm.name!r} does not attend in every block; take Prompt(…), LoRA(…) or Adapter(…).")
     base = (
         plm.architecture.base_path(plm.model).removesuffix(".")
         if two_stacks

@@ -62,8 +62,9 @@ class WeightMatrix:
 
     Attributes:
         name: the parameter's name.
-        role: "query", "key", "value", "output", "up", "down", "gate", "qkv" or "gate_up" for a fused one, or "cross_…"
-            in the decoder of an encoder-decoder.
+        role: "query", "key", "value", "output", "up", "down", "gate", "qkv", "key_value" or "gate_up" for a fused one,
+            "query_down" and "key_value_down" before them where they go through a latent, or "cross_…" in the decoder of
+            an encoder-decoder.
         block: index of the block it belongs to.
         shape: (m, n), outputs × inputs.
         transposed: the parameter holds Wᵀ.
@@ -226,7 +227,12 @@ class Architecture:
         known = self.roles(model)
         unknown = [role for role in roles if role not in known]
         if unknown:
-            raise ValueError(f"{self.family} has no weight matrix of role {unknown}; its roles are {list(known)}.")
+            fused = next((role for role in ("qkv", "key_value") if role in known), None)
+            held = fused and {*unknown} <= {"query", "key", "value"}
+            remedy = f" They lie in one matrix; take that: targets=({fused!r},)." if held else ""
+            raise ValueError(
+                f"{self.family} has no weight matrix of role {unknown}; its roles are {list(known)}.{remedy}"
+            )
         return tuple(m for m in self._all_matrices(model) if m.role in roles)
 
     def _all_matrices(self, model: nn.Module) -> list[WeightMatrix]:

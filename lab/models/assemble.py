@@ -15,7 +15,7 @@ from torch import nn
 from lab.deferred import transformers
 from lab.models.architecture import Architecture
 from lab.models.attention import Attention, implementation, settle_attention
-from lab.models.classifier import classifier
+from lab.models.classifier import classifier, with_linear_head
 from lab.models.heads import ClassificationHead, Head, LanguageModelHead, VerbalizerHead, label_ids
 from lab.models.numbering import last_unnumbered
 from lab.models.plm import PLM
@@ -81,27 +81,25 @@ def _is_mixture(config: Any) -> bool:
 
 
 def model_class(architecture: Architecture, config: Any, kind: HeadKind) -> Any:
-    """The transformers class with that head."""
-    if kind != "lm":
-        published = _of(config, "AutoModelForSequenceClassification")
-        return published if architecture.kind == "encoder" else classifier(published, architecture.kind)
-    auto = {
-        "encoder": "AutoModelForMaskedLM",
-        "decoder": "AutoModelForCausalLM",
-        "encoder-decoder": "AutoModelForSeq2SeqLM",
-    }
-    return _of(config, auto[architecture.kind])
-
-
-def _of(config: Any, auto: str) -> Any:
-    mapping = getattr(transformers, auto)._model_mapping
-    if type(config) not in mapping:
-        kind = {"AutoModelForSequenceClassification": "classification head", "AutoModelForMaskedLM": "masked model"}
+    """The class with that head: transformers', or where it has no classifier of a type, one with a linear head."""
+    published = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    if kind != "lm" and type(config) in published:
+        cls = published[type(config)]
+        return cls if architecture.kind == "encoder" else classifier(cls, architecture.kind)
+    language_models = {
+        "encoder": transformers.MODEL_FOR_MASKED_LM_MAPPING,
+        "decoder": transformers.MODEL_FOR_CAUSAL_LM_MAPPING,
+        "encoder-decoder": transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    }[architecture.kind]
+    if type(config) not in language_models:
         raise ValueError(
-            f"transformers has no {kind.get(auto, 'language model')} for model type {config.model_type!r}; "
+            f"transformers has no language model for model type {config.model_type!r} as {architecture.kind}; "
             'choose another head: head="lm" or head="classification".'
         )
-    return mapping[type(config)]
+    cls = language_models[type(config)]
+    if kind == "lm":
+        return cls
+    return classifier(with_linear_head(cls, transformers.MODEL_MAPPING[type(config)]), architecture.kind)
 
 
 def fresh(cls: Any, config: Any, *, seed: int, attention: Attention, purpose: str = "") -> nn.Module:
@@ -200,7 +198,7 @@ def _head(architecture: Architecture, model: Any, request: HeadRequest, tokenize
         return ClassificationHead(numbered_after=after), config.num_labels
     start = config.decoder_start_token_id if architecture.kind == "encoder-decoder" else None
     if request.verbalizer is None:
-        return LanguageModelHead(start, numbered_after=after), config.vocab_size
+        return LanguageModelHead(start, numbered_after=after), config.get_text_config().vocab_size
     if tokenizer is None:
         raise ValueError("a verbalizer needs a tokenizer, and this model came without one.")
     ids = label_ids(tokenizer, request.verbalizer)

@@ -8,6 +8,7 @@ the same bits as with transformers' "eager". transformers' SDPA looks into the m
 
 from __future__ import annotations
 
+import inspect
 import sys
 from contextlib import nullcontext
 from typing import Any, Literal
@@ -32,7 +33,8 @@ def implementation(attention: Attention, model_class: type | None = None) -> str
 
     Args:
         attention: "eager" or "sdpa".
-        model_class: the model's. One whose attention is its own code (`has_interface`) is always transformers' "eager".
+        model_class: the model's. One whose attention is its own code (`has_interface`) is always transformers' "eager";
+            one that SDPA cannot compute (gpt-oss) stays "eager" too.
 
     Raises:
         ValueError: another name.
@@ -43,7 +45,7 @@ def implementation(attention: Attention, model_class: type | None = None) -> str
         )
     if model_class is not None and not has_interface(model_class):
         return "eager"
-    if attention == "sdpa":
+    if attention == "sdpa" and getattr(model_class, "_supports_sdpa", True):
         transformers.AttentionInterface.register(SDPA, sdpa_attention)
         transformers.AttentionMaskInterface.register(SDPA, safe_sdpa_mask)
         return SDPA
@@ -68,6 +70,12 @@ def has_interface(model_class: type) -> bool:
     return "ALL_ATTENTION_FUNCTIONS" in vars(sys.modules[model_class.__module__])
 
 
+def takes_interface(attention: nn.Module) -> bool:
+    """The same of one attention module: whether its forward pass calls what transformers' interface holds."""
+    names: tuple[str, ...] = inspect.unwrap(type(attention).forward).__code__.co_names
+    return "ALL_ATTENTION_FUNCTIONS" in names
+
+
 def eager_attention(
     module: nn.Module,
     query: Tensor,
@@ -78,7 +86,8 @@ def eager_attention(
     dropout: float = 0.0,
     position_bias: Tensor | None = None,
     softcap: float | None = None,
-    **_: Any,
+    s_aux: Tensor | None = None,
+    **further: Any,
 ) -> tuple[Tensor, Tensor]:
     """softmax(s·QKᵀ + bias + mask)·V per head.
 
@@ -91,10 +100,17 @@ def eager_attention(
         scaling: s; default 1/√head_dim.
         position_bias: T5's relative bias (1, heads, q, k).
         softcap: Gemma 2's c: scores become c·tanh(scores/c) before the mask.
+        s_aux: gpt-oss's sinks (heads,): the score of one more key, whose value is 0.
 
     Returns:
         (batch, q, heads, head_dim) and the attention weights (batch, heads, q, k).
+
+    Raises:
+        ValueError: the model hands over something that changes its attention and is not known here.
     """
+    unknown = [name for name in _CHANGING if further.get(name) is not None]
+    if unknown:
+        raise ValueError(f"{type(module).__name__} attends by {unknown[0]!r} too, which is not known here.")
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
@@ -105,9 +121,16 @@ def eager_attention(
         scores = scores + position_bias
     if attention_mask is not None:
         scores = scores + attention_mask
+    if s_aux is not None:
+        scores = torch.cat([scores, s_aux.reshape(1, -1, 1, 1).expand(*scores.shape[:-1], 1)], dim=-1)
     weights = nn.functional.softmax(scores, dim=-1, dtype=torch.promote_types(query.dtype, torch.float32))
+    weights = weights[..., : key.shape[-2]]
     weights = nn.functional.dropout(weights.to(query.dtype), p=dropout, training=module.training)
     return torch.matmul(weights, value).transpose(1, 2).contiguous(), weights
+
+
+_CHANGING = ("sinks",)
+"""What a model may hand over to its attention that changes it, beside the scores' own terms."""
 
 
 def additive_mask(*args: Any, **kwargs: Any) -> Tensor:

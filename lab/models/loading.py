@@ -27,9 +27,10 @@ from lab.models.in_memory import Source
 from lab.models.numbering import learned_positions
 from lab.models.plm import PLM
 from lab.models.quiet import quiet
-from lab.models.structure import architecture_for
+from lab.models.structure import architecture_for, is_tried
 from lab.models.tiny import BUILT_IN, built_in, tiny_plm
 from lab.models.tokenizer import NO_LIMIT, tokenizer_of
+from lab.models.trial import Unfit, try_once
 
 
 def load_plm(
@@ -70,7 +71,7 @@ def load_plm(
             all weights.
         architecture: where a model keeps its blocks, roles, sublayers and norms. Default: the row of its type
             (`lab.models.families`), or what its structure says (`lab.models.structure`), which a warning spells out for
-            types that the lab's tests do not try.
+            types that the lab's tests do not try. Those are run on two short texts before they are handed over.
 
     Returns:
         The PLM. `plm.new_names` are the parameters the checkpoint did not hold: the head, and BERT's pooler when the
@@ -80,7 +81,7 @@ def load_plm(
     Raises:
         ModuleNotFoundError: a packaged PLM that is not installed; the message is the command.
         OSError: an id that is not in the hub's cache, and no network; the message names the packaged PLMs.
-        CheckpointError: a folder that cannot be used (a ValueError).
+        CheckpointError: a folder that cannot be used, or whose model gives padded texts other logits (a ValueError).
         ValueError: arguments that do not fit together, an unknown "tiny-…", a device that is not here, a PeftModel
             whose adapters cannot be merged.
         TypeError: an object that is no model of transformers or peft.
@@ -123,7 +124,16 @@ def load_plm(
         tokenizer.model_max_length = learned_positions(model) or NO_LIMIT
     if where.assumed:
         provenance |= {"assumed": where.assumed}
-    return as_plm(label, model, request, tokenizer, new_names=new_names, provenance=provenance, architecture=where)
+    plm = as_plm(label, model, request, tokenizer, new_names=new_names, provenance=provenance, architecture=where)
+    if not is_tried(checkpoint.config.model_type):
+        try:
+            try_once(plm)
+        except Unfit as error:
+            raise CheckpointError(
+                f"{checkpoint.folder}: a model of type {checkpoint.config.model_type!r} is not for deltas as it was "
+                f"loaded: {error}."
+            ) from error
+    return plm
 
 
 def _is_built_in(name: Source) -> bool:
@@ -247,7 +257,8 @@ def _check(
 ) -> None:
     base = architecture.base_path(model)
     heads = {name for name in missing if base and not name.startswith(base)}
-    optional = {base + name for name in architecture.poolers}
+    optional = {name for name in missing if name.startswith(f"{base}pooler.")}
+    optional |= {base + name for name in architecture.poolers}
     files = ", ".join(checkpoint.files)
     body = sorted(missing - heads - optional)
     wrong = [name for name in body if name in misfits]

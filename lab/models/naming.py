@@ -18,9 +18,12 @@ _EXPERTS = re.compile(r"(?i)experts?\b")
 
 _IN_ATTENTION: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "query": ("q", "query", "q_proj", "q_lin", "query_proj", "wq", "q_linear"),
+        "query": ("q", "query", "q_proj", "q_lin", "query_proj", "wq", "q_linear", "q_b_proj"),
         "key": ("k", "key", "k_proj", "k_lin", "key_proj", "wk", "k_linear"),
         "value": ("v", "value", "v_proj", "v_lin", "value_proj", "wv", "v_linear"),
+        "query_down": ("q_a_proj",),  # through a latent of few channels (DeepSeek)
+        "key_value_down": ("kv_a_proj_with_mqa", "kv_a_proj"),
+        "key_value": ("kv_b_proj", "kv_proj"),
         "qkv": ("qkv", "qkv_proj", "Wqkv", "query_key_value", "c_attn", "in_proj"),
         "output": ("o", "out_proj", "o_proj", "out_lin", "c_proj", "dense", "Wo", "wo", "out"),
     }
@@ -84,7 +87,9 @@ def _attention(maps: list[Linear], config: Any) -> dict[str, Slot]:
         rest = [x for x in maps if x not in found.values()]
         if len(rest) == 1:
             found["output"] = rest[0]
-    lacking = [role for role in ("query", "key", "value") if role not in found and "qkv" not in found]
+    fused = {"qkv": ("query", "key", "value"), "key_value": ("key", "value")}
+    told = {*found, *(role for whole, roles in fused.items() if whole in found for role in roles)}
+    lacking = [role for role in ("query", "key", "value") if role not in told]
     lacking += ["output"] if "output" not in found else []
     if lacking:
         names = [x.path for x in maps]
@@ -95,7 +100,7 @@ def _attention(maps: list[Linear], config: Any) -> dict[str, Slot]:
         parts = fused_parts(config)
         slots |= {role: Slot(x.path, x.transposed, part) for role, part in parts.items()}
         slots["qkv"] = Slot(x.path, x.transposed)
-    order = ("query", "key", "value", "qkv", "output")
+    order = ("query_down", "query", "key", "value", "key_value_down", "key_value", "qkv", "output")
     return {role: slots[role] for role in order if role in slots}
 
 
@@ -140,10 +145,14 @@ def role_of(path: str) -> str:
 def fused_parts(config: Any) -> dict[str, Part]:
     """How a model type lays query, key and value out in one weight; {} where that is not known."""
     kind, heads = config.model_type, config.num_attention_heads
-    if kind in ("gpt2", "modernbert", "mpt"):  # one after the other
+    if kind in ("gpt2", "openai-gpt", "modernbert", "mpt"):  # one after the other
         return {role: Part(i, i + 1, 3) for i, role in enumerate(("query", "key", "value"))}
-    if kind in ("gpt_neox", "bloom", "deberta"):  # each head its own three
+    if kind == "gpt_bigcode" and config.multi_query:  # one head of keys and one of values for all queries
+        return _grouped(heads, 1, 1)
+    if kind in ("gpt_neox", "gpt_bigcode", "bloom", "deberta"):  # each head its own three
         return {role: Part(i, i + 1, 3, heads) for i, role in enumerate(("query", "key", "value"))}
+    if kind == "codegen":  # four slices, as the TPUs it was trained on held them
+        return {role: Part(i, i + 1, 3, 4) for i, role in enumerate(("query", "value", "key"))}
     if kind in ("phi3", "phi4", "glm4"):
         shared = config.num_key_value_heads
         return _grouped(heads, shared, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from inspect import signature
 
 import torch
 from torch import Tensor, nn
@@ -30,10 +30,30 @@ class RMSNorm(nn.Module):
 
 
 def exact_norms(model: nn.Module) -> None:
-    """Replace transformers' RMS norms in `model` by `RMSNorm`, in place; parameter names do not change."""
+    """Replace transformers' RMS norms in `model` by `RMSNorm`, in place; parameter names do not change.
+
+    Whether o is 0 or 1 is told by trying: types with the same formula name their norms as they like. A norm that is
+    neither (without a weight, or with a gate) stays as it is.
+    """
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            kind, old = type(child).__name__, cast(Any, child)
-            if kind.endswith(("RMSNorm", "T5LayerNorm")) and not isinstance(child, (RMSNorm, nn.RMSNorm)):
-                eps = vars(old).get("variance_epsilon", vars(old).get("eps"))
-                setattr(parent, name, RMSNorm(old.weight, eps, float(kind.startswith("Gemma"))))
+            if type(child).__name__.endswith(("RMSNorm", "T5LayerNorm")) and not isinstance(
+                child, (RMSNorm, nn.RMSNorm)
+            ):
+                exact = _exact(child)
+                if exact is not None:
+                    setattr(parent, name, exact)
+
+
+@torch.no_grad()
+def _exact(norm: nn.Module) -> RMSNorm | None:
+    own = vars(norm)
+    weight, eps = own["_parameters"].get("weight"), own.get("variance_epsilon", own.get("eps"))
+    if weight is None or weight.ndim != 1 or not isinstance(eps, float) or len(signature(norm.forward).parameters) != 1:
+        return None
+    x = torch.linspace(-1, 2, len(weight), dtype=weight.dtype, device=weight.device)
+    if weight.device.type == "meta":
+        return RMSNorm(weight, eps, float(type(norm).__name__.startswith("Gemma")))
+    theirs = norm(x)
+    exact = (RMSNorm(weight, eps, offset) for offset in (0.0, 1.0))
+    return next((own for own in exact if torch.allclose(own(x), theirs, rtol=1e-5, atol=1e-6)), None)

@@ -90,6 +90,11 @@ def kind_of(config: Any) -> str:
     raise ValueError("transformers has no masked and no causal language model of this type")
 
 
+def is_tried(model_type: str) -> bool:
+    """Whether the tests try a model type: it has a row, or is one of `TRIED`."""
+    return model_type in TRIED or any(model_type in row.model_types for row in ARCHITECTURES)
+
+
 def _row(config: Any) -> Architecture | None:
     return next((row for row in ARCHITECTURES if config.model_type in row.model_types), None)
 
@@ -107,8 +112,10 @@ def _chains(base: nn.Module) -> list[str]:
 
 
 def _is_chain(modules: nn.ModuleList) -> bool:
-    one_class = len({type(module) for module in modules}) == 1
-    return one_class and any(isinstance(x, nn.Linear) or type(x).__name__ == "Conv1D" for x in modules[0].modules())
+    """A list of blocks: of one class, or of several that are called layers (attention and Mamba by turns)."""
+    classes = {type(module) for module in modules}
+    alike = len(classes) == 1 or (len(classes) > 1 and all("Layer" in cls.__name__ for cls in classes))
+    return alike and any(isinstance(x, nn.Linear) or type(x).__name__ == "Conv1D" for x in modules[0].modules())
 
 
 def _innermost(path: str, modules: nn.ModuleList) -> str:
@@ -122,9 +129,17 @@ def _innermost(path: str, modules: nn.ModuleList) -> str:
 def _stack(base: nn.Module, path: str, config: Any) -> Stack:
     blocks = list(base.get_submodule(path).children())
     slots: dict[str, Slot] = {}
+    untold = []
     for block in blocks:
-        slots |= {role: slot for role, slot in slots_of(block, config).items() if role not in slots}
-    return Stack(path, slots, _places(blocks, slots), tuple(p for p, m in blocks[0].named_modules() if _is_norm(m)))
+        try:
+            slots |= {role: slot for role, slot in slots_of(block, config).items() if role not in slots}
+        except ValueError as error:  # a block of another kind, where others attend
+            untold.append(error)
+    if not slots:
+        raise untold[0]
+    norms = [p for p, m in blocks[0].named_modules() if _is_norm(m)]
+    common = set.intersection(*({p for p, _ in block.named_modules()} for block in blocks))
+    return Stack(path, slots, _places(blocks, slots), tuple(p for p in norms if p in common))
 
 
 def _places(blocks: list[nn.Module], slots: dict[str, Slot]) -> dict[str, str]:
@@ -134,7 +149,7 @@ def _places(blocks: list[nn.Module], slots: dict[str, Slot]) -> dict[str, str]:
     if "cross_output" in slots:
         places["cross_attention"] = _owner(slots.get("cross_query") or slots["cross_qkv"])
         places["after_cross_attention"] = slots["cross_output"].module
-    mixture = next((p for p, m in modules[0].items() if p and "experts" in dict(m.named_children())), None)
+    mixture = next((p for b in modules for p, m in b.items() if p and "experts" in dict(m.named_children())), None)
     if mixture is not None:
         places["feed_forward"] = places["after_feed_forward"] = mixture
     elif "down" in slots:

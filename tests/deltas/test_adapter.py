@@ -5,6 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from lab.deltas import Adapter
+from lab.deltas.additive import grafted
+from lab.models import Graft
 
 AFTER = {
     "bert": ("attention.output.dense", "output.dense"),
@@ -79,3 +81,25 @@ def test_two_adapters_with_labels_stack(plm_of, batch_of):
     plm = plm_of()
     both = Adapter(bottleneck=2, head="frozen").on(plm) + Adapter(bottleneck=3, label="second", head="frozen").on(plm)
     assert torch.equal(both.logits(both.phi0, batch_of(plm)), plm.logits({}, batch_of(plm)))
+
+
+@pytest.mark.parametrize(
+    ("attach", "said"),
+    [
+        (lambda model: None, "has no effect"),
+        (lambda model: model.register_forward_pre_hook(broken), r"fails \(IndexError: nothing there\)"),
+    ],
+)
+def test_a_graft_is_tried_where_the_architecture_was_only_found(plm_of, monkeypatch, attach, said):
+    monkeypatch.setattr("lab.deltas.additive.is_tried", lambda model_type: False)
+
+    def attached(model):
+        model.register_parameter("loose", torch.nn.Parameter(torch.ones(2, dtype=torch.float64)))
+        attach(model)
+
+    with pytest.raises(ValueError, match=rf"a graft 'x' in a model of type 'bert'.*{said}.*; take LoRA"):
+        grafted(plm_of("bert"), Graft("x", attached), at_identity=True)
+
+
+def broken(model, args):
+    raise IndexError("nothing there")

@@ -55,9 +55,11 @@ def test_in_float32_the_bits_are_those_of_transformers_own_eager_model(family, b
     assert torch.equal(plm.logits({}, batch), stock(**batch).logits)
 
 
-def test_gemma2_has_no_sdpa_because_it_caps_its_scores():
-    with pytest.raises(ValueError, match=r"does not support .*scaled_dot_product_attention.*\"eager\""):
-        tiny_plm("gemma2", attention="sdpa")
+def test_gemma2_stays_eager_because_it_caps_its_scores(batch_of):
+    plm = tiny_plm("gemma2")
+    for fast in (tiny_plm("gemma2", attention="sdpa"), plm.with_attention("sdpa")):
+        assert fast.model.config._attn_implementation == EAGER
+        assert torch.equal(fast.logits({}, batch_of(plm)), plm.logits({}, batch_of(plm)))
 
 
 def test_other_attentions_are_refused():

@@ -8,8 +8,9 @@ import pytest
 import torch
 import transformers
 
-from lab.deltas import Adapter, LoRA
+from lab.deltas import Adapter, LoRA, Prefix
 from lab.models import Architecture, CheckpointError, Slot, Stack, architecture_for, load_plm
+from lab.models.classifier import classifier, with_linear_head
 from lab.models.naming import fused_parts, slots_of
 from lab.models.structure import TRIED
 from lab.models.tiny import CONFIGURATIONS, FOUND, tiny_plm
@@ -89,6 +90,116 @@ def test_unlisted_types_load_and_say_what_was_assumed(tmp_path, model_type):
     works(plm)
 
 
+# types that transformers has no classifier of
+WITHOUT_CLASSIFIER = {
+    "cohere": {**SIZES, "num_key_value_heads": 2},
+    "codegen": {**SHORT, "n_embd": 16, "n_layer": 2, "n_head": 4, "rotary_dim": 4, "n_positions": 40},
+    "m2m_100": TWO_STACKS,
+}
+
+
+def language_model(tmp_path, model_type, settings):
+    config = transformers.AutoConfig.for_model(model_type, **settings)
+    auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+    torch.manual_seed(0)
+    model = auto.from_config(config)
+    model.save_pretrained(tmp_path)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:.*taken by its structure")
+@pytest.mark.parametrize("model_type", WITHOUT_CLASSIFIER)
+def test_a_type_without_a_classifier_gets_a_linear_head_on_the_last_token(tmp_path, model_type):
+    language_model(tmp_path, model_type, WITHOUT_CLASSIFIER[model_type])
+    plm = load_plm(tmp_path, num_labels=3, dtype=torch.float64)
+    assert plm.new_names == {"score.weight"}
+    works(plm)
+    ids = torch.tensor([[5, 9, 11, 7]])
+    shifted = {"decoder_input_ids": torch.tensor([[2, 5, 9, 11]])} if model_type == "m2m_100" else {}
+    states = plm.model.base_model(ids, **shifted).last_hidden_state
+    expected = states[:, -1] @ plm.parameters["score.weight"].T
+    torch.testing.assert_close(plm.logits({}, {"input_ids": ids}), expected, rtol=0, atol=1e-12)
+    assert not plm.logits({}, {"input_ids": ids}).eq(0).any()
+    again = load_plm(tmp_path, num_labels=3, dtype=torch.float64)
+    assert torch.equal(again.parameters["score.weight"], plm.parameters["score.weight"])
+
+
+def test_an_encoder_without_a_classifier_reads_its_first_token():
+    made = classifier(with_linear_head(transformers.BertForMaskedLM, transformers.BertModel), "encoder")
+    model = made(transformers.BertConfig(**SIZES, num_labels=3)).eval()
+    inputs = {"input_ids": torch.tensor([[5, 9, 0]]), "attention_mask": torch.tensor([[1, 1, 0]])}
+    states = model.base_model(**inputs).last_hidden_state
+    torch.testing.assert_close(model(**inputs).logits, states[:, 0] @ model.score.weight.T)
+
+
+def test_mbarts_decoder_begins_with_the_last_token_of_the_text(tmp_path):
+    torch.manual_seed(0)
+    config = transformers.MBartConfig(**TWO_STACKS, pad_token_id=1, eos_token_id=2, num_labels=2)
+    theirs = transformers.MBartForSequenceClassification(config).eval().double()
+    theirs.save_pretrained(tmp_path)
+    plm = load_plm(tmp_path, dtype=torch.float64)
+    ids, mask = torch.tensor([[5, 9, 11, 2], [7, 2, 1, 1]]), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    for row in range(2):  # alone: transformers (5.23) finds the end by the token, which the decoder has shifted
+        one = {"input_ids": ids[row : row + 1, : int(mask[row].sum())]}
+        torch.testing.assert_close(plm.logits({}, one), theirs(**one).logits, rtol=0, atol=1e-12)
+    both = plm.logits({}, {"input_ids": ids, "attention_mask": mask})
+    torch.testing.assert_close(both[1:], plm.logits({}, {"input_ids": ids[1:, :2]}), rtol=0, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:.*taken by its structure")
+def test_sinks_take_their_share_of_the_attention(tmp_path):
+    settings = {**SIZES, "num_key_value_heads": 2, "head_dim": 4, "num_local_experts": 2, "num_experts_per_tok": 1}
+    theirs = language_model(tmp_path, "gpt_oss", settings)
+    with torch.no_grad():
+        for layer in theirs.model.layers:
+            layer.self_attn.sinks.copy_(torch.linspace(-1, 2, 4))
+    theirs.save_pretrained(tmp_path)
+    ids = torch.tensor([[5, 9, 11, 7]])
+    for attention in ("eager", "sdpa"):  # SDPA has none: it stays eager
+        plm = load_plm(tmp_path, head="lm", attention=attention)
+        torch.testing.assert_close(plm.logits({}, {"input_ids": ids}), theirs.eval()(ids).logits, rtol=1e-5, atol=1e-5)
+
+
+def test_a_model_whose_texts_depend_on_the_padding_is_refused(tmp_path):
+    settings = {**SIZES, "embedding_size": 16, "head_ratio": 2, "conv_kernel_size": 3}
+    with (
+        pytest.warns(UserWarning, match="taken by its structure"),
+        pytest.raises(
+            CheckpointError,
+            match=r"'convbert' is not for deltas.*padding changes the logits of a text by .*attention mask",
+        ),
+    ):
+        load_plm(folder_of(tmp_path, "convbert", settings))
+
+
+SEVERAL_KINDS = {
+    "deepseek_v3": {**SIZES, "kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4,
+                    "v_head_dim": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1,
+                    "first_k_dense_replace": 1, "moe_intermediate_size": 8, "num_key_value_heads": 4},
+    "lfm2": {**SIZES, "num_key_value_heads": 2, "layer_types": ["conv", "full_attention"],
+             "block_auto_adjust_ff_dim": False},
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*taken by its structure")
+@pytest.mark.parametrize("model_type", SEVERAL_KINDS)
+def test_latents_and_blocks_of_several_kinds_are_found(tmp_path, model_type):
+    language_model(tmp_path, model_type, SEVERAL_KINDS[model_type])
+    plm = load_plm(tmp_path, dtype=torch.float64)
+    roles = plm.architecture.roles(plm.model)
+    works(plm)
+    if model_type == "lfm2":  # the first block convolves, the second attends
+        assert {m.block for m in plm.matrices(["query"])} == {1}
+        with pytest.raises(ValueError, match="does not attend in every block"):
+            Prefix().on(plm)
+    else:
+        assert {"query_down", "query", "key_value_down", "key_value"} <= set(roles)
+        with pytest.raises(
+            ValueError, match=r"of role \['value'\].*lie in one matrix; take that: targets=\('key_value'"
+        ):
+            LoRA().on(plm)
+
+
 def test_a_users_own_architecture_is_taken(tmp_path):
     folder = folder_of(tmp_path, "olmo", UNLISTED["olmo"])
     places = {"after_attention": "self_attn.o_proj", "after_feed_forward": "mlp.down_proj"}
@@ -129,6 +240,43 @@ def test_the_parts_of_a_fused_weight_are_what_attention_gets(family):
             ours = (x @ found[role].of(weight).mT).unflatten(-1, (-1, 4))
             repeats = theirs.shape[2] // ours.shape[2]
             torch.testing.assert_close(ours.repeat_interleave(repeats, 2), theirs)
+
+
+@pytest.mark.parametrize(
+    ("model", "own"),
+    [
+        ("CodeGenModel", {"rotary_dim": 4}),
+        ("OpenAIGPTModel", {}),
+        ("GPT2Model", {}),
+        ("GPTBigCodeModel", {"multi_query": True}),
+        ("GPTBigCodeModel", {"multi_query": False}),
+    ],
+)
+def test_the_parts_of_a_fused_weight_do_what_their_roles_say(model, own):
+    """Without values nothing is attended to; without queries or without keys everything is, alike."""
+    settings = {**SHORT, "n_embd": 16, "n_layer": 1, "n_head": 4, "n_positions": 40, **own}
+    torch.manual_seed(0)
+    config = getattr(transformers, model).config_class(**settings)
+    config._attn_implementation = "eager"
+    found = getattr(transformers, model)(config).eval()
+    architecture = architecture_for(config)
+    place = architecture.places(found, "attention")[0]
+    attention = found.get_submodule(place.path)
+    (fused,) = [m for m in architecture.matrices(found, ("qkv",)) if m.block == 0]
+    x = torch.randn(1, 5, 16)
+    further = {"position_ids": torch.arange(5)[None]} if model == "CodeGenModel" else {}
+    outputs = {}
+    for role in ("query", "key", "value"):
+        (matrix,) = [m for m in architecture.matrices(found, (role,)) if m.block == 0]
+        weight = found.get_parameter(fused.name)
+        kept = weight.detach().clone()
+        with torch.no_grad():
+            weight.copy_(matrix.added(kept, -matrix.of(kept)))
+            outputs[role] = attention(x, **further)[0]
+            weight.copy_(kept)
+    torch.testing.assert_close(outputs["query"], outputs["key"])
+    torch.testing.assert_close(outputs["value"], torch.zeros_like(x))
+    assert not torch.allclose(outputs["query"], attention(x, **further)[0])
 
 
 def test_maps_with_unknown_names_are_told_by_order_and_shape():

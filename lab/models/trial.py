@@ -1,0 +1,60 @@
+"""A model whose architecture was found by its structure, tried once on two short texts before anyone relies on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lab.models.heads import VerbalizerHead
+from lab.models.plm import PLM
+
+WIDTH, SHORT = 6, 4
+
+
+class Unfit(Exception):
+    """What was found does not hold for this model; the message says what."""
+
+
+def texts_of(plm: PLM) -> dict[str, Tensor]:
+    """Two texts of six and four tokens, (2, 6), the mask token of a verbaliser in each."""
+    vocabulary = plm.parameters[plm.architecture.embedding_name(plm.model) + ".weight"].shape[0]
+    ids = (7 * torch.arange(2 * WIDTH, device=plm.device).reshape(2, WIDTH) + 11) % vocabulary
+    if isinstance(plm.head, VerbalizerHead) and plm.head.mask_id is not None:
+        ids[:, 1] = plm.head.mask_id
+    mask = torch.ones_like(ids)
+    mask[1, SHORT:] = 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+@torch.no_grad()
+def try_once(plm: PLM) -> None:
+    """Raise unless the model has its blocks where they were found, runs, and gives a text its own logits in any batch.
+
+    Some types cannot: their attention is over segments or landmarks of the padded length, or no mask reaches it. What a
+    delta would be trained on there is the padding too.
+
+    Raises:
+        Unfit: it fails, with the model's own words; or padding changes a text's logits.
+    """
+    if plm.device.type == "meta":
+        return
+    try:
+        plm.architecture.roles(plm.model)
+        batch = texts_of(plm)
+        padded = plm.logits({}, batch)[1]
+        alone = plm.logits({}, {name: value[1:, :SHORT] for name, value in batch.items()})[0]
+    except Exception as error:  # a model's own code raises what it likes
+        raise Unfit(f"two texts of a few tokens do not run through it in {plm.dtype} ({_said(error)})") from error
+    off = (padded[: len(alone)] - alone).abs().max() if alone.ndim > 1 else (padded - alone).abs().max()
+    precision = max(torch.finfo(plm.dtype).eps, torch.finfo(torch.float32).eps)  # parts of some run in float32
+    if not bool(off <= precision**0.5 * alone.abs().max()):
+        raise Unfit(
+            f"padding changes the logits of a text by {off:.2g} (of {alone.abs().max():.2g}): it does not go by the "
+            "attention mask"
+        )
+
+
+def _said(error: Any) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
