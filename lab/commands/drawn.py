@@ -17,6 +17,9 @@ from lab.study.catalogue import outline_of, outlines
 if TYPE_CHECKING:
     from lab.figures import Figure
 
+_FEW = 3
+"""So many records that are left out are named."""
+
 
 def drawn_table(
     chosen: Figure, *, store: Path | None, experiment: str | None, where: Sequence[str] | None, only: bool = True
@@ -102,8 +105,10 @@ def without_outdated(chosen: Figure, table: pd.DataFrame, newest: Sequence[Manif
     keys = set(table["key"])
     left_out = chosen.outdated(table, [manifest.key for manifest in newest if manifest.key in keys])
     if left_out:
+        named = ", ".join(key[:12] for key in left_out[:_FEW])
+        more = f" and {len(left_out) - _FEW} more" if len(left_out) > _FEW else ""
         complain(
-            f"left out, as newer records of another setting have other numbers for the same: "
-            f"{', '.join(key[:12] for key in left_out)}; --where draws one of them"
+            "left out, as newer records of another setting have other numbers for the same: "
+            f"{named}{more}; --where draws one of them"
         )
     return table[~table["key"].isin(left_out)]

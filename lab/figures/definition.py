@@ -215,17 +215,18 @@ class Figure:
 
         Args:
             table: as of `draw`, with the column `key`.
-            keys: of records, the newest first.
+            keys: of its records, the newest first.
 
         Raises:
             TableError: the table cannot be read.
         """
         read = self._told_apart(self.checked(table))
-        kept: list[str] = []
-        for key in keys:
-            if not self._contradictions(read[read["key"].isin([*kept, key])]).any():
-                kept.append(key)
-        return [key for key in keys if key not in kept]
+        disputed = set(read.loc[self._contradictions(read), "key"])
+        kept, left_out = list[str](), list[str]()
+        for key in (key for key in keys if key in disputed):
+            contradicted = self._contradictions(read[read["key"].isin([*kept, key])]).any()
+            (left_out if contradicted else kept).append(key)
+        return left_out
 
 
 def _suspects(table: pd.DataFrame, known: Mapping[str, Column], error: Exception) -> list[tuple[str, int, Any]]:
