@@ -112,7 +112,16 @@ def prefix_delta(plm: PLM, tokens: int, label: str, std: float, seed: int, *, as
 
 
 def attention_widths(plm: PLM) -> dict[str, int]:
-    """Path of each attention module, by depth -> key-value heads · head dimension."""
+    """Path of each attention module, by depth -> key-value heads · head dimension.
+
+    Raises:
+        ValueError: the keys have no matrix of their own (latent attention, a fused one of unknown layout).
+    """
+    if "key" not in plm.architecture.roles(plm.model):
+        raise ValueError(
+            f"{plm.name!r} has no matrix of keys by itself, so that a prefix's width cannot be told; take Prompt(…), "
+            "LoRA(…) or Adapter(…)."
+        )
     pairs: list[tuple[Place, WeightMatrix]] = []
     for place, role in (("attention", "key"), ("cross_attention", "cross_key")):
         modules = present_places(plm, (place,))

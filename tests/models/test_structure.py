@@ -184,7 +184,10 @@ SEVERAL_KINDS = {
 @pytest.mark.filterwarnings("ignore:.*taken by its structure")
 @pytest.mark.parametrize("model_type", SEVERAL_KINDS)
 def test_latents_and_blocks_of_several_kinds_are_found(tmp_path, model_type):
-    language_model(tmp_path, model_type, SEVERAL_KINDS[model_type])
+    theirs = language_model(tmp_path, model_type, SEVERAL_KINDS[model_type]).eval()
+    ids = torch.tensor([[5, 9, 11, 7]])
+    ours = load_plm(tmp_path, head="lm").logits({}, {"input_ids": ids})
+    torch.testing.assert_close(ours, theirs(ids).logits, rtol=1e-5, atol=1e-5)
     plm = load_plm(tmp_path, dtype=torch.float64)
     roles = plm.architecture.roles(plm.model)
     works(plm)
@@ -198,6 +201,8 @@ def test_latents_and_blocks_of_several_kinds_are_found(tmp_path, model_type):
             ValueError, match=r"of role \['value'\].*lie in one matrix; take that: targets=\('key_value'"
         ):
             LoRA().on(plm)
+        with pytest.raises(ValueError, match="has no matrix of keys by itself"):
+            Prefix().on(plm)
 
 
 def test_a_users_own_architecture_is_taken(tmp_path):
