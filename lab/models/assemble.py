@@ -99,7 +99,8 @@ def model_class(architecture: Architecture, config: Any, kind: HeadKind) -> Any:
     cls = language_models[type(config)]
     if kind == "lm":
         return cls
-    return classifier(with_linear_head(cls, transformers.MODEL_MAPPING[type(config)]), architecture.kind)
+    made: Any = with_linear_head(cls, transformers.MODEL_MAPPING[type(config)])
+    return classifier(made, architecture.kind)
 
 
 def fresh(cls: Any, config: Any, *, seed: int, attention: Attention, purpose: str = "") -> nn.Module:

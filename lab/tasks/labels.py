@@ -14,6 +14,7 @@ from lab.tasks.examples import Examples, Label
 
 Written = str | bool | int | float
 LARGEST_LABEL = 1e9
+LONGEST_LABEL = 500  # characters
 MAX_CLASSES = 1000
 """More different words than this are no labels; the largest public text classification sets have a few hundred."""
 
@@ -47,9 +48,13 @@ def written_label(label: Any, place: str) -> Written:
     """One label; a table's text "1" is an integer, "1.0" a float, anything else a word.
 
     Raises:
-        BadFile: missing, blank, not finite, too large, or no label at all.
+        BadFile: missing, blank, not finite, too large or long, or no label at all.
     """
     value = _number(label.strip()) if isinstance(label, str) else label
+    if isinstance(value, str) and len(value) > LONGEST_LABEL:
+        raise BadFile(
+            f"{place}: the label is {shown(value)}, {len(value):,} characters; this column is no label column."
+        )
     if isinstance(value, str) and value and value.isprintable():
         return value
     if isinstance(value, bool):
