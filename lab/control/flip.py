@@ -97,9 +97,9 @@ def least_flip(
     Raises:
         ValueError: fewer than two classes, or several texts.
     """
-    start_phi = phi.detach()
+    start_phi, form = phi.detach(), delta.unmerged  # the same logits, without gradients of the size of the weights
     x = start_phi.clone().requires_grad_()
-    logits = _logits(delta, x, batch)
+    logits = _logits(form, x, batch)
     now = int(logits.argmax())
     others = [k for k in range(len(logits)) if k != now] if target is None else [target]
     margins = [logits[now] - logits[k] for k in others]
@@ -115,7 +115,7 @@ def least_flip(
             break
         control = g * ((g @ control - (m + BEYOND)) / (g @ g))
         x = (start_phi + control).requires_grad_()
-        logits = _logits(delta, x, batch)
+        logits = _logits(form, x, batch)
         reached = logits[now] - logits[to]
         m = float(reached.detach())
         made.append(Attempt(float(control.norm()), -BEYOND, m, int(logits.argmax())))
