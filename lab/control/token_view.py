@@ -70,7 +70,8 @@ def token_view(delta: Delta, phi: Tensor, batch: Batch, label: int | None = None
         raise ValueError(f"one text without padding is viewed; got a batch of shape {tuple(batch['input_ids'].shape)}.")
     if delta.plm.architecture.kind == "encoder-decoder":
         raise ValueError(f"{delta.plm.name!r} has two chains of blocks, which see different tokens; take another PLM.")
-    host = replace(delta.plm, model=structural_copy(delta.plm.model))
+    form = delta.unmerged  # the same states, without a copy of every changed weight
+    host = replace(form.plm, model=structural_copy(form.plm.model))
     states: list[Tensor] = []
 
     def keep_first(_module: nn.Module, args: tuple) -> tuple:
@@ -88,7 +89,7 @@ def token_view(delta: Delta, phi: Tensor, batch: Batch, label: int | None = None
     for name in names:
         host.model.get_submodule(name).register_forward_hook(keep)
     with torch.no_grad():
-        overrides = delta.overrides(phi)
+        overrides = form.overrides(phi)
     with torch.enable_grad():
         (logits,) = host.logits(overrides, batch)
         label = int(logits.argmax()) if label is None else label
