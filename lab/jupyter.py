@@ -15,12 +15,13 @@ FEW = 4
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """``%load_ext deltalab``: figures as plotly's own JSON without an upload button, three digits in tables."""
+    """``%load_ext deltalab``: figures as plotly's own JSON without an upload button, tables of 20 columns, 3 digits."""
     import plotly.io as pio
 
     pio.renderers["plotly_mimetype"].config = dict(CONFIG)
     pio.renderers.default = "plotly_mimetype"
     pd.set_option("display.precision", 3)
+    pd.set_option("display.max_columns", 20)  # pandas' own choice, unless it was imported before Jupyter
 
 
 def live(draw: Callable[..., object], **choices: Sequence[Any]) -> None:

@@ -26,6 +26,7 @@ import plotly.io as pio
 from ipykernel.kernelspec import write_kernel_spec
 from jupyter_client import KernelManager
 from jupyter_client.kernelspec import KernelSpecManager
+from kernels import warm
 from nbclient import NotebookClient
 from PIL import Image
 
@@ -48,13 +49,16 @@ ENVIRONMENT = {
 """No network; one thread, and none that spins while it waits: beside other work either crawls."""
 
 
-def executed(path: Path, *, timeout: float, environment: Mapping[str, str] = ENVIRONMENT) -> nbformat.NotebookNode:
+def executed(
+    path: Path, *, timeout: float, environment: Mapping[str, str] = ENVIRONMENT, specs: str = ""
+) -> nbformat.NotebookNode:
     """The notebook after running it, solutions included, top to bottom in a fresh kernel of the running interpreter.
 
     Args:
         path: of the notebook; not changed.
         timeout: seconds that one cell may take.
         environment: variables set in the kernel, beside this process's own.
+        specs: folder of the kernel's spec, as `kernels.warm` gives it; default: a kernel that imports all by itself.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell raised.
@@ -63,7 +67,7 @@ def executed(path: Path, *, timeout: float, environment: Mapping[str, str] = ENV
     notebook = with_solutions(nbformat.read(path, as_version=4))
     with TemporaryDirectory() as folder:
         write_kernel_spec(Path(folder) / "python3")  # its command is sys.executable
-        manager = KernelManager(kernel_name="python3", kernel_spec_manager=_only(folder))
+        manager = KernelManager(kernel_name="python3", kernel_spec_manager=_only(specs or folder))
         manager.client_class = "jupyter_client.asynchronous.AsyncKernelClient"  # the one nbclient talks to
         client = NotebookClient(
             notebook, km=manager, timeout=timeout, startup_timeout=180, record_timing=False, coalesce_streams=True,
@@ -174,9 +178,10 @@ def _with_few_colours(png: bytes) -> bytes:
 
 
 def main(names: Sequence[str]) -> None:
-    for path in [Path(name) for name in names] or sorted(FOLDER.glob("*.ipynb")):
-        nbformat.write(with_images(light(executed(path, timeout=600))), path)
-        print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
+    with warm(ENVIRONMENT) as specs:
+        for path in [Path(name) for name in names] or sorted(FOLDER.glob("*.ipynb")):
+            nbformat.write(with_images(light(executed(path, timeout=600, specs=specs))), path)
+            print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -112,12 +112,13 @@ def test_a_playground_begins_where_one_says(cell, knobs):
     assert knobs["horizon"].options == (3, 6, 12, 24)
 
 
-def test_figures_of_a_notebook_stay_on_the_machine(monkeypatch):
-    before, precision = pio.renderers.default, pd.get_option("display.precision")
+def test_figures_of_a_notebook_stay_on_the_machine_and_tables_are_whole(monkeypatch):
+    before = pio.renderers.default
     try:
-        load_ipython_extension(None)
+        with pd.option_context("display.precision", 6, "display.max_columns", 0):  # as pandas has them in a shell
+            load_ipython_extension(None)
+            assert "..." not in repr(pd.DataFrame([range(12)], columns=[f"a long name, {i}" for i in range(12)]))
         assert set(go.Figure()._repr_mimebundle_((), ())) >= {"application/vnd.plotly.v1+json"}
         assert pio.renderers["plotly_mimetype"].config["showSendToCloud"] is False
     finally:
         pio.renderers.default = before
-        pd.set_option("display.precision", precision)
