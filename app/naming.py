@@ -39,16 +39,18 @@ def setting(manifest: Manifest, name: str) -> Any:
 
 
 def method(config: Mapping[str, Any]) -> str:
-    """The method of a flattened config: "DID fastfood", "lora rank=8", "full, random weights"; "" if it has none."""
+    """The method of a flattened config: "DID fastfood", "lora rank=8", "full, random weights"; "" if it has none.
+
+    Of its settings two numbers are named; what else sets records apart, `labelled` adds.
+    """
     name = config.get("method") or config.get("method.method")
     if not name:
         return ""
     projection = config.get("projection") or config.get("method.projection")
     words = [str(name).upper(), str(projection)] if projection else [str(name)]
-    told = {_METHOD + setting for setting in ("method", "projection", "head")}
-    for setting, value in config.items():
-        if setting.startswith(_METHOD) and setting not in told and value is not None:
-            words.append(f"{setting.removeprefix(_METHOD)}={value}")
+    own = ((setting.removeprefix(_METHOD), value) for setting, value in config.items() if setting.startswith(_METHOD))
+    numbers = [(name, value) for name, value in own if isinstance(value, (int, float)) and not isinstance(value, bool)]
+    words += [f"{name}={value}" for name, value in numbers[:2]]
     return " ".join(words) + (", random weights" if config.get("weights") == "random" else "")
 
 

@@ -30,21 +30,20 @@ keep_up(found)
 warn(found.damage)
 rows = overview(found.manifests, found.mine)
 named = pd.DataFrame([{name: setting(m, name) for name in ("model", "task")} for m in found.manifests])
-table, choices = st.columns([4, 1], gap="medium")
-with choices:
-    rows = keep(
-        pd.concat([rows, named], axis=1), {"experiment": "Experiment", "model": "PLM", "task": "Task", "from": "From"}
-    )
-with table:
-    chosen = st.dataframe(
-        rows.drop(columns=["model", "task"]),
-        hide_index=True,
-        key="rows",
-        on_select="rerun",
-        selection_mode="single-row",
-        alt="All records with experiment, time and device",
-        column_config={"time [s]": st.column_config.NumberColumn(format="%.1f")},
-    )
-    st.caption(f"{len(rows)} of {len(found.manifests)} records; a click in the first column opens one.")
+columns = {"experiment": "Experiment", "model": "PLM", "task": "Task", "from": "From"}
+rows = pd.concat([rows, named], axis=1)
+for place, (column, title) in zip(st.columns(len(columns)), columns.items(), strict=True):
+    with place:
+        rows = keep(rows, {column: title})
+chosen = st.dataframe(
+    rows.drop(columns=["model", "task"]),
+    hide_index=True,
+    key="rows",
+    on_select="rerun",
+    selection_mode="single-row",
+    alt="All records with experiment, time and device",
+    column_config={"time [s]": st.column_config.NumberColumn(format="%.1f")},
+)
+st.caption(f"{len(rows)} of {len(found.manifests)} records; a click in the first column opens one.")
 if selected := chosen.selection.rows:
     st.switch_page("views/record.py", query_params={"record": rows["key"].iloc[selected[0]]})
