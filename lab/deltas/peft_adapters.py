@@ -135,17 +135,27 @@ def _injected(plm: PLM, adapter: AdapterFolder) -> tuple[PeftLayers, Values]:
 
 
 def _below(plm: PLM, adapter: AdapterFolder) -> dict[str, str]:
-    """Keys of what peft stored below its layers (the table of an adapted embedding) -> the PLM's parameter."""
+    """Keys of what peft stored below its layers (the table of an adapted embedding) -> the PLM's parameter.
+
+    Below an adapted head that is tied it must be the table that it is tied with.
+    """
+    names: dict[int, str] = {}
+    of = {n: names.setdefault(id(p), n) for n, p in plm.model.named_parameters(remove_duplicate=False)}
     named = {
         key: key.removeprefix(BASE).replace(".base_layer.", ".") for key in adapter.tensors if ".base_layer." in key
     }
-    known = {key: name for key, name in named.items() if name in plm.parameters and key not in plm.parameters}
+    known = {key: of[name] for key, name in named.items() if name in of and key not in plm.parameters}
     for key, name in known.items():
         got, own = tuple(adapter.tensors[key].shape), tuple(plm.parameters[name].shape)
         if got != own:
             raise CheckpointError(
                 f"{adapter.weights}: tensor {key!r} has shape {got}; {name!r} of {plm.name!r} has {own}: the "
                 "vocabulary was resized."
+            )
+        if name != named[key] and not _holds(plm, name, adapter.tensors[key]):
+            raise CheckpointError(
+                f"{adapter.weights}: tensor {key!r} is not {name!r} of {plm.name!r}, which it is tied with; a delta of "
+                "tied weights cannot change the one alone. Compare the merged model as a folder."
             )
     return known
 

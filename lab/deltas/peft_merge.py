@@ -15,6 +15,14 @@ from lab.deltas.peft_prompts import PREFIXES, PROMPTS
 from lab.models import PLM
 
 
+def require_weights(checkpoint: AdapterFolder) -> None:
+    """Raise for prompts and prefixes."""
+    if checkpoint.kind in (*PROMPTS, *PREFIXES):
+        raise CheckpointError(
+            f"{checkpoint.source} is a {checkpoint.kind} adapter: it adds tokens and changes no weight."
+        )
+
+
 @torch.no_grad()
 def merged_differences(plm: PLM, checkpoint: AdapterFolder) -> tuple[dict[str, Tensor], list[tuple[str, str]]]:
     """What a checkpoint's layers add to the weights they wrap: W_merged − W₀ by peft's own `merge`.
@@ -32,8 +40,7 @@ def merged_differences(plm: PLM, checkpoint: AdapterFolder) -> tuple[dict[str, T
         ImportError: peft is not installed.
     """
     kind = checkpoint.kind
-    if kind in (*PROMPTS, *PREFIXES):
-        raise CheckpointError(f"{checkpoint.source} is a {kind} adapter: it adds tokens and changes no weight.")
+    require_weights(checkpoint)
     left_out = ("modules_to_save", "base_model_name_or_path")
     options = {name: value for name, value in checkpoint.config.items() if name not in left_out}
     peft = peft_library()

@@ -17,11 +17,11 @@ from lab.checkpoints.lora_factors import Factors, LoRATensors, lora_tensors
 from lab.checkpoints.lora_options import SUBTRACTED, LoRAOptions, lora_options
 from lab.checkpoints.lora_starts import subtracted_start
 from lab.checkpoints.names import EMBEDDINGS, HEADS, aligned
-from lab.deltas.peft_merge import merged_differences
+from lab.deltas.peft_merge import merged_differences, require_weights
 from lab.geometry.folders import coarser
 from lab.geometry.weight_changes import WeightChange, WeightChanges
 from lab.linalg import LowRank
-from lab.models import load_plm
+from lab.models import PLM, load_plm
 from lab.models.folders import open_weights
 from lab.models.in_memory import Source
 from lab.models.positions import Position, architecture_in, positions
@@ -97,13 +97,13 @@ class _LoRA:
 
         def read(name: str) -> WeightChange:
             own, at = self.found.factors.get(name.removesuffix(".weight")), places[name]
-            W0 = self._base_matrix(pairs[name], at) if self.weights else None
+            W0 = self._base_matrix(pairs[name], at) if name in pairs else None
             if own is None:
                 return self._stored_change(name, whole[name], W0, at)
             self._require_shape(name, W0, own.shape)
             difference, W0 = self._difference(own, W0, self.found.bases.get(name))
             storage = coarser(*(str(tensor.dtype).removeprefix("torch.") for tensor in own.tensors))
-            if self.weights and not isinstance(difference, LowRank):
+            if self.weights and name in pairs and not isinstance(difference, LowRank):
                 storage = coarser(storage, self.weights.storage(pairs[name]))
             return WeightChange(name, at.role, at.block, difference, W0, storage, self._is_transposed(at))
 
@@ -177,6 +177,7 @@ class _LoRA:
     def _base_names(self, names: Sequence[str]) -> dict[str, str]:
         assert self.weights is not None
         pairs, others, missing = aligned(self.weights.files, names)
+        missing = [name for name in missing if name not in self.found.bases]  # a tied head: W₀ came with the adapter
         if missing:
             raise CheckpointError(
                 f"{self.weights.path} has no {missing[0]!r}, which {self.adapter.source} changes ({len(missing)} such "
@@ -272,10 +273,24 @@ def _other_name(base: Source | None, weights: WeightFolder | None, options: LoRA
     return f"the adapter was made for {options.base!r}; W₀ is of {str(base)!r}"
 
 
+def _merged(checkpoint: AdapterFolder, base: Source) -> tuple[PLM, tuple[dict[str, Tensor], list[tuple[str, str]]]]:
+    """The PLM with a classifier or, where the adapter does not fit that, with its language-model head; and ΔW."""
+    require_weights(checkpoint)
+    plm = load_plm(base, dtype=torch.float64)
+    try:
+        return plm, merged_differences(plm, checkpoint)
+    except CheckpointError as misfit:
+        first = misfit
+    try:
+        plm = load_plm(base, head="lm", dtype=torch.float64)
+        return plm, merged_differences(plm, checkpoint)
+    except ValueError:
+        raise first from None
+
+
 def _merged_changes(checkpoint: AdapterFolder, base: Source) -> WeightChanges:
     """ΔW of any other peft type: peft's layers merged into W₀, minus W₀; the PLM is built for it, in float64."""
-    plm = load_plm(base, dtype=torch.float64)
-    differences, excluded = merged_differences(plm, checkpoint)
+    plm, (differences, excluded) = _merged(checkpoint, base)
     matrices = {
         matrix.name: matrix for matrix in plm.matrices(plm.architecture.roles(plm.model)) if matrix.rows is None
     }

@@ -23,7 +23,8 @@ QUERY = {"bert": "query", "llama": "q_proj", "gemma": "q_proj", "gpt2": "c_attn"
 VALUE = {"bert": "value", "llama": "v_proj", "gemma": "v_proj", "gpt2": "c_proj", "t5": "v"}
 KINDS = (
     "lora", "rslora", "patterns", "pattern of paths", "excluded", "first layer", "dora", "biases", "all-linear",
-    "embedding", "embedding dora", "saved embedding", "saved tied embedding", "tokens", "pissa", "olora", "loftq",
+    "head", "embedding", "embedding dora", "saved embedding", "saved tied embedding", "tokens", "pissa", "olora",
+    "loftq",
 )  # fmt: skip
 UNREAD = {
     "loftq": "changed W₀ before training",
@@ -51,6 +52,7 @@ def options(kind: str, family: str) -> dict:
         "dora": both | {"use_dora": True},
         "biases": both | {"bias": "all"},
         "all-linear": both | {"target_modules": "all-linear"},
+        "head": both | {"target_modules": [query, "classifier" if family == "bert" else "lm_head"]},
         "embedding": both | {"target_modules": [query, embedding]},
         "embedding dora": both | {"target_modules": [embedding], "use_dora": True},
         "saved embedding": both | {"modules_to_save": [embedding]},
@@ -136,3 +138,28 @@ def test_both_readers_give_what_peft_gives(family, kind, plms, tmp_path):
         elif not torch.equal(new, old):
             tied = any(before[other] is not None and torch.equal(before[other], old) for other in found)
             assert name in left_out or tied or old.ndim == 1, f"{name} changes and is not named"
+
+
+OTHERS = {
+    "t5": lambda: peft.LoHaConfig(r=2, target_modules=["q"]),  # its classifier has other names
+    "gemma": lambda: peft.TrainableTokensConfig(token_indices=[9, 11]),  # beside the tied head, which no classifier has
+}
+
+
+@pytest.mark.parametrize("family", OTHERS)
+def test_other_types_on_a_language_model_are_merged_as_by_peft(family, plms, tmp_path):
+    plm, base = plms[family]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = peft.get_peft_model(copy.deepcopy(plm.model), OTHERS[family]())
+        for p in model.parameters():
+            if p.requires_grad:
+                p.data += 0.1 * torch.randn_like(p)
+    model.save_pretrained(tmp_path)
+    changes = {change.name: change.difference for change in adapter_changes(tmp_path, base)}
+    after = dict(model.merge_and_unload().named_parameters())
+    moved = [name for name, old in plm.parameters.items() if not torch.equal(after[name], old)]
+    assert moved
+    assert sorted(changes) == sorted(moved)
+    for name in moved:
+        torch.testing.assert_close(changes[name].float(), after[name] - plm.parameters[name], rtol=1e-3, atol=2e-5)
