@@ -7,9 +7,13 @@ from collections.abc import Iterable
 
 # parameters that belong to a head or a pooler: present in one checkpoint and absent from another without being renamed
 HEADS = re.compile(
-    r"(^|\.)(classifier|score|lm_head|cls|qa_outputs|pooler|classification_head|pre_classifier|vocab_projector)\."
+    r"(^|\.)(classifier|score|lm_head|cls|qa_outputs|pooler|classification_head|pre_classifier|vocab_projector"
+    r"|vocab_transform|embed_out|sop_classifier|generator_lm_head|(discriminator|generator|lm|mask)_predictions)\."
+    r"|^(predictions|head)\.|^decoder\.(weight|bias)$"
 )
-EMBEDDINGS = re.compile(r"(^|\.)(word_embeddings|embed_tokens|wte|shared)\.weight$")
+EMBEDDINGS = re.compile(
+    r"(^|\.)(word_embeddings?|embed_tokens|embed_in|tok_embeddings|tokens_embed|wte|shared)\.weight$"
+)
 
 # what models compute from their configuration and earlier versions of transformers stored all the same: positions,
 # the frequencies of rotary embeddings, causal masks (GPT-2, GPT-NeoX)

@@ -9,9 +9,10 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from lab.geometry import changes_between, extract_lora
+from lab.geometry import changes_between, extract_lora, folder_changes
 from lab.geometry.extracted_lora import NO_LAYER, OUTSIDE
 from lab.geometry.sources import adaptable
+from lab.models import load_plm
 from lab.models.tiny import tiny_plm
 
 peft = pytest.importorskip("peft")
@@ -65,3 +66,19 @@ def test_the_reported_error_is_that_of_pefts_merge(folders, tmp_path, family, ra
     assert bool(experts) == (family == "qwen3_moe")
     if rank is None and not missing:
         assert made.merged_error < 1e-5
+
+
+@pytest.mark.parametrize(
+    "family", ["bert", "distilbert", "electra", "albert", "deberta", "modernbert", "mpnet", "bart", "t5", "gpt_neox"]
+)
+def test_a_classifier_is_compared_with_the_language_model_it_was_made_from(tmp_path, family):
+    """Only heads may be missing on one side; the embedding has its role whatever a family calls it."""
+    tiny_plm(family, head="lm", dtype=torch.float32).model.save_pretrained(tmp_path / "base")
+    tuned = load_plm(tmp_path / "base", num_labels=3)
+    tuned.model.save_pretrained(tmp_path / "tuned")
+    changes = folder_changes(tmp_path / "base", tmp_path / "tuned")
+    blocks = {m.name for m in tuned.matrices(tuned.architecture.roles(tuned.model))}
+    assert blocks <= set(changes.names)
+    embedding = f"{tuned.architecture.embedding_name(tuned.model)}.weight"
+    assert changes.read(embedding).role == "embedding"
+    assert all(float(changes.read(name).difference.abs().max()) == 0 for name in changes.names)
