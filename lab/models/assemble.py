@@ -65,7 +65,9 @@ def configured(config: Any, request: HeadRequest, tokenizer: Any) -> Any:
     if config.pad_token_id is None and tokenizer is not None:
         config.pad_token_id = tokenizer.pad_token_id
     if config.is_encoder_decoder and config.to_dict().get("decoder_start_token_id") is None:
-        config.decoder_start_token_id = config.pad_token_id  # T5's convention
+        own = config.to_dict().get("decoder")  # T5Gemma's decoder has a configuration, and a first token, of its own
+        first = own.get("bos_token_id") if isinstance(own, dict) else None
+        config.decoder_start_token_id = config.pad_token_id if first is None else first  # the former is T5's convention
     if _is_mixture(config):
         config._experts_implementation = "batched_mm"  # the one that every transform of torch.func goes through
     if request.kind == "regression":

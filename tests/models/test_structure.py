@@ -147,6 +147,18 @@ def test_mbarts_decoder_begins_with_the_last_token_of_the_text(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*taken by its structure")
+def test_a_decoder_with_a_configuration_of_its_own_begins_with_its_first_token(tmp_path):
+    part = {**SIZES, "num_key_value_heads": 2, "head_dim": 4, "query_pre_attn_scalar": 4, "sliding_window": 8}
+    torch.manual_seed(0)
+    config = transformers.T5GemmaConfig(encoder=part, decoder=part, num_labels=2, vocab_size=60, pad_token_id=0)
+    theirs = transformers.T5GemmaForSequenceClassification(config).eval()
+    theirs.save_pretrained(tmp_path)
+    ids = torch.tensor([[5, 9, 11, 7]])
+    ours = load_plm(tmp_path).logits({}, {"input_ids": ids})
+    torch.testing.assert_close(ours, theirs(ids).logits, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*taken by its structure")
 def test_sinks_take_their_share_of_the_attention(tmp_path):
     settings = {**SIZES, "num_key_value_heads": 2, "head_dim": 4, "num_local_experts": 2, "num_experts_per_tok": 1}
     theirs = language_model(tmp_path, "gpt_oss", settings)
