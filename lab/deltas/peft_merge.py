@@ -71,10 +71,21 @@ def merged_differences(plm: PLM, checkpoint: AdapterFolder) -> tuple[dict[str, T
         except (AttributeError, NotImplementedError, TypeError) as error:
             raise CheckpointError(f"peft cannot merge the {kind} layer {path!r}, so it has no ΔW: {error}") from error
         merged |= {f"{path}.{name}": value for name, value in injection.base[path].named_parameters()}
-    differences = {}
+    differences: dict[str, Tensor] = {}
     for name, value in merged.items():
         if value.ndim == 2 and name.removesuffix(".weight") in injection.layers:
-            differences[name] = value - plm.parameters[name]
+            difference = value - plm.model.get_parameter(name)  # of a tied head, too
+            twin = next(
+                (n for n, found in differences.items() if _tied(plm, name, n) and difference.equal(found)), None
+            )
+            if twin is None:
+                differences[name] = difference
+            else:
+                excluded.append((name, f"tied: the same numbers as {twin}, counted once"))
         elif name not in plm.parameters or not torch.equal(value, plm.parameters[name]):
             excluded.append((name, "vector"))
     return differences, excluded
+
+
+def _tied(plm: PLM, one: str, other: str) -> bool:
+    return plm.model.get_parameter(one) is plm.model.get_parameter(other)
