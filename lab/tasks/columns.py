@@ -18,6 +18,7 @@ EXPECTED = "label, and sentence (or text), or sentence1 and sentence2"
 REMEDY = 'say which: load_task(…, text_column="…", label_column="…"), or --text-column and --label-column'
 
 LONGEST_SHOWN = 200
+LONGEST_NAME = 1000  # characters of a column's name
 
 TextColumn = str | tuple[str, str] | None
 
@@ -76,6 +77,11 @@ def find_columns(names: Sequence[str], place: str, text: TextColumn = None, labe
     twice = next((name for name in (*texts, labels[0]) if names.count(name) > 1), None)
     if twice is not None:
         raise BadFile(f"{place}: the column {twice!r} occurs twice; rename one of the two.")
+    long = next((name for name in (*texts, labels[0]) if len(name) > LONGEST_NAME), None)
+    if long is not None:
+        raise BadFile(
+            f"{place}: a column has a name of {len(long):,} characters, beginning with {long[:40]!r}; expected {EXPECTED}."
+        )
     return Columns(tuple(texts), labels[0])
 
 

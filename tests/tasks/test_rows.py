@@ -137,6 +137,7 @@ def test_reads_long_fields_and_restores_the_limit(tmp_path):
             "line 2: .* True, true or false, unlike",
         ),
         ("a.csv", "text,label\na,\n", "line 2: the label is ''"),
+        ("a.csv", f"text,{'x' * 1001}\na,0\n", "line 1: a column has a name of 1,001 characters, beginning with 'xx"),
         ("a.csv", f"text,label\na,{'x' * 501}\n", "line 2: the label is 'x*…, 501 characters; this column is no label"),
         ("a.csv", "text,label\na,nan\n", "line 2: the label is nan; expected a finite number"),
         ("a.csv", "text,label\n  ,1\n", "line 2: text is '  '; expected a text that is not blank"),
