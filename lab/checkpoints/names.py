@@ -9,7 +9,7 @@ from collections.abc import Iterable
 HEADS = re.compile(
     r"(^|\.)(classifier|score|lm_head|cls|qa_outputs|pooler|classification_head|pre_classifier|vocab_projector"
     r"|vocab_transform|embed_out|sop_classifier|generator_lm_head|(discriminator|generator|lm|mask)_predictions)\."
-    r"|^(predictions|head)\.|^decoder\.(weight|bias)$"
+    r"|^(predictions|head)\.|^decoder\.(weight|bias)$|(^|\.)final_logits_bias$"
 )
 EMBEDDINGS = re.compile(
     r"(^|\.)(word_embeddings?|embed_tokens|embed_in|tok_embeddings|tokens_embed|wte|shared)\.weight$"

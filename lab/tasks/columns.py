@@ -80,7 +80,8 @@ def find_columns(names: Sequence[str], place: str, text: TextColumn = None, labe
     long = next((name for name in (*texts, labels[0]) if len(name) > LONGEST_NAME), None)
     if long is not None:
         raise BadFile(
-            f"{place}: a column has a name of {len(long):,} characters, beginning with {long[:40]!r}; expected {EXPECTED}."
+            f"{place}: a column has a name of {len(long):,} characters, beginning with {long[:40]!r}; expected "
+            f"{EXPECTED}."
         )
     return Columns(tuple(texts), labels[0])
 

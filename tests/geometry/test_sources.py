@@ -136,7 +136,7 @@ def test_other_peft_types_are_merged(kind, base, tmp_path, monkeypatch):
                 p.data += 0.1 * torch.randn_like(p)
     wrapped.save_pretrained(tmp_path / "other")
     merged = dict(wrapped.merge_and_unload().named_parameters())
-    monkeypatch.setattr("lab.geometry.adapters.load_plm", lambda base, dtype: PLM)
+    monkeypatch.setattr("lab.geometry.adapters.load_plm", lambda base, **options: PLM)
     changes = changes_between("the base", tmp_path / "other")
     assert len(changes) == (4 if kind == "IA3" else 2)
     for change in changes:
@@ -153,7 +153,7 @@ def test_other_peft_types_are_merged(kind, base, tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore")
 def test_what_has_no_weight_difference_is_refused(adapter, monkeypatch):
     pytest.importorskip("peft")
-    monkeypatch.setattr("lab.geometry.adapters.load_plm", lambda base, dtype: PLM)
+    monkeypatch.setattr("lab.geometry.adapters.load_plm", lambda base, **options: PLM)
     config = json.loads((adapter / "adapter_config.json").read_text())
 
     def rewritten(**entries) -> Path:
