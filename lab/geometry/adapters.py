@@ -297,7 +297,8 @@ def _merged_changes(checkpoint: AdapterFolder, base: Source) -> WeightChanges:
     places = positions(list(differences), plm.architecture)
 
     def read(name: str) -> WeightChange:
-        W0, difference, at = plm.model.get_parameter(name), differences[name], places[name]
+        W0: Tensor = plm.model.get_parameter(name)
+        difference, at = differences[name], places[name]
         if name in matrices:
             W0, difference = matrices[name].of(W0), matrices[name].of(difference)
         return WeightChange(name, at.role, at.block, difference, W0, "float64", at.transposed)
