@@ -65,9 +65,9 @@ def contents(
         texts[f"tables/{piece.name}.tex"] = tables[piece.name].tex
         texts[f"tables/{piece.name}.csv"] = rows_csv(piece)
         texts[f"tables/{piece.name}.columns.csv"] = meanings_csv(piece)
-    for file, made in (item for own in plots.values() for item in own.items()):
-        texts[f"figures/{file}.tex"] = made.tex
-        texts[f"figures/{file}.points.csv"] = made.csv
+    for file, source in (item for own in plots.values() for item in own.items()):
+        texts[f"figures/{file}.tex"] = source.tex
+        texts[f"figures/{file}.points.csv"] = source.csv
     files = dict(template.files) if template is not None else {}
     files |= {path: text.encode() for path, text in texts.items()}
     drawn = {
