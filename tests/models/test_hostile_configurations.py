@@ -13,7 +13,7 @@ from lab.models import CheckpointError, load_plm
 from lab.models.tiny import tiny_plm
 
 VALUES = (None, True, False, 0, 1, -1, 3, 10**6, 10**9, 10**30, 2.5, 1e999, "", "x", "8", [], [1], ["x"], {}, {"x": 1})
-N = 60
+N = 40
 
 
 @pytest.mark.filterwarnings("ignore")
