@@ -41,21 +41,33 @@ _IN_FEED_FORWARD: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear map of a block: its path in it, its shape (outputs, inputs), and whether its transpose is stored."""
+    """A linear map of a block.
+
+    Attributes:
+        path: in the block.
+        shape: (outputs, inputs).
+        transposed: its transpose is stored.
+        attends: it belongs to an attention, by its path or by the class of a module around it (Nemotron-H's `mixer`).
+    """
 
     path: str
     shape: tuple[int, int]
     transposed: bool
+    attends: bool
 
 
 def linear_maps(block: nn.Module) -> list[Linear]:
     """The linear maps of a block, in order of registration, without those of a mixture's experts and its router."""
     found = []
+    attentions = [
+        p for p, m in block.named_modules() if p and (_ATTENTION.search(p) or "Attention" in type(m).__name__)
+    ]
     for path, module in block.named_modules():
         conv1d = type(module).__name__ == "Conv1D"
         if (isinstance(module, nn.Linear) or conv1d) and not _EXPERTS.search(path):
             m, n = module.get_parameter("weight").shape[:: -1 if conv1d else 1]
-            found.append(Linear(path, (m, n), conv1d))
+            attends = any(path == around or path.startswith(f"{around}.") for around in attentions)
+            found.append(Linear(path, (m, n), conv1d, attends))
     return found
 
 
@@ -71,7 +83,7 @@ def slots_of(block: nn.Module, config: Any) -> dict[str, Slot]:
         ValueError: no query, or no output of the attention, can be told.
     """
     maps = linear_maps(block)
-    inside = [x for x in maps if _ATTENTION.search(x.path)]
+    inside = [x for x in maps if x.attends]
     slots = _attention([x for x in inside if not _CROSS.search(x.path)], config)
     crossing = [x for x in inside if _CROSS.search(x.path)]
     if crossing:

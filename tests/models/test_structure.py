@@ -310,6 +310,16 @@ def test_maps_with_unknown_names_are_told_by_order_and_shape():
     }  # fmt: skip
 
 
+def test_an_attention_is_told_by_its_class_where_its_path_says_nothing():
+    class SomeAttention(torch.nn.ModuleDict):
+        pass
+
+    names = ("q_proj", "k_proj", "v_proj", "o_proj")
+    block = torch.nn.ModuleDict({"mixer": SomeAttention({name: torch.nn.Linear(4, 4) for name in names})})
+    found = slots_of(block, transformers.LlamaConfig())
+    assert [slot.module for slot in found.values()] == [f"mixer.{name}" for name in names]
+
+
 def test_a_type_without_language_model_is_not_guessed():
     with pytest.raises(ValueError, match=r"'vit' has no architecture row, and its structure is none.*no masked and no"):
         architecture_for(transformers.ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=4))
