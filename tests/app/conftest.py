@@ -23,6 +23,9 @@ from lab.study.catalogue import outline_of, outlines
 
 ROOT = Path(__file__).resolve().parents[2]
 
+LATER = "2099-11"
+"""Year and month in which records end here: after all of the gallery, beside which a server shows them."""
+
 PROVENANCE = {
     "device": "a processor",
     "started": "2026-11-01T10:00:00+00:00",
@@ -45,7 +48,7 @@ def search(method: str, task: str, *, head: str = "inside", factor: float = 1.0,
         Job("intrinsic_dimension", config),
         {"d90": 1797 * factor, "metric": "accuracy", "tunable": 1797},
         {INTRINSIC_DIMENSION.table: table, LEARNING_CURVES.table: history},
-        provenance={**PROVENANCE, "ended": f"2026-11-{day:02d}T10:00:12+00:00", "command": command},
+        provenance={**PROVENANCE, "ended": f"{LATER}-{day:02d}T10:00:12+00:00", "command": command},
     )
 
 
@@ -62,7 +65,7 @@ def measurement(experiment: str, *, day: int = 1, **settings: object) -> Record:
     """A record with the table of every figure of an experiment."""
     config = {"model": "minilm", "task": "bbc-news", "method": "full", "seed": 0, **settings}
     tables = {drawn.table: drawn.example() for drawn in map(figure, outline_of(experiment).figures)}
-    made = {**PROVENANCE, "ended": f"2026-11-{day:02d}T10:00:12+00:00"}
+    made = {**PROVENANCE, "ended": f"{LATER}-{day:02d}T10:00:12+00:00"}
     return Record(Job(experiment, config), {"loss": 0.5}, tables, provenance=made)
 
 
