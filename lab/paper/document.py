@@ -159,8 +159,8 @@ def _section(piece: Piece, drawn: Picture, made: Table, venue: Venue, plot: bool
     figure = "figure*" if drawn.wide and venue.columns == 2 else "figure"
     float_ = "table*" if made.wide and venue.columns == 2 else "table"
     return (
-        f"\n\\section{{{escaped(piece.figure.title)}}}\n{_remark(piece)}\\{command}Answer{{}} "
-        f"See Figure~\\ref{{fig:{name}}} and Table~\\ref{{tab:{name}}}.\n\n"
+        f"\n\\section{{{escaped(piece.figure.title)}}}\n{{\\emergencystretch=3em {_remark(piece)}\\{command}Answer{{}} "
+        f"See Figure~\\ref{{fig:{name}}} and Table~\\ref{{tab:{name}}}.\\par}}\n\n"
         f"\\begin{{{figure}}}[htbp]\n  \\centering\n  {_graphics(name, drawn, plot)}\n"
         f"  \\caption{{\\{command}Caption}}\\label{{fig:{name}}}\n\\end{{{figure}}}\n\n"
         f"\\begin{{{float_}}}[htbp]\n  \\centering\n  \\caption{{\\{command}TableCaption}}\\label{{tab:{name}}}\n"
