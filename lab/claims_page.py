@@ -35,7 +35,8 @@ tell**. "Here" is small: small models, few steps, few seeds. It is no verdict on
 * **No chance.** Identities, proven bounds and counts have no sampling error: the worst case seen decides.
 * Records of another model, budget or scale are a setting and a statement of their own. Settings on fewer than {fewest}
   units ({weaker} here) are left out where the same statement about the same PLM stands on more; they decide nothing
-  either way, and stay in the gallery and its figures. `FOLDER` in a command is the
+  either way, and stay in the gallery and its figures. Of two records that differ in their seeds alone, the one whose
+  seeds the other holds too is the same runs again, and counts once. `FOLDER` in a command is the
   folder above that of a task which is no package (docs/tasks.md).
 
 In the plots a vertical line is the threshold, a filled circle holds, a square does not, an open diamond cannot tell; an

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -27,12 +28,13 @@ def verdicts_of(experiment: Experiment[Any], records: Sequence[Record]) -> list[
 
     Its `claims` judge one setting at a time: records whose configs differ in nothing but the experiment's `replicates`
     (without any, each record is a setting). So runs of another model, budget or scale never mix. The command of each
-    verdict is the one that made its records. No verdict is corrected for others here: `all_verdicts` does that.
+    verdict is the one that made its records. A record whose seeds another one of the same config holds among its own is
+    the same runs again, and is left out. No verdict is corrected for others here: `all_verdicts` does that.
     """
     if experiment.claims is None:
         return []
     verdicts = []
-    for alike in settings_of(records, experiment.replicates):
+    for alike in settings_of(_once(records), experiment.replicates):
         found = [experiment.finding(record) for record in alike]
         models = tuple(sorted({model for one in found for model in one.config.named("model")}))
         verdicts += [
@@ -63,6 +65,22 @@ def all_verdicts(runs: Records, damaged: Damaged | None = None) -> list[Verdict]
             records = _readable(records, experiment, damaged)
         found += verdicts_of(experiment, records)
     return judged(strongest(found))
+
+
+def _once(records: Sequence[Record]) -> list[Record]:
+    """Without records that differ from another one in nothing but that it has their seeds and more."""
+    others: dict[str, list[frozenset[int]]] = defaultdict(list)
+    split = [_seeds_apart(record.job.config) for record in records]
+    for rest, seeds in split:
+        others[rest].append(seeds)
+    return [
+        r for r, (rest, seeds) in zip(records, split, strict=True) if not any(seeds < more for more in others[rest])
+    ]
+
+
+def _seeds_apart(config: Mapping[str, Any]) -> tuple[str, frozenset[int]]:
+    rest = {name: value for name, value in config.items() if name != "seeds"}
+    return json.dumps(rest, sort_keys=True), frozenset(config.get("seeds", ()))
 
 
 def _readable(records: Sequence[Record], experiment: Experiment[Any], damaged: Damaged) -> list[Record]:

@@ -150,6 +150,25 @@ def test_a_run_of_another_scale_is_another_setting_and_changes_no_number(tmp_pat
     assert "tiny-bert" not in mixed[0].setting
 
 
+def test_runs_that_a_record_with_more_seeds_holds_too_count_once():
+    experiment = load_experiment("certified_radius")
+
+    def record(seeds: tuple[int, ...], **other) -> Record:
+        (job,) = experiment.jobs("demo", seeds=seeds, **other)
+        rows = [
+            {"label": loop, "loop": loop, "seed": seed, "margin": 1.0, "radius": 1 + (loop == "feedback") + seed / 99,
+             "nearest": 2.0, "right": True}
+            for loop in ("feedback", "open loop") for seed in seeds
+        ]  # fmt: skip
+        return Record(job, {}, {"certified_radius": pd.DataFrame(rows)})
+
+    few, more = record((0, 1)), record((0, 1, 2))
+    others = [record((0, 3)), record((0, 1), steps=7)]  # seeds of its own; another setting
+    found = verdicts_of(experiment, [few, more, *others])
+    assert found == verdicts_of(experiment, [more, *others])
+    assert [v.measured.n for v in found] == [3, 2, 2]
+
+
 def made_by(command: str, **config: object) -> Record:
     return Record(Job("toy", config), {}, provenance={"command": command})
 
