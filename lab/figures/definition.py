@@ -197,15 +197,19 @@ class Figure:
         return table.assign(**{self.label: table[self.label].where(~named, beside)})
 
     def _contradictions(self, table: pd.DataFrame) -> pd.Series:
-        """Which rows agree with one of another record in all names and counts, and not in the numbers."""
+        """Which rows agree with one of another record in all names and counts, and not in the numbers.
+
+        A number that one of the two does not have is none they disagree on: one record counts, another one times.
+        """
         if self.label not in self.columns or "key" not in table or table["key"].nunique() < 2:
             return pd.Series(False, index=table.index)
         known = {**self.columns, **self.optional}
         numbers = [name for name in table if name in known and known[name].type == "number" and name not in IDENTITY]
         measured = [name for name in numbers if name in self.columns]
-        place = [name for name in table if name not in (*numbers, "key")]
+        absent = table[measured].isna().add_suffix(" is absent")
+        place = [*(name for name in table if name not in (*numbers, "key")), *absent]
         there, alike = (
-            table.groupby(columns, dropna=False, sort=False)["key"].transform("nunique")
+            table.join(absent).groupby(columns, dropna=False, sort=False)["key"].transform("nunique")
             for columns in (place, [*place, *measured])
         )
         return alike < there

@@ -113,15 +113,23 @@ def _chains(base: nn.Module) -> list[str]:
 
 def _is_chain(modules: nn.ModuleList) -> bool:
     """A list of blocks: of one class, or of several that are called layers (attention and Mamba by turns)."""
-    classes = {type(module) for module in modules}
+    classes = _classes(modules)
     alike = len(classes) == 1 or (len(classes) > 1 and all("Layer" in cls.__name__ for cls in classes))
     return alike and any(isinstance(x, nn.Linear) or type(x).__name__ == "Conv1D" for x in modules[0].modules())
 
 
+def _classes(modules: nn.ModuleList) -> set[type]:
+    return {type(module) for module in modules}
+
+
 def _innermost(path: str, modules: nn.ModuleList) -> str:
+    """The list itself, or of a single group that holds nothing else its list of blocks; sublayers of several classes
+    are none (T5's attention and feed-forward network, in a model of one block)."""
     if len(modules) == 1:
-        for name, child in modules[0].named_children():
-            if isinstance(child, nn.ModuleList) and _is_chain(child) and len(list(modules[0].children())) == 1:
+        children = list(modules[0].named_children())
+        for name, child in children:
+            chain = isinstance(child, nn.ModuleList) and _is_chain(child) and len(_classes(child)) == 1
+            if chain and len(children) == 1:
                 return _innermost(f"{path}.0.{name}", child)
     return path
 

@@ -49,7 +49,7 @@ def test_mutated_configurations_are_refused_by_name_or_read_as_in_transformers(f
         assert time.perf_counter() - start < 10
     assert [message for message in refusals if str(tmp_path) not in message] == []
     assert len(refusals) > 3
-    assert read > 3
+    assert read > N // 20
 
 
 def _decoder(family: str) -> dict[str, torch.Tensor]:
