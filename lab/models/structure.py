@@ -126,11 +126,9 @@ def _innermost(path: str, modules: nn.ModuleList) -> str:
     """The list itself, or of a single group that holds nothing else its list of blocks; sublayers of several classes
     are none (T5's attention and feed-forward network, in a model of one block)."""
     if len(modules) == 1:
-        children = list(modules[0].named_children())
-        for name, child in children:
-            chain = isinstance(child, nn.ModuleList) and _is_chain(child) and len(_classes(child)) == 1
-            if chain and len(children) == 1:
-                return _innermost(f"{path}.0.{name}", child)
+        (name, child), *more = modules[0].named_children()
+        if isinstance(child, nn.ModuleList) and _is_chain(child) and len(_classes(child)) == 1 and not more:
+            return _innermost(f"{path}.0.{name}", child)
     return path
 
 
