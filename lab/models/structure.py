@@ -126,9 +126,10 @@ def _innermost(path: str, modules: nn.ModuleList) -> str:
     """The list itself, or of a single group that holds nothing else its list of blocks; sublayers of several classes
     are none (T5's attention and feed-forward network, in a model of one block)."""
     if len(modules) == 1:
-        (name, child), *more = modules[0].named_children()
-        if isinstance(child, nn.ModuleList) and _is_chain(child) and len(_classes(child)) == 1 and not more:
-            return _innermost(f"{path}.0.{name}", child)
+        children = dict(modules[0].named_children())
+        for name, child in children.items():
+            if isinstance(child, nn.ModuleList) and _is_chain(child) and len(_classes(child)) == len(children) == 1:
+                return _innermost(f"{path}.0.{name}", child)
     return path
 
 
