@@ -35,6 +35,8 @@ PREAMBLE = r"""% What figures and tables of deltalab need; \input it in your own
 \usepackage{graphicx}
 \usepackage{booktabs}
 \usepackage{siunitx}
+% Room for more floats that wait for their page than the 52 of LaTeX.
+\ifdefined\extrafloats\extrafloats{200}\fi
 % A table that is still too wide for its column is scaled down to it.
 \newsavebox{\deltatable}
 \newcommand{\fitted}[1]{\sbox{\deltatable}{#1}\ifdim\wd\deltatable>\linewidth

@@ -51,11 +51,12 @@ class Venue:
     def font(self) -> str:
         """The CSS family of the type in figures; all have the metrics of Times or of Helvetica.
 
-        TrueType first: Chromium writes OpenType outlines into a PDF as Type 3 fonts, which IEEE and ICML refuse.
+        TrueType first: Chromium writes OpenType outlines into a PDF as Type 3 fonts, which IEEE and ICML refuse. DejaVu
+        has the signs that the others lack (∇, ⊥, ‖), which may else come from an OpenType font of the machine.
         """
         if self.serif:
-            return "'Liberation Serif', 'Times New Roman', 'Nimbus Roman', Times, serif"
-        return "'Liberation Sans', Arial, 'Nimbus Sans', Helvetica, sans-serif"
+            return "'Liberation Serif', 'Times New Roman', 'DejaVu Serif', 'Nimbus Roman', Times, serif"
+        return "'Liberation Sans', Arial, 'DejaVu Sans', 'Nimbus Sans', Helvetica, sans-serif"
 
     @property
     def highest(self) -> float:
