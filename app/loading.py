@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from lab.figures import Figure
-from lab.runs import Damaged, Manifest, Overlay, Store, everything, tabulate
+from lab.runs import Damaged, Manifest, Overlay, Store, everything, newest_first, tabulate
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,11 @@ def _contents(stores: tuple[tuple[str, tuple[str, ...]], ...]) -> Contents:
     runs = Overlay(*(Store(path) for path, _ in stores))
     damaged: Damaged = {}
     known = _known()
-    manifests = list(runs.manifests(damaged=damaged, known=known))
+    manifests = newest_first(runs.manifests(damaged=damaged, known=known))
     fresh = {manifest.folder: manifest for manifest in manifests}
     for gone in known.keys() - fresh.keys():
         known.pop(gone, None)
     known.update(fresh)
-    manifests.sort(key=_age, reverse=True)
     mine, places = frozenset(stores[0][1]), tuple(path for path, _ in stores)
     return Contents(tuple(manifests), mine, tuple(map(str, damaged.values())), places)
 
@@ -98,11 +97,6 @@ def _contents(stores: tuple[tuple[str, tuple[str, ...]], ...]) -> Contents:
 def _known() -> dict[Path, Manifest]:
     """The heads that the last look at the stores found, by folder: of 3,000 records only new ones are read."""
     return {}
-
-
-def _age(manifest: Manifest) -> tuple[str, float]:
-    """A search ends in the same second as the last of its training runs; it took longer."""
-    return str(manifest.provenance.get("ended", "")), float(manifest.provenance.get("seconds") or 0.0)
 
 
 @st.cache_resource(max_entries=32, show_spinner="Reading the records …")

@@ -11,7 +11,7 @@ from lab.figures.definition import Figure
 from lab.figures.forest import forest
 from lab.figures.registry import every, figure
 from lab.figures.style import LIGHT, SCREEN, Size, Theme
-from lab.runs import Manifest, Record, everything, table_with
+from lab.runs import Manifest, Record, everything, newest_first, table_with
 from lab.runs.folder import read_folder
 from lab.statistics import Verdict
 from lab.study.catalogue import outlines
@@ -73,7 +73,7 @@ def _recorded(drawn: Figure) -> pd.DataFrame:
     runs = everything()
     experiment, rows = table_with(runs, tuple(drawn.columns), name=drawn.table)
     keys = set(rows["key"])
-    newest = sorted(runs.manifests(experiment), key=lambda m: str(m.provenance.get("ended", "")), reverse=True)
+    newest = newest_first(runs.manifests(experiment))
     return rows[~rows["key"].isin(drawn.outdated(rows, [one.key for one in newest if one.key in keys]))]
 
 

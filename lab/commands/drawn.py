@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.commands.terminal import complain, name_damaged
 from lab.deferred import pandas as pd
-from lab.runs import Damaged, Manifest, StoreError, everything, table_with
+from lab.runs import Damaged, Manifest, StoreError, everything, newest_first, table_with
 from lab.runs.places import user_store
 from lab.runs.store import Records
 from lab.study.alike import drawn_together, told_apart
@@ -53,7 +53,7 @@ def drawn_table(
     for condition in where or ():
         if only or condition.partition("=")[0] in table.columns:
             table = rows_where(table, condition)
-    newest = sorted(runs.manifests(maker, damaged={}), key=lambda m: str(m.provenance.get("ended", "")), reverse=True)
+    newest = newest_first(runs.manifests(maker, damaged={}))
     return without_outdated(chosen, of_one_setting(table, maker, newest), newest)
 
 

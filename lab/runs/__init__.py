@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lab.runs.errors import Damaged, DamagedRecord, StoreError, StoreFull, UnknownRecord
 from lab.runs.job import SHOWN_KEY, Job, canonical, described, flattened, key, settings
-from lab.runs.manifest import Manifest
+from lab.runs.manifest import Manifest, newest_first
 from lab.runs.places import everything, user_store
 from lab.runs.provenance import environment, observe
 from lab.runs.record import Record
@@ -31,6 +31,7 @@ __all__ = [
     "everything",
     "flattened",
     "key",
+    "newest_first",
     "observe",
     "settings",
     "table_with",

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,15 @@ def _facts(manifest: Manifest) -> Facts:
         "key": manifest.key[:12], "job": ", ".join(f"{name} {value}" for name, value in config.items()) or None,
         "tables": ", ".join(manifest.tables), "ended": manifest.provenance.get("ended"),
     }  # fmt: skip
+
+
+def newest_first(manifests: Iterable[Manifest]) -> list[Manifest]:
+    """By their end; a search ends in the same second as the last of its training runs, and took longer."""
+    return sorted(manifests, key=_age, reverse=True)
+
+
+def _age(manifest: Manifest) -> tuple[str, float]:
+    return str(manifest.provenance.get("ended", "")), float(manifest.provenance.get("seconds") or 0.0)
 
 
 @faced(_facts, lambda manifest: f"Manifest of {manifest.job.experiment}")
