@@ -13,7 +13,7 @@ from lab.models import CheckpointError, load_plm
 from lab.models.tiny import tiny_plm
 
 VALUES = (None, True, False, 0, 1, -1, 3, 10**6, 10**9, 10**30, 2.5, 1e999, "", "x", "8", [], [1], ["x"], {}, {"x": 1})
-N = 40
+N = 60
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -49,7 +49,7 @@ def test_mutated_configurations_are_refused_by_name_or_read_as_in_transformers(f
         assert time.perf_counter() - start < 10
     assert [message for message in refusals if str(tmp_path) not in message] == []
     assert len(refusals) > 3
-    assert read > N // 20
+    assert read > 3
 
 
 def _decoder(family: str) -> dict[str, torch.Tensor]:
