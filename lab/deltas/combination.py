@@ -44,6 +44,11 @@ class Combination(DeltaMethod):
         if not all(c > 0 for c in self.step_scales):
             raise ValueError(f"Combination's step_scales must be positive; got {self.step_scales}.")
 
+    @property
+    def title(self) -> str:
+        """The titles of its parts, joined."""
+        return " + ".join(part.title for part in self.parts) or super().title
+
     def body(self, plm: PLM, seed: int) -> Delta:
         whole: Delta = Additive(plm, ())
         for part, c in zip(self.parts, self.step_scales or (1.0,) * len(self.parts), strict=True):

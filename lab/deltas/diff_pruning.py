@@ -47,6 +47,7 @@ class DiffPruning(DeltaMethod):
     gate_scale: float = 100.0
 
     name = "diff-pruning"
+    shown = "diff pruning"
     family = "specification"
 
     def __post_init__(self) -> None:

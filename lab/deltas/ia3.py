@@ -36,6 +36,7 @@ class IA3(DeltaMethod):
     inputs: tuple[str, ...] = ("down",)
 
     name = "ia3"
+    shown = "IA3"
     family = "addition"
 
     def __post_init__(self) -> None:

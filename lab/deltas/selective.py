@@ -25,6 +25,7 @@ class LastLayer(DeltaMethod):
     n_layers: int = 1
 
     name = "last-layer"
+    shown = "last layer"
     family = "specification"
 
     def body(self, plm: PLM, seed: int) -> Delta:
@@ -52,7 +53,13 @@ class SelectiveModule(DeltaMethod):
     budget: int | None = None
 
     name = "selective-module"
+    shown = "random modules"
     family = "specification"
+
+    @property
+    def title(self) -> str:
+        """Whether the modules are drawn or named."""
+        return "named modules" if self.patterns else super().title
 
     def body(self, plm: PLM, seed: int) -> Delta:
         owners = {part.name: part.name.rpartition(".")[0] for part in plm.layout if part.name in set(body_names(plm))}

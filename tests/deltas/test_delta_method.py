@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from lab.deltas import METHODS, BitFit, LinearProbe, LoRA, method_from_json
+from lab.deltas import METHODS, BitFit, Combination, LinearProbe, LoRA, SelectiveModule, method_from_json
 from lab.deltas.method import body_names, head_names
+from lab.study.compared_methods import compared_methods
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -19,6 +20,15 @@ def test_every_method_names_itself_and_its_family(method):
     assert method().to_json()["method"] == method.name
     assert method.family in ("addition", "specification", "reparameterisation", "full")
     assert dataclasses.is_dataclass(method)
+
+
+def test_a_method_has_one_name_in_titles_and_comparisons():
+    compared = compared_methods("tiny-bert", head_lr=0.01, prompt_tokens=4, dimension=8)
+    of_no_size = {label: method for label, (method, _) in compared.items() if not method.sized}
+    assert {"IA3", "last layer", "random modules", "diff pruning", "BitFit", "mask"} <= set(of_no_size)
+    assert {label: method.title for label, method in of_no_size.items()} == {label: label for label in of_no_size}
+    assert SelectiveModule(patterns=("*.query",)).title == "named modules"
+    assert Combination(parts=(LoRA(rank=2), BitFit())).title == "LoRA r = 2 + BitFit"
 
 
 def test_unknown_fields_and_names_are_refused():
