@@ -12,7 +12,7 @@ from experiments.unseen_task import Scored, UnseenTask
 from lab.geometry.collections import portrait
 from lab.runs.record import Scalar
 from lab.statistics import Verdict
-from lab.statistics.shared_subspace import subspace_verdicts
+from lab.statistics.shared_subspace import sharing_verdicts, worth_verdicts
 from lab.study import Experiment, Finding, Lab, Result, setting
 from lab.study.collected import LORA, PROMPT, TASKS, changes_matrices, collection_of, drawn_nulls, trained
 
@@ -59,17 +59,27 @@ def measure(c: SharedSubspace, lab: Lab) -> Result:
 
 
 def claims(found: Sequence[Finding[SharedSubspace]]) -> list[Verdict]:
-    """One subspace for many tasks, beside what chance and the PLM's activations share."""
-    verdicts = []
-    for finding in found:
-        if finding.metrics.get("compared") == "ΔW" and not finding.config.own_starts:
-            continue  # one start A₀ makes all tasks share its rows
-        beside, scores = finding.tables["beside_nulls"], finding.tables.get("subspace_scores")
-        label, c = beside["label"].iloc[0], finding.config
-        where = f"{label}; {len(c.tasks)} tasks of {finding.metrics['types']} types; {c.steps} steps of {c.batch_size}"
-        where += f"; {len(c.seeds)} seeds" if len(c.seeds) > 1 else ""
-        verdicts += subspace_verdicts(beside, None if scores is None else scores[scores.label == label], where)
+    """One subspace for many tasks, beside what chance and the PLM's activations share.
+
+    The findings are of one collection: its geometry is judged where it has most seeds, what coordinates are worth
+    where most tasks were scored.
+    """
+    judged = [f for f in found if f.metrics.get("compared") != "ΔW" or f.config.own_starts]
+    if not judged:
+        return []  # one start A₀ makes all tasks share its rows
+    most_seeds = max(judged, key=lambda f: len(f.config.seeds))
+    verdicts = sharing_verdicts(most_seeds.tables["beside_nulls"], _where(most_seeds))
+    scored = max(judged, key=lambda f: len(f.config.targets))
+    if scored.config.targets:
+        scores = scored.tables["subspace_scores"]
+        verdicts += worth_verdicts(scores[scores.label == scored.config.label], _where(scored))
     return verdicts
+
+
+def _where(finding: Finding[SharedSubspace]) -> str:
+    c = finding.config
+    where = f"{c.label}; {len(c.tasks)} tasks of {finding.metrics['types']} types; {c.steps} steps of {c.batch_size}"
+    return where + (f"; {len(c.seeds)} seeds" if len(c.seeds) > 1 else "")
 
 
 _DEMO = SharedSubspace(
@@ -112,4 +122,5 @@ EXPERIMENT = Experiment(
     measure=measure,
     figures=("shared_directions", "left_out_tasks", "subspace_scores", "task_map", "tasks_needed"),
     claims=claims,
+    replicates=("seeds", "targets", "shots", "ks", "lrs", "few_steps", "n_test", "draws"),
 )

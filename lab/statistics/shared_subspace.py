@@ -64,28 +64,35 @@ def gain_over(table: pd.DataFrame, row: str, other: str) -> dict[str, list[float
     return {str(task): own for task, values in gains.iterrows() if (own := list(values.dropna()))}
 
 
-def subspace_verdicts(beside: pd.DataFrame, scores: pd.DataFrame | None, setting: str) -> list[Verdict]:
-    """Verdicts on one subspace for many tasks, with the nulls that can win beside it; tasks are the units.
-
-    What is said of every null, and of every subspace of as many directions, is one statement, judged where it does
-    worst (`least_of`): nobody claims a subspace that the activations draw as well.
+def sharing_verdicts(beside: pd.DataFrame, setting: str) -> list[Verdict]:
+    """What many tasks share, judged beside the null that shares most (`least_of`); tasks are the units.
 
     Args:
         beside: null, task, k, share, null_share.
-        scores: row, task, k, relative; None where no task was scored.
         setting: what the measurement covers.
     """
-    shares, worth = (Evidence(QIN, setting, drawn, "tasks", 12) for drawn in ("shared_directions", "subspace_scores"))
     nulls = {null: share_over_null(beside, null) for null in dict.fromkeys(beside["null"])}
-    verdicts = [
-        shares.above(
+    return [
+        Evidence(QIN, setting, "shared_directions", "tasks", 12).above(
             0.0, least_of(nulls), "The changes of many tasks share more than those of every null do.",
             "share of an unseen task's change that all directions of the others explain, minus the same in the null "
             f"where that is least, of {len(nulls)} nulls ({', '.join(nulls)}); interval over tasks [1]",
         )
     ]  # fmt: skip
-    if scores is None:
-        return verdicts
+
+
+def worth_verdicts(scores: pd.DataFrame, setting: str) -> list[Verdict]:
+    """What coordinates in the subspace of other tasks are worth on an unseen one; tasks are the units.
+
+    What is said of every subspace of as many directions is one statement, judged where it does worst (`least_of`):
+    nobody claims a subspace that the activations draw as well.
+
+    Args:
+        scores: row, task, k, relative.
+        setting: what the measurement covers.
+    """
+    worth = Evidence(QIN, setting, "subspace_scores", "tasks", 12)
+    verdicts = []
     rivals = (RANDOM, CORES, INPUTS, BASE, WRONG, MEAN, PROBE)
     gains = {other: cluster_interval(own) for other in rivals if (own := gain_over(scores, SHARED, other))}
     drawn = {other: gains.pop(other) for other in (RANDOM, CORES, INPUTS, BASE) if other in gains}

@@ -14,7 +14,8 @@ from lab.statistics.shared_subspace import (
     gain_over,
     relative_at,
     share_over_null,
-    subspace_verdicts,
+    sharing_verdicts,
+    worth_verdicts,
 )
 
 
@@ -60,7 +61,8 @@ def test_relative_scores_are_of_learned_tasks():
 
 
 def answers(beside: pd.DataFrame) -> dict[str, str]:
-    return {v.claim.rsplit(" ", 1)[-1]: v.answer for v in subspace_verdicts(beside, scores(), "here")}
+    verdicts = sharing_verdicts(beside, "here") + worth_verdicts(scores(), "here")
+    return {v.claim.rsplit(" ", 1)[-1]: v.answer for v in verdicts}
 
 
 @pytest.mark.parametrize(("gain", "answer"), [(0.2, "holds here"), (-0.4, "does not hold here")])
@@ -70,13 +72,14 @@ def test_verdicts_are_those_planted(gain, answer):
     assert found["trained."] == "holds here"
     assert found["adapter."] == "cannot tell"
     assert found["tasks."] == "holds here"
-    assert [v.figure for v in subspace_verdicts(beside(gain), None, "here")] == ["shared_directions"]
+    assert [v.figure for v in sharing_verdicts(beside(gain), "here")] == ["shared_directions"]
+    assert {v.figure for v in worth_verdicts(scores(), "here")} == {"subspace_scores"}
 
 
 def test_every_null_is_judged_by_the_one_that_wins():
     """Beyond the same spectra, and yet no more than the activations draw."""
     activations = beside(-0.4).assign(null="inputs of the layers at θ₀")
     assert answers(pd.concat([beside(0.2), activations]))["do."] == "does not hold here"
-    (shares,) = subspace_verdicts(pd.concat([beside(0.2), activations]), None, "here")
+    (shares,) = sharing_verdicts(pd.concat([beside(0.2), activations]), "here")
     assert "of 2 nulls (same spectra, inputs of the layers at θ₀)" in shares.quantity
     assert shares.measured.n == 5
