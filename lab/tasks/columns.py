@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 PAIRS = (
     ("sentence1", "sentence2"),
@@ -49,8 +51,8 @@ def shown(value: object) -> str:
 def find_columns(names: Sequence[str], place: str, text: TextColumn = None, label: str | None = None) -> Columns:
     """The columns among `names`.
 
-    Known names are found whatever their case, a pair before a single sentence. In a table of two columns the one that
-    is left over is the other role's.
+    Known names are found whatever their case, a pair before a single sentence; so are names that are asked for, where
+    none is written alike. In a table of two columns the one that is left over is the other role's.
 
     Args:
         names: the columns that there are.
@@ -59,12 +61,16 @@ def find_columns(names: Sequence[str], place: str, text: TextColumn = None, labe
         label: the labels' column; None: found.
 
     Raises:
-        BadFile: a name of these twice, an asked-for column that is not there, or none or several that could be meant.
+        BadFile: a name of these twice, an asked-for column that is not there or has two roles, or none or several that
+            could be meant.
     """
     asked = () if text is None else (text,) if isinstance(text, str) else tuple(text)
-    missing = [name for name in (*asked, *([] if label is None else [label])) if name not in names]
-    if missing:
-        raise BadFile(f"{place}: there is no column {missing[0]!r}; the columns are {shown(list(names))}.")
+    asked = tuple(_asked(name, names, place) for name in asked)
+    label = None if label is None else _asked(label, names, place)
+    roles = (*asked, *([] if label is None else [label]))
+    doubled = next((name for name in roles if roles.count(name) > 1), None)
+    if doubled is not None:
+        raise BadFile(f"{place}: the column {doubled!r} is asked for twice; the texts and the label need one each.")
     texts = asked or _texts(names)
     labels = [label] if label is not None else _labels([name for name in names if name not in texts])
     if len(names) == 2 and len(texts) + len(labels) == 1:
@@ -86,9 +92,23 @@ def find_columns(names: Sequence[str], place: str, text: TextColumn = None, labe
     return Columns(tuple(texts), labels[0])
 
 
+def _asked(name: str, names: Sequence[str], place: str) -> str:
+    """The column of this name; else the only one that differs from it in case, spaces around it or composed letters."""
+    alike = [name] if name in names else [other for other in names if _plain(other) == _plain(name)]
+    if len(alike) != 1:
+        near = get_close_matches(name, names, n=1)
+        meant = f"did you mean {near[0]!r}? The" if near else "the"
+        raise BadFile(f"{place}: there is no column {name!r}; {meant} columns are {shown(list(names))}.")
+    return alike[0]
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).strip().casefold()
+
+
 def _texts(names: Sequence[str]) -> tuple[str, ...]:
     """The first known pair, else sentence or text, else the only other name of a text."""
-    by_plain = {name.strip().casefold(): name for name in names}
+    by_plain = {_plain(name): name for name in names}
     for known in (*PAIRS, TEXTS[:1], TEXTS[1:2]):
         if all(name in by_plain for name in known):
             return tuple(by_plain[name] for name in known)
@@ -98,7 +118,7 @@ def _texts(names: Sequence[str]) -> tuple[str, ...]:
 
 def _labels(names: Sequence[str]) -> list[str]:
     """The column "label", else every name of labels: it takes exactly one."""
-    by_plain = {name.strip().casefold(): name for name in names}
+    by_plain = {_plain(name): name for name in names}
     if LABELS[0] in by_plain:
         return [by_plain[LABELS[0]]]
     return [by_plain[name] for name in LABELS if name in by_plain]

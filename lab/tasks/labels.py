@@ -20,6 +20,7 @@ MAX_CLASSES = 1000
 
 INTEGER = re.compile(r"[+-]?\d+")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
+NUMBER_LIKE = re.compile(r"[+\u2212-]?[$€£]?\d+([.,'\s]\d+)*\s?[%$€£]?")
 MISSING = ("na", "n/a", "#n/a", "<na>", "null", "none", "nil", "-", "?")
 """Words that often stand where a label is missing."""
 UNLABELLED = -1
@@ -91,7 +92,8 @@ def numbered(splits: Mapping[str, Labelled], names: Sequence[str] = ()) -> tuple
         BadFile: labels of different kinds, a split without labels (all −1), or more words than labels can be.
 
     Warns:
-        UserWarning: words that may stand for a missing label, or that differ in case alone, count as classes.
+        UserWarning: words that may stand for a missing label, that differ in case alone, or that are numbers in another
+            spelling ("0,5", "40%"), count as classes.
     """
     _one_kind(splits)
     values = {label for split in splits.values() for label in split.labels}
@@ -116,6 +118,12 @@ def _warn_of_words(name: str, words: Sequence[str]) -> None:
     if missing and len(words) > 2:
         warnings.warn(
             f"{name}: the label {missing[0]!r} counts as a class; if it stands for a missing label, remove its rows.",
+            stacklevel=4,
+        )
+    if all(NUMBER_LIKE.fullmatch(word) for word in words):
+        warnings.warn(
+            f"{name}: the labels look like numbers and are read as words ({words[0]!r}, {words[-1]!r}), each of which "
+            "counts as a class; write them with a decimal point and no other sign (0.5) for a regression.",
             stacklevel=4,
         )
     alike: dict[str, str] = {}

@@ -77,6 +77,20 @@ def test_columns_that_are_asked_for(tmp_path):
     assert pairs.fingerprint == Examples(("x", "y"), (0, 1), ("a", "b")).fingerprint
     with pytest.raises(BadFile, match=r"line 1: there is no column 'review'; the columns are \['id', 'label', 'body'"):
         read_examples(path, text_column="review")
+    with pytest.raises(BadFile, match=r"there is no column 'bdoy'; did you mean 'body'\? The columns are"):
+        read_examples(path, text_column="bdoy")
+    with pytest.raises(BadFile, match="the column 'stars' is asked for twice"):
+        read_examples(path, text_column="stars", label_column="stars")
+
+
+@pytest.mark.parametrize("asked", ["T\u00e9xt", "Te\u0301xt", "t\u00e9xt", " T\u00e9xt"])
+def test_a_column_is_found_however_its_letters_are_composed(tmp_path, asked):
+    path = written(tmp_path, "a.csv", "id,label,Te\u0301xt\n1,0,a\n2,1,b\n")
+    assert read_examples(path, text_column=asked).texts == ("a", "b")
+    twins = written(tmp_path, "b.csv", "label,Body,BODY\n0,a,b\n")
+    assert read_examples(twins, text_column="BODY").texts == ("b",)
+    with pytest.raises(BadFile, match="there is no column 'body'"):
+        read_examples(twins, text_column="body")
 
 
 def test_parquet_reads_what_csv_reads(tmp_path):
@@ -173,12 +187,20 @@ def test_refuses(tmp_path, name, content, message):
         (("a", "NULL", "b"), "x.csv: the label 'NULL' counts as a class; if it stands for a missing label"),
         (("Pos", "neg", "pos"), "x.csv: the labels 'Pos' and 'pos' count as two classes; write them alike"),
         (("café", "cafe\u0301", "x"), "x.csv: the labels .* count as two classes"),
+        (("$1.50", "$2.50", "$3.50"), "x.csv: the labels look like numbers and are read as words"),
+        (("10%", "20%", "7 %"), "x.csv: the labels look like numbers and are read as words"),
     ],
 )
 def test_words_that_may_be_no_classes_are_warned_about(tmp_path, labels, message):
     path = written(tmp_path, "x.csv", "text,label\n" + "".join(f"text {x},{x}\n" for x in labels))
     with pytest.warns(UserWarning, match=message):
         assert len(set(read_examples(path).labels)) == 3
+
+
+def test_decimal_commas_are_warned_about(tmp_path):
+    path = written(tmp_path, "x.csv", "text;label\n" + "".join(f"text {i};{i},5\n" for i in range(3)))
+    with pytest.warns(UserWarning, match=r"read as words \('0,5', '2,5'\), .* with a decimal point"):
+        assert read_examples(path).labels == (0, 1, 2)
 
 
 GOOD = "".join(json.dumps({"text": f"text {i}", "label": i % 2}) + "\n" for i in range(4)).encode()
