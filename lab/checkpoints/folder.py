@@ -140,12 +140,14 @@ def _is_file(path: Path) -> bool:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a model folder.
+    """The safetensors files of a model folder: the one file, else the shards that the index names, as in transformers.
 
     Raises:
         CheckpointError: there are none, or the index names a file that is not in the folder.
     """
     index = folder / INDEX
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
     if index.is_file():
         named = read_object(index).get("weight_map")
         if not isinstance(named, dict) or not named:
@@ -156,8 +158,6 @@ def weight_files(folder: Path) -> list[Path]:
                     f"{index} names the shard {str(name)[:80]!r}, which is not in {folder}; download it again."
                 )
         return [folder / name for name in sorted(set(named.values()))]
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
     pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
     if pickles:
         raise CheckpointError(

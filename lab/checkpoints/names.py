@@ -16,10 +16,11 @@ EMBEDDINGS = re.compile(
 )
 
 # what models compute from their configuration and earlier versions of transformers stored all the same: positions,
-# the frequencies of rotary embeddings, causal masks (GPT-2, GPT-NeoX)
+# the frequencies and tables of rotary embeddings, causal masks (GPT-2, GPT-J, GPT-Neo, CodeGen, GPT-NeoX)
 _BUFFERS = re.compile(
-    r"(^|\.)(position_ids|inv_freq|original_inv_freq|masked_bias|num_batches_tracked)$"
-    r"|(^|\.)embeddings\.token_type_ids$|(^|\.)h\.\d+\.attn\.bias$|(^|\.)gpt_neox\.layers\.\d+\.attention\.bias$"
+    r"(^|\.)(position_ids|inv_freq|original_inv_freq|masked_bias|num_batches_tracked|causal_mask)$"
+    r"|(^|\.)(cos|sin)_cached$|(^|\.)embeddings\.token_type_ids$|(^|\.)h\.\d+\.attn\.(attention\.)?bias$"
+    r"|(^|\.)gpt_neox\.layers\.\d+\.attention\.bias$"
 )
 
 

@@ -77,7 +77,7 @@ def read_entries(file: Path) -> dict[str, Any]:
     entries = read_object(file)
     if not isinstance(entries.get("model_type"), str):
         raise CheckpointError(f'{file} names no "model_type"; save the model again with `save_pretrained`.')
-    if "quantization_config" in entries:
+    if entries.get("quantization_config") is not None:
         raise CheckpointError(f"{file.parent} holds quantised weights; deltas need floats: use the unquantised model.")
     if entries["model_type"] not in transformers.CONFIG_MAPPING:
         raise CheckpointError(

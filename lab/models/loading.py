@@ -210,6 +210,13 @@ def _build(
     with _describing(checkpoint.folder / CONFIG):
         reseed_head(model, new_names, seed)
     unused = tuple(sorted({*info["unexpected_keys"], *misfits}))
+    if misfits and request.kind == "classification" and request.num_labels is None:
+        name, (stored, wanted) = next(iter(misfits.items()))
+        warnings.warn(
+            f"{checkpoint.folder}: {name} has the shape {stored}, and config.json asks for {wanted}: a new head is "
+            f"drawn. To keep the stored one say num_labels={stored[0]}.",
+            stacklevel=3,
+        )
     _warn_of_unused(checkpoint, architecture, unused)
     return model, new_names, unused
 
@@ -270,6 +277,12 @@ def _check(
         )
     if body or (request.kind == "lm" and not base and missing):
         absent = body or sorted(missing)
+        prefix = next((n.removesuffix(absent[0]) for n in checkpoint.tensors if n.endswith(f".{absent[0]}")), "")
+        if prefix:
+            raise CheckpointError(
+                f"{checkpoint.folder}: the names in {files} begin with {prefix!r}, as something wrapped around the "
+                "model (DDP, torch.compile, a trainer) writes them; save the model inside it with `save_pretrained`."
+            )
         raise CheckpointError(
             f"{checkpoint.folder}: {files} lacks {len(absent)} tensors of this {architecture.family} model, first "
             f"{absent[:3]}; the file is incomplete, or belongs to another configuration."

@@ -17,7 +17,10 @@ from lab.checkpoints.sizes import check_sizes, check_total
 
 
 def test_buffers_are_known_and_no_weights(tmp_path):
-    names = ("embeddings.position_ids", "h.0.attn.bias", "h.0.attn.masked_bias", "layers.0.rotary_emb.inv_freq")
+    names = (
+        "embeddings.position_ids", "h.0.attn.bias", "h.0.attn.masked_bias", "layers.0.rotary_emb.inv_freq",
+        "h.0.attn.attention.bias", "h.0.attn.attention.masked_bias", "h.0.attn.causal_mask", "rotary_emb.cos_cached",
+    )  # fmt: skip
     save_file(
         {name: torch.ones(1, 2) for name in names} | {"a.weight": torch.ones(2, 2)}, tmp_path / "model.safetensors"
     )
@@ -29,7 +32,13 @@ def test_buffers_are_known_and_no_weights(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["h.0.attn.c_attn.bias", "layers.0.attention.dense.bias", "layers.0.attn.q.bias", "position_embeddings.weight"],
+    [
+        "h.0.attn.c_attn.bias",
+        "h.0.attn.attention.out_proj.bias",
+        "layers.0.attention.dense.bias",
+        "layers.0.attn.q.bias",
+        "position_embeddings.weight",
+    ],
 )
 def test_biases_are_weights(name):
     assert not is_buffer(name)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from lab.models import CheckpointError, load_plm
@@ -183,9 +184,23 @@ def test_shards_are_put_together(saved, batch_of):
         load_plm(folder)
 
 
+def test_one_file_goes_before_shards_of_another_training(saved, batch_of):
+    plm, folder = saved("bert")
+    other = tiny_plm("bert", seed=1)
+    whole = (folder / "model.safetensors").read_bytes()
+    other.model.save_pretrained(folder, max_shard_size="10KB")
+    (folder / "model.safetensors").write_bytes(whole)
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float64).eval()
+    ours = load_plm(folder, dtype=torch.float64).logits({}, batch_of(plm))
+    assert torch.equal(ours, plm.logits({}, batch_of(plm)))
+    inputs = {name: value for name, value in batch_of(plm).items() if name != "labels"}
+    torch.testing.assert_close(theirs(**inputs).logits, ours)
+
+
 @pytest.mark.parametrize("shard", ["../../elsewhere.safetensors", "/etc/passwd", 3])
 def test_an_index_cannot_name_files_elsewhere(shard, saved):
     _, folder = saved("bert")
+    (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": shard}}))
     with pytest.raises(CheckpointError, match=r"names the shard .*, which is not in"):
         load_plm(folder)
@@ -202,6 +217,7 @@ def test_an_index_cannot_name_files_elsewhere(shard, saved):
 )
 def test_a_broken_index_is_refused(text, message, saved):
     _, folder = saved("bert")
+    (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(text)
     with pytest.raises(CheckpointError, match=rf"model\.safetensors\.index\.json {message}"):
         load_plm(folder)
@@ -231,6 +247,30 @@ def test_codes_are_no_weights_and_buffers_are_left_out(saved, batch_of):
         edit_tensors(folder, lambda t, dtype=dtype: t.update({name: t[name].float().to(dtype)}))
         with pytest.raises(CheckpointError, match=rf"'{name}' is stored as {stored}, not as floating point"):
             load_plm(folder)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model."])
+def test_names_under_a_wrapper_are_named(prefix, saved):
+    _, folder = saved("bert")
+    tensors = load_file(folder / "model.safetensors")
+    save_file({prefix + name: tensor for name, tensor in tensors.items()}, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=rf"the names in model.safetensors begin with '{prefix}', as something"):
+        load_plm(folder)
+
+
+def test_a_stored_head_of_another_width_than_the_configuration_says(saved, batch_of):
+    plm, folder = saved("bert", num_labels=3)
+    edit_config(folder, id2label={str(i): f"LABEL_{i}" for i in range(5)})
+    with pytest.warns(UserWarning, match=r"classifier.* has the shape \(3.*a new head is drawn.* say num_labels=3"):
+        assert load_plm(folder).num_labels == 5
+    kept = load_plm(folder, num_labels=3, dtype=torch.float64)
+    assert torch.equal(kept.logits({}, batch_of(plm)), plm.logits({}, batch_of(plm)))
+
+
+def test_a_quantisation_that_is_null_is_none(saved):
+    _, folder = saved("bert")
+    edit_config(folder, quantization_config=None)
+    assert load_plm(folder).new_names == frozenset()
 
 
 @pytest.mark.parametrize("keep", [0, 4, 300, 20_000])
