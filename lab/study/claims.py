@@ -100,8 +100,8 @@ def commands_of(records: Iterable[Record], experiment: Experiment[Any] | None = 
     """The commands that make these records, each once, in the order of the records; empty where none is known.
 
     Each is what the record's provenance holds, in one spelling: ``--name=value``, no ``--store``, of a path its last
-    part, and `TASK_FOLDER` in front where a task of the record is no package. Where a scale has changed since, so that
-    this command asks for something else by now, it is the one with the whole config.
+    part, and `TASK_FOLDER` in front where a task of one of its records is no package. Where a scale has changed since,
+    so that this command asks for something else by now, it is the one with the whole config.
 
     Args:
         records: of one experiment.
@@ -115,7 +115,7 @@ def commands_of(records: Iterable[Record], experiment: Experiment[Any] | None = 
                 given = again(experiment.name, record.job.config)
             folder = any(map(_is_folder, _tasks(record.job.config)))
             found.append(f"{TASK_FOLDER} {_portable(given)}" if folder else _portable(given))
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(one for one in found if f"{TASK_FOLDER} {one}" not in found))
 
 
 OF_THE_RUN = frozenset({"scale", "store", "workers", "engine", "address", "cpus", "gpus", "quiet", "trace", "out"})

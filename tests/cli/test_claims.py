@@ -200,6 +200,8 @@ def test_a_command_says_that_a_task_needs_its_folder():
     needed = commands_of([made_by("deltalab run toy", tasks=["imdb", "sst-2"])])
     nested = commands_of([made_by("deltalab run toy", runs={"task": "mpqa"})])
     assert needed == nested == ("DELTALAB_TASKS=FOLDER deltalab run toy",)
+    both = [made_by("deltalab run toy", task="bbc-news"), made_by("deltalab run toy", task="mpqa")]
+    assert commands_of(both) == commands_of(both[::-1]) == needed
     assert commands_of([made_by("deltalab run toy", task="glue/sst2")]) == ("deltalab run toy",)
     assert commands_of([Record(Job("toy", {}), {})]) == ()
 
