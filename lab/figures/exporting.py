@@ -19,6 +19,7 @@ from lab.figures.formats import FORMATS
 from lab.figures.images import IMAGE_FORMATS, ImageError, images
 from lab.figures.latex import booktabs, escaped, macro
 from lab.figures.page import page
+from lab.figures.sheets import numbered, sheets
 from lab.figures.style import LIGHT, SCREEN, SIZES, Theme
 
 TEXT_FORMATS = ("html", "csv", "columns", "tex", "caption", "bib")
@@ -82,7 +83,8 @@ def export(
         provenance: name → value ("command": "deltalab run …"), printed in the HTML and the caption.
 
     Returns:
-        The files, and what was skipped: images where no browser is found.
+        The files, and what was skipped: images where no browser is found. Images of what is too tall for a page
+        go on in `path_stem`-2.pdf, ….
 
     Raises:
         TableError: the table cannot be drawn.
@@ -96,7 +98,7 @@ def export(
             raise ValueError(f"the figure {figure.name!r} needs a table; call export(figure, path_stem, table=...)")
         texts = _texts(figure, table, formats, theme, made_by)
         skipped: list[Skipped] = []
-        drawing = figure.draw(table, theme, SIZES[size])
+        drawings = _sheets(figure, table, theme, size)
     else:
         named: dict[str, Any] = {"title": "Figure", "alt": "a figure made with deltalab", "provenance": made_by}
         texts = {"html": page(figure, theme=theme, **named)} if "html" in formats else {}  # type: ignore[arg-type]
@@ -104,26 +106,37 @@ def export(
         skipped = [
             Skipped(name, reason) for name in formats if name in TEXT_FORMATS and name not in ("html", "columns")
         ]
-        drawing = figure
-    contents: dict[str, bytes] = {name: text.encode() for name, text in texts.items()}
-    pictures = [name for name in formats if name in IMAGE_FORMATS]
+        drawings = (figure,)
+    stem = Path(path_stem)
+    contents: dict[str, bytes] = {f"{stem.name}.{SUFFIXES[name]}": text.encode() for name, text in texts.items()}
+    pictures = {
+        f"{file}.{name}": (drawing, name)
+        for name in formats if name in IMAGE_FORMATS
+        for file, drawing in numbered(stem.name, drawings).items()
+    }  # fmt: skip
     if pictures:
         try:
-            rendered = images([(drawing, name) for name in pictures], scale=3)  # 3 × 96 = 288 dpi
-            contents |= dict(zip(pictures, rendered, strict=True))
+            made = images(list(pictures.values()), scale=3)  # 3 × 96 = 288 dpi
+            contents |= dict(zip(pictures, made, strict=True))
         except ImageError as error:
-            skipped += [Skipped(name, str(error)) for name in pictures]
-    stem = Path(path_stem)
+            skipped += [Skipped(name, str(error)) for name in formats if name in IMAGE_FORMATS]
     stem.parent.mkdir(parents=True, exist_ok=True)
-    written = [stem.with_name(f"{stem.name}.{SUFFIXES[name]}") for name in contents]
+    written = [stem.with_name(name) for name in contents]
     for path, content in zip(written, contents.values(), strict=True):
         write_whole(path, content)
-    return Exported(tuple(written), tuple(skipped), _too_tall(drawing, size))
+    return Exported(tuple(written), tuple(skipped), _too_tall(drawings, size))
 
 
-def _too_tall(drawing: go.Figure, size: str) -> str:
-    """That a drawing is taller than the page it is for, and what to do; "" where it is not."""
-    height, tallest = drawing.layout.height, SIZES[size].tallest
+def _sheets(figure: Figure, table: pd.DataFrame, theme: Theme, size: str) -> tuple[go.Figure, ...]:
+    """The drawing in a size, on as many pages as it takes."""
+    return sheets(figure.grid(table, theme), lambda grid: grid.figure(SIZES[size]), SIZES[size].tallest)
+
+
+def _too_tall(drawings: Sequence[go.Figure], size: str) -> str:
+    """That a drawing goes on on further pages, or is taller than one, and what to do; "" where it is neither."""
+    height, tallest = drawings[0].layout.height, SIZES[size].tallest
+    if len(drawings) > 1:
+        return f"the figure is too tall for a page and goes on in {len(drawings) - 1} more: fewer rows make it one"
     if tallest is None or not height or height <= tallest:
         return ""
     return (

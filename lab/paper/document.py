@@ -163,11 +163,21 @@ def _section(piece: Piece, drawn: Picture, made: Table, venue: Venue, plot: bool
     return (
         f"\n\\section{{{escaped(piece.figure.title)}}}\n{{\\emergencystretch=3em {_remark(piece)}\\{command}Answer{{}} "
         f"See Figure~\\ref{{fig:{name}}} and Table~\\ref{{tab:{name}}}.\\par}}\n\n"
-        f"\\begin{{{figure}}}[htbp]\n  \\centering\n  {_graphics(name, drawn, plot)}\n"
-        f"  \\caption{{\\{command}Caption}}\\label{{fig:{name}}}\n\\end{{{figure}}}\n\n"
+        f"{_floats(piece, drawn, figure, plot)}"
         f"\\begin{{{float_}}}[htbp]\n  \\centering\n  \\caption{{\\{command}TableCaption}}\\label{{tab:{name}}}\n"
         f"  \\input{{tables/{name}}}\n\\end{{{float_}}}\n"
     )
+
+
+def _floats(piece: Piece, drawn: Picture, environment: str, plot: bool) -> str:
+    """The figure; what does not fit on its page goes on under the same number."""
+    begin, end = f"\\begin{{{environment}}}[htbp]\n", f"\\end{{{environment}}}\n\n"
+    floats = []
+    for i, file in enumerate(drawn.named(piece.name)):
+        caption = f"\\caption{{\\{macro(piece.name)}Caption}}\\label{{fig:{piece.name}}}"
+        again = "\\addtocounter{figure}{-1}\\caption{Continued.}"
+        floats.append(f"{begin}  \\centering\n  {_graphics(file, drawn, plot)}\n  {again if i else caption}\n{end}")
+    return "".join(floats)
 
 
 def _remark(piece: Piece) -> str:

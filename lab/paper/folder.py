@@ -94,7 +94,7 @@ def outline(pieces: Sequence[Piece], venue: Venue) -> list[str]:
         width, height = drawn.inches
         lines.append(
             f"{piece.name}: figure {width:.2f} × {height:.2f} in{', across the text' if drawn.wide else ''}"
-            f"{f', {len(drawn.drawings)} slides' if len(drawn.drawings) > 1 else ''}; "
+            f"{f', {len(drawn.drawings)} {venue.sheets}' if len(drawn.drawings) > 1 else ''}; "
             f"table of {counted(len(piece.rows) - made.left_out, 'row')}; {_origins(piece)}; "
             f"cites {', '.join(source.key for source in piece.figure.source)}"
         )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import plotly.graph_objects as go
 
 from lab.figures.grammar import Grid
 from lab.figures.images import images
+from lab.figures.sheets import numbered, sheets
 from lab.figures.style import PRINT
 from lab.paper.piece import Piece
 from lab.paper.venues import PIXELS, Venue
@@ -25,8 +27,8 @@ class Picture:
     """A figure, ready for a page.
 
     Attributes:
-        drawings: plotly figures whose width and height are those on paper, 96 to the inch: one; on slides several,
-            where all panels on one would be too high.
+        drawings: plotly figures whose width and height are those on paper, 96 to the inch: one; several, where all
+            panels on one page would be too high.
         wide: it spans the text, not a column.
         fits: none is higher than a page has room for; else it is scaled down, and its type with it.
     """
@@ -42,14 +44,14 @@ class Picture:
         return highest.layout.width / PIXELS, highest.layout.height / PIXELS
 
     def named(self, name: str) -> dict[str, go.Figure]:
-        """The drawings by the names of their files: NAME, and NAME-2, … of further slides."""
-        return {name if i == 0 else f"{name}-{i + 1}": drawing for i, drawing in enumerate(self.drawings)}
+        """The drawings by the names of their files: NAME, and NAME-2, … of further pages."""
+        return numbered(name, self.drawings)
 
 
 def picture(piece: Piece, venue: Venue) -> Picture:
     """The figure of a piece: in a column where that keeps it low, else across the text, flat enough for the page.
 
-    On slides more panels stand side by side than elsewhere, and what is too high still goes on in another slide.
+    What is too high still goes on on another page. On slides more panels stand side by side than elsewhere.
     """
     grid = piece.figure.grid(piece.table, PRINT)
     most = venue.highest * PIXELS
@@ -57,22 +59,8 @@ def picture(piece: Piece, venue: Venue) -> Picture:
     drawing = _flattened(grid, venue, wide=False, most=low)
     if drawing.layout.height <= low:
         return Picture((drawing,), wide=venue.columns == 1, fits=True)
-    drawings = (_flattened(grid, venue, wide=True, most=most),)
-    if venue.slides and drawings[0].layout.height > most:
-        drawings = _slides(grid, venue, most) or drawings
+    drawings = sheets(grid, partial(_flattened, venue=venue, wide=True, most=most), most)
     return Picture(drawings, wide=True, fits=all(drawing.layout.height <= most for drawing in drawings))
-
-
-def _slides(grid: Grid, venue: Venue, most: float) -> tuple[go.Figure, ...]:
-    """The panels on as few slides as they fit on, in their order; none where even a single one is too high."""
-    n = len(grid.panels)
-    for slides in range(2, n + 1):
-        each = -(-n // slides)
-        parts = [grid.part(range(i, min(n, i + each))) for i in range(0, n, each)]
-        drawings = tuple(_flattened(part, venue, wide=True, most=most) for part in parts)
-        if all(drawing.layout.height <= most for drawing in drawings):
-            return drawings
-    return ()
 
 
 def _flattened(grid: Grid, venue: Venue, *, wide: bool, most: float) -> go.Figure:

@@ -48,6 +48,11 @@ class Venue:
         return self.name == "beamer"
 
     @property
+    def sheets(self) -> str:
+        """What its pages are called."""
+        return "slides" if self.slides else "pages"
+
+    @property
     def font(self) -> str:
         """The CSS family of the type in figures; all have the metrics of Times or of Helvetica.
 

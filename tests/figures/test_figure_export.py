@@ -16,8 +16,10 @@ from lab.figures import (
     HOW_TO_GET_A_BROWSER,
     IDENTITY,
     INTRINSIC_DIMENSION,
+    SIZES,
     ImageError,
     export,
+    exporting,
     figure,
     find_browser,
     rendered,
@@ -162,11 +164,26 @@ def test_pdf_svg_and_png_by_the_browser(tmp_path):
 
 
 def test_a_figure_that_no_page_holds_is_written_and_said_to_be(tmp_path):
-    table = figure("combination").example()
-    many = pd.concat([table.assign(task=f"task {i}") for i in range(12)])
-    done = export(figure("combination"), tmp_path / "figure", ["csv"], many, size="single")
+    table = figure("left_out_tasks").example()
+    many = pd.concat([table.assign(member=table.member + f" {i}") for i in range(12)])
+    done = export(figure("left_out_tasks"), tmp_path / "figure", ["csv"], many, size="single")
     assert "in tall, a page has room for 9: draw fewer rows" in done.message
-    assert "in tall" not in export(figure("combination"), tmp_path / "one", ["csv"], table).message
+    assert "in tall" not in export(figure("left_out_tasks"), tmp_path / "one", ["csv"], table).message
+
+
+def test_a_figure_taller_than_a_page_goes_on_in_further_files(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(exporting, "images", lambda asked, scale: [drawn.append(one) or b"" for one, _ in asked])
+    table = pd.concat([figure("cka").example().assign(label=f"method {i}") for i in range(30)])
+    done = export(figure("cka"), tmp_path / "cka", ["csv", "svg", "pdf"], table, size="single")
+    pages = len(drawn) // 2
+    assert pages > 1
+    assert {path.name for path in done.written if path.suffix in (".svg", ".pdf")} == {
+        f"cka{'' if i == 1 else f'-{i}'}.{kind}" for i in range(1, pages + 1) for kind in ("svg", "pdf")
+    }
+    assert max(one.layout.height for one in drawn) <= SIZES["single"].tallest
+    assert sum(len(one.data) for one in drawn) == 2 * 30
+    assert f"goes on in {pages - 1} more" in done.message
 
 
 def test_a_finished_drawing_is_exported_without_what_it_lacks(tmp_path):

@@ -205,6 +205,19 @@ def test_panels_too_high_for_a_slide_go_on_in_another():
         assert f"--- {i} of 2}}\n  \\centering\n  \\input{{figures/{name}}}" in main
 
 
+def test_what_is_too_high_for_a_page_of_a_paper_goes_on_under_the_same_number():
+    made = figure("cka").example()
+    one = piece("cka", pd.concat([made.assign(label=f"method {i}") for i in range(40)], ignore_index=True))
+    drawn = picture(one, VENUES["icml"])
+    assert len(drawn.drawings) > 1
+    assert drawn.fits
+    main = contents([one], VENUES["icml"], command="", pgf=True, browser=False)["main.tex"].decode()
+    pages = len(drawn.drawings)
+    assert f", {pages} pages; table" in outline([one], VENUES["icml"])[0]
+    assert main.count(r"\begin{figure*}") == main.count(r"\caption{\CkaCaption}") + main.count(r"{Continued.}") == pages
+    assert all(rf"\input{{figures/{name}}}" in main for name in drawn.named("cka"))
+
+
 def test_who_writes_a_figure_that_is_scaled_down_is_told():
     one, told = piece("left_out_tasks"), list[str]()
     contents([one], VENUES["beamer"], command="", pgf=True, browser=False, tell=told.append)
