@@ -42,12 +42,18 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
 
 
 def _line(panel: Panel, part: pd.DataFrame, name: str, colour: str, aside: float, dash: str) -> None:
-    """Shares with their intervals over states, a little aside of others; that of all targets is thicker."""
+    """Shares with their intervals over states, a little aside of others; that of all targets is thicker.
+
+    An interval from 0 to 1, which few states leave, would be a line across the panel: hovering says it.
+    """
     found, (width, size) = _shares(part), (3.0, 8.0) if dash == "solid" else (1.6, 6.0)
+    known = found.high - found.low < 1
     panel.line(
         found.tokens + aside, found.share, name, colour=colour, dash=dash, width=width, size=size,
-        symbol=panel.grid.symbol(name), error=found.high - found.share, error_down=found.share - found.low,
-        hover=f"k ≤ %{{x:.0f}}: %{{y:.2f}}, {counted(int(found.n.max()), 'state')}",
+        symbol=panel.grid.symbol(name), error=(found.high - found.share).where(known, 0.0),
+        error_down=(found.share - found.low).where(known, 0.0), data=[found.low, found.high],
+        hover="k ≤ %{x:.0f}: %{y:.2f} [%{customdata[0]:.2f}, %{customdata[1]:.2f}], "
+        + counted(int(found.n.max()), "state"),
     )  # fmt: skip
 
 
@@ -91,7 +97,7 @@ FORCED_TOKENS = Figure(
     caption=(
         "Share of (state, target) pairs for which a prompt of at most k tokens, found by greedy search and greedy "
         "coordinate gradient, makes the target the most probable next token; by the target's rank without a prompt, "
-        "and over all. Bars: 95 % intervals over states."
+        "and over all. Bars: 95 % intervals over states; none where it is all of 0 to 1."
     ),
     reading=(
         "One minus the height at k estimates ε of k-ε controllability for this set of pairs, from above: a longer "

@@ -24,24 +24,27 @@ _COLUMNS = columns("intruders", "label", "kind", "matrix", "block", "strength", 
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    """A panel per run and strength: matrices by the number of the direction, the nulls' rows below them."""
-    matrices = list(dict.fromkeys(table.sort_values("block", kind="stable").matrix))
-    names = dict(zip(matrices, _short(matrices), strict=True))
-    nulls = [kind for kind in NULLS if (table.kind == kind).any()]
-    rows = [*names.values(), *(f"{kind}, {which}" for kind in nulls for which in ("mean", "least"))]
-    grid = Grid(theme, wrap=table.strength.nunique(), height=60 + 18 * len(rows), share_x=True, share_y=True)
+    """A panel per run and strength, every run in a row of its own: its matrices by the number of the direction, the
+    nulls' rows below them."""
+    rows = {label: _rows(own) for label, own in split(table, "label")}
+    most = max(map(len, rows.values()))
+    grid = Grid(theme, wrap=table.strength.nunique(), height=60 + 18 * most, share_x=True)
     hover = "%{y}, u<sub>%{x}</sub>: overlap %{z:.3f}"
+    begun: set[str] = set()
     for (label, strength), part in by_strength(table):
+        names = rows[label]
         cells = part[~part.kind.isin(NULLS)].pivot_table("overlap", "matrix", "index").rename(index=names)
         by_kind = {kind: own.pivot_table("overlap", "matrix", "index") for kind, own in part.groupby("kind")}
         for kind in (kind for kind in NULLS if kind in by_kind):
             own = by_kind[kind]
             below = {f"{kind}, mean": own.mean(), f"{kind}, least": own.min()}
             cells = pd.concat([cells, pd.DataFrame(below).T])
-        cells = cells.reindex(rows).sort_index(
+        cells = cells.reindex(list(names.values())).sort_index(
             axis=1
         )  # plotly draws no heat map without a row for every name of its axis
-        panel = grid.panel(f"{label} · t = {strength:g}")
+        panel = grid.panel(f"{label} · t = {strength:g}", new_row=label not in begun)
+        begun.add(label)
+        panel.y("matrix [name]", categories=list(names.values()))
         panel.heat(cells, "largest overlap [1]", low=0, high=1, hover=hover)
         marks = pd.Series(cells.stack())
         marks = marks[marks < EPSILON]
@@ -51,8 +54,15 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
             j, row = marks.index.get_level_values(1), marks.index.get_level_values(0)
             panel.points(j, row, "below ε = ½", hover=hover.replace("%{z", "%{customdata[0]"), **cross)
     last = int(table["index"].max())
-    grid.x("j [count]", whole=True, ticks=range(1, last + 1, max(1, last // 4)), options={"showgrid": False})
-    return grid.y("matrix [name]", categories=rows)
+    return grid.x("j [count]", whole=True, ticks=range(1, last + 1, max(1, last // 4)), options={"showgrid": False})
+
+
+def _rows(own: pd.DataFrame) -> dict[Any, str]:
+    """The rows of a run, from its matrices to its nulls, and how they are called."""
+    matrices = list(dict.fromkeys(own.sort_values("block", kind="stable").matrix))
+    nulls = [kind for kind in NULLS if (own.kind == kind).any()]
+    below = [f"{kind}, {which}" for kind in nulls for which in ("mean", "least")]
+    return dict(zip(matrices, _short(matrices), strict=True)) | {name: name for name in below}
 
 
 def _short(matrices: list[Any]) -> list[str]:

@@ -20,22 +20,26 @@ _MEANS = {
 }
 
 
+_SEED = r", seed \d+$"
+"""The end of a member's name that says which seed of its task it is."""
+
+
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    members = table.sort_values(["type", "member"], kind="stable").member
-    rows = list(dict.fromkeys(members))
+    table = table.assign(row=table.member.astype(str).str.replace(_SEED, "", regex=True))
+    rows = list(dict.fromkeys(table.sort_values(["type", "row"], kind="stable").row))
     grid = Grid(theme, wrap=2, height=max(260, 24 * len(rows)), share_y=True)
     for panel, part in grid.by(table, "label"):
         for unit, own in split(part, "left_out"):
             name = _MEANS.get(unit, unit)
-            hover = "%{y} (%{customdata[0]}): %{x:.1%} explained"
-            panel.points(own.share, own.member, name, symbol=grid.symbol(name), size=9, hover=hover, data=[own.type])
+            hover, data = "%{customdata[0]} (%{customdata[1]}): %{x:.1%} explained", [own.member, own.type]
+            panel.points(own.share, own.row, name, symbol=grid.symbol(name), size=9, hover=hover, data=data)
         first = part.drop_duplicates("member")
         panel.points(
-            first.mean_only, first.member, "mean alone", colour=theme.muted, symbol="line-ns", size=10,
-            hover="%{y}: %{x:.1%} by the mean alone",
+            first.mean_only, first.row, "mean alone", colour=theme.muted, symbol="line-ns", size=10,
+            hover="%{customdata[0]}: %{x:.1%} by the mean alone", data=[first.member],
         )  # fmt: skip
         panel.rule(x=0, dash="solid")
-    return grid.x("explained [share of ‖ΔW‖²]", percent=True).y("member [name]", categories=rows)
+    return grid.x("explained [share of ‖ΔW‖²]", percent=True).y("task [name]", categories=rows)
 
 
 def _answer(table: pd.DataFrame) -> Answer:
@@ -76,10 +80,11 @@ LEFT_OUT_TASKS = Figure(
     caption=(
         "Share of every member's ‖ΔW‖² that the shared subspace of others explains: with the member left out, with all "
         "seeds of its task left out, with all tasks of its type left out, and by other seeds of its task alone, up to "
-        "their size (the upper reference). Tick: what the mean of the others explains alone."
+        "their size (the upper reference). Members that differ in their seed share a row. Tick: what the mean of the "
+        "others explains alone."
     ),
     reading=(
-        "The distance from the member's row to the task's says what another seed of the same task brought; from there "
+        "The distance from the member's mark to the task's says what another seed of the same task brought; from there "
         "to the type's, what tasks of one kind share beyond what all share. A task near its upper reference has "
         "nothing of its own left. Where the tick is as far right as the marks, the mean does "
         "all, and no subspace is needed."

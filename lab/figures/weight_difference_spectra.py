@@ -88,7 +88,8 @@ def _answer(table: pd.DataFrame) -> Answer:
     for label, part in split(found, "label"):
         counted = part[[name for name in (ABOVE, EXCEEDS) if name in part]]
         above, n = counted.bfill(axis=1).iloc[:, 0].astype(int), int(part["values [count]"].max())
-        over = f"{above.min()} to {above.max()} above chance" if above.max() else "none above chance"
+        low, high = above.min(), above.max()
+        over = f"{low if low == high else f'{low} to {high}'} above chance" if high else "none above chance"
         told.append(f"{label}: {part['effective rank'].median():.1f} of {n} ({over})")
     return Answer(listed("Median effective rank of the matrices' differences", told), found)
 

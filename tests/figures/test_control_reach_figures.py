@@ -141,6 +141,14 @@ def test_shares_have_intervals_over_states():
     assert row["high"] == pytest.approx(2.2622 * 2 / 10, rel=1e-4)  # t(9), sd √0.4, n = 10
 
 
+def test_an_interval_that_says_nothing_has_no_bar():
+    table = pd.DataFrame({"language_model": "m", "start_rank": 2, "tokens": 1, "rank": 7}, index=range(3))
+    drawing = FORCED_TOKENS.draw(table.assign(state=range(3), forced=[0, 1, 0]))
+    (line, _) = drawing.data
+    assert [line.error_y.array[0], line.error_y.arrayminus[0]] == [0.0, 0.0]
+    assert list(line.customdata[0]) == [0.0, 1.0]
+
+
 def test_residuals_are_drawn_absolute_and_relative_beside_the_loss():
     """Several runs: a line per method, of the norm over all stages. One run: a line per stage."""
     table = PMP_RESIDUAL.example()

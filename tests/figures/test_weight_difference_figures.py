@@ -14,6 +14,7 @@ from lab.figures import (
     INTRUDER_STRENGTH,
     INTRUDER_SWEEP,
     INTRUDERS,
+    LEFT_OUT_TASKS,
     PRINCIPAL_ANGLES,
     SUBSPACE_SIMILARITY,
 )
@@ -124,3 +125,19 @@ def test_rows_of_intruders_are_short_in_every_family(block):
     table["matrix"] = [f"{block.format(b)}.q.weight" for b in table.block]
     rows = INTRUDERS.draw(table).data[0].y
     assert set(rows[:3]) <= {f"{b} q" for b in table.block.unique()}
+
+
+def test_intruders_of_two_plms_have_their_own_rows_and_none_is_empty():
+    one = INTRUDERS.example()
+    other = one.assign(matrix=one.matrix.str.replace("query", "q_proj"), label=one.label + ", other PLM")
+    drawing = INTRUDERS.draw(pd.concat([one, other]))
+    for heat in (trace for trace in drawing.data if trace.type == "heatmap"):
+        assert not np.isnan(heat.z.astype(float)).all(axis=1).any()
+
+
+def test_seeds_of_a_task_share_a_row_of_what_the_others_explain():
+    table = LEFT_OUT_TASKS.example()
+    seeds = pd.concat([table.assign(member=table.member + f", seed {seed}") for seed in (0, 1)])
+    drawing = LEFT_OUT_TASKS.draw(seeds)
+    assert set(drawing.layout.yaxis.categoryarray) == set(table.member)
+    assert {name[0] for name in drawing.data[0].customdata} == set(seeds.member)

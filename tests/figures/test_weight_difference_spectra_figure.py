@@ -42,7 +42,7 @@ def test_a_table_without_that_line_says_what_exceeds_the_whole_null_under_its_ow
 
 def test_says_when_nothing_exceeds_chance():
     assert "(none above chance)" in WEIGHT_DIFFERENCE_SPECTRA.alt(spectrum([1.4, 1.3]))
-    assert "(1 to 1 above chance)" in WEIGHT_DIFFERENCE_SPECTRA.alt(spectrum([2, 1, 1]))
+    assert "(1 above chance)" in WEIGHT_DIFFERENCE_SPECTRA.alt(spectrum([2, 1, 1]))
 
 
 def test_the_scale_leaves_out_the_last_two_percent_of_a_long_spectrum_only():

@@ -173,8 +173,11 @@ class Grid:
         axes = ("scene",) if self.panels[mark.panel].solid else ("xaxis", "yaxis")
         trace = mark.trace | {axis: identity(axis.removesuffix("axis"), mark.panel) for axis in axes}
         if trace["type"] == "contour":  # plotly lets contours share no colour axis with other traces
-            axis = bars[_bar(list(self.scales).index(trace.pop("coloraxis")))]
-            trace |= {"zmin": axis["cmin"], "zmax": axis["cmax"], "colorscale": axis["colorscale"], "showscale": False}
+            title = trace.pop("coloraxis")
+            axis = bars[_bar(list(self.scales).index(title))]
+            first = mark is next(m for m in self.marks if m.trace.get("coloraxis") == title)
+            trace |= {"zmin": axis["cmin"], "zmax": axis["cmax"], "colorscale": axis["colorscale"]}
+            trace |= {"colorbar": axis["colorbar"], "showscale": first}  # the first carries the bar of all
         elif "coloraxis" in trace:
             trace["coloraxis"] = _bar(list(self.scales).index(trace["coloraxis"]))
         else:

@@ -89,7 +89,7 @@ class Page:
                     annotations += self._names_above(panel, x[0])
                 if panel.title:
                     annotations.append(self._title(panel, x, y[1]))
-        key = self._wrapped("    ".join(self.key), self.size.width - 5 * self.em) if self.key else ""
+        key = "<br>".join(self._key_lines())
         broken = sum(entry(name, self.size).count("<br>") for name in self.legend)
         rows = legend_rows(self.legend, self.width, self.em) + broken if self.legend else 0
         below = self._below(len(self.rows) - 1)
@@ -206,11 +206,14 @@ class Page:
         return self.grid.axis(row[place - 1].number, "y").title if place else ""
 
     def _hides(self, panel: Panel, which: str) -> bool:
-        """Whether a shared axis' labels stand at another panel: to the left, or below."""
-        if not self.grid.shared[which] or which in panel.axes:
-            return False
+        """Whether an axis' labels stand at another panel: to the left, or below."""
         r = next(i for i, row in enumerate(self.rows) if panel in row)
         c = self.rows[r].index(panel)
+        if which in panel.axes:  # an axis of its own, unless its left neighbour has the same names
+            left = self.rows[r][c - 1].axes.get(which) if which == "y" and c > 0 else None
+            return left is not None and left.categories is not None and left == panel.axes[which]
+        if not self.grid.shared[which]:
+            return False
         return c > 0 if which == "y" else r + 1 < len(self.rows) and len(self.rows[r + 1]) > c
 
     def _lines(self, row: int) -> int:
@@ -316,6 +319,17 @@ class Page:
         made["zaxis"] = {**axis, "title": {"text": ""}, "showticklabels": False}
         eye = {"x": 1.6, "y": -1.7, "z": 1.1}
         return made | {"aspectmode": "manual", "aspectratio": {"x": 1, "y": 1, "z": 0.7}, "camera": {"eye": eye}}
+
+    def _key_lines(self) -> list[str]:
+        """The key in lines, broken between its entries; inside one only where it is longer than a line."""
+        lines: list[str] = []
+        for name in self.key:
+            longer = f"{lines[-1]}    {name}" if lines else name
+            if lines and text_width(longer) * self.em <= self.width:
+                lines[-1] = longer
+            else:
+                lines.append(self._wrapped(name, self.width))
+        return lines
 
     def _wrapped(self, text: str, width: float) -> str:
         """The text in lines of at most a width [px]."""

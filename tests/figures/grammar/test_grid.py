@@ -117,6 +117,36 @@ def test_many_panels_stand_closer_so_that_a_paper_s_page_holds_them():
     assert len({axis.domain[0] for axis in screen.select_xaxes()}) == 2
 
 
+def test_contours_have_one_colour_bar_as_heat_maps_have():
+    grid = Grid(LIGHT)
+    cells = pd.DataFrame([[1.0, 10.0], [0.1, 1.0]])
+    for i in range(2):
+        grid.panel(f"{i}").heat(cells, "loss [nats]", log=True, smooth=True)
+    first, second = grid.figure().data
+    assert first.showscale
+    assert first.colorbar.title.text == "loss<br>[nats]"
+    assert not second.showscale
+    assert (first.zmin, first.zmax) == (second.zmin, second.zmax) == (-1.0, 1.0)
+
+
+def test_rows_of_the_same_names_say_them_once_and_others_their_own():
+    grid = Grid(LIGHT)
+    for i, names in enumerate((["a", "b"], ["a", "b"], ["c"])):
+        grid.panel().points([0.0] * len(names), names, "x")
+        grid.panels[i].y(categories=names)
+    shown = [axis.showticklabels is not False for axis in grid.figure().select_yaxes()]
+    assert shown == [True, False, True]
+
+
+def test_entries_of_a_key_are_not_broken_where_a_line_holds_them():
+    grid = Grid(LIGHT)
+    for i in range(12):
+        grid.panel().line([0, 1], [0, 1], "a", key=f"a rather long name {i}", dash=grid.dash(str(i % 4)))
+    legend = grid.figure(SIZES["double"]).layout.legend.title.text
+    assert legend.count("<br>") > 0
+    assert all(f"a rather long name {i}" in legend for i in range(12))
+
+
 def test_names_that_do_not_fit_side_by_side_are_thinned_out():
     grid = Grid(LIGHT)
     grid.panel().points(range(64), range(64), "a")
