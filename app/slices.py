@@ -20,6 +20,9 @@ from lab.study.catalogue import Outline
 Pick = Callable[[pd.DataFrame, str, str], pd.DataFrame]
 """Leaves the rows with one value of a column: table, column, what to call it."""
 
+ALL = "all"
+"""The choice of every PLM, where a figure's statement is over PLMs."""
+
 MOST_PANELS = 6
 """Panels that are drawn before anyone chooses, where the filters of a figure can make it so."""
 
@@ -39,19 +42,29 @@ _POOLED = ("seed", "seeds", "how", "methods", "batch_sizes", "rounds", "sizes", 
 """Settings that may differ under one label: figures average over seeds, and say by a column what was only counted."""
 
 
-def newest(manifests: Sequence[Manifest], outline: Outline, drawn: Figure | None = None) -> tuple[Manifest, ...]:
+def newest(
+    manifests: Sequence[Manifest], outline: Outline, drawn: Figure | None = None, *, count: bool = True
+) -> tuple[Manifest, ...]:
     """The records that answer a question before anyone chooses: of the newest record's PLM and task.
 
-    Where the tasks are what a question repeats over, the six newest are taken, or as few as leave six panels.
+    Of all PLMs where the figure's statement is over PLMs. Where the tasks are what a question repeats over, the six
+    newest are taken, or as few as leave six panels.
 
     Args:
         manifests: records of the question, the newest first.
         outline: the question.
-        drawn: the figure whose panels are counted.
+        drawn: the figure.
+        count: whether its panels are counted, which draws it.
     """
-    model = next(iter(_values(manifests, "model")), None)
-    manifests = next(iter(settings(_with(manifests, "model", [model]), outline).values()), ())
-    return _with(manifests, "task", _shown(_values(manifests, "task"), outline, manifests, drawn))
+    if not over_plms(drawn):
+        manifests = _with(manifests, "model", _values(manifests, "model")[:1])
+    manifests = next(iter(settings(manifests, outline).values()), ())
+    return _with(manifests, "task", _shown(_values(manifests, "task"), outline, manifests, drawn if count else None))
+
+
+def over_plms(drawn: Figure | None) -> bool:
+    """Whether what a figure says is over several PLMs, such as a correlation whose points are PLMs and tasks."""
+    return drawn is not None and "model" in drawn.averages
 
 
 def choose(manifests: Sequence[Manifest], outline: Outline, drawn: Figure | None = None) -> tuple[Manifest, ...]:
@@ -60,12 +73,13 @@ def choose(manifests: Sequence[Manifest], outline: Outline, drawn: Figure | None
     Args:
         manifests: records of the question, the newest first.
         outline: the question.
-        drawn: the figure whose panels are counted.
+        drawn: the figure.
     """
     models = _values(manifests, "model")
     if len(models) > 1:
-        model = st.selectbox("PLM", models, key="model", bind="query-params")
-        manifests = _with(manifests, "model", [model or models[0]])
+        offered = [ALL, *models] if over_plms(drawn) else models
+        model = st.selectbox("PLM", offered, key="model", bind="query-params") or offered[0]
+        manifests = manifests if model == ALL else _with(manifests, "model", [model])
     known = settings(manifests, outline)
     if len(known) > 1:
         name = st.selectbox("Settings", list(known), key="settings", bind="query-params")
@@ -182,13 +196,21 @@ def _values(manifests: Iterable[Manifest], name: str) -> list[str]:
 def _shown(tasks: Sequence[str], outline: Outline, manifests: Sequence[Manifest], drawn: Figure | None) -> list[str]:
     """The tasks that are drawn before anyone chooses: fewer where they would take more than six panels."""
     shown = list(tasks[: MOST_TASKS if "task" in outline.replicates else 1])
-    while drawn is not None and len(shown) > 1:
-        table, _ = rows(_with(manifests, "task", shown), drawn)
-        now = panels(drawn, thinned(unmixed(table, drawn), ())) if len(table) else 0
-        if now <= MOST_PANELS:
-            break
+    if drawn is None or len(shown) < 2:
+        return shown
+    now = _panels(manifests, shown, drawn)
+    if now > MOST_PANELS and _panels(manifests, shown[:1], drawn) == now:
+        return shown  # panels of something else, which fewer tasks would not make fewer
+    while now > MOST_PANELS and len(shown) > 1:
         shown = shown[: max(1, len(shown) * MOST_PANELS // now)]
+        now = _panels(manifests, shown, drawn)
     return shown
+
+
+def _panels(manifests: Sequence[Manifest], tasks: Sequence[str], drawn: Figure) -> int:
+    """In how many panels these tasks are drawn."""
+    table, _ = rows(_with(manifests, "task", tasks), drawn)
+    return panels(drawn, thinned(unmixed(table, drawn), ())) if len(table) else 0
 
 
 def _with(manifests: Sequence[Manifest], name: str, values: Sequence[str | None]) -> tuple[Manifest, ...]:

@@ -136,6 +136,19 @@ def of_two_plms(tmp_path) -> Path:
 
 
 @pytest.fixture
+def of_predictions(tmp_path) -> Path:
+    """A store with eight predictions of each search, of two PLMs, one of them on two tasks."""
+    store, drawn = Store(tmp_path / "of predictions"), figure("predicted_dimension")
+    made = drawn.example()
+    rows = pd.concat([made.assign(variant=f"variant {i}") for i in range(8)], ignore_index=True)
+    for day, (model, task) in enumerate((("minilm", "bbc-news"), ("minilm", "imdb"), ("smollm2", "bbc-news")), 1):
+        asked = measurement("predicted_dimension", model=model, task=task, day=day)
+        table = rows.assign(label=f"{model} · {task} · " + rows.label.str[-1])
+        store.put(Record(asked.job, asked.metrics, {drawn.table: table}, provenance=asked.provenance))
+    return store.path
+
+
+@pytest.fixture
 def of_two_runs(tmp_path) -> Path:
     """A store with the principal angles of two runs, the shorter one newer."""
     store = Store(tmp_path / "of two runs")
