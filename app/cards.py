@@ -19,6 +19,7 @@ from app.panel import drawn, theme
 from app.question import answerable, page, sentence, title
 from app.slices import newest, rows, unmixed
 from lab.figures import Figure, TableError
+from lab.figures.grammar import cut
 from lab.figures.sketch import sketch
 from lab.runs import Manifest
 from lab.study.catalogue import Outline
@@ -73,7 +74,8 @@ def _asked(found: Contents, outline: Outline) -> _Asked | None:
 
 def _chosen(found: Contents, outline: Outline) -> _Asked | None:
     for figure in answerable(found, outline).values():
-        manifests = newest([m for m in found.of_experiment(outline.name) if figure.table in m.tables], outline)
+        own = [m for m in found.of_experiment(outline.name) if figure.table in m.tables]
+        manifests = newest(own, outline, figure, count=False)
         files = [(m.key, *(m.files[f"{table}.parquet"]["sha256"] for table in m.tables)) for m in manifests]
         digest = sha256(repr((code(), figure.name, theme().name, files)).encode()).hexdigest()
         return _Asked(figure, manifests, digest)
@@ -129,7 +131,20 @@ def show(outline: Outline, found: Card | None) -> None:
         if found is None:
             st.caption(WAITING)
         else:
-            st.caption(literal(found.answer) or f"Not measured yet: `deltalab run {outline.name}`")
+            st.caption(literal(brief(found.answer)) or f"Not measured yet: `deltalab run {outline.name}`")
+
+
+def brief(answer: str, longest: int = 180) -> str:
+    """The first parts of an answer that is too long for a card; its page says the rest.
+
+    Example:
+        >>> brief("Scores: LoRA 0.91; BitFit 0.88; prefix 0.83.", 36)
+        'Scores: LoRA 0.91; BitFit 0.88; …'
+    """
+    if len(answer) <= longest:
+        return answer
+    parts = answer[: longest - 2].rpartition("; ")[0]
+    return f"{parts}; …" if parts else cut(answer, longest)
 
 
 WAITING = "The answer is being drawn …"

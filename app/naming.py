@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lab.columns import COLUMNS, FLAG, TEXT
@@ -157,7 +160,7 @@ def quantity(name: str, metric: str = "") -> str:
         name: as in a config or a table of metrics.
         metric: the unit of scores; "" where it is not known, or not the same everywhere.
     """
-    words = _WORDS.get(name) or name.removeprefix(_METHOD).replace("_", " ").replace(".", ", ")
+    words = _WORDS.get(name) or re.sub(r"\.(?!\d)", ", ", name.removeprefix(_METHOD).replace("_", " "))
     unit = COLUMNS[name].unit if name in COLUMNS else ""
     unit = metric if unit == "unit of the metric" else unit
     return words if unit in _UNITLESS else f"{words} [{unit}]"
@@ -167,8 +170,8 @@ def number_or_word(value: object) -> str:
     """A setting or metric in a table of mixed ones: 6 digits of a number, a dash for what is missing."""
     if value is None or value is pd.NA or (isinstance(value, float) and value != value):
         return "–"
-    if isinstance(value, bool):
+    if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
+    if isinstance(value, Integral):
+        return f"{int(value):,}"
     return f"{value:,.6g}" if isinstance(value, float) else str(value)

@@ -17,6 +17,9 @@ WIDTH = "page-width"
 
 _LAST = ""
 
+_COLUMNS = 600
+"""Width [px] below which Streamlit sets columns below each other."""
+
 _PHONE, _DESK = 350, 720  # what is drawn before the browser has said anything
 
 _TELL = """
@@ -43,7 +46,17 @@ def page_size(key: str) -> Size:
         key: of the place; before it is known, it is taken to be as wide as the last one that is.
     """
     told = st.session_state.get(WIDTH, {})
-    return size_of(told.get(key) or told.get(_LAST) or (_PHONE if "Mobi" in _browser() else _DESK))
+    return size_of(told.get(key) or told.get(_LAST) or _guess())
+
+
+def narrow(key: str) -> bool:
+    """Whether the room here is a phone's, in which columns stand below each other; has the browser tell.
+
+    Args:
+        key: of the place, which is no figure's.
+    """
+    watch(key, _told(key))
+    return _told(key) < _COLUMNS
 
 
 def size_of(width: int) -> Size:
@@ -51,17 +64,17 @@ def size_of(width: int) -> Size:
     return SCREEN if width == SCREEN.width else Size(width=width, font=SCREEN.font, fixed=False)
 
 
-def watch(key: str) -> None:
+def watch(key: str, drawn: int | None = None) -> None:
     """Has the browser tell the width of the room here; where it is another than drawn, the page is drawn again.
 
     Args:
         key: of the place; one figure, one key.
+        drawn: the width that the place is drawn for [px]; default: that of a figure there.
     """
-    told = _component()(
-        key=f"width-{key}", data={"widths": WIDTHS, "drawn": page_size(key).width}, on_width_change=_noted
-    )
+    drawn = drawn or page_size(key).width
+    told = _component()(key=f"width-{key}", data={"widths": WIDTHS, "drawn": drawn}, on_width_change=_noted)
     width = told.get("width")
-    if width in WIDTHS and width != page_size(key).width:
+    if width in WIDTHS and width != drawn:
         st.session_state[WIDTH] = {**st.session_state.get(WIDTH, {}), key: width, _LAST: width}
 
 
@@ -72,6 +85,16 @@ def _noted() -> None:
 @cache
 def _component() -> Any:
     return st.components.v2.component("deltalab_width", js=_TELL)
+
+
+def _told(key: str) -> int:
+    """The width of a place that the browser told, or what is guessed [px]."""
+    return int(st.session_state.get(WIDTH, {}).get(key) or _guess())
+
+
+def _guess() -> int:
+    """The width of a figure's room before the browser has said anything [px]."""
+    return _PHONE if "Mobi" in _browser() else _DESK
 
 
 def _browser() -> str:

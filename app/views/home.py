@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import streamlit as st
 
-from app.cards import card, known, show
+from app.cards import Card, card, known, show
 from app.judging import judged
 from app.loading import Contents, table_of
 from app.markdown import literal
@@ -15,8 +15,10 @@ from app.panel import draw_or_stop
 from app.question import answerable, questions, sentence
 from app.slices import newest, rows
 from app.states import found_or_stop, nothing_yet, warn
+from app.width import narrow
 from lab.claims_page import tally
 from lab.figures import INTRINSIC_DIMENSION, figure
+from lab.figures.style import counted
 from lab.study.catalogue import Outline, outline_of
 
 WIDE = 3
@@ -74,27 +76,54 @@ def holding(found: Contents) -> None:
     st.caption(f"The claims of the literature, judged by these records{said}.")
 
 
-def wall(found: Contents, shown: Mapping[str, Sequence[Outline]]) -> int:
-    """Cards by theme, what is measured first; returns how many were left to be drawn."""
-    until, left = time.thread_time() + AT_ONCE, 0
+def wall(found: Contents, shown: Mapping[str, Sequence[Outline]], *, folded: bool) -> int:
+    """Cards by theme, what is measured first; returns how many were left to be drawn.
+
+    Args:
+        found: what the stores hold.
+        shown: theme → its questions.
+        folded: whether a theme's cards are sent only when somebody opens it; the address says which are open.
+    """
+    until, later = time.thread_time() + AT_ONCE, list[Outline]()
+    missing = 0
     for theme, asked in shown.items():
-        st.subheader(theme, anchor=False)
-        ordered = sorted(asked, key=lambda outline: not answerable(found, outline))
-        for start in range(0, len(ordered), WIDE):
-            for place, outline in zip(st.columns(WIDE), ordered[start : start + WIDE], strict=False):
-                there = known(found, outline)
-                if there is None and time.thread_time() < until:
-                    there = card(found, outline)
-                left += there is None
-                with place:
-                    show(outline, there)
-    return left
+        if not folded:
+            st.subheader(theme, anchor=False)
+            missing += cards(found, asked, until)
+            continue
+        name = f"**{theme}** · {counted(len(asked), 'question')}"
+        box = st.expander(name, key=theme.replace(" ", "-").lower(), bind="query-params")
+        if box.open:
+            with box:
+                missing += cards(found, asked, until)
+        else:
+            later += asked
+    return missing + sum(made(found, outline, until) is None for outline in later)
+
+
+def cards(found: Contents, asked: Sequence[Outline], until: float) -> int:
+    """The cards of a theme, three in a row; returns how many were left to be drawn."""
+    missing = 0
+    ordered = sorted(asked, key=lambda outline: not answerable(found, outline))
+    for start in range(0, len(ordered), WIDE):
+        for place, outline in zip(st.columns(WIDE), ordered[start : start + WIDE], strict=False):
+            there = made(found, outline, until)
+            missing += there is None
+            with place:
+                show(outline, there)
+    return missing
+
+
+def made(found: Contents, outline: Outline, until: float) -> Card | None:
+    """The card of a question; None where it is to be drawn and the time is over [s of processor time]."""
+    there = known(found, outline)
+    return card(found, outline) if there is None and time.thread_time() < until else there
 
 
 @st.fragment(run_every=1.0)
-def growing(found: Contents, shown: Mapping[str, Sequence[Outline]]) -> None:
+def growing(found: Contents, shown: Mapping[str, Sequence[Outline]], *, folded: bool) -> None:
     """The wall where some cards were never drawn: a few more every second, until all are there."""
-    if not wall(found, shown):
+    if not wall(found, shown, folded=folded):
         st.rerun(scope="app")
 
 
@@ -110,10 +139,11 @@ wanted = st.text_input(
     "Search the questions", type="search", key="search", bind="query-params", placeholder="rank, prefix, control …"
 )
 shown = dict(matching(wanted or ""))
+folded = narrow("wall") and not wanted
 if all(known(found, outline) is not None for asked in shown.values() for outline in asked):
-    wall(found, shown)
+    wall(found, shown, folded=folded)
 else:
-    growing(found, shown)
+    growing(found, shown, folded=folded)
 if not shown:
     st.info(f"No question holds all of these words: {literal(wanted)}", icon=":material/search:")
 mine = len(found.mine)

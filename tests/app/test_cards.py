@@ -59,3 +59,10 @@ def test_the_oldest_half_goes_when_there_are_too_many(monkeypatch, tmp_path):
     for number in range(5):
         shelf.put(f"{number:064}", {"answer": str(number)})
     assert len(list((tmp_path / "cards").iterdir())) == 2
+
+
+def test_a_long_answer_ends_at_a_part_and_a_short_one_is_whole():
+    whole = "Scores: LoRA 0.91; BitFit 0.88; prefix 0.83."
+    assert cards.brief(whole) == whole
+    assert cards.brief(whole, 36) == "Scores: LoRA 0.91; BitFit 0.88; …"
+    assert cards.brief("word " * 100, 40) == "word " * 7 + "word…"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -89,13 +90,15 @@ def test_line_breaks_become_spaces():
 
 
 def test_settings_and_metrics_in_one_column():
-    assert [number_or_word(v) for v in (None, float("nan"), pd.NA, 0.41653730000010564, 7, True, "did", "")] == [
-        "–", "–", "–", "0.416537", "7", "yes", "did", "",
+    values = (None, float("nan"), pd.NA, 0.41653730000010564, 7, np.int64(13824), True, np.True_, "did", "")
+    assert [number_or_word(v) for v in values] == [
+        "–", "–", "–", "0.416537", "7", "13,824", "yes", "yes", "did", "",
     ]  # fmt: skip
 
 
 def test_settings_and_metrics_in_words_with_units():
     named = {"train_seconds": "training time [s]", "method.rank": "rank", "n_train": "training examples"}
+    named |= {"share_at_0.01": "share at 0.01", "model.name": "model, name"}
     assert {name: quantity(name) for name in named} == named
     assert quantity("score", "accuracy") == "score [accuracy]"
     assert quantity("score") == "score"

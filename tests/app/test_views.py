@@ -15,7 +15,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
-from app import cards
+from app import cards, width
 from app.cards import WAITING
 from app.loading import contents
 from app.markdown import literal
@@ -99,6 +99,20 @@ def test_home_shows_itself_within_a_second_and_grows_to_a_wall_of_answers(opened
         shown.select_slider(key="d").set_value(int(d.replace(",", ""))).run()
         scores.append(float(shown.metric[0].value))
     assert scores[0] < scores[1]
+
+
+def test_on_a_phone_themes_are_folded_until_opened_or_searched(opened, filled, monkeypatch):
+    monkeypatch.setattr(width, "_browser", lambda: "Mozilla/5.0 (Linux; Android 15) Mobile Safari")
+    themes = questions()
+    shown = opened("", filled)
+    assert not shown.exception
+    assert [box.label for box in shown.expander] == [f"**{t}** · {len(asked)} questions" for t, asked in themes.items()]
+    assert len(shown.get("page_link")) == 1  # what holds here
+    assert not shown.get("imgs")
+    theme, asked = next(iter(themes.items()))
+    shown = opened("", filled, **{theme.replace(" ", "-").lower(): "true"})
+    assert len(shown.get("page_link")) == 1 + len(asked)
+    assert "**Controllability**" in [link.label for link in opened("", filled, search="gramian").get("page_link")]
 
 
 def test_the_wall_is_searched_by_words_of_questions_and_figures(opened, filled):
@@ -224,6 +238,15 @@ def test_one_plm_is_drawn_until_another_is_chosen(opened, of_two_plms):
     shown = opened("weight_differences", of_two_plms)
     assert shown.selectbox(key="model").options == ["smollm2", "minilm"]  # the newest record's first
     assert plms(shown) == {"smollm2"}
+    assert plms(shown.selectbox(key="model").set_value("minilm").run()) == {"minilm"}
+
+
+def test_a_correlation_over_plms_and_tasks_is_drawn_of_all_until_one_is_chosen(opened, of_predictions):
+    shown = opened("predicted_dimension", of_predictions)
+    assert not shown.exception
+    assert shown.selectbox(key="model").options == ["all", "smollm2", "minilm"]
+    assert plms(shown) == {"smollm2", "minilm"}
+    assert shown.multiselect(key="task").value == ["bbc-news", "imdb"]  # fewer would not make fewer panels
     assert plms(shown.selectbox(key="model").set_value("minilm").run()) == {"minilm"}
 
 

@@ -183,6 +183,26 @@ def test_a_phone_shows_panels_below_each_other(tabs, address, drawn, settled, so
     sound(tab, address, PHONE)
 
 
+def test_home_on_a_phone_is_three_screens_until_a_theme_is_opened_and_stays_open_on_the_way_back(
+    tabs, address, drawn, settled, sound
+):
+    tab = tabs(PHONE, 844)
+    tab.goto(address)
+    drawn(tab)
+    settled(tab)
+    assert tab.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight") < 3 * 844
+    assert tab.get_by_role("main").locator("img[src^='data:image/svg']").count() == 0
+    tab.get_by_role("main").get_by_text("The control view").click(timeout=SOON)
+    link = tab.get_by_role("main").get_by_role("link", name=re.compile("Controllability"))
+    link.first.click(timeout=SOON)
+    tab.wait_for_url(re.compile("/controllability"), timeout=SOON)
+    drawn(tab)
+    tab.go_back()
+    link.first.wait_for(timeout=SOON)
+    settled(tab)
+    sound(tab, address, PHONE)
+
+
 @pytest.mark.parametrize("width", [DESK, PHONE])
 @pytest.mark.parametrize("page", [*OTHERS, *ASKED])
 def test_every_page_is_sound(page, width, tabs, address, drawn, settled, sound):

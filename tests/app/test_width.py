@@ -50,3 +50,14 @@ def test_two_places_of_a_page_keep_their_own_widths(session, monkeypatch):
     for place in ("one", "other", "one", "other"):
         width.watch(place)
     assert {place: page_size(place).width for place in (*told, "third")} == told | {"third": 720}
+
+
+def test_a_narrow_window_is_a_phone_once_it_is_told_whatever_a_figure_told(session, monkeypatch):
+    told = {"wall": None}
+    monkeypatch.setattr(width, "_component", lambda: lambda **given: {"width": told["wall"]})
+    session.session_state[WIDTH] = {"": 480, "figure": 480}
+    assert not width.narrow("wall")
+    told["wall"] = 350
+    assert width.narrow("wall")
+    told["wall"] = 840
+    assert not width.narrow("wall")
