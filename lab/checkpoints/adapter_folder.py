@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -90,7 +91,7 @@ def read_adapter(path_or_hub_id: str | Path) -> AdapterFolder:
             raise FileNotFoundError(f"{folder} has no {name}; it holds a whole model, which load_plm reads.")
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}; pickled adapters (adapter_model.bin) are not read.")
-    config, header = read_object(folder / CONFIG), read_header(folder / WEIGHTS)
+    config, header = read_object(folder / CONFIG), _without_copies(read_header(folder / WEIGHTS))
     check_options(folder / CONFIG, config, header)
     return AdapterFolder(folder, config, read_named(folder / WEIGHTS, header), header)
 
@@ -101,9 +102,19 @@ def open_adapter(folder: Path) -> AdapterFolder:
     Raises:
         CheckpointError: as `read_adapter`, but for the numbers.
     """
-    config, header = read_object(folder / CONFIG), read_header(folder / WEIGHTS)
+    config, header = read_object(folder / CONFIG), _without_copies(read_header(folder / WEIGHTS))
     check_options(folder / CONFIG, config, header)
     return AdapterFolder(folder, config, {name: entry.placeholder for name, entry in header.items()}, header)
+
+
+def _without_copies(header: dict[str, Entry]) -> dict[str, Entry]:
+    """The entries that peft reads.
+
+    With bias="all" it also writes the biases inside of its wrapper around a module that is stored whole; of these
+    `original_module` is the PLM's own, and `modules_to_save` the stored one again.
+    """
+    plain = {name: re.sub(r"\.(original_module|modules_to_save)\.", ".", name) for name in header}
+    return {name: entry for name, entry in header.items() if plain[name] == name or plain[name] not in header}
 
 
 def write_adapter(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:

@@ -164,4 +164,9 @@ def weight_files(folder: Path) -> list[Path]:
             f"{folder} holds weights only as {pickles}, which can run code when read; deltalab reads safetensors only. "
             "Convert them where you trust them: `model.save_pretrained(folder)` writes model.safetensors."
         )
+    if (folder / "adapter_config.json").is_file():
+        raise CheckpointError(
+            f"{folder} holds an adapter, and no model: name its base first (deltalab spectra BASE {folder.name}), or "
+            "read it onto its base with load_adapter."
+        )
     raise CheckpointError(f"{folder} has no {WEIGHTS}; a model folder is what `save_pretrained` writes.")

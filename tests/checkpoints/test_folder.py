@@ -44,6 +44,12 @@ def test_biases_are_weights(name):
     assert not is_buffer(name)
 
 
+def test_an_adapter_is_no_model(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="holds an adapter, and no model: name its base first"):
+        weight_files(tmp_path)
+
+
 def test_codes_have_no_storage(tmp_path):
     save_file({"a": torch.ones(2, 2, dtype=torch.uint8)}, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"model.safetensors: tensor 'a' is stored as U8, not as floating point"):

@@ -96,6 +96,16 @@ def batch_of(plm) -> dict[str, torch.Tensor]:
     return batch | ({"decoder_input_ids": ids} if plm.architecture.kind == "encoder-decoder" else {})
 
 
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_all_biases_beside_a_stored_head(family, tmp_path):
+    """peft then writes the head's bias three times; only one of them is trained."""
+    plm = tiny_plm(family, num_labels=3, dtype=torch.float32)
+    written(plm, tmp_path, **options("biases", family), task_type="SEQ_CLS")
+    theirs = peft.PeftModel.from_pretrained(copy.deepcopy(plm.model), str(tmp_path)).eval()
+    delta, phi = load_adapter(plm, tmp_path)
+    torch.testing.assert_close(delta.logits(phi, batch_of(plm)), theirs(**batch_of(plm)).logits, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_both_readers_give_what_peft_gives(family, kind, plms, tmp_path):
