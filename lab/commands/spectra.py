@@ -84,6 +84,12 @@ def spectra(
                 "FOLDER"
             )
         geometry: Any = importlib.import_module("lab.geometry")  # brings torch
+        if extract is not None:
+            importlib.import_module("lab.geometry.extraction").check_choice(rank, energy, rule, max_rank)
+            if rank == 0:
+                raise ValueError("--rank is 0; a LoRA has a rank of at least 1.")
+            if extract.exists() and (not extract.is_dir() or any(extract.iterdir())):
+                raise ValueError(f"{extract} exists already; remove it or choose another folder.")
         labels = labelled(tuned)
         updates = opened(geometry, base, labels, allow_missing)
         found = geometry.joined_spectra(

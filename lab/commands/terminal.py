@@ -16,7 +16,7 @@ import lab.figures as figures  # its names bring plotly when they are first used
 from lab.columns import known
 from lab.deferred import pandas as pd
 from lab.figures.cells import columns_csv, csv_text
-from lab.figures.formats import FORMATS
+from lab.figures.formats import FORMATS, check_formats
 from lab.runs import Damaged, StoreError, UnknownRecord
 
 if TYPE_CHECKING:
@@ -25,7 +25,30 @@ if TYPE_CHECKING:
 MISUSE = 2
 
 DEFAULT_FORMATS = ",".join(FORMATS)
-Formats = Annotated[str, typer.Option(help="Of figures: any of html, pdf, svg, png, csv, tex, joined by commas.")]
+
+
+def split_formats(formats: str) -> list[str]:
+    """The formats that a text joins by commas.
+
+    Raises:
+        ValueError: one is none.
+    """
+    wanted = [name.strip() for name in formats.split(",") if name.strip()]
+    check_formats(wanted)
+    return wanted
+
+
+def _checked(formats: str) -> str:
+    """Says what is wrong with the formats before anything is computed."""
+    with refusals():
+        split_formats(formats)
+    return formats
+
+
+Formats = Annotated[
+    str,
+    typer.Option(help="Of figures: any of html, pdf, svg, png, csv, tex, joined by commas.", callback=_checked),
+]
 
 
 def write_figure(
@@ -36,7 +59,7 @@ def write_figure(
     Raises:
         ValueError: an unknown format or size, or a table that the figure cannot draw.
     """
-    wanted = [name.strip() for name in formats.split(",") if name.strip()]
+    wanted = split_formats(formats)
     done = figures.export(chosen, stem, wanted, table, size=size, provenance={"command": command})
     typer.echo(done.message)
 
@@ -75,8 +98,16 @@ def refusals() -> Iterator[None]:
     except BrokenPipeError:  # the reader of a pipe has gone: typer ends quietly
         raise
     except OSError as error:
-        complain(str(error))
+        complain(_in_words(error))
         raise typer.Exit(1) from None
+
+
+def _in_words(error: OSError) -> str:
+    """What the system refused, without its number: "out/x.csv: no space left on device"."""
+    if error.strerror is None or error.filename2 is not None:
+        return str(error)
+    what = error.strerror[:1].lower() + error.strerror[1:]
+    return what if error.filename is None else f"{error.filename}: {what}"
 
 
 def name_damaged(damaged: Damaged) -> None:

@@ -15,14 +15,13 @@ import plotly.graph_objects as go
 from lab.columns import known
 from lab.figures.cells import columns_csv, csv_text
 from lab.figures.definition import IDENTITY, Figure
-from lab.figures.formats import FORMATS
-from lab.figures.images import IMAGE_FORMATS, ImageError, images
+from lab.figures.formats import FORMATS, IMAGE_FORMATS, TEXT_FORMATS, check_formats
+from lab.figures.images import ImageError, images
 from lab.figures.latex import booktabs, escaped, macro
 from lab.figures.page import page
 from lab.figures.sheets import numbered, sheets
 from lab.figures.style import LIGHT, SCREEN, SIZES, Theme
 
-TEXT_FORMATS = ("html", "csv", "columns", "tex", "caption", "bib")
 SUFFIXES = {name: name for name in (*TEXT_FORMATS, *IMAGE_FORMATS)} | {
     "caption": "caption.tex",
     "columns": "columns.csv",
@@ -166,10 +165,7 @@ def rendered(
 
 
 def _wanted(formats: Sequence[str], size: str) -> list[str]:
-    known = [*TEXT_FORMATS, *IMAGE_FORMATS]
-    unknown = [name for name in formats if name not in known]
-    if unknown or isinstance(formats, str):
-        raise ValueError(f"formats are {formats!r}; choose from {', '.join(known)}")
+    check_formats(formats)
     if size not in SIZES:
         raise ValueError(f"size is {size!r}; choose one of {', '.join(SIZES)}")
     beside = ["columns"] if "csv" in formats else []

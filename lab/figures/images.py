@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import plotly.graph_objects as go
 
-IMAGE_FORMATS = ("pdf", "svg", "png")
-
 HOW_TO_GET_A_BROWSER = (
     "PDF, SVG and PNG need Chrome or Chromium: install one (Debian, Ubuntu: apt-get install chromium), or run "
     "plotly_get_chrome, or set BROWSER_PATH to one that is elsewhere"

@@ -97,7 +97,7 @@ class _LoRA:
 
         def read(name: str) -> WeightChange:
             own, at = self.found.factors.get(name.removesuffix(".weight")), places[name]
-            W0 = self._base_matrix(pairs[name], at) if name in pairs else None
+            W0 = self._base_matrix(pairs[name], name, at) if name in pairs else None
             if own is None:
                 return self._stored_change(name, whole[name], W0, at)
             self._require_shape(name, W0, own.shape)
@@ -105,7 +105,7 @@ class _LoRA:
             storage = coarser(*(str(tensor.dtype).removeprefix("torch.") for tensor in own.tensors))
             if self.weights and name in pairs and not isinstance(difference, LowRank):
                 storage = coarser(storage, self.weights.storage(pairs[name]))
-            return WeightChange(name, at.role, at.block, difference, W0, storage, self._is_transposed(at))
+            return WeightChange(name, at.role, at.block, difference, W0, storage, self._is_transposed(name, at))
 
         return WeightChanges(tuple(order), read, (*self.found.excluded, *excluded), note)
 
@@ -139,7 +139,7 @@ class _LoRA:
         """ΔW of a matrix that is stored whole, or of which rows are."""
         assert W0 is not None
         tuned = stored.to(torch.float64)
-        tuned = tuned.T if self._is_transposed(at) else tuned
+        tuned = tuned.T if self._is_transposed(name, at) else tuned
         module = name.removesuffix(".weight")
         if module in self.found.tokens:
             self._require_shape(name, W0[: len(tuned)], tuple(tuned.shape))
@@ -147,7 +147,7 @@ class _LoRA:
             tuned = W0.index_copy(0, torch.tensor(rows), tuned)
         self._require_shape(name, W0, tuple(tuned.shape))
         storage = str(stored.dtype).removeprefix("torch.")
-        return WeightChange(name, at.role, at.block, tuned - W0, W0, storage, self._is_transposed(at))
+        return WeightChange(name, at.role, at.block, tuned - W0, W0, storage, self._is_transposed(name, at))
 
     def _difference(
         self, own: Factors, W0: Tensor | None, below: Tensor | None
@@ -201,12 +201,12 @@ class _LoRA:
             )
         return pairs
 
-    def _base_matrix(self, name: str, at: Position) -> Tensor:
+    def _base_matrix(self, stored_as: str, name: str, at: Position) -> Tensor:
         """W₀ (m, n), as its layer applies it."""
         assert self.weights is not None
-        self.weights.storage(name)
-        stored = self.weights.tensor(name).to(torch.float64)
-        return stored.T if self._is_transposed(at) else stored
+        self.weights.storage(stored_as)
+        stored = self.weights.tensor(stored_as).to(torch.float64)
+        return stored.T if self._is_transposed(name, at) else stored
 
     def _require_shape(self, name: str, W0: Tensor | None, shape: tuple[int, ...]) -> None:
         if W0 is not None and tuple(W0.shape) != shape:
@@ -216,9 +216,12 @@ class _LoRA:
                 f"changes a matrix of shape {shape}; it was made for another base."
             )
 
-    def _is_transposed(self, at: Position) -> bool:
+    def _is_transposed(self, name: str, at: Position) -> bool:
         # what peft says of its layers holds for linear maps; a table of embeddings has a row per token anywhere
-        return at.transposed or (self.options.fan_in_fan_out and not at.known and at.role != "embedding")
+        module = name.removesuffix(".weight")
+        own = self.found.factors.get(module)
+        table = at.role == "embedding" or module in self.found.tokens or (own is not None and own.embedding)
+        return at.transposed or (self.options.fan_in_fan_out and not at.known and not table)
 
 
 def token_indices(adapter: AdapterFolder, module: str, rows: int, vocabulary: int) -> list[int]:

@@ -11,6 +11,25 @@ from lab.geometry.nulls import above_null
 from lab.linalg import LowRank, Spectrum, hard_threshold
 
 Rule = Literal["hard threshold", "null"]
+RULES: tuple[Rule, ...] = ("hard threshold", "null")
+
+
+def check_choice(rank: int | None, energy: float | None, rule: str | None, max_rank: int | None) -> None:
+    """Raise unless these choose a rank of some matrix: of a large model nothing is read before.
+
+    Raises:
+        ValueError: not exactly one of the first three, an unknown rule, a rank or energy out of range, or max_rank < 1.
+    """
+    if sum(given is not None for given in (rank, energy, rule)) != 1:
+        raise ValueError(f"give exactly one of rank, energy and rule; got {rank}, {energy}, {rule!r}.")
+    if rank is not None and rank < 0:
+        raise ValueError(f"rank must be >= 0; got {rank}.")
+    if energy is not None and not 0 < energy <= 1:
+        raise ValueError(f"energy is a fraction of ‖ΔW‖² in (0, 1]; got {energy}.")
+    if rule is not None and rule not in RULES:
+        raise ValueError(f'rule must be "hard threshold" or "null"; got {rule!r}.')
+    if max_rank is not None and max_rank < 1:
+        raise ValueError(f"max_rank must be >= 1; got {max_rank}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +72,9 @@ def extract(
         floor: the rules keep no value up to it, nor up to the spectrum's own noise floor: rounding to a stored dtype.
 
     Raises:
-        ValueError: not exactly one of the three, an unknown rule, a rank out of range, or max_rank < 1.
+        ValueError: as `check_choice`, or a rank above those of ΔW.
     """
-    if sum(given is not None for given in (rank, energy, rule)) != 1:
-        raise ValueError(f"give exactly one of rank, energy and rule; got {rank}, {energy}, {rule!r}.")
-    if max_rank is not None and max_rank < 1:
-        raise ValueError(f"max_rank must be >= 1; got {max_rank}.")
+    check_choice(rank, energy, rule, max_rank)
     spectrum = delta_w if isinstance(delta_w, Spectrum) else Spectrum.of(delta_w, vectors=True)
     values, cut = spectrum.values, float("nan")
     if rank is not None:
@@ -87,6 +103,4 @@ def _line(spectrum: Spectrum, rule: Rule | None, floor: float) -> tuple[int, flo
     if rule == "hard threshold":
         cut = max(hard_threshold(m, n, median=float(spectrum.values.quantile(0.5))), floor)
         return int((spectrum.values > cut).sum()), cut
-    if rule == "null":
-        return above_null(spectrum, floor=floor)
-    raise ValueError(f'rule must be "hard threshold" or "null"; got {rule!r}.')
+    return above_null(spectrum, floor=floor)

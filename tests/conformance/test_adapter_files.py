@@ -20,6 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 FAMILIES = {"bert": "classification", "llama": "lm", "gemma": "lm", "gpt2": "lm", "t5": "lm"}
 EMBEDDING = {"bert": "word_embeddings", "llama": "embed_tokens", "gemma": "embed_tokens", "gpt2": "wte", "t5": "shared"}
 QUERY = {"bert": "query", "llama": "q_proj", "gemma": "q_proj", "gpt2": "c_attn", "t5": "q"}
+POSITIONS = {"bert": ["position_embeddings"], "gpt2": ["wpe"]}
 VALUE = {"bert": "value", "llama": "v_proj", "gemma": "v_proj", "gpt2": "c_proj", "t5": "v"}
 KINDS = (
     "lora", "rslora", "patterns", "pattern of paths", "excluded", "first layer", "dora", "biases", "all-linear",
@@ -53,7 +54,7 @@ def options(kind: str, family: str) -> dict:
         "biases": both | {"bias": "all"},
         "all-linear": both | {"target_modules": "all-linear"},
         "head": both | {"target_modules": [query, "classifier" if family == "bert" else "lm_head"]},
-        "embedding": both | {"target_modules": [query, embedding]},
+        "embedding": both | {"target_modules": [query, embedding, *POSITIONS.get(family, ())]},
         "embedding dora": both | {"target_modules": [embedding], "use_dora": True},
         "saved embedding": both | {"modules_to_save": [embedding]},
         "saved tied embedding": both | {"modules_to_save": [embedding], "ensure_weight_tying": True},
