@@ -89,6 +89,11 @@ def read_adapter(path_or_hub_id: str | Path) -> AdapterFolder:
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file() and (folder / "config.json").is_file():
             raise FileNotFoundError(f"{folder} has no {name}; it holds a whole model, which load_plm reads.")
+        inner = sorted(file.parent.name for file in folder.glob(f"*/{CONFIG}"))
+        if not (folder / name).is_file() and inner:
+            raise FileNotFoundError(
+                f"{folder} has no {name}, but adapters in folders of its own, {inner[:5]}; name one."
+            )
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}; pickled adapters (adapter_model.bin) are not read.")
     config, header = read_object(folder / CONFIG), _without_copies(read_header(folder / WEIGHTS))

@@ -169,4 +169,13 @@ def weight_files(folder: Path) -> list[Path]:
             f"{folder} holds an adapter, and no model: name its base first (deltalab spectra BASE {folder.name}), or "
             "read it onto its base with load_adapter."
         )
+    adapters = sorted(file.parent.name for file in folder.glob("*/adapter_config.json"))
+    if adapters:
+        raise CheckpointError(f"{folder} holds adapters in folders of its own, {adapters[:5]}; name one of them.")
+    shards = sorted(file.name for file in folder.glob("*.safetensors"))
+    if shards:
+        raise CheckpointError(
+            f"{folder} has {shards[:3]} and neither {WEIGHTS} nor {INDEX}, which says what shards belong together; "
+            "copy it from where they are from."
+        )
     raise CheckpointError(f"{folder} has no {WEIGHTS}; a model folder is what `save_pretrained` writes.")

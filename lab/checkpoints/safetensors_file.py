@@ -18,6 +18,8 @@ from lab.checkpoints.names import is_buffer
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """dtypes of safetensors whose numbers are weights -> their names in torch; others are codes of a quantisation."""
 
+_POINTER = b"version https://git-lfs"
+
 # what the reader raises of a damaged file, or of a dtype that this version of torch does not have
 _DAMAGE = (SafetensorError, OSError, ValueError, KeyError, AttributeError, TypeError, RuntimeError, OverflowError)
 
@@ -141,4 +143,16 @@ def digest(file: Path) -> str:
 
 
 def _damaged(file: Path, error: Exception) -> CheckpointError:
+    if _is_pointer(file):
+        return CheckpointError(
+            f"{file} is not the weights but the pointer that Git LFS leaves in their place; fetch them: git lfs pull."
+        )
     return CheckpointError(f"{file} is damaged or no safetensors file ({error}); download it again.")
+
+
+def _is_pointer(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(len(_POINTER)) == _POINTER
+    except OSError:
+        return False

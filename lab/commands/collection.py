@@ -111,6 +111,10 @@ def collection(
                 )
 
 
+LISTED = ("folder", "task", "type", "seed")
+"""What a line of a list gives; a first line of these words is its header."""
+
+
 def listed(library: Any, arguments: list[str]) -> dict[Any, str]:
     """The members that folders and lists name: member -> folder.
 
@@ -120,8 +124,9 @@ def listed(library: Any, arguments: list[str]) -> dict[Any, str]:
     rows: list[list[str]] = []
     for argument in arguments:
         if Path(argument).is_file() and Path(argument).suffix != ".safetensors":
-            lines = csv.reader(Path(argument).read_text(encoding="utf-8").splitlines())
-            rows += [[cell.strip() for cell in line] for line in lines if line and not line[0].startswith("#")]
+            lines = csv.reader(Path(argument).read_text(encoding="utf-8-sig").splitlines())
+            kept = [[cell.strip() for cell in line] for line in lines if line and not line[0].startswith("#")]
+            rows += kept[1:] if kept and [cell.lower() for cell in kept[0]] == list(LISTED)[: len(kept[0])] else kept
         else:
             rows.append([argument])
     paths = [row[0] for row in rows]

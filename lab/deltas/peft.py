@@ -62,7 +62,14 @@ class PeftMethod(DeltaMethod):
     def config(self) -> Any:
         """The peft configuration, ready for a model without task type: heads are not peft's business here."""
         fields = {**json.loads(self.options), "task_type": None, "inference_mode": False}
-        return peft_library().PeftConfig.from_peft_type(**fields)
+        peft = peft_library()
+        known = sorted(kind.value for kind in peft.PeftType)
+        if fields.get("peft_type") not in known:
+            raise ValueError(
+                f"peft_type is {fields.get('peft_type')!r}, which peft {peft.__version__} does not have; it has "
+                f"{', '.join(known)}."
+            )
+        return peft.PeftConfig.from_peft_type(**fields)
 
 
 def from_peft(config: Any) -> DeltaMethod:

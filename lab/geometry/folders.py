@@ -36,6 +36,10 @@ def folder_changes(base: Source, tuned: Source, *, allow_missing: str | None = N
             missing or has another shape, weights are quantised; NaN or Inf in a vector; while reading: a damaged file,
             NaN or Inf. Messages name file, tensor and index.
     """
+    try:
+        missing = None if allow_missing is None else re.compile(allow_missing)
+    except re.error as error:
+        raise CheckpointError(f"allow_missing is {allow_missing!r}, no regular expression: {error}.") from error
     before, after = open_weights(base), open_weights(tuned)
     for folder in (before, after):
         if folder.quantised:
@@ -60,8 +64,8 @@ def folder_changes(base: Source, tuned: Source, *, allow_missing: str | None = N
             f"{before.path} and {after.path} share no tensor name (e.g. {next(iter(before.files), None)!r} against "
             f"{next(iter(after.files), None)!r}); they are not checkpoints of one model."
         )
-    excluded = _left_over(before, only_before, "only in the base", after, allow_missing)
-    excluded += _left_over(after, only_after, "only in the tuned model", before, allow_missing)
+    excluded = _left_over(before, only_before, "only in the base", after, missing)
+    excluded += _left_over(after, only_after, "only in the tuned model", before, missing)
     excluded += [(name, "buffer: no weight") for name in dict.fromkeys((*before.buffers, *after.buffers))]
     names = []
     for name, other in pairs.items():
@@ -126,14 +130,14 @@ def _after_embeddings(name: str) -> bool:
 
 
 def _left_over(
-    folder: WeightFolder, names: list[str], reason: str, other: WeightFolder, allow_missing: str | None
+    folder: WeightFolder, names: list[str], reason: str, other: WeightFolder, allow_missing: re.Pattern[str] | None
 ) -> list[tuple[str, str]]:
     matrices = [
         name
         for name in names
         if len(folder.entries[name].shape) == 2
         and not HEADS.search(name)
-        and not (allow_missing and re.search(allow_missing, name))
+        and not (allow_missing and allow_missing.search(name))
     ]
     if matrices:
         raise CheckpointError(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from lab.checkpoints.adapter_folder import read_adapter
 from lab.checkpoints.error import CheckpointError
 from lab.checkpoints.folder import INDEX, expanded, open_folder, weight_files
 from lab.checkpoints.names import is_buffer
@@ -48,6 +49,20 @@ def test_an_adapter_is_no_model(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="holds an adapter, and no model: name its base first"):
         weight_files(tmp_path)
+
+
+def test_a_folder_of_adapters_or_of_shards_alone_is_no_model(tmp_path):
+    (tmp_path / "default").mkdir()
+    (tmp_path / "default" / "adapter_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"holds adapters in folders of its own, \['default'\]; name one"):
+        weight_files(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"but holds adapters in folders, \['default'\]; name one"):
+        read_adapter(tmp_path)
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    (shards / "model-00001-of-00002.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"has \['model-00001.*'\] and neither model.safetensors nor"):
+        weight_files(shards)
 
 
 def test_codes_have_no_storage(tmp_path):

@@ -56,6 +56,13 @@ def test_500_mutated_files_are_refused_or_read_whole_and_none_crashes(file):
     assert all(str(file) in message for message in messages)
 
 
+def test_a_pointer_of_git_lfs_is_named(tmp_path):
+    file = tmp_path / "model.safetensors"
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n")
+    with pytest.raises(CheckpointError, match="pointer that Git LFS leaves in their place; fetch them: git lfs pull"):
+        read_tensors(file)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 def test_check_finite_finds_the_first_bad_entry(dtype, tmp_path):
     tensor = torch.zeros(3, 4, 5, dtype=dtype)

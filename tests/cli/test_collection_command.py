@@ -90,6 +90,8 @@ def test_a_list_names_tasks_types_and_seeds(folders, tmp_path):
         done = collection(listing, "--unit", unit)
         assert done.exit_code == 0, done.output
     assert "even" in done.stdout
+    listing.write_text("\ufeffFolder,Task,Type,Seed\n" + "\n".join(rows) + "\n")
+    assert "even" in collection(listing, "--unit", "type").stdout
     bad = tmp_path / "bad.csv"
     bad.write_text(f"{paths[0]},a,b,first\n")
     refused = collection(bad, *paths[1:])

@@ -176,12 +176,18 @@ def test_misuse_is_named(folders, tmp_path, monkeypatch):
         ((base, tuned, adapter, "--extract", tmp_path / "x", "--rank", 1), "--extract writes one LoRA; got 2 updates"),
         ((base, tuned, "--rank", 1), "say where to write it: --extract FOLDER"),
         ((base, tuned, "--extract", tmp_path / "x"), "exactly one of rank, energy and rule"),
+        ((base, tuned, "--extract", tmp_path / "x", "--rank", 0), "--rank is 0; a LoRA has a rank of at least 1"),
+        ((base, tuned, "--extract", tmp_path / "x", "--energy", 2), "in (0, 1]; got 2.0"),
+        ((base, tuned, "--extract", tmp_path / "x", "--rule", "nul"), "rule must be "),
+        ((base, tuned, "--extract", adapter, "--rank", 1), "exists already; remove it or choose another folder"),
+        ((base, tuned, "--out", tmp_path / "x", "--formats", "pfd"), "formats are ['pfd']; choose from html"),
         (("-", tuned), "is no adapter: a tuned model needs the base"),
         ((tmp_path / "nowhere", tuned), "there is no"),
         (("minilm", tuned), "matrices are only in the base"),
     ):
         done = spectra(*arguments)
         assert (done.exit_code, message in done.stderr) == (2, True), done.output
+        assert not done.stdout  # nothing was computed before
 
 
 def test_names_are_shown_as_they_are(tmp_path):

@@ -41,6 +41,11 @@ def test_types_that_are_no_map_of_parameters_are_refused(kind):
         from_peft(REFUSED[kind]())
 
 
+def test_a_type_that_peft_has_not_is_named(plm_of):
+    with pytest.raises(ValueError, match=r"peft_type is 'NEWTHING', which peft [\d.]+\w* does not have; it has .*LORA"):
+        PeftMethod('{"peft_type": "NEWTHING"}').on(plm_of())
+
+
 @pytest.mark.parametrize("option", OPTIONS)
 def test_options_that_leave_no_map_are_refused(option):
     with pytest.raises(ValueError, match=rf"peft's (LORA|PVERA) with {option} is no map .*; drop that\.$"):

@@ -139,6 +139,8 @@ def test_renamed_missing_and_reshaped_matrices_are_refused(tmp_path):
         CheckpointError, match=r"1 matrices are only in the base .*query.weight.*missing from .*renamed"
     ):
         folder_changes(base, folder(tmp_path / "renamed", renamed))
+    with pytest.raises(CheckpointError, match=r"allow_missing is '\(\(', no regular expression: missing \)"):
+        folder_changes(base, tmp_path / "renamed", allow_missing="((")
     allowed = folder_changes(base, tmp_path / "renamed", allow_missing=r"\.(query|q)\.")
     assert f"bert.{DOWN}" in allowed.names
     reshaped = tuned(encoder__layer__1__output__dense__weight=gaussian(6, 9))
