@@ -9,7 +9,7 @@ import pandas as pd
 
 from lab.columns import columns
 from lab.figures.definition import Figure
-from lab.figures.grammar import Grid, first_seen, half_width, listed, split, spread
+from lab.figures.grammar import Grid, half_width, listed, split, spread
 from lab.figures.sources import YANG_2022
 from lab.figures.style import Theme
 from lab.statistics import Answer, mean_interval
@@ -21,31 +21,38 @@ _LATER = columns("control_at_test_time", "label", "energy", "injected")
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:
-    """Controls named with the method they act on where there are several; the control alone is `steering`."""
+    """Controls named with the method they act on where there are several."""
     several = "label" in table and table.label.nunique() > 1
-    return table.assign(
-        steering=table.control, control=table.label + ": " + table.control if several else table.control
-    )
+    return table.assign(control=table.label + ": " + table.control) if several else table
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    """Above the change of accuracy, below that of the deviation, one column per perturbation."""
-    table = _named(table)
-    kinds, controls = split(table, "kind"), first_seen(table.control)
-    grid = Grid(theme, wrap=len(kinds), height=60 + 24 * len(controls), share_y=True)
-    titles = ("change of accuracy [fraction]", "change of deviation [relative]")
-    for row, title in enumerate(titles):
-        for i, (kind, own) in enumerate(kinds):
-            panel = grid.panel(f"{kind} {own.strength.max():g}".removesuffix(" 0") if row == 0 else "", new_row=i == 0)
+    """A row of panels per method: at the left the change of accuracy, at the right that of the deviation; in each the
+    controls by the perturbation they act on."""
+    methods = split(table, "label") if "label" in table else [("", table)]
+    cells = {method: _cells(own) for method, own in methods}
+    grid = Grid(theme, wrap=2, height=60 + 24 * max(map(len, cells.values())))
+    for method, rows in cells.items():
+        for i, title in enumerate(("change of accuracy [fraction]", "change of deviation [relative]")):
+            panel = grid.panel(method, new_row=i == 0).y("inputs: control [name]", categories=list(rows))
             panel.rule(x=0, dash="dash").x(title)
-            for control, part in split(own, "control"):
-                steering = part.steering.iloc[0]
-                colour = theme.muted if steering.startswith("random") else grid.colour(steering)
+            for name, part in rows.items():
+                control = str(part.control.iloc[0])
+                colour = theme.muted if control.startswith("random") else grid.colour(control)
                 change = (part.off_after / part.off_before - 1).replace([np.inf, -np.inf], np.nan).dropna()
-                values = part.gain.tolist() if row == 0 else change.tolist()
+                values = part.gain.tolist() if i == 0 else change.tolist()
                 if values:
-                    spread(panel, values, control, colour=colour)
-    return grid.y(categories=controls)
+                    spread(panel, values, name, colour=colour)
+    return grid
+
+
+def _cells(own: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """ "typos 0.6: LQR steering" → its rows, perturbation by perturbation."""
+    return {
+        f"{kind} {part.strength.max():g}".removesuffix(" 0") + f": {control}": part
+        for kind, group in split(own, "kind")
+        for control, part in split(group, "control")
+    }
 
 
 def _answer(table: pd.DataFrame) -> Answer:
@@ -96,14 +103,14 @@ CONTROL_AT_TEST_TIME = Figure(
     averages=("seed",),
     label="control",
     caption=(
-        "Trained methods under control at test time, without labels: change of accuracy (top) and of the squared "
-        "deviation of activations from the subspaces of correctly classified training data (bottom). LQR, PID and "
+        "Trained methods under control at test time, without labels: change of accuracy (left) and of the squared "
+        "deviation of activations from the subspaces of correctly classified training data (right). LQR, PID and "
         "random steering spend the same energy on every method. Every seed, mean and 95 % interval."
     ),
     reading=(
-        "The bottom row says whether a control does what it was made for: left of the dashed line, activations return "
-        "to their subspaces. The top row says whether that helps. A control that lowers the deviation and leaves the "
-        "accuracy where it was shows that the subspaces hold what the classifier does not need. Random steering "
+        "The right panel says whether a control does what it was made for: left of the dashed line, activations return "
+        "to their subspaces. The left panel says whether that helps. A control that lowers the deviation and leaves "
+        "the accuracy where it was shows that the subspaces hold what the classifier does not need. Random steering "
         "(grey) is the null."
     ),
     source=(YANG_2022,),

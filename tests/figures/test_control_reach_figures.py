@@ -76,16 +76,21 @@ def test_control_lists_gain_and_deviation():
 
 
 def test_controls_of_several_methods_stand_side_by_side():
-    """One method: controls by their own names. Several: named with the method, in the colour of the control."""
+    """One method: controls by their own names. Several: named with the method, each in panels of its own, in the
+    colour of the control."""
     one = CONTROL_AT_TEST_TIME.example().assign(label="LoRA", energy=2.0, injected=8.0)
     both = pd.concat([one, one.assign(label="BitFit", injected=1.0)])
     assert "LQR steering" in CONTROL_AT_TEST_TIME.summarize(one).control.tolist()
     found = CONTROL_AT_TEST_TIME.summarize(both).set_index("control")
     assert found.loc["BitFit: LQR steering", "injected [per example]"].tolist() == [1.0] * 3
     assert found.loc["LoRA: PID steering", "energy [per example]"].tolist() == [2.0] * 3
-    drawn = [trace for trace in CONTROL_AT_TEST_TIME.draw(both).data if trace.y is not None and trace.mode == "markers"]
-    colours = {str(trace.y[0]): trace.marker.color for trace in drawn}
-    assert colours["LoRA: PID steering"] == colours["BitFit: PID steering"] != colours["LoRA: LQR steering"]
+    drawing = CONTROL_AT_TEST_TIME.draw(both)
+    assert [note.text for note in drawing.layout.annotations] == ["LoRA", "LoRA", "BitFit", "BitFit"]
+    assert [axis.showticklabels is not False for axis in drawing.select_yaxes()] == [True, False, True, False]
+    colours = {(trace.xaxis, str(trace.y[0])): trace.marker.color for trace in drawing.data if len(trace.y) == 1}
+    pid, other, lqr = (colours[at] for at in (("x", "clean: PID steering"), ("x3", "word drops 0.6: PID steering"),
+                                              ("x", "clean: LQR steering")))  # fmt: skip
+    assert pid == other != lqr
 
 
 def test_mass_finds_the_head_that_gives_most():
