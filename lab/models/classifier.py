@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from lab.deferred import transformers
 from lab.models.padding import from_the_end
 
+_HEADS = ("classification_head", "score", "classifier")
+
 
 @lru_cache(maxsize=32)
 def with_linear_head(language_model: type[nn.Module], base: type[nn.Module]) -> type[nn.Module]:
@@ -77,7 +79,7 @@ def classifier(published: type[nn.Module], kind: str) -> type[nn.Module]:
             states = found.last_hidden_state
             text = torch.ones_like(states[..., 0]) if mask is None else mask
             last = (states.shape[1] - from_the_end(text.ne(0)))[:, None, None] * (kind != "encoder")
-            head = self.classification_head if "classification_head" in self._modules else self.score
+            head = getattr(self, next(name for name in _HEADS if name in self._modules))
             if kind == "decoder":  # the product first, as published: the same bits
                 outputs = head(states)
                 logits = outputs.gather(1, last.expand(-1, 1, outputs.shape[-1]))[:, 0]

@@ -32,11 +32,30 @@ def numbered(mask: Tensor, before: int) -> Tensor:
 def learned_positions(base: nn.Module) -> int | None:
     """How many tokens a model with a table of absolute positions can take; None for relative and rotary positions.
 
+    Rotary frequencies that change with the length of the longest text of a batch ("dynamic", "longrope") end where they
+    first do: beyond, a text's logits depend on its neighbours.
+
     Args:
         base: the model, or a part of it; the shortest table inside counts.
     """
     found = [_capacity(base, path, module) for path, module in base.named_modules() if _is_table(path, module)]
-    return min(found, default=None)
+    return min([*found, *_unchanged_frequencies(base)], default=None)
+
+
+def _unchanged_frequencies(base: nn.Module) -> list[int]:
+    """The longest text that leaves the rotary frequencies as they are, for each part that scales them by the length."""
+    found = []
+    for module in base.modules():
+        config = vars(module).get("config")
+        rope = getattr(config, "rope_parameters", None)
+        if "inv_freq" not in module._buffers or not isinstance(rope, dict):
+            continue
+        for kind in (rope, *(kind for kind in rope.values() if isinstance(kind, dict))):  # one, or one a type of layer
+            if kind.get("rope_type") == "dynamic":
+                found.append(int(config.max_position_embeddings))
+            if kind.get("rope_type") == "longrope":
+                found.append(int(kind["original_max_position_embeddings"]))
+    return found
 
 
 def _is_table(path: str, module: nn.Module) -> bool:

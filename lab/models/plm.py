@@ -76,7 +76,7 @@ class PLM:
 
     @cached_property
     def n_positions(self) -> int | None:
-        """Tokens a text may have: the length of the table of absolute positions; None for relative and rotary ones."""
+        """Tokens a text may have (`lab.models.numbering.learned_positions`); None for relative and most rotary ones."""
         return learned_positions(self.model)
 
     @cached_property

@@ -9,6 +9,7 @@ from torch.func import grad, jvp, vjp, vmap
 from torch.nn.functional import cross_entropy
 
 from lab.models.attention import EAGER, SDPA, has_interface
+from lab.models.numbering import learned_positions
 from lab.models.tiny import CONFIGURATIONS, FAMILIES, FOUND, tiny_plm
 
 LABELS = torch.tensor([0, 1, 1])
@@ -208,6 +209,41 @@ def test_texts_longer_than_the_positions_are_refused_in_a_sentence(family, limit
     with pytest.raises(ValueError, match=rf"'tiny-{family}' has {limit} positions; got texts of {limit + 1} tokens"):
         plm.logits({}, {"input_ids": torch.full((1, limit + 1), 9)})
     assert tiny_plm("llama").n_positions is None
+
+
+@pytest.mark.parametrize(
+    ("cls", "rope", "limit"),
+    [
+        ("Llama", {"rope_type": "default"}, None),
+        ("Llama", {"rope_type": "yarn", "factor": 2.0}, None),
+        ("Llama", {"rope_type": "dynamic", "factor": 2.0}, 20),
+        (
+            "Phi3",
+            {
+                "rope_type": "longrope",
+                "short_factor": [1.0] * 2,
+                "long_factor": [3.0] * 2,
+                "factor": 4.0,
+                "original_max_position_embeddings": 16,
+            },
+            16,
+        ),
+    ],
+)
+def test_rotary_frequencies_that_follow_the_longest_text_end_the_texts(cls, rope, limit):
+    config = getattr(transformers, f"{cls}Config")(
+        vocab_size=40, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=4,
+        max_position_embeddings=20, original_max_position_embeddings=16, pad_token_id=0,
+        rope_parameters={"rope_theta": 1e4} | rope,
+    )  # fmt: skip
+    model = getattr(transformers, f"{cls}Model")(config).eval()
+    assert learned_positions(model) == limit
+    pair = torch.arange(5, 31).expand(2, -1)
+    mask = torch.ones_like(pair)
+    mask[1, 9:] = 0
+    together = model(pair, attention_mask=mask).last_hidden_state[1, :9]
+    alone = model(pair[1:, :9]).last_hidden_state[0]
+    assert torch.allclose(together, alone, atol=1e-5) == (limit is None)
 
 
 def test_parts_of_a_set_have_the_plm_s_order():

@@ -36,7 +36,10 @@ FURTHER = {
     "mixtral": {**SIZES, "num_local_experts": 4, "num_key_value_heads": 2},
 }  # fmt: skip
 # types that nothing here names
-UNLISTED = {"olmo": SIZES, "roc_bert": SIZES, "glm": {**SIZES, "head_dim": 4}}
+UNLISTED = {
+    "olmo": SIZES, "roc_bert": SIZES, "glm": {**SIZES, "head_dim": 4},
+    "ctrl": {**SHORT, "n_embd": 16, "n_layer": 2, "n_head": 4, "dff": 24, "n_positions": 40},
+}  # fmt: skip
 
 
 def folder_of(tmp_path, model_type, settings):
