@@ -78,7 +78,7 @@ def table_of(manifests: Sequence[Manifest], name: str) -> tuple[pd.DataFrame, tu
     return _table(tuple((str(m.folder), m.key) for m in fitting), name, fitting)
 
 
-@st.cache_resource(max_entries=4, show_spinner="Reading the records …")
+@st.cache_resource(max_entries=4, show_spinner=False)
 def _contents(stores: tuple[tuple[str, tuple[str, ...]], ...]) -> Contents:
     """What is in these stores, (path, keys) each; shared by all sessions and never changed."""
     runs = Overlay(*(Store(path) for path, _ in stores))

@@ -118,12 +118,16 @@ def drawn(figure: Figure, table: pd.DataFrame) -> tuple[go.Figure, Answer]:
 
 
 def panels(figure: Figure, table: pd.DataFrame) -> int:
-    """In how many panels a table is drawn; none where it cannot be drawn."""
+    """In how many panels a table is drawn, without drawing it; none where it cannot be drawn."""
     try:
-        layout = drawn(figure, table)[0].layout
+        return _counted(figure.name, table, figure)
     except TableError:
         return 0
-    return sum(name.startswith(("xaxis", "scene")) for name in layout.to_plotly_json())
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _counted(name: str, table: pd.DataFrame, _figure: Figure) -> int:
+    return len(_figure.grid(table).panels)
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)

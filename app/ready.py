@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+
+from lab.runs import StoreError
 
 USED = ("pandas", "plotly.graph_objects", "pyarrow.parquet", "duckdb", "scipy.special", "app.panel", "app.question")
 """Modules that take a tenth of a second and more to import."""
 
 
 def load() -> None:
-    """Imports what pages import; a module that is missing is left to the page that misses it."""
+    """Imports what pages import, and reads the heads of the records; what fails is left to the page that needs it."""
     for name in USED:
         try:
             importlib.import_module(name)
         except ImportError:
             continue
+    with contextlib.suppress(ImportError, OSError, StoreError):
+        importlib.import_module("app.loading").contents()

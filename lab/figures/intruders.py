@@ -34,9 +34,8 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     for (label, strength), part in by_strength(table):
         names = rows[label]
         cells = part[~part.kind.isin(NULLS)].pivot_table("overlap", "matrix", "index").rename(index=names)
-        by_kind = {kind: own.pivot_table("overlap", "matrix", "index") for kind, own in part.groupby("kind")}
-        for kind in (kind for kind in NULLS if kind in by_kind):
-            own = by_kind[kind]
+        for kind in (kind for kind in NULLS if (part.kind == kind).any()):
+            own = part[part.kind == kind].pivot_table("overlap", "matrix", "index")
             below = {f"{kind}, mean": own.mean(), f"{kind}, least": own.min()}
             cells = pd.concat([cells, pd.DataFrame(below).T])
         cells = cells.reindex(list(names.values())).sort_index(

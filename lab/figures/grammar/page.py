@@ -42,7 +42,7 @@ def fitted(grid: Grid, size: Size, *, bars: int, legend: list[str], key: list[st
         if wider.columns > page.columns and (shorter := wider.layout())["height"] < layout["height"]:
             page, layout = wider, shorter
     if (above := layout["height"] - tallest) > 0:
-        plots = sum(height for _, height in page._heights()[0])
+        plots = sum(height for _, height in page._heights[0])
         flat = max(_FLATTEST, 1 - 1.1 * above / plots)
         layout = Page(grid, size, **told, wrap=page.wrap, flat=flat).layout()
     return layout
@@ -67,13 +67,14 @@ class Page:
         self.grid, self.size, self.em = grid, size, float(size.font)
         self.legend, self.key = legend, key
         self.wrap, self.flat = wrap or grid.wrap, flat
+        self._numbers: dict[tuple[str, int | None], np.ndarray] = {}
         self.right = self.em * (6.5 if bars else 1.7)  # half of a tick "100%" stands out
         self.rows = self._rows()
         self.columns = max(len(row) for row in self.rows)
 
     def layout(self) -> dict[str, Any]:
         """The plotly layout: axes, titles of panels, legend, margins, height."""
-        tops, area = self._heights()
+        tops, area = self._heights
         layout: dict[str, Any] = {}
         annotations = []
         for r, row in enumerate(self.rows):
@@ -226,6 +227,7 @@ class Page:
         place = {"x": (x[0] + x[1]) / 2, "y": top, "xref": "paper", "yref": "paper", "yshift": 2}
         return {"text": self._title_text(panel), "xanchor": "center", "yanchor": "bottom", "showarrow": False, **place}
 
+    @cached_property
     def _heights(self) -> tuple[list[tuple[float, float]], float]:
         """Top and height of every row from the top of the first, and the height of all [px]."""
         screen = SCREEN.width - 5.6 * SCREEN.font
@@ -286,9 +288,8 @@ class Page:
         for which, domain, other in (("x", x, "y"), ("y", y, "x")):
             axis = self.grid.axis(panel.number, which)
             shared = self.grid.shared[which] and which not in panel.axes
-            marks = [m for m in self.grid.marks if shared or m.panel == panel.number]
-            length = self.panel_width if which == "x" else (y[1] - y[0]) * self._heights()[1]
-            shown = numbers(values_of(marks, which))
+            length = self.panel_width if which == "x" else (y[1] - y[0]) * self._heights[1]
+            shown = self._shown(which, None if shared else panel.number)
             own = axis.layout(shown, upright=which == "y", room=length / self.em)
             if which == "x" and self._turned(axis):
                 own = {"tickangle": -90} | _thinned(own, int(length / (_UPRIGHT * self.em)))
@@ -308,6 +309,13 @@ class Page:
                 own |= {"showticklabels": False}
             made[f"{which}axis{'' if panel.number == 0 else panel.number + 1}"] = own
         return made
+
+    def _shown(self, which: str, panel: int | None) -> np.ndarray:
+        """The finite numbers that a panel shows along an axis; those of all panels, found once, for None."""
+        if (which, panel) not in self._numbers:
+            marks = [mark for mark in self.grid.marks if panel is None or mark.panel == panel]
+            self._numbers[which, panel] = numbers(values_of(marks, which))
+        return self._numbers[which, panel]
 
     def _solid(self) -> dict[str, Any]:
         """The axes of a surface: few ticks, the height without any, seen from above the front corner."""

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from lab.figures import DARK, LIGHT, SIZES, Size
-from lab.figures.grammar import Grid, look
+from lab.figures.grammar import Grid, look, page
 from lab.figures.grammar.looks import looks
+from lab.figures.grammar.mark import values_of
 
 TABLE = pd.DataFrame({"label": ["LoRA", "BitFit", "LoRA"], "task": ["a", "a", "b"], "x": [1, 2, 3], "y": [1.0, 2, 3]})
 
@@ -145,6 +146,16 @@ def test_entries_of_a_key_are_not_broken_where_a_line_holds_them():
     legend = grid.figure(SIZES["double"]).layout.legend.title.text
     assert legend.count("<br>") > 0
     assert all(f"a rather long name {i}" in legend for i in range(12))
+
+
+def test_what_an_axis_of_all_panels_shows_is_found_once(monkeypatch):
+    found = []
+    monkeypatch.setattr(page, "values_of", lambda marks, which: found.append(which) or values_of(marks, which))
+    grid = Grid(LIGHT, share_x=True, share_y=True)
+    for i in range(20):
+        grid.panel(f"{i}").line([0, 1], [0, i], "a")
+    assert len(list(grid.figure().select_xaxes())) == 20
+    assert sorted(found) == ["x", "y"]
 
 
 def test_names_that_do_not_fit_side_by_side_are_thinned_out():

@@ -1,0 +1,37 @@
+"""What is loaded while the browser starts is there when the first page asks for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from app import loading, ready
+from app.panel import panels
+from lab.figures import figure
+from lab.runs import Overlay, places
+
+
+def unread(*_args: object, **_more: object) -> None:
+    raise AssertionError("read again")
+
+
+def test_the_heads_of_the_records_are_read_before_the_first_page(monkeypatch, filled, tmp_path):
+    monkeypatch.setattr(places, "GALLERY", tmp_path / "no gallery")
+    monkeypatch.setenv("DELTALAB_STORE", str(filled))
+    ready.load()
+    monkeypatch.setattr(Overlay, "manifests", unread)
+    assert loading.contents().manifests
+
+
+def test_a_store_that_cannot_be_read_is_left_to_the_page(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DELTALAB_STORE", str(tmp_path / "file"))
+    ready.load()
+
+
+@pytest.mark.parametrize("name", ["intruders", "loss_surface", "weight_difference_spectra"])
+def test_panels_are_counted_as_they_are_drawn(name):
+    drawn = figure(name)
+    table = drawn.example()
+    layout = drawn.draw(table).layout.to_plotly_json()
+    assert panels(drawn, table) == sum(axis.startswith(("xaxis", "scene")) for axis in layout)
+    assert panels(drawn, table.drop(columns="label")) == 0
