@@ -147,4 +147,6 @@ else:
 if not shown:
     st.info(f"No question holds all of these words: {literal(wanted)}", icon=":material/search:")
 mine = len(found.mine)
-st.caption(f"{len(found.manifests)} records, {mine} of them your own; the others came with the lab.")
+st.caption(
+    f"{counted(len(found.manifests), 'record')}: {mine} of your own, {len(found.manifests) - mine} of the lab's."
+)

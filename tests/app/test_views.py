@@ -108,6 +108,8 @@ def test_on_a_phone_themes_are_folded_until_opened_or_searched(opened, filled, m
     assert not shown.exception
     assert [box.label for box in shown.expander] == [f"**{t}** · {len(asked)} questions" for t, asked in themes.items()]
     assert len(shown.get("page_link")) == 1  # what holds here
+    mine = len(Store(filled).keys())
+    assert shown.caption[-1].value == f"{mine} records: {mine} of your own, 0 of the lab's."
     assert not shown.get("imgs")
     theme, asked = next(iter(themes.items()))
     shown = opened("", filled, **{theme.replace(" ", "-").lower(): "true"})
