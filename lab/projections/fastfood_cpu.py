@@ -12,17 +12,17 @@ from lab.projections.fastfood_plan import Plan
 from lab.projections.memory import empty_like_rows
 from lab.projections.threads import limited_threads
 
+Places = Tensor | slice
+"""Ascending int64 (k,), or from start to stop, as `Projection.rows` has checked them."""
+
 CACHED = 1 << 16  # longest block that one thread transforms in its own cache
 COLUMNS = 8  # columns that share one drawing of the random numbers
-
-Groups = range | np.ndarray
-"""Numbers of groups of blocks, ascending."""
 
 
 def product(plan: Plan, X: Tensor) -> Tensor:
     """P X for columns X (d, k)."""
     if in_cache(plan):
-        return groups_product(plan, X, range(plan.groups), plan.D)
+        return rows_product(plan, X, slice(0, plan.D))
     if not _has_kernel(plan):
         return fastfood_reference.product(plan, X)
     rows, Y = X.T.contiguous(), empty_like_rows(X.shape[1], plan.D, X)
@@ -34,7 +34,7 @@ def product(plan: Plan, X: Tensor) -> Tensor:
 def adjoint(plan: Plan, Y: Tensor) -> Tensor:
     """Pᵀ Y for columns Y (D, k)."""
     if in_cache(plan):
-        return groups_adjoint(plan, Y, range(plan.groups))
+        return rows_adjoint(plan, Y, slice(0, plan.D))
     if not _has_kernel(plan):
         return fastfood_reference.adjoint(plan, Y)
     rows, X = Y.T.contiguous(), Y.new_empty(Y.shape[1], plan.d)
@@ -43,34 +43,28 @@ def adjoint(plan: Plan, Y: Tensor) -> Tensor:
     return X.T
 
 
-def groups_product(plan: Plan, X: Tensor, groups: Groups, length: int) -> Tensor:
-    """The rows of P X in some groups, group after group, the first `length` of them: (length, k).
-
-    Only these groups are drawn and transformed. The plan must be `in_cache`.
-    """
-    rows, Y = X.T.contiguous(), empty_like_rows(X.shape[1], length, X)
+def rows_product(plan: Plan, X: Tensor, places: Places) -> Tensor:
+    """(P X)[places] (rows, k): only the groups that hold one of the places are drawn. The plan must be `in_cache`."""
+    facts = _facts(plan, places)
+    rows, Y = X.T.contiguous(), empty_like_rows(X.shape[1], _length(places), X)
     padded = torch.nn.functional.pad(rows, (0, plan.tile - plan.d))
     expanded = padded.repeat_interleave(plan.lanes, dim=1).contiguous().numpy()
     with limited_threads():
         for c in range(0, len(rows), COLUMNS):
-            kernels.fastfood_products(
-                expanded[c : c + COLUMNS], Y[c : c + COLUMNS].numpy(), _numbers(groups), *_facts(plan)
-            )
+            kernels.fastfood_products(expanded[c : c + COLUMNS], Y[c : c + COLUMNS].numpy(), *facts)
     return Y.T
 
 
-def groups_adjoint(plan: Plan, Y: Tensor, groups: Groups) -> Tensor:
-    """Pᵀ Y for a Y that is zero outside some groups and is given there, group after group; the last may be cut short.
-
-    The plan must be `in_cache`.
-    """
+def rows_adjoint(plan: Plan, Y: Tensor, places: Places) -> Tensor:
+    """P[places]ᵀ Y for columns Y (rows, k). The plan must be `in_cache`."""
+    facts = _facts(plan, places)
     rows, X = Y.T.contiguous(), Y.new_empty(Y.shape[1], plan.d)
     for c in range(0, len(rows), COLUMNS):
         some = rows[c : c + COLUMNS]
-        sums = Y.new_empty(min(len(groups), kernels.PARTS), len(some), plan.tile * plan.lanes)
+        sums = Y.new_empty(min(len(facts[0]), kernels.PARTS), len(some), plan.tile * plan.lanes)
         with limited_threads():
-            kernels.fastfood_adjoint(some.numpy(), sums.numpy(), _numbers(groups), *_facts(plan))
-        X[c : c + COLUMNS] = sums.reshape(-1, len(some), plan.tile, plan.lanes).sum((0, 3))[:, : plan.d]
+            kernels.fastfood_adjoint(some.numpy(), sums.numpy(), *facts)
+        X[c : c + COLUMNS] = sums.sum(0).view(-1, plan.tile, plan.lanes).sum(2)[:, : plan.d]
     return X.T
 
 
@@ -84,9 +78,21 @@ def _has_kernel(plan: Plan) -> bool:
     return in_cache(plan) or plan.length >= kernels.TILE
 
 
-def _numbers(groups: Groups) -> np.ndarray:
-    return np.asarray(groups, dtype=np.int64)
+def _length(places: Places) -> int:
+    return places.stop - places.start if isinstance(places, slice) else len(places)
 
 
-def _facts(plan: Plan) -> tuple[int, int, int, np.ndarray, np.ndarray]:
-    return plan.tile, plan.lanes, plan.D, np.array(plan.keys, np.uint64), gaussian_table()
+def _facts(plan: Plan, places: Places) -> tuple:
+    """What the kernels take after their vectors: the groups, where each one's rows start, the places, the plan."""
+    size = plan.length * plan.lanes
+    run = isinstance(places, slice)
+    numbers = np.empty(0, np.int64) if run else places.numpy()
+    first, last = (places.start, places.stop - 1) if run else (int(places[0]), int(places[-1]))
+    groups = np.arange(first // size, last // size + 1)
+    borders = np.append(groups, groups[-1] + 1) * size
+    starts = np.clip(borders - first, 0, last + 1 - first) if run else np.searchsorted(numbers, borders)
+    if not run:
+        held = np.diff(starts) > 0
+        groups, starts = groups[held], np.append(starts[:-1][held], len(numbers))
+    keys, table = np.array(plan.keys, np.uint64), gaussian_table()
+    return groups, starts, numbers, first if run else 0, plan.tile, plan.lanes, plan.D, keys, table

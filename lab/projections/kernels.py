@@ -18,6 +18,7 @@ from functools import reduce
 import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 WIDTH = 16  # numbers per vector operation
@@ -149,45 +150,78 @@ def _add_flipped(typingctx, target, source, start, bits):
     return types.void(target, source, types.intp, types.uint16), codegen
 
 
-def _square_adder(rows):
-    """Adds the squares of `rows` vectors `stride` numbers apart: sums one after the other would wait for each other."""
+def _splat(builder, scalar):
+    """The vector of 16 times this number."""
+    undefined = ir.Constant(ir.VectorType(scalar.type, WIDTH), ir.Undefined)
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
+    return builder.shuffle_vector(
+        builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0)), undefined, zeros
+    )
+
+
+def _looked_up(context, builder, table_type, table, numbers):
+    """table[numbers] for 16 numbers of 16 bits, in one instruction where the processor has it."""
+    element = context.get_data_type(table_type.dtype)
+    base = context.make_array(table_type)(context, builder, table).data
+    numbers = builder.zext(numbers, ir.VectorType(ir.IntType(64), WIDTH))
+    size = ir.Constant(ir.IntType(64), table_type.dtype.bitwidth // 8)
+    addresses = builder.add(
+        _splat(builder, builder.ptrtoint(base, ir.IntType(64))), builder.mul(numbers, _splat(builder, size))
+    )
+    pointers = builder.inttoptr(addresses, ir.VectorType(element.as_pointer(), WIDTH))
+    mask, vector = ir.VectorType(ir.IntType(1), WIDTH), ir.VectorType(element, WIDTH)
+    signature = ir.FunctionType(vector, [pointers.type, ir.IntType(32), mask, vector])
+    gather = cgutils.get_or_insert_function(builder.module, signature, f"llvm.masked.gather.v{WIDTH}f32.v{WIDTH}p0")
+    every = ir.Constant(mask, [1] * WIDTH)
+    return builder.call(gather, [pointers, ir.Constant(ir.IntType(32), 4), every, ir.Constant(vector, ir.Undefined)])
+
+
+def _gaussian_drawer(rows):
+    """g = table[numbers] on `rows` vectors `stride` apart; their squares are added up first, then to `sums`.
+
+    Sums one after the other would wait for each other.
+    """
 
     @intrinsic
-    def add_squares(typingctx, sums, at, source, start, stride):
+    def draw(typingctx, g, numbers, table, sums, at, start, stride):
         def codegen(context, builder, signature, args):
-            sums, at, source, start, stride = args
+            g, numbers, table, sums, at, start, stride = args
+            types_ = signature.args
             squares = []
             for r in range(rows):
-                step = builder.mul(stride, ir.Constant(stride.type, r))
-                v = _load(
-                    builder, _vector_pointer(context, builder, signature.args[2], source, builder.add(start, step))
-                )
+                place = builder.add(start, builder.mul(stride, ir.Constant(stride.type, r)))
+                drawn = _load(builder, _vector_pointer(context, builder, types_[1], numbers, place))
+                v = _looked_up(context, builder, types_[2], table, drawn)
+                wanted = ir.VectorType(context.get_data_type(types_[0].dtype), WIDTH)
+                v = v if v.type == wanted else builder.fpext(v, wanted)
+                builder.store(v, _vector_pointer(context, builder, types_[0], g, place), align=4)
                 squares.append(builder.fmul(v, v))
             total = reduce(builder.fadd, squares)
             double = ir.VectorType(ir.DoubleType(), WIDTH)
             total = total if total.type == double else builder.fpext(total, double)
-            pointer = _vector_pointer(context, builder, signature.args[0], sums, at)
+            pointer = _vector_pointer(context, builder, types_[3], sums, at)
             builder.store(builder.fadd(_load(builder, pointer), total), pointer, align=4)
             return context.get_dummy_value()
 
-        return types.void(sums, types.intp, source, types.intp, types.intp), codegen
+        return types.void(g, numbers, table, sums, types.intp, types.intp, types.intp), codegen
 
-    return add_squares
+    return draw
 
 
-_add_squares_1, _add_squares_8 = _square_adder(1), _square_adder(8)
+_draw_1, _draw_8 = _gaussian_drawer(1), _gaussian_drawer(8)
 
 
 @intrinsic
-def _multiply(typingctx, target, at, first, start, second, begin):
-    """target = first · second on 16 numbers."""
+def _multiply_scaled(typingctx, target, at, g, start, scale, lane, source, begin):
+    """target = (g · scale) · source on 16 numbers."""
 
     def codegen(context, builder, signature, args):
-        pointer, a, b = (_vector_pointer(context, builder, signature.args[i], args[i], args[i + 1]) for i in (0, 2, 4))
-        builder.store(builder.fmul(_load(builder, a), _load(builder, b)), pointer, align=4)
+        pointers = [_vector_pointer(context, builder, signature.args[i], *args[i : i + 2]) for i in range(0, 8, 2)]
+        g, scale, source = (_load(builder, pointer) for pointer in pointers[1:])
+        builder.store(builder.fmul(builder.fmul(g, scale), source), pointers[0], align=4)
         return context.get_dummy_value()
 
-    return types.void(target, types.intp, first, types.intp, second, types.intp), codegen
+    return types.void(target, types.intp, g, types.intp, scale, types.intp, source, types.intp), codegen
 
 
 @intrinsic
@@ -197,15 +231,7 @@ def _permutation_round(typingctx, x, start, a, c, mask, shift):
     def codegen(context, builder, signature, args):
         pointer = _vector_pointer(context, builder, signature.args[0], args[0], args[1])
         v = _load(builder, pointer)
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
-        a, c, mask, shift = (
-            builder.shuffle_vector(
-                builder.insert_element(ir.Constant(v.type, ir.Undefined), s, ir.Constant(ir.IntType(32), 0)),
-                ir.Constant(v.type, ir.Undefined),
-                zeros,
-            )
-            for s in args[2:]
-        )
+        a, c, mask, shift = (_splat(builder, s) for s in args[2:])
         y = builder.and_(builder.add(builder.mul(v, a), c), mask)
         builder.store(builder.xor(y, builder.lshr(y, shift)), pointer, align=4)
         return context.get_dummy_value()
@@ -352,100 +378,106 @@ def wht_rows(X):
 
 @compiled()
 def _draw_group(group, n, lanes, D, keys, table, g, words, signs, pi, constants, squares, scale):
-    """Fills the signs, the scaled Gaussians g·scale and the permutation of one group of `lanes` blocks."""
+    """Fills the signs, the Gaussians g, their scale and the permutation of one group of `lanes` blocks."""
     size = n * lanes
     draw_words(signs, keys[0], group * (size // 64))
-    draw_gaussians(g, words, keys[1], group * size, table)
+    draw_words(words, keys[1], group * (size // 4))
     draw_constants(constants, keys[2], group)
     draw_permutation(pi, 0, constants, _log2(n))
     width = max(lanes, WIDTH)  # lanes narrower than a vector are summed a vector at a time
+    numbers = words.view(np.uint16)
     squares[:] = 0
     eights = size // (8 * width) * 8 * width
     for q in range(0, eights, 8 * width):
         for r in range(0, width, WIDTH):
-            _add_squares_8(squares, r, g, q + r, width)
+            _draw_8(g, numbers, table, squares, r, q + r, width)
     for q in range(eights, size, width):
         for r in range(0, width, WIDTH):
-            _add_squares_1(squares, r, g, q + r, width)
+            _draw_1(g, numbers, table, squares, r, q + r, width)
     for r in range(width):
         total = 0.0
         for s in range(r % lanes, width, lanes):
             total += squares[s]
         scale[r] = 1.0 / np.sqrt(D * total)
-    for q in range(0, size, width):
-        for r in range(0, width, WIDTH):
-            _multiply(g, q + r, g, q + r, scale, r)
 
 
 @compiled()
-def _gather_rows(out, g, t, pi, lanes, log2_lanes):
-    """out = g · t[Π]: row i of out from row Π(i) of t, rows of `lanes` numbers."""
+def _gather_rows(out, g, scale, t, pi, lanes, log2_lanes):
+    """out = (g · scale) · t[Π]: row i of out from row Π(i) of t, rows of `lanes` numbers."""
     if lanes >= WIDTH:
         for i in range(out.size // lanes):
             source, row = np.intp(pi[i]) * lanes, i * lanes
             for lane in range(0, lanes, WIDTH):
-                _multiply(out, row + lane, g, row + lane, t, source + lane)
+                _multiply_scaled(out, row + lane, g, row + lane, scale, lane, t, source + lane)
     else:
         for q in range(out.size):
             source = (np.intp(pi[q >> log2_lanes]) << log2_lanes) + (q & (lanes - 1))
-            out[q] = g[q] * t[source]
+            out[q] = g[q] * scale[q & (WIDTH - 1)] * t[source]
 
 
 @compiled()
-def _scatter_rows(out, g, t, pi, lanes, log2_lanes):
-    """out[Π] = g · t: the adjoint of `_gather_rows`."""
+def _scatter_rows(out, g, scale, t, pi, lanes, log2_lanes):
+    """out[Π] = (g · scale) · t: the adjoint of `_gather_rows`."""
     if lanes >= WIDTH:
         for i in range(out.size // lanes):
             target, row = np.intp(pi[i]) * lanes, i * lanes
             for lane in range(0, lanes, WIDTH):
-                _multiply(out, target + lane, g, row + lane, t, row + lane)
+                _multiply_scaled(out, target + lane, g, row + lane, scale, lane, t, row + lane)
     else:
         for q in range(out.size):
             target = (np.intp(pi[q >> log2_lanes]) << log2_lanes) + (q & (lanes - 1))
-            out[target] = g[q] * t[q]
+            out[target] = g[q] * scale[q & (WIDTH - 1)] * t[q]
 
 
 @compiled()
-def _products_chunk(expanded, Y, groups, begin, end, n, lanes, D, keys, table):
-    k, length = Y.shape
+def _copy(target, source):
+    """Numbers of the shorter one; numba assigns slices a number at a time."""
+    for q in range(min(target.size, source.size)):
+        target[q] = source[q]
+
+
+@compiled()
+def _products_chunk(expanded, Y, groups, starts, places, first, begin, end, n, lanes, D, keys, table):
     size = n * lanes
     t, w, g = _aligned(size, Y), _aligned(size, Y), _aligned(size, Y)
     words, signs = np.empty(size // 4, np.uint64), np.empty(size // 64, np.uint64)
     bits = signs.view(np.uint16)
     pi, constants = np.empty(max(n, WIDTH), np.uint32), np.empty(2 * ROUNDS, np.uint32)
     squares, scale = np.empty(max(lanes, WIDTH), np.float64), _aligned(max(lanes, WIDTH), Y)
-    for place in range(begin, end):
-        _draw_group(groups[place], n, lanes, D, keys, table, g, words, signs, pi, constants, squares, scale)
-        first = place * size
-        count = min(size, length - first)
-        for c in range(k):
+    for at in range(begin, end):
+        _draw_group(groups[at], n, lanes, D, keys, table, g, words, signs, pi, constants, squares, scale)
+        low, high, origin = starts[at], starts[at + 1], groups[at] * size
+        whole = high - low == size and not places.size
+        for c in range(Y.shape[0]):
             x = expanded[c]
             for q in range(0, size, WIDTH):
                 _flip(t, x, q, bits[q // WIDTH])  # B x
             wht(t, lanes)  # H B x
-            out = Y[c, first : first + size] if count == size else w
-            _gather_rows(out, g, t, pi, lanes, _log2(lanes))  # G Π H B x
+            out = Y[c, low:high] if whole else w
+            _gather_rows(out, g, scale, t, pi, lanes, _log2(lanes))  # G Π H B x
             wht(out, lanes)  # H G Π H B x
-            if count < size:
-                for q in range(count):
-                    Y[c, first + q] = out[q]
+            if places.size:
+                for q in range(low, high):
+                    Y[c, q] = out[places[q] - origin]
+            elif not whole:
+                _copy(Y[c, low:high], out[low + first - origin :])
 
 
 @parallel
-def fastfood_products(expanded, Y, groups, n, lanes, D, keys, table):
-    """Y[c] = the rows of P x_c in some groups, one after the other, for the columns c; D: length of the whole of P x.
+def fastfood_products(expanded, Y, groups, starts, places, first, n, lanes, D, keys, table):
+    """Y[c] = some rows of P x_c for the columns c, ascending; those of groups[i] are Y[c, starts[i] : starts[i + 1]].
 
-    `expanded` (k, n·lanes) holds x_c zero-padded to n, each number `lanes` times. The last group may be cut short.
+    `expanded` (k, n·lanes) holds x_c zero-padded to n, each number `lanes` times. Number q of Y is the row places[q],
+    or first + q where `places` is empty. D: length of the whole of P x.
     """
     chunks = min(len(groups), PARTS)
     for chunk in prange(chunks):
         begin, end = chunk * len(groups) // chunks, (chunk + 1) * len(groups) // chunks
-        _products_chunk(expanded, Y, groups, begin, end, n, lanes, D, keys, table)
+        _products_chunk(expanded, Y, groups, starts, places, first, begin, end, n, lanes, D, keys, table)
 
 
 @compiled()
-def _adjoint_chunk(Y, sums, groups, begin, end, n, lanes, D, keys, table):
-    k, length = Y.shape
+def _adjoint_chunk(Y, sums, groups, starts, places, first, begin, end, n, lanes, D, keys, table):
     size = n * lanes
     t, w, g = _aligned(size, Y), _aligned(size, Y), _aligned(size, Y)
     words, signs = np.empty(size // 4, np.uint64), np.empty(size // 64, np.uint64)
@@ -453,32 +485,34 @@ def _adjoint_chunk(Y, sums, groups, begin, end, n, lanes, D, keys, table):
     pi, constants = np.empty(max(n, WIDTH), np.uint32), np.empty(2 * ROUNDS, np.uint32)
     squares, scale = np.empty(max(lanes, WIDTH), np.float64), _aligned(max(lanes, WIDTH), Y)
     sums[:] = 0
-    for place in range(begin, end):
-        _draw_group(groups[place], n, lanes, D, keys, table, g, words, signs, pi, constants, squares, scale)
-        first = place * size
-        count = min(size, length - first)
-        for c in range(k):
-            for q in range(count):
-                t[q] = Y[c, first + q]
-            for q in range(count, size):
-                t[q] = 0
+    for at in range(begin, end):
+        _draw_group(groups[at], n, lanes, D, keys, table, g, words, signs, pi, constants, squares, scale)
+        low, high, origin = starts[at], starts[at + 1], groups[at] * size
+        for c in range(Y.shape[0]):
+            if high - low < size:
+                t[:] = 0
+            if places.size:
+                for q in range(low, high):
+                    t[places[q] - origin] = Y[c, q]
+            else:
+                _copy(t[low + first - origin :], Y[c, low:high])
             wht(t, lanes)  # H y
-            _scatter_rows(w, g, t, pi, lanes, _log2(lanes))  # Πᵀ G H y
+            _scatter_rows(w, g, scale, t, pi, lanes, _log2(lanes))  # Πᵀ G H y
             wht(w, lanes)  # H Πᵀ G H y
             for q in range(0, size, WIDTH):
                 _add_flipped(sums[c], w, q, bits[q // WIDTH])  # B H Πᵀ G H y
 
 
 @parallel
-def fastfood_adjoint(Y, sums, groups, n, lanes, D, keys, table):
+def fastfood_adjoint(Y, sums, groups, starts, places, first, n, lanes, D, keys, table):
     """sums[chunk, c] (n·lanes) = the part of Pᵀ y_c that comes from a chunk of groups, its lanes not yet added.
 
-    Y (k, ·) holds the rows of `groups`, one group after the other; the last may be cut short.
+    Y holds some rows of the image, as in `fastfood_products`; the others count as zero.
     """
     chunks = sums.shape[0]
     for chunk in prange(chunks):
         begin, end = chunk * len(groups) // chunks, (chunk + 1) * len(groups) // chunks
-        _adjoint_chunk(Y, sums[chunk], groups, begin, end, n, lanes, D, keys, table)
+        _adjoint_chunk(Y, sums[chunk], groups, starts, places, first, begin, end, n, lanes, D, keys, table)
 
 
 # ---- Fastfood, blocks longer than the cache ----
