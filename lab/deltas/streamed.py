@@ -6,7 +6,7 @@ before anything else that is ready), so that of Pᵀg, run by run of neighbourin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lab.linalg import Layout
 from lab.linalg.operator import LinearOperator
-from lab.projections.memory import empty_like_rows
+from lab.projections.fastfood_rows import FastfoodRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,25 @@ class Run:
 
     layout: Layout
     rows: LinearOperator
+
+    @torch.no_grad()
+    def moved(self, x: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """θ + P x by name, in one piece of memory."""
+        origin = [parameters[name] for name in self.layout.names]
+        if isinstance(self.rows, FastfoodRows):
+            return self.layout.unflatten(self.rows.added_to(origin, x))
+        moved = self.layout.unflatten(self.rows @ x)
+        return {name: piece.add_(theta) for (name, piece), theta in zip(moved.items(), origin, strict=True)}
+
+    @torch.no_grad()
+    def gradient(self, gradients: Mapping[str, Tensor], like: Tensor) -> Tensor:
+        """Pᵀ g (d,) of gradients by name; parts that have none count as zero."""
+        missing = {part.name: like.new_zeros(part.shape) for part in self.layout if part.name not in gradients}
+        every = {**missing, **gradients}
+        parts = [every[name] for name in self.layout.names]
+        if isinstance(self.rows, FastfoodRows):
+            return self.rows.adjoint_of(parts)
+        return self.rows.T @ torch.cat([part.reshape(-1) for part in parts])
 
 
 class Streamed:
@@ -48,51 +67,33 @@ class Streamed:
     def __init__(self, x: Tensor, runs: Sequence[Run], parameters: dict[str, Tensor]):
         self.overrides: dict[str, Tensor] = {}
         self._gradient = torch.zeros_like(x, requires_grad=False)
-        self._filled: list[tuple[Run, Tensor, set[str]]] = []  # with the parts that nothing has come for yet
-        self._spare: dict[int, Tensor] = {}  # memory of a run that is done, for the next of its size
+        self._waiting: list[tuple[Run, dict[str, Tensor]]] = []  # with gradients of some of their parts
         for run in runs:
-            with torch.no_grad():
-                moved = run.rows @ x.detach()
-                for name, piece in run.layout.unflatten(moved).items():
-                    self.overrides[name] = piece.add_(parameters[name])
+            self.overrides |= run.moved(x.detach(), parameters)
             self._listen(run)
 
     def gradient(self) -> Tensor:
         """Pᵀ of all gradients, (d,); parts that the loss does not depend on count as zero."""
-        for run, flat, awaited in self._filled:  # of runs that no part of was left out from, nothing is left
-            for name in awaited:
-                flat[run.layout.slices[name]] = 0
-            self._gradient += run.rows.T @ flat
-        self._filled, self._spare, self.overrides = [], {}, {}
+        for run, gradients in self._waiting:
+            self._gradient += run.gradient(gradients, self._gradient)
+        self._waiting, self.overrides = [], {}
         return self._gradient
 
     def _listen(self, run: Run) -> None:
-        flats: list[Tensor] = []
-        awaited = set(run.layout.names)
+        gradients: dict[str, Tensor] = {}
 
         def arrived(name: str, leaf: Tensor) -> None:
             assert leaf.grad is not None
-            if not flats:
-                flats.append(self._memory(run.layout.size, leaf))
-                self._filled.append((run, flats[0], awaited))
-            flats[0][run.layout.slices[name]] = leaf.grad.reshape(-1)
+            if not gradients:
+                self._waiting.append((run, gradients))
+            gradients[name] = leaf.grad
             leaf.grad = None
-            awaited.discard(name)
-            if not awaited:
-                self._filled = [entry for entry in self._filled if entry[0] is not run]
-                flat = flats.pop()
-                self._gradient += run.rows.T @ flat
-                self._spare[run.layout.size] = flat
+            if len(gradients) == len(run.layout):
+                self._waiting = [entry for entry in self._waiting if entry[0] is not run]
+                self._gradient += run.gradient(gradients, self._gradient)
+                gradients.clear()
 
         for name in run.layout.names:
             leaf = self.overrides[name].detach().requires_grad_(True)
             leaf.register_post_accumulate_grad_hook(lambda tensor, name=name: arrived(name, tensor))
             self.overrides[name] = leaf
-
-    def _memory(self, size: int, like: Tensor) -> Tensor:
-        """(size,) uninitialised: that of a block that is done, or new, in huge pages where there are any."""
-        if size in self._spare:
-            return self._spare.pop(size)
-        if like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64):
-            return empty_like_rows(1, size, like)[0]
-        return like.new_empty(size)

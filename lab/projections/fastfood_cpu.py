@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -43,29 +46,46 @@ def adjoint(plan: Plan, Y: Tensor) -> Tensor:
     return X.T
 
 
-def rows_product(plan: Plan, X: Tensor, places: Places) -> Tensor:
-    """(P X)[places] (rows, k): only the groups that hold one of the places are drawn. The plan must be `in_cache`."""
-    facts = _facts(plan, places)
+def rows_product(plan: Plan, X: Tensor, places: Places, origin: Sequence[Tensor] = ()) -> Tensor:
+    """(P X)[places] (rows, k): only the groups that hold one of the places are drawn. The plan must be `in_cache`.
+
+    Args:
+        origin: added, to one column: a vector (rows,) in parts, one after the other, of the dtype of X.
+    """
+    facts, (parts, borders) = _facts(plan, places), _where([origin])
     rows, Y = X.T.contiguous(), empty_like_rows(X.shape[1], _length(places), X)
     padded = torch.nn.functional.pad(rows, (0, plan.tile - plan.d))
     expanded = padded.repeat_interleave(plan.lanes, dim=1).contiguous().numpy()
     with limited_threads():
         for c in range(0, len(rows), COLUMNS):
-            kernels.fastfood_products(expanded[c : c + COLUMNS], Y[c : c + COLUMNS].numpy(), *facts)
+            kernels.fastfood_products(expanded[c : c + COLUMNS], Y[c : c + COLUMNS].numpy(), parts, borders, *facts)
     return Y.T
 
 
 def rows_adjoint(plan: Plan, Y: Tensor, places: Places) -> Tensor:
     """P[places]ᵀ Y for columns Y (rows, k). The plan must be `in_cache`."""
-    facts = _facts(plan, places)
-    rows, X = Y.T.contiguous(), Y.new_empty(Y.shape[1], plan.d)
-    for c in range(0, len(rows), COLUMNS):
-        some = rows[c : c + COLUMNS]
-        sums = Y.new_empty(min(len(facts[0]), kernels.PARTS), len(some), plan.tile * plan.lanes)
+    return parts_adjoint(plan, [[row] for row in Y.T.contiguous()], places, Y)
+
+
+def parts_adjoint(plan: Plan, columns: Sequence[Sequence[Tensor]], places: Places, like: Tensor) -> Tensor:
+    """The same for columns that lie in parts, one after the other, each contiguous and of like's dtype: (d, k)."""
+    facts, (parts, borders) = _facts(plan, places), _where(columns)
+    X = like.new_empty(len(columns), plan.d)
+    for c in range(0, len(columns), COLUMNS):
+        some = parts[c : c + COLUMNS]
+        sums = like.new_empty(min(len(facts[0]), kernels.PARTS), len(some), plan.tile * plan.lanes)
         with limited_threads():
-            kernels.fastfood_adjoint(some.numpy(), sums.numpy(), *facts)
+            kernels.fastfood_adjoint(sums.numpy(), some, borders, *facts)
         X[c : c + COLUMNS] = sums.sum(0).view(-1, plan.tile, plan.lanes).sum(2)[:, : plan.d]
     return X.T
+
+
+def _where(columns: Sequence[Sequence[Tensor]]) -> tuple[np.ndarray, np.ndarray]:
+    """Addresses of the parts (k, m), which the kernels read in place, and where they begin and end (m + 1,)."""
+    arrays = [[part.numpy() for part in column] for column in columns]
+    assert all(array.flags.c_contiguous for column in arrays for array in column)
+    addresses = np.array([[array.ctypes.data for array in column] for column in arrays], np.uint64)
+    return addresses, np.cumsum([0, *(array.size for array in arrays[0])])
 
 
 def in_cache(plan: Plan) -> bool:
@@ -82,17 +102,19 @@ def _length(places: Places) -> int:
     return places.stop - places.start if isinstance(places, slice) else len(places)
 
 
-def _facts(plan: Plan, places: Places) -> tuple:
+def _facts(plan: Plan, places: Places) -> tuple[Any, ...]:
     """What the kernels take after their vectors: the groups, where each one's rows start, the places, the plan."""
     size = plan.length * plan.lanes
-    run = isinstance(places, slice)
-    numbers = np.empty(0, np.int64) if run else places.numpy()
-    first, last = (places.start, places.stop - 1) if run else (int(places[0]), int(places[-1]))
-    groups = np.arange(first // size, last // size + 1)
-    borders = np.append(groups, groups[-1] + 1) * size
-    starts = np.clip(borders - first, 0, last + 1 - first) if run else np.searchsorted(numbers, borders)
-    if not run:
+    if isinstance(places, slice):
+        groups = np.arange(places.start // size, (places.stop - 1) // size + 1)
+        borders = np.append(groups, groups[-1] + 1) * size
+        starts = np.clip(borders, places.start, places.stop) - places.start
+        numbers, first = np.empty(0, np.int64), places.start
+    else:
+        numbers, first = places.numpy(), 0
+        groups = np.arange(numbers[0] // size, numbers[-1] // size + 1)
+        starts = np.searchsorted(numbers, np.append(groups, groups[-1] + 1) * size)
         held = np.diff(starts) > 0
         groups, starts = groups[held], np.append(starts[:-1][held], len(numbers))
     keys, table = np.array(plan.keys, np.uint64), gaussian_table()
-    return groups, starts, numbers, first if run else 0, plan.tile, plan.lanes, plan.D, keys, table
+    return groups, starts, numbers, first, plan.tile, plan.lanes, plan.D, keys, table

@@ -17,7 +17,7 @@ from functools import reduce
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import carray, njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -429,6 +429,16 @@ def _scatter_rows(out, g, scale, t, pi, lanes, log2_lanes):
             out[target] = g[q] * scale[q & (WIDTH - 1)] * t[q]
 
 
+@intrinsic
+def _pointer(typingctx, address):
+    """What lies at this address."""
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[0], cgutils.voidptr_t)
+
+    return types.voidptr(address), codegen
+
+
 @compiled()
 def _copy(target, source):
     """Numbers of the shorter one; numba assigns slices a number at a time."""
@@ -437,7 +447,27 @@ def _copy(target, source):
 
 
 @compiled()
-def _products_chunk(expanded, Y, groups, starts, places, first, begin, end, n, lanes, D, keys, table):
+def _add(target, source):
+    for q in range(min(target.size, source.size)):
+        target[q] += source[q]
+
+
+@compiled()
+def _read(target, parts, borders, low, high, adding):
+    """target (or what is added to it) = numbers low to high of a vector in parts, as `fastfood_adjoint` has it."""
+    i = np.searchsorted(borders, low, side="right") - 1
+    while low < high:
+        end = min(high, borders[i + 1])
+        part = carray(_pointer(parts[i]), borders[i + 1] - borders[i], target.dtype)[low - borders[i] :]
+        if adding:
+            _add(target[: end - low], part)
+        else:
+            _copy(target[: end - low], part)
+        target, low, i = target[end - low :], end, i + 1
+
+
+@compiled()
+def _products_chunk(expanded, Y, parts, borders, groups, starts, places, first, begin, end, n, lanes, D, keys, table):
     size = n * lanes
     t, w, g = _aligned(size, Y), _aligned(size, Y), _aligned(size, Y)
     words, signs = np.empty(size // 4, np.uint64), np.empty(size // 64, np.uint64)
@@ -461,41 +491,47 @@ def _products_chunk(expanded, Y, groups, starts, places, first, begin, end, n, l
                     Y[c, q] = out[places[q] - origin]
             elif not whole:
                 _copy(Y[c, low:high], out[low + first - origin :])
+            if parts.size:
+                _read(Y[c, low:high], parts[c], borders, low, high, True)
 
 
 @parallel
-def fastfood_products(expanded, Y, groups, starts, places, first, n, lanes, D, keys, table):
+def fastfood_products(expanded, Y, parts, borders, groups, starts, places, first, n, lanes, D, keys, table):
     """Y[c] = some rows of P x_c for the columns c, ascending; those of groups[i] are Y[c, starts[i] : starts[i + 1]].
 
     `expanded` (k, n·lanes) holds x_c zero-padded to n, each number `lanes` times. Number q of Y is the row places[q],
-    or first + q where `places` is empty. D: length of the whole of P x.
+    or first + q where `places` is empty. D: length of the whole of P x. Where `parts` is not empty, the vector that it
+    holds, see `fastfood_adjoint`, is added.
     """
     chunks = min(len(groups), PARTS)
     for chunk in prange(chunks):
         begin, end = chunk * len(groups) // chunks, (chunk + 1) * len(groups) // chunks
-        _products_chunk(expanded, Y, groups, starts, places, first, begin, end, n, lanes, D, keys, table)
+        _products_chunk(
+            expanded, Y, parts, borders, groups, starts, places, first, begin, end, n, lanes, D, keys, table
+        )
 
 
 @compiled()
-def _adjoint_chunk(Y, sums, groups, starts, places, first, begin, end, n, lanes, D, keys, table):
+def _adjoint_chunk(sums, parts, borders, groups, starts, places, first, begin, end, n, lanes, D, keys, table):
     size = n * lanes
-    t, w, g = _aligned(size, Y), _aligned(size, Y), _aligned(size, Y)
+    t, w, g = _aligned(size, sums), _aligned(size, sums), _aligned(size, sums)
     words, signs = np.empty(size // 4, np.uint64), np.empty(size // 64, np.uint64)
     bits = signs.view(np.uint16)
     pi, constants = np.empty(max(n, WIDTH), np.uint32), np.empty(2 * ROUNDS, np.uint32)
-    squares, scale = np.empty(max(lanes, WIDTH), np.float64), _aligned(max(lanes, WIDTH), Y)
+    squares, scale = np.empty(max(lanes, WIDTH), np.float64), _aligned(max(lanes, WIDTH), sums)
     sums[:] = 0
     for at in range(begin, end):
         _draw_group(groups[at], n, lanes, D, keys, table, g, words, signs, pi, constants, squares, scale)
         low, high, origin = starts[at], starts[at + 1], groups[at] * size
-        for c in range(Y.shape[0]):
+        for c in range(sums.shape[0]):
             if high - low < size:
                 t[:] = 0
             if places.size:
+                _read(w, parts[c], borders, low, high, False)
                 for q in range(low, high):
-                    t[places[q] - origin] = Y[c, q]
+                    t[places[q] - origin] = w[q - low]
             else:
-                _copy(t[low + first - origin :], Y[c, low:high])
+                _read(t[low + first - origin :], parts[c], borders, low, high, False)
             wht(t, lanes)  # H y
             _scatter_rows(w, g, scale, t, pi, lanes, _log2(lanes))  # Πᵀ G H y
             wht(w, lanes)  # H Πᵀ G H y
@@ -504,15 +540,16 @@ def _adjoint_chunk(Y, sums, groups, starts, places, first, begin, end, n, lanes,
 
 
 @parallel
-def fastfood_adjoint(Y, sums, groups, starts, places, first, n, lanes, D, keys, table):
+def fastfood_adjoint(sums, parts, borders, groups, starts, places, first, n, lanes, D, keys, table):
     """sums[chunk, c] (n·lanes) = the part of Pᵀ y_c that comes from a chunk of groups, its lanes not yet added.
 
-    Y holds some rows of the image, as in `fastfood_products`; the others count as zero.
+    y_c holds some rows of the image, as in `fastfood_products`; the others count as zero. It may lie in parts: its
+    numbers borders[i] to borders[i + 1] are at the address parts[c, i], one after the other, of the dtype of sums.
     """
     chunks = sums.shape[0]
     for chunk in prange(chunks):
         begin, end = chunk * len(groups) // chunks, (chunk + 1) * len(groups) // chunks
-        _adjoint_chunk(Y, sums[chunk], groups, starts, places, first, begin, end, n, lanes, D, keys, table)
+        _adjoint_chunk(sums[chunk], parts, borders, groups, starts, places, first, begin, end, n, lanes, D, keys, table)
 
 
 # ---- Fastfood, blocks longer than the cache ----

@@ -67,7 +67,7 @@ def test_what_the_loss_does_not_depend_on_counts_as_zero():
     torch.testing.assert_close(streamed.gradient(), P.T @ g)
     torch.testing.assert_close(streamed.gradient(), P.T @ g)  # asked twice, the same
 
-    again = Streamed(x, runs, parameters)  # "a" gets nothing, in memory that "c" has left
+    again = Streamed(x, runs, parameters)  # "a" gets nothing, "c" all
     small = (3 * again.overrides["b"]).sum()
     (small + (2 * again.overrides["c"]).sum()).backward()
     g[320:] = 2
@@ -98,7 +98,7 @@ def test_one_gradient_is_gone_before_the_next_but_one_appears():
     h.sum().backward()
     assert len(alive) == n
     assert most <= 1
-    assert sum(flat.numel() for _, flat in streamed._filled) == 0
+    assert streamed._waiting == []
 
 
 def test_nothing_outlives_a_step():
