@@ -46,7 +46,7 @@ def _unchanged_frequencies(base: nn.Module) -> list[int]:
     """The longest text that leaves the rotary frequencies as they are, for each part that scales them by the length."""
     found = []
     for module in base.modules():
-        config = vars(module).get("config")
+        config: Any = vars(module).get("config")
         rope = getattr(config, "rope_parameters", None)
         if "inv_freq" not in module._buffers or not isinstance(rope, dict):
             continue
