@@ -34,7 +34,7 @@ _IDENTITY = {"model": "PLM", "task": "Task", "label": "Run"}
 
 FILTERS = {
     "label": "Method", "comparison": "Comparison", "side": "Side", "role": "Role", "block": "Block", "plane": "Plane",
-    "line": "Line", "variant": "Variant", "scope": "Coordinates", "what": "What",
+    "line": "Line", "variant": "Variant", "scope": "Coordinates", "what": "What", "seed": "Seed",
 }  # fmt: skip
 """Columns by which the rows of a figure can be narrowed, and what to call them."""
 
@@ -133,9 +133,10 @@ def narrowed(table: pd.DataFrame, drawn: Figure, columns: Mapping[str, str] = FI
     Args:
         table: with a `label`, rows of the newest record first.
         drawn: the figure; what it names are its columns.
-        columns: column → what to call it; offered are those that the figure knows and that hold two values or more.
+        columns: column → what to call it; offered are those that the figure knows and that hold two values or more;
+            seeds also where it draws each apart.
     """
-    known = {"label", *drawn.columns, *drawn.optional}
+    known = {"label", *drawn.columns, *drawn.optional, *({"seed"} - {*drawn.averages, *drawn.apart})}
     mixed = _mixed(table, drawn)
     table = unmixed(table, drawn, one)
     left = {name: title for name, title in columns.items() if name in known and name in table and name not in mixed}

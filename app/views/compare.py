@@ -55,7 +55,7 @@ with choices:
     offered = {
         name: title
         for name, title in FILTERS.items()
-        if name != "label" and name in known and name in table and table[name].nunique() > 1
+        if name not in ("label", "seed") and name in known and name in table and table[name].nunique() > 1
     }
     table = keep(table, offered, readable(table, drawn, list(offered)))
 with picture:

@@ -136,6 +136,15 @@ def of_two_plms(tmp_path) -> Path:
 
 
 @pytest.fixture
+def of_four_seeds(tmp_path) -> Path:
+    """A store with the intruders of four seeds, the last one newest."""
+    store = Store(tmp_path / "of four seeds")
+    for seed in range(4):
+        store.put(measurement("intruders", seed=seed, day=1 + seed))
+    return store.path
+
+
+@pytest.fixture
 def of_predictions(tmp_path) -> Path:
     """A store with eight predictions of each search, of two PLMs, one of them on two tasks."""
     store, drawn = Store(tmp_path / "of predictions"), figure("predicted_dimension")

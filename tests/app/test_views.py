@@ -243,6 +243,14 @@ def test_one_plm_is_drawn_until_another_is_chosen(opened, of_two_plms):
     assert plms(shown.selectbox(key="model").set_value("minilm").run()) == {"minilm"}
 
 
+def test_one_seed_is_drawn_where_a_figure_draws_each_apart_and_all_would_be_too_many(opened, of_four_seeds):
+    shown = opened("intruders", of_four_seeds)
+    assert not shown.exception
+    assert shown.multiselect(key="seed").value == ["3"]
+    assert len(set(re.findall(r'"seed": (\d)', words(shown)))) == 1
+    assert '"seed": 1' in words(opened("intruders", of_four_seeds, seed="1"))
+
+
 def test_a_correlation_over_plms_and_tasks_is_drawn_of_all_until_one_is_chosen(opened, of_predictions):
     shown = opened("predicted_dimension", of_predictions)
     assert not shown.exception
