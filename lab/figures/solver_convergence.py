@@ -32,7 +32,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
             panel.x(title, zero=True)
             for label, part in split(own, "label"):
                 colour, symbol, hover = grid.colour(label), grid.symbol(label), "%{x:.4g}: %{y:.4g} nats"
-                for _, run in part.sort_values("iteration").groupby("seed", sort=False):
+                for _, run in part.sort_values("iteration").groupby("seed", sort=False, dropna=False):
                     y = run.loss.where(run.loss > 0)
                     panel.line(run[spent], y, label, colour=colour, symbol=symbol, width=2, size=5, hover=hover)
     start = table.loss[table.iteration == table.iteration.min()].max()
@@ -46,7 +46,7 @@ def _answer(table: pd.DataFrame) -> Answer:
     rows, told = [], []
     places = split(table, "model", "task")
     for place, own in places:
-        runs = list(own.groupby(["label", "seed"], sort=False))
+        runs = list(own.groupby(["label", "seed"], sort=False, dropna=False))
         least = {spent: min(float(run[spent].max()) for _, run in runs) for spent in _AXES}
         found = []
         for (label, _), run in runs:

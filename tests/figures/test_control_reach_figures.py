@@ -21,6 +21,7 @@ from lab.figures import (
     REACH_TARGETS,
     ROBUSTNESS,
     TRACE_SHARES,
+    figure,
 )
 
 
@@ -152,6 +153,13 @@ def test_an_interval_that_says_nothing_has_no_bar():
     (line, _) = drawing.data
     assert [line.error_y.array[0], line.error_y.arrayminus[0]] == [0.0, 0.0]
     assert list(line.customdata[0]) == [0.0, 1.0]
+
+
+def test_solvers_of_an_unknown_seed_are_drawn_and_told():
+    solvers = figure("solver_convergence")
+    table = solvers.example().assign(seed=float("nan"))
+    assert len(solvers.draw(table).data) == len(solvers.draw(solvers.example().assign(seed=0)).data)
+    assert solvers.alt(table)
 
 
 def test_residuals_are_drawn_absolute_and_relative_beside_the_loss():
