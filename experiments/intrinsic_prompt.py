@@ -86,13 +86,16 @@ def measure(c: IntrinsicPrompt, lab: Lab) -> Result:
 
 
 def claims(found: Sequence[Finding[IntrinsicPrompt]]) -> list[Verdict]:
-    """What five coordinates recover, and the autoencoder beside PCA."""
+    """What five coordinates recover, and the autoencoder beside PCA.
+
+    Of one method's subspace, as Qin et al. say it: a joint one serves two methods and is held against neither's number.
+    """
     verdicts = []
     for finding in found:
         c = finding.config
-        for label, table in finding.tables["intrinsic_prompt"].groupby("label", sort=False):
-            where = f"{label}; {len(c.seen)} seen and {len(c.unseen)} unseen tasks; {c.steps} steps of {c.batch_size}"
-            verdicts += intrinsic_verdicts(table, where)
+        if c.joint_with is None:
+            where = f"{c.label}; {len(c.seen)} seen and {len(c.unseen)} unseen tasks; {c.steps} steps of {c.batch_size}"
+            verdicts += intrinsic_verdicts(finding.tables["intrinsic_prompt"], where)
     return verdicts
 
 

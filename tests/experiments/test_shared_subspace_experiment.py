@@ -1,4 +1,4 @@
-"""Which records of one collection its claims are judged on."""
+"""Which records of collections the claims of `shared_subspace` and `intrinsic_prompt` are judged on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from experiments.intrinsic_prompt import EXPERIMENT as INTRINSIC_PROMPT
 from experiments.shared_subspace import EXPERIMENT
 from lab.runs import Job, Record
 from lab.study.claims import verdicts_of
@@ -46,3 +47,17 @@ def test_other_collections_are_judged_on_their_own():
 
 def test_changes_that_start_from_one_point_are_not_judged():
     assert verdicts_of(EXPERIMENT, [record(share=0.5, own_starts=False)]) == []
+
+
+def test_a_subspace_of_two_methods_is_not_held_against_the_numbers_of_one():
+    (joint,) = INTRINSIC_PROMPT.configs("smoke")
+    alone = replace(joint, joint_with=None)
+    names = ("PCA", "autoencoder, linear", "autoencoder, one hidden layer")
+    rows = [
+        {"row": row, "task": task, "seen": seen, "k": 5, "relative": 0.9 + 0.01 * i, "label": alone.label}
+        for row in names for seen in ("seen", "unseen") for i, task in enumerate(TASKS)
+    ]  # fmt: skip
+    tables = {"intrinsic_prompt": pd.DataFrame(rows)}
+    one, both = (Record(Job("intrinsic_prompt", c.to_json()), {}, tables) for c in (alone, joint))
+    assert len(verdicts_of(INTRINSIC_PROMPT, [one])) == 4
+    assert verdicts_of(INTRINSIC_PROMPT, [both]) == []
