@@ -56,7 +56,7 @@ def test_a_folder_of_adapters_or_of_shards_alone_is_no_model(tmp_path):
     (tmp_path / "default" / "adapter_config.json").write_text("{}")
     with pytest.raises(CheckpointError, match=r"holds adapters in folders of its own, \['default'\]; name one"):
         weight_files(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"but holds adapters in folders, \['default'\]; name one"):
+    with pytest.raises(FileNotFoundError, match=r"but adapters in folders of its own, \['default'\]; name one"):
         read_adapter(tmp_path)
     shards = tmp_path / "shards"
     shards.mkdir()
