@@ -37,7 +37,13 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
                 )  # fmt: skip
             else:
                 dash = _FIXED[fixed.index(row) % len(_FIXED)]
-                panel.rule(y=float(own.relative.mean()), name=row, colour=grid.colour(row), dash=dash, width=1.8)
+                panel.rule(
+                    y=float(own.groupby("task").relative.mean().mean()),
+                    name=row,
+                    colour=grid.colour(row),
+                    dash=dash,
+                    width=1.8,
+                )
         panel.rule(y=0, dash="solid").rule(y=1, dash="solid")
     grid.x("trained coordinates k [count]", log=True, ticks=sorted(table.k[table.k > 0].unique()))
     return grid.y("relative score [of the full method's gain over chance]", percent=True)
@@ -50,7 +56,10 @@ def _over_tasks(values: pd.Series) -> Interval:
 def _answer(table: pd.DataFrame) -> Answer:
     """Per row and k the mean over unseen tasks; what the shared subspace gains over the best of the others."""
     found = (
-        table.groupby(["label", "row", "k"], sort=False)
+        table.groupby(["label", "row", "k", "task"], sort=False)
+        .relative.mean()  # of two records of one collection a task counts once
+        .reset_index()
+        .groupby(["label", "row", "k"], sort=False)
         .agg(relative=("relative", "mean"), least=("relative", "min"), tasks=("task", "nunique"))
         .reset_index()
         .sort_values(["label", "relative"], ascending=[True, False], kind="stable", ignore_index=True)
