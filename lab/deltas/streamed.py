@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lab.linalg import Layout
 from lab.linalg.operator import LinearOperator
-from lab.projections.fastfood_rows import FastfoodRows
+from lab.projections.drawn_rows import DrawnRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Run:
     def moved(self, x: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """θ + P x by name, in one piece of memory."""
         origin = [parameters[name] for name in self.layout.names]
-        if isinstance(self.rows, FastfoodRows):
+        if isinstance(self.rows, DrawnRows):
             return self.layout.unflatten(self.rows.added_to(origin, x))
         moved = self.layout.unflatten(self.rows @ x)
         return {name: piece.add_(theta) for (name, piece), theta in zip(moved.items(), origin, strict=True)}
@@ -44,7 +44,7 @@ class Run:
         missing = {part.name: like.new_zeros(part.shape) for part in self.layout if part.name not in gradients}
         every = {**missing, **gradients}
         parts = [every[name] for name in self.layout.names]
-        if isinstance(self.rows, FastfoodRows):
+        if isinstance(self.rows, DrawnRows):
             return self.rows.adjoint_of(parts)
         return self.rows.T @ torch.cat([part.reshape(-1) for part in parts])
 

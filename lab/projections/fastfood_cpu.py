@@ -13,10 +13,8 @@ from lab.projections import fastfood_long, fastfood_reference, kernels
 from lab.projections.counter import gaussian_table
 from lab.projections.fastfood_plan import Plan
 from lab.projections.memory import empty_like_rows
+from lab.projections.places import Places, addresses, in_groups, length
 from lab.projections.threads import limited_threads
-
-Places = Tensor | slice
-"""Ascending int64 (k,), or from start to stop, as `Projection.rows` has checked them."""
 
 CACHED = 1 << 16  # longest block that one thread transforms in its own cache
 COLUMNS = 8  # columns that share one drawing of the random numbers
@@ -52,8 +50,8 @@ def rows_product(plan: Plan, X: Tensor, places: Places, origin: Sequence[Tensor]
     Args:
         origin: added, to one column: a vector (rows,) in parts, one after the other, of the dtype of X.
     """
-    facts, (parts, borders) = _facts(plan, places), _where([origin])
-    rows, Y = X.T.contiguous(), empty_like_rows(X.shape[1], _length(places), X)
+    facts, (parts, borders) = _facts(plan, places), addresses([origin])
+    rows, Y = X.T.contiguous(), empty_like_rows(X.shape[1], length(places), X)
     padded = torch.nn.functional.pad(rows, (0, plan.tile - plan.d))
     expanded = padded.repeat_interleave(plan.lanes, dim=1).contiguous().numpy()
     with limited_threads():
@@ -69,7 +67,7 @@ def rows_adjoint(plan: Plan, Y: Tensor, places: Places) -> Tensor:
 
 def parts_adjoint(plan: Plan, columns: Sequence[Sequence[Tensor]], places: Places, like: Tensor) -> Tensor:
     """The same for columns that lie in parts, one after the other, each contiguous and of like's dtype: (d, k)."""
-    facts, (parts, borders) = _facts(plan, places), _where(columns)
+    facts, (parts, borders) = _facts(plan, places), addresses(columns)
     X = like.new_empty(len(columns), plan.d)
     for c in range(0, len(columns), COLUMNS):
         some = parts[c : c + COLUMNS]
@@ -78,14 +76,6 @@ def parts_adjoint(plan: Plan, columns: Sequence[Sequence[Tensor]], places: Place
             kernels.fastfood_adjoint(sums.numpy(), some, borders, *facts)
         X[c : c + COLUMNS] = sums.sum(0).view(-1, plan.tile, plan.lanes).sum(2)[:, : plan.d]
     return X.T
-
-
-def _where(columns: Sequence[Sequence[Tensor]]) -> tuple[np.ndarray, np.ndarray]:
-    """Addresses of the parts (k, m), which the kernels read in place, and where they begin and end (m + 1,)."""
-    arrays = [[part.numpy() for part in column] for column in columns]
-    assert all(array.flags.c_contiguous for column in arrays for array in column)
-    addresses = np.array([[array.ctypes.data for array in column] for column in arrays], np.uint64)
-    return addresses, np.cumsum([0, *(array.size for array in arrays[0])])
 
 
 def in_cache(plan: Plan) -> bool:
@@ -98,23 +88,7 @@ def _has_kernel(plan: Plan) -> bool:
     return in_cache(plan) or plan.length >= kernels.TILE
 
 
-def _length(places: Places) -> int:
-    return places.stop - places.start if isinstance(places, slice) else len(places)
-
-
 def _facts(plan: Plan, places: Places) -> tuple[Any, ...]:
     """What the kernels take after their vectors: the groups, where each one's rows start, the places, the plan."""
-    size = plan.length * plan.lanes
-    if isinstance(places, slice):
-        groups = np.arange(places.start // size, (places.stop - 1) // size + 1)
-        borders = np.append(groups, groups[-1] + 1) * size
-        starts = np.clip(borders, places.start, places.stop) - places.start
-        numbers, first = np.empty(0, np.int64), places.start
-    else:
-        numbers, first = places.numpy(), 0
-        groups = np.arange(numbers[0] // size, numbers[-1] // size + 1)
-        starts = np.searchsorted(numbers, np.append(groups, groups[-1] + 1) * size)
-        held = np.diff(starts) > 0
-        groups, starts = groups[held], np.append(starts[:-1][held], len(numbers))
     keys, table = np.array(plan.keys, np.uint64), gaussian_table()
-    return groups, starts, numbers, first, plan.tile, plan.lanes, plan.D, keys, table
+    return *in_groups(places, plan.length * plan.lanes), plan.tile, plan.lanes, plan.D, keys, table

@@ -739,19 +739,76 @@ def one_hot_adjoint(Y, sums, keys, signed):
 
 
 @compiled()
-def scale_first_columns(X, factor, count, stretch, key):
-    """X[:, j] *= factor for the columns j of the first `count` rows of a stretch."""
-    k, d = X.shape
+def _one_hot_codes_chunk(codes, stretches, starts, places, first, begin, end, d, keys, signed):
     log2_size = _log2(d)
     step = max(WIDTH, min(1 << log2_size, PIECE))
     pi, columns, constants = np.empty(step, np.uint32), np.empty(step + 1, np.uint32), np.empty(2 * ROUNDS, np.uint32)
-    draw_constants(constants, key, stretch)
-    for first in range(0, 1 << log2_size, step):
-        n = min(_draw_columns(columns, pi, first, constants, log2_size, d), count)
-        for c in range(k):
-            for i in range(n):
-                X[c, columns[i]] *= factor
-        count -= n
+    for at in range(begin, end):
+        draw_constants(constants, keys[1], stretches[at])
+        q, row = starts[at], stretches[at] * d
+        for image in range(0, 1 << log2_size, step):
+            n = _draw_columns(columns, pi, image, constants, log2_size, d)
+            while q < starts[at + 1]:
+                place = places[q] if places.size else first + q
+                if place >= row + n:
+                    break
+                minus = signed and (word(keys[0], np.uint64(place // 64)) >> np.uint64(place % 64)) & np.uint64(1)
+                codes[q] = columns[place - row] + (d if minus else 0)
+                q += 1
+            row += n
+
+
+@parallel
+def one_hot_codes(codes, stretches, starts, places, first, d, keys, signed):
+    """codes[q] = column of place number q, + d where its sign is −; places as in `fastfood_products`, by stretches."""
+    chunks = min(len(stretches), PARTS)
+    for chunk in prange(chunks):
+        begin, end = chunk * len(stretches) // chunks, (chunk + 1) * len(stretches) // chunks
+        _one_hot_codes_chunk(codes, stretches, starts, places, first, begin, end, d, keys, signed)
+
+
+@compiled()
+def _one_hot_spread_chunk(both, Y, codes, parts, borders, begin, end):
+    for c in range(Y.shape[0]):
+        x = both[c]
+        for low in range(begin, end, PIECE):
+            high = min(low + PIECE, end)
+            y, some = Y[c, low:high], codes[low:high]
+            for q in range(y.size):
+                y[q] = x[some[q]]
+            if parts.size:
+                _read(y, parts[c], borders, low, high, True)
+
+
+@parallel
+def one_hot_spread(both, Y, codes, parts, borders):
+    """Y[c, q] = both[c, codes[q]], both[c] = (x_c, −x_c), and the vector in parts added, see `fastfood_adjoint`."""
+    n = codes.size
+    chunks = min(n, PARTS)
+    for chunk in prange(chunks):
+        _one_hot_spread_chunk(both, Y, codes, parts, borders, chunk * n // chunks, (chunk + 1) * n // chunks)
+
+
+@compiled()
+def _one_hot_collect_chunk(sums, codes, parts, borders, begin, end):
+    y = _aligned(PIECE, sums)
+    sums[:] = 0
+    for c in range(sums.shape[0]):
+        total = sums[c]
+        for low in range(begin, end, PIECE):
+            high = min(low + PIECE, end)
+            some = codes[low:high]
+            _read(y, parts[c], borders, low, high, False)
+            for q in range(some.size):
+                total[some[q]] += y[q]
+
+
+@parallel
+def one_hot_collect(sums, codes, parts, borders):
+    """sums[chunk, c, j] = Σ y_c[q] over the q of a chunk with codes[q] = j; y_c in parts, see `fastfood_adjoint`."""
+    chunks, n = sums.shape[0], codes.size
+    for chunk in prange(chunks):
+        _one_hot_collect_chunk(sums[chunk], codes, parts, borders, chunk * n // chunks, (chunk + 1) * n // chunks)
 
 
 @compiled()

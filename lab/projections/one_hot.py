@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from math import sqrt
 from typing import ClassVar
 
@@ -11,12 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lab.linalg.operator import LinearOperator
 from lab.projections import counter, kernels
 from lab.projections.memory import empty_like_rows
+from lab.projections.one_hot_rows import OneHotRows
+from lab.projections.places import Places
 from lab.projections.projection import Projection
 from lab.projections.threads import limited_threads
 
 CHUNK = 1 << 18  # rows drawn at a time by the torch path
+FEW = 64  # stretches; a part of fewer would cost a good share of the whole
 
 
 @dataclass(frozen=True)
@@ -48,18 +53,32 @@ class OneHot(Projection):
             return self._collect_by_kernel(Y)
         return self._collect_by_torch(Y) * self._scale(Y)[:, None]
 
-    def _spread_by_kernel(self, X: Tensor) -> Tensor:
+    @property
+    def has_cheap_rows(self) -> bool:
+        return self.d * FEW <= self.D
+
+    def rows(self, places: Places) -> LinearOperator:
+        if not self.has_cheap_rows or (isinstance(places, Tensor) and places.device.type != "cpu"):
+            return super().rows(places)
+        return OneHotRows(self._checked(places), self.d, self.keys, self.signed, self._scaled_rows)
+
+    def _scaled_rows(self, X: Tensor) -> Tensor:
+        """X / √n_j for columns X (d, k) on the CPU, as contiguous rows (k, d)."""
         rows = X.T.clone(memory_format=torch.contiguous_format)
         self._scale_rows_(rows)
+        return rows
+
+    def _spread_by_kernel(self, X: Tensor) -> Tensor:
+        rows = self._scaled_rows(X)
         Y = empty_like_rows(X.shape[1], self.D, X)
         with limited_threads():
-            kernels.one_hot_products(rows.numpy(), Y.numpy(), self._keys(), self.signed)
+            kernels.one_hot_products(rows.numpy(), Y.numpy(), self.keys, self.signed)
         return Y.T
 
     def _collect_by_kernel(self, Y: Tensor) -> Tensor:
         sums = Y.new_empty(max(1, min(kernels.PARTS, self.D // self.d)), Y.shape[1], self.d)
         with limited_threads():
-            kernels.one_hot_adjoint(Y.T.contiguous().numpy(), sums.numpy(), self._keys(), self.signed)
+            kernels.one_hot_adjoint(Y.T.contiguous().numpy(), sums.numpy(), self.keys, self.signed)
         rows = sums.sum(0) if len(sums) > 1 else sums[0]
         self._scale_rows_(rows)
         return rows.T
@@ -69,8 +88,13 @@ class OneHot(Projection):
         stretches, rest = divmod(self.D, self.d)
         rows /= sqrt(stretches)
         if rest:
-            factor = sqrt(stretches / (stretches + 1))
-            kernels.scale_first_columns(rows.numpy(), factor, rest, stretches, self._keys()[1])
+            rows[:, self._once_more] *= sqrt(stretches / (stretches + 1))
+
+    @cached_property
+    def _once_more(self) -> Tensor:
+        """Columns of the last, incomplete stretch."""
+        stretches, rest = divmod(self.D, self.d)
+        return self._columns(torch.tensor([stretches]))[0, :rest]
 
     def _spread_by_torch(self, X: Tensor) -> Tensor:
         Y = X.new_empty(self.D, X.shape[1])
@@ -84,7 +108,9 @@ class OneHot(Projection):
             X.index_add_(0, columns, signs[:, None] * Y[first : first + len(columns)])
         return X
 
-    def _keys(self) -> np.ndarray:
+    @cached_property
+    def keys(self) -> np.ndarray:
+        """Keys of the streams of signs and permutations."""
         streams = (counter.Stream.SIGNS, counter.Stream.PERMUTATION)
         return np.array([counter.stream_key(self.seed, stream) for stream in streams], dtype=np.uint64)
 

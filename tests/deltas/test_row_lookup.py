@@ -8,7 +8,7 @@ import torch
 from lab.deltas import DID, FullFineTuning, row_lookup
 from lab.deltas.row_lookup import InSubspace, tables
 from lab.models.tiny import tiny_plm
-from lab.projections import Fastfood, OneHot
+from lab.projections import Fastfood, OneHot, Sparse
 from lab.tasks import load_task
 from lab.training import fit, fit_many
 
@@ -30,11 +30,12 @@ def value_and_gradient(delta, phi, batch, *, training):
     return logits.detach(), gradient
 
 
+@pytest.mark.parametrize("projection", [Fastfood, OneHot])
 @pytest.mark.parametrize("family", ["bert", "llama", "gpt2", "t5"])
-def test_training_step_is_the_same_function_with_the_same_gradient(family):
+def test_training_step_is_the_same_function_with_the_same_gradient(family, projection):
     plm = tiny_plm(family, seed=0)
     full = FullFineTuning().on(plm)
-    delta = full.restrict(Fastfood(full.size, 30, seed=1))
+    delta = full.restrict(projection(full.size, 30, seed=1))
     assert isinstance(delta, InSubspace)
     assert delta.unmerged is not delta
     phi = 0.1 * torch.randn(30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -61,7 +62,7 @@ def test_tables_that_read_out_are_projected_whole():
 def test_small_tables_and_dear_rows_are_projected_whole(monkeypatch):
     plm = tiny_plm("bert", seed=0)
     full = FullFineTuning().on(plm)
-    assert not isinstance(full.restrict(OneHot(full.size, 30)), InSubspace)
+    assert not isinstance(full.restrict(Sparse(full.size, 30)), InSubspace)
     monkeypatch.setattr(row_lookup, "LARGE", 1 << 20)
     assert not isinstance(full.restrict(Fastfood(full.size, 30)), InSubspace)
 
@@ -81,10 +82,11 @@ def test_fit_is_the_same_with_lookups_alone_and_under_vmap(monkeypatch):
     assert torch.allclose(many[0].phi, result.phi, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("projection", [Fastfood, OneHot])
 @pytest.mark.parametrize("padding", [None, 3, 9])
-def test_rows_read_are_those_of_the_whole_image_and_padding_gets_no_gradient(padding):
+def test_rows_read_are_those_of_the_whole_image_and_padding_gets_no_gradient(padding, projection):
     table = torch.nn.Embedding(12, 5, padding_idx=padding, dtype=torch.float64)
-    P = Fastfood(100, 7, seed=2)
+    P = projection(500, 7, seed=2)
     lookup = row_lookup.RowLookup(P, 20, table)
     ids, weight = torch.tensor([[3, 1, 3], [11, 0, 1]]), torch.arange(30.0, dtype=torch.float64).view(2, 3, 5)
 

@@ -30,10 +30,11 @@ def batch_of(plm):
 
 @pytest.mark.parametrize("family", ["bert", "llama", "gpt2", "t5"])
 @pytest.mark.parametrize("head", ["classification", "lm"])
-def test_a_streamed_step_has_the_dense_step_s_loss_and_gradient(family, head):
+@pytest.mark.parametrize("projection", [Fastfood, OneHot])
+def test_a_streamed_step_has_the_dense_step_s_loss_and_gradient(family, head, projection):
     plm = tiny_plm(family, seed=0, head=head)  # float64
     full = FullFineTuning().on(plm)
-    delta = full.restrict(Fastfood(full.size, 30, seed=1))
+    delta = full.restrict(projection(full.size, 30, seed=1))
     phi = 0.1 * torch.randn(30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     batch = batch_of(plm)
 

@@ -152,20 +152,3 @@ def test_the_published_gradient_is_the_true_one_over_the_length(form):
 def test_unknown_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Fastfood(10, 2, **options)
-
-
-def test_vectors_in_parts_are_read_where_they_lie():
-    P, generator = Fastfood(40_000, 100, seed=1), torch.Generator().manual_seed(0)
-    shapes = [(7,), (150, 150), (1,), (300, 40), (300,)]
-    parts = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
-    parts[1] = parts[1].T  # not contiguous
-    flat = torch.cat([part.reshape(-1) for part in parts])
-    x = torch.randn(100, generator=generator, dtype=torch.float64)
-    places = slice(1234, 1234 + len(flat))
-    rows = P.rows(places)
-    assert torch.equal(rows.added_to(parts, x), flat + (P @ x)[places])
-    image = torch.zeros(40_000, dtype=torch.float64)
-    image[places] = flat
-    assert torch.allclose(rows.adjoint_of(parts), P.T @ image, rtol=1e-12, atol=1e-12)
-    with pytest.raises(ValueError, match="vector of 34808 numbers"):
-        rows.adjoint_of(parts[1:])
