@@ -27,7 +27,8 @@ class Prefix(DeltaMethod):
     (He et al. 2022, eq. 7; `prefix_mass` returns it). λ > 0, so there is no exact identity.
 
     Positions: a prefix has none (no rotation, no relative bias). In decoders the text's positions start after the
-    prefix, as in Li & Liang's code and in peft; encoders and T5 keep theirs.
+    prefix, as in Li & Liang's code and in peft; encoders and T5 keep theirs. Every token of the text sees the prefix,
+    beyond a sliding window (Mistral, Gemma 2) too, where peft's is lost from sight.
 
     Attributes:
         tokens: length of the prefix. Default 5, the source text's setting.
@@ -75,7 +76,8 @@ def prefix_delta(plm: PLM, tokens: int, label: str, std: float, seed: int, *, as
         tokens: length of the prefix.
         std: of P.
         as_peft: the map of peft instead: a key-value cache that the model finds at its call. The text's positions start
-            after the prefix in encoders too, and in an encoder-decoder only the decoder's self-attention has one.
+            after the prefix in encoders too, a sliding window reaches back into it no further than into the text, and
+            in an encoder-decoder only the decoder's self-attention has one.
 
     Raises:
         ValueError: the model does not take its attention from transformers' interface (DeBERTa, MPNet, Falcon).
@@ -101,7 +103,8 @@ def prefix_delta(plm: PLM, tokens: int, label: str, std: float, seed: int, *, as
         for path, width in widths.items():
             noise = std * torch.randn(2, tokens, width, generator=generator, dtype=torch.float64)
             key, value = noise.to(dtype=plm.dtype, device=plm.device)
-            model.get_submodule(path).add_module(label, PrefixTokens(key.clone(), value.clone(), positioned=moves))
+            own = PrefixTokens(key.clone(), value.clone(), positioned=moves, windowed=as_peft)
+            model.get_submodule(path).add_module(label, own)
         use_prefixes(model)
         if moves and two_stacks:
             move_decoder(model, base, tokens, next(iter(widths)))

@@ -26,11 +26,13 @@ class PrefixTokens(nn.Module):
     Args:
         key, value: at φ₀.
         positioned: they stand at the positions before the text, to a relative bias too (T5); else their bias is 0.
+        windowed: a sliding window (Mistral, Gemma 2) reaches no further back into them than into the text; else every
+            token of the text sees them.
     """
 
-    def __init__(self, key: Tensor, value: Tensor, *, positioned: bool = False):
+    def __init__(self, key: Tensor, value: Tensor, *, positioned: bool = False, windowed: bool = False):
         super().__init__()
-        self.positioned = positioned
+        self.positioned, self.windowed = positioned, windowed
         self.key = nn.Parameter(key)
         self.value = nn.Parameter(value)
 
@@ -87,6 +89,9 @@ def _prefixed(attend: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tuple[
             key = torch.cat([*(_by_head(prefix.key, key) for prefix in found), key], dim=-2)
             value = torch.cat([*(_by_head(prefix.value, value) for prefix in found), value], dim=-2)
             attention_mask = _widened(attention_mask, n_tokens)
+            window = kwargs.get("sliding_window")
+            if window is not None and any(prefix.windowed for prefix in found):
+                attention_mask = _out_of_sight(attention_mask, found, query, window)
             bias = kwargs.get("position_bias")
             if bias is not None and bias.shape[-1] < key.shape[-2]:
                 positioned = found[0].positioned
@@ -108,6 +113,19 @@ def _widened(mask: Tensor | None, n_tokens: int) -> Tensor | None:
     if mask is None:
         return None
     return nn.functional.pad(mask, (n_tokens, 0), value=mask.dtype == torch.bool)
+
+
+def _out_of_sight(mask: Tensor | None, found: list[PrefixTokens], query: Tensor, window: int) -> Tensor:
+    """The widened mask without the prefix tokens that stand `window` positions or more before a token of the text."""
+    length, total = query.shape[-2], sum(prefix.key.shape[0] for prefix in found)
+    windowed = [torch.full(prefix.key.shape[:1], prefix.windowed, device=query.device) for prefix in found]
+    distance = torch.arange(length, device=query.device)[:, None] - torch.arange(-total, length, device=query.device)
+    hidden = (distance >= window) & nn.functional.pad(torch.cat(windowed), (0, length))  # (q, prefix + q)
+    if mask is None:
+        mask = query.new_zeros(1, 1, *hidden.shape)
+    if mask.dtype == torch.bool:
+        return mask & ~hidden
+    return torch.where(hidden, torch.finfo(mask.dtype).min, mask)
 
 
 def _explicit_sdpa_mask(*args: Any, **kwargs: Any) -> Tensor | None:

@@ -39,9 +39,10 @@ PROMPTS = [k for k in KINDS if not k.startswith("prefix")]
 TASK = dict.fromkeys(("bert", "roberta"), "SEQ_CLS") | dict.fromkeys(("llama", "gpt2", "gemma"), "CAUSAL_LM")
 TASK |= {"t5": "SEQ_2_SEQ_LM"}
 FOUND = {"electra": "SEQ_CLS"} | dict.fromkeys(("bart", "mt5"), "SEQ_2_SEQ_LM")
+SLIDING = dict.fromkeys(("mistral", "gemma2", "gemma3"), "CAUSAL_LM")
 FOUND |= dict.fromkeys(("opt", "gpt_neox", "phi", "phi3", "qwen3_moe"), "CAUSAL_LM")
 """Families found by their structure that peft can give a prefix."""
-TASKS = TASK | FOUND
+TASKS = TASK | SLIDING | FOUND
 
 
 def prepared(plm_of, batch_of, family):
@@ -92,6 +93,21 @@ def test_prefix_types_give_pefts_logits(plm_of, batch_of, family, kind):
     torch.testing.assert_close(delta.logits(delta.phi0, batch), expected, rtol=0, atol=1e-6)
     widths = decoder_widths(plm) if family == "t5" else attention_widths(plm)
     assert delta.counts.stored == sum(2 * 3 * width for width in widths.values())
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("family", ["mistral", "gemma2", "gemma3"])
+def test_a_sliding_window_loses_sight_of_a_prefix_as_in_peft(plm_of, batch_of, family, attention):
+    """The window is 8 tokens wide, prefix and text are 15."""
+    if (family, attention) == ("gemma2", "sdpa"):  # it caps its scores, and stays eager
+        return
+    plm = plm_of(family, head="lm", attention=attention)
+    batch = batch_of(plm, length=12, padding=False)
+    _, expected = theirs(plm_of(family, head="lm"), family, KINDS["prefix"](), batch, "prefix")
+    delta = from_peft(KINDS["prefix"]()).body(plm, 0)
+    torch.testing.assert_close(delta.logits(delta.phi0, batch), expected, rtol=0, atol=1e-6)
+    padded = {name: torch.nn.functional.pad(value, (0, 3)) for name, value in batch.items()}
+    torch.testing.assert_close(delta.logits(delta.phi0, padded)[:, :12], expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["prefix", "prompt"])
