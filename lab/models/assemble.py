@@ -62,7 +62,7 @@ def configured(config: Any, request: HeadRequest, tokenizer: Any) -> Any:
     """A copy of the configuration, set up for the head: labels, padding token, the decoder's start, no cache."""
     config = deepcopy(config)
     config.use_cache = False
-    if config.pad_token_id is None and tokenizer is not None:
+    if getattr(config, "pad_token_id", None) is None and tokenizer is not None:
         config.pad_token_id = tokenizer.pad_token_id
     if config.is_encoder_decoder and config.to_dict().get("decoder_start_token_id") is None:
         own = config.to_dict().get("decoder")  # T5Gemma's decoder has a configuration, and a first token, of its own

@@ -103,6 +103,8 @@ def _attention(maps: list[Linear], config: Any) -> dict[str, Slot]:
     told = {*found, *(role for whole, roles in fused.items() if whole in found for role in roles)}
     lacking = [role for role in ("query", "key", "value") if role not in told]
     lacking += ["output"] if "output" not in found else []
+    if not maps:
+        raise ValueError("its blocks have no attention made of linear maps (a state space, perhaps)")
     if lacking:
         names = [x.path for x in maps]
         raise ValueError(f"no {' and no '.join(lacking)} can be told among the linear maps of its attention, {names}")
@@ -156,6 +158,7 @@ def role_of(path: str) -> str:
 
 def fused_parts(config: Any) -> dict[str, Part]:
     """How a model type lays query, key and value out in one weight; {} where that is not known."""
+    config = config.get_text_config()
     kind, heads = config.model_type, config.num_attention_heads
     if kind in ("gpt2", "openai-gpt", "modernbert", "mpt"):  # one after the other
         return {role: Part(i, i + 1, 3) for i, role in enumerate(("query", "key", "value"))}

@@ -39,8 +39,8 @@ def architecture_for(config: Any) -> Architecture:
     try:
         with torch.device("meta"):
             base = transformers.AutoModel.from_config(deepcopy(config))
-    except ValueError as error:  # no class of a base model
-        raise ValueError(_unknown(config, str(error))) from error
+    except ValueError as error:  # no class of a base model; transformers lists all that have one
+        raise ValueError(_unknown(config, "transformers has no base model of this type (AutoModel)")) from error
     return architecture_of_model(base)
 
 
@@ -57,7 +57,9 @@ def architecture_of_model(model: Any) -> Architecture:
     base = model.base_model
     try:
         kind = kind_of(config)
-        stacks = tuple(_stack(base, path, config) for path in _chains(base))
+        chains = _chains(base)
+        text, of_text = _of_text(chains, base, model.get_input_embeddings(), 2 if kind == "encoder-decoder" else 1)
+        stacks = tuple(_stack(base, path, config) for path in of_text)
         if not stacks:
             raise ValueError("it has no list of blocks of one class")
     except ValueError as error:
@@ -65,7 +67,12 @@ def architecture_of_model(model: Any) -> Architecture:
     paths = tuple(stack.path for stack in stacks)
     embedding = model.get_input_embeddings()
     named = dict(base.named_modules())
-    final = tuple(p for p, m in named.items() if _is_norm(m) and not _within(p, paths) and "embed" not in p)
+    beside = tuple(path for path in chains if path not in of_text)
+    final = tuple(
+        p
+        for p, m in named.items()
+        if _within(p, (text,)) and _is_norm(m) and not _within(p, paths) and "embed" not in p
+    )
     poolers = tuple(name for name, _ in base.named_parameters() if name.startswith("pooler"))
     return Architecture(
         family=config.model_type,
@@ -75,7 +82,7 @@ def architecture_of_model(model: Any) -> Architecture:
         embedding=next(path for path, module in named.items() if module is embedding),
         final_norms=final,
         poolers=poolers,
-        assumed="" if config.model_type in TRIED else _assumed(config, kind, stacks),
+        assumed="" if config.model_type in TRIED else _assumed(config, kind, stacks, beside),
     )
 
 
@@ -109,6 +116,20 @@ def _chains(base: nn.Module) -> list[str]:
         if isinstance(module, nn.ModuleList) and _is_chain(module) and not _within(path, tuple(found)):
             found.append(_innermost(path, module))
     return found
+
+
+def _of_text(chains: list[str], base: nn.Module, embedding: nn.Module, stacks: int) -> tuple[str, tuple[str, ...]]:
+    """Path and chains of the model that a text runs through: the innermost that embeds it and has `stacks` of them.
+
+    A model of images and text keeps the towers for images beside it.
+    """
+    at = next(path for path, module in base.named_modules() if module is embedding).split(".")
+    for n in range(len(at), -1, -1):
+        path = ".".join(at[:n])
+        inside = tuple(chain for chain in chains if _within(chain, (path,)))
+        if len(inside) >= stacks and isinstance(base.get_submodule(path), transformers.PreTrainedModel):
+            return path, inside
+    return "", tuple(chains)
 
 
 def _is_chain(modules: nn.ModuleList) -> bool:
@@ -178,15 +199,17 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def _within(path: str, chains: tuple[str, ...]) -> bool:
-    return any(path == chain or path.startswith(f"{chain}.") for chain in chains)
+    return any(not chain or path == chain or path.startswith(f"{chain}.") for chain in chains)
 
 
-def _assumed(config: Any, kind: str, stacks: tuple[Stack, ...]) -> str:
+def _assumed(config: Any, kind: str, stacks: tuple[Stack, ...], beside: tuple[str, ...]) -> str:
     said = []
     for stack in stacks:
         roles = ", ".join(f"{role} = {slot.module}" for role, slot in stack.slots.items())
         added = ", ".join(path for place, path in stack.places.items() if place.startswith("after_"))
         said.append(f"blocks in {stack.path!r}: {roles}; added to the residual stream: {added}")
+    if beside:
+        said.append(f"no text runs through {', '.join(map(repr, beside))}, which are left alone")
     return f"{config.model_type!r} has no row and was taken by its structure for: {kind}; {'; '.join(said)}."
 
 

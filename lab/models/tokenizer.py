@@ -55,7 +55,7 @@ def _read_tokenizer(checkpoint: Checkpoint) -> Any:
     rows = checkpoint.config.get_text_config().to_dict().get("vocab_size", len(tokenizer))
     # GPT-2 and Llama have none, or somebody added one that the model has no row for; the mask hides it from attention
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= rows:
-        named = checkpoint.config.pad_token_id  # LLaMA 1's is −1: none
+        named = getattr(checkpoint.config, "pad_token_id", None)  # LLaMA 1's is −1: none
         known = isinstance(named, int) and 0 <= named < min(len(tokenizer), rows)
         others = (tokenizer.eos_token, tokenizer.sep_token, tokenizer.unk_token)
         other = next((token for token in others if token is not None), None)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -45,10 +49,17 @@ def try_once(plm: PLM) -> None:
     try:
         plm.architecture.roles(plm.model)
         batch = texts_of(plm)
-        padded = plm.logits({}, batch)[1]
+        with _run_blocks(plm) as ran:
+            padded = plm.logits({}, batch)[1]
         alone = plm.logits({}, {name: value[1:, :SHORT] for name, value in batch.items()})[0]
     except Exception as error:  # a model's own code raises what it likes
-        raise Unfit(f"two texts of a few tokens do not run through it in {plm.dtype} ({_said(error)})") from error
+        told = f"two texts of a few tokens do not run through it in {plm.dtype} ({_said(error)})"
+        if plm.dtype == torch.float64 and _runs_in_single(plm):
+            told += ", which is transformers' own code; they do in torch.float32: load it with dtype=torch.float32"
+        raise Unfit(told) from error
+    idle = [stack.path for stack in plm.architecture.stacks if not any(_is_of(stack.path, name) for name in ran)]
+    if idle:
+        raise Unfit(f"no text runs through the blocks in {idle[0]!r}")
     if plm.dtype not in (torch.float32, torch.float64):
         return  # in half precision the rounding of another shape may choose other experts of a mixture
     off = (padded[: len(alone)] - alone).abs().max() if alone.ndim > 1 else (padded - alone).abs().max()
@@ -57,6 +68,34 @@ def try_once(plm: PLM) -> None:
             f"padding changes the logits of a text by {off:.2g} (of {alone.abs().max():.2g}): it does not go by the "
             "attention mask"
         )
+
+
+def _runs_in_single(plm: PLM) -> bool:
+    single = replace(plm, model=deepcopy(plm.model).float())
+    try:
+        single.logits({}, texts_of(single))
+    except Exception:  # as above
+        return False
+    return True
+
+
+@contextmanager
+def _run_blocks(plm: PLM) -> Iterator[set[str]]:
+    """Collects the paths of the blocks that run inside."""
+    ran: set[str] = set()
+    names = plm.architecture.block_names(plm.model)
+    hooks = [
+        plm.model.get_submodule(name).register_forward_pre_hook(lambda *_, name=name: ran.add(name)) for name in names
+    ]
+    try:
+        yield ran
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _is_of(stack: str, block: str) -> bool:
+    return f".{block}".rpartition(".")[0].endswith(f".{stack}")
 
 
 def _said(error: Any) -> str:

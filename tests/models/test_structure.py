@@ -237,9 +237,70 @@ def test_what_cannot_be_told_says_what_to_write(tmp_path):
     config = transformers.AutoConfig.for_model("mamba", **SHORT, hidden_size=16, num_hidden_layers=2, state_size=4)
     transformers.MambaForCausalLM(config).save_pretrained(tmp_path)
     with pytest.raises(
-        CheckpointError, match=r"'mamba' has no architecture row.*no query.*load_plm\(path, architecture="
+        CheckpointError,
+        match=r"'mamba' has no architecture row.*no attention made of linear maps.*load_plm\(path, architecture=",
     ):
         load_plm(tmp_path, head="lm")
+
+
+@pytest.mark.filterwarnings("ignore:.*taken by its structure")
+def test_a_type_that_runs_in_single_precision_alone_says_so(tmp_path):
+    """XGLM compares its scores with a constant that transformers makes in float32, where the least float64 is none."""
+    settings = {**SHORT, "d_model": 16, "num_layers": 2, "attention_heads": 4, "ffn_dim": 24}
+    theirs = language_model(tmp_path, "xglm", settings).eval()
+    with pytest.raises(
+        CheckpointError, match=r"'xglm' is not for deltas.*float64 \(RuntimeError: .*dtype=torch.float32"
+    ):
+        load_plm(tmp_path, head="lm", dtype=torch.float64)
+    ids = torch.tensor([[5, 9, 11, 7]])
+    ours = load_plm(tmp_path, head="lm").logits({}, {"input_ids": ids})
+    torch.testing.assert_close(ours, theirs(ids).logits, rtol=1e-5, atol=1e-5)
+
+
+def test_a_configuration_that_names_no_padding_token_is_read(tmp_path):
+    settings = {"vocab_size": 60, "n_embd": 16, "n_layer": 2, "n_head": 4, "rotary_dim": 4, "n_positions": 40}
+    config = transformers.AutoConfig.for_model("codegen", **settings)
+    assert not hasattr(config, "pad_token_id")
+    theirs = transformers.CodeGenForCausalLM(config).eval()
+    theirs.save_pretrained(tmp_path)
+    ids = torch.tensor([[5, 9, 11, 7]])
+    with pytest.warns(UserWarning, match="taken by its structure"):
+        ours = load_plm(tmp_path, head="lm").logits({}, {"input_ids": ids})
+    torch.testing.assert_close(ours, theirs(ids).logits, rtol=1e-5, atol=1e-5)
+
+
+def images_and_text(folder):
+    """A tiny Gemma 3 with its tower for images, as the ones of 4B and more are."""
+    text = {**SIZES, "num_key_value_heads": 2, "head_dim": 4, "sliding_window": 8}
+    vision = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4,
+              "image_size": 28, "patch_size": 14}  # fmt: skip
+    config = transformers.Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    torch.manual_seed(0)
+    model = transformers.Gemma3ForConditionalGeneration(config).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+def test_of_a_model_of_images_and_text_the_blocks_are_those_of_text(tmp_path):
+    theirs = images_and_text(tmp_path)
+    ids = torch.tensor([[5, 9, 11, 7]])
+    said = r"blocks in 'language_model.layers'.*no text runs through 'vision_tower.*', which are left alone"
+    with pytest.warns(UserWarning, match=said):
+        plm = load_plm(tmp_path, head="lm", dtype=torch.float64)
+    torch.testing.assert_close(plm.logits({}, {"input_ids": ids}), theirs.double()(ids).logits, rtol=1e-5, atol=1e-5)
+    assert plm.n_blocks == 2
+    assert plm.architecture.final_norms == ("language_model.norm",)
+    with pytest.warns(UserWarning, match=said):
+        works(load_plm(tmp_path, dtype=torch.float64))
+
+
+@pytest.mark.filterwarnings("ignore:.*taken by its structure")
+def test_blocks_that_no_text_runs_through_are_refused(tmp_path):
+    images_and_text(tmp_path)
+    stack = Stack("vision_tower.encoder.layers", {"query": Slot("self_attn.q_proj")}, {}, ())
+    mine = Architecture("mine", "decoder", ("gemma3",), (stack,), "language_model.embed_tokens", ())
+    with pytest.raises(CheckpointError, match=r"no text runs through the blocks in 'vision_tower.encoder.layers'"):
+        load_plm(tmp_path, head="lm", architecture=mine)
 
 
 @pytest.mark.parametrize("family", ["gpt_neox", "falcon", "falcon-grouped", "phi3", "modernbert"])
