@@ -118,8 +118,13 @@ def _without_copies(header: dict[str, Entry]) -> dict[str, Entry]:
     With bias="all" it also writes the biases inside of its wrapper around a module that is stored whole; of these
     `original_module` is the PLM's own, and `modules_to_save` the stored one again.
     """
-    plain = {name: re.sub(r"\.(original_module|modules_to_save)\.", ".", name) for name in header}
-    return {name: entry for name, entry in header.items() if plain[name] == name or plain[name] not in header}
+
+    def is_copy(name: str) -> bool:
+        plain = re.sub(r"\.(original_module|modules_to_save)\.", ".", name)
+        named = re.sub(r"\.modules_to_save\.[^.]+\.", ".", name)  # with the adapter's own name, of a head in layers
+        return any(other != name and other in header for other in (plain, named))
+
+    return {name: entry for name, entry in header.items() if not is_copy(name)}
 
 
 def write_adapter(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:

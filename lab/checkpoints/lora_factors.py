@@ -128,6 +128,11 @@ def lora_tensors(adapter: AdapterFolder, options: LoRAOptions) -> LoRATensors:
                     f"{adapter.weights}: module {module!r} has {_KINDS[ending]} twice, once as {key!r}."
                 )
             grouped[module][_KINDS[ending]] = key, tensor
+    for module, twin in _tied_heads(grouped, options).items():
+        excluded += [
+            (key, f"tied: the same numbers as {twin}.weight, counted once") for key, _ in grouped[module].values()
+        ]
+        del grouped[module]
     for module in grouped:
         if not options.targets.names_some_prefix(module):
             raise CheckpointError(
@@ -137,6 +142,21 @@ def lora_tensors(adapter: AdapterFolder, options: LoRAOptions) -> LoRATensors:
             )
     factors = {module: _checked(adapter, module, parts, options) for module, parts in grouped.items()}
     return LoRATensors(factors, tokens, saved, bases, tuple(excluded))
+
+
+def _tied_heads(grouped: Mapping[str, Mapping[str, tuple[str, Tensor]]], options: LoRAOptions) -> dict[str, str]:
+    """Heads adapted only because they are tied -> the embedding, whose factors theirs are, transposed."""
+    if not options.tied:
+        return {}
+    stored = {module: {kind: tensor for kind, (_, tensor) in parts.items()} for module, parts in grouped.items()}
+    tables = {m: parts for m, parts in stored.items() if {"A of an embedding", "B of an embedding"} <= parts.keys()}
+    heads = {m: parts for m, parts in stored.items() if parts.keys() == {"A", "B"} and not options.targets.names(m)}
+    return {
+        head: table
+        for head, own in heads.items()
+        for table, other in tables.items()
+        if own["A"].equal(other["B of an embedding"].T) and own["B"].equal(other["A of an embedding"].T)
+    }
 
 
 def _checked(

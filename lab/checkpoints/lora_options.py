@@ -107,6 +107,7 @@ class LoRAOptions:
         dora: rows are renormalised.
         fan_in_fan_out: the PLM stores Wᵀ.
         targets: the adapted modules.
+        tied: an adapted embedding's factors, transposed, are those of the head it is tied with too.
         start: how A and B were drawn, where that changed W₀ too ("pissa", …); else "".
         further: the first option that makes it more than W + s·B·A, or "".
         base: name of the PLM it was trained on, or "".
@@ -120,6 +121,7 @@ class LoRAOptions:
     dora: bool
     fan_in_fan_out: bool
     targets: Targets
+    tied: bool
     start: str
     further: str
     base: str
@@ -186,6 +188,7 @@ def lora_options(file: Path, config: Mapping[str, Any]) -> LoRAOptions:
             layers=entry("layers_to_transform", layers, ()),
             layers_pattern=entry("layers_pattern", light_modules, ()),
         ),
+        tied=entry("ensure_weight_tying", flag, False),
         start="" if plain_start else str(start)[:40].lower(),
         further=next(further, ""),
         base=base if isinstance(base, str) else "",

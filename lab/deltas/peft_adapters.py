@@ -19,6 +19,7 @@ from lab.deltas.lora_checkpoint import lora_checkpoint, read_lora
 from lab.deltas.peft import PeftMethod, injected, peft_library
 from lab.deltas.peft_layers import FAULTS, PeftLayers, inject, trained_names
 from lab.deltas.peft_prompts import PREFIXES, PROMPTS, stored_prompt
+from lab.deltas.peft_targets import without_saved
 from lab.deltas.stored_values import stored_values
 from lab.deltas.values import Values
 from lab.models import PLM
@@ -96,7 +97,7 @@ def _read_injected(plm: PLM, adapter: AdapterFolder) -> tuple[Delta, Tensor]:
     )
     values |= {name: adapter.tensors[key] for key, name in below.items() if not _holds(plm, name, adapter.tensors[key])}
     names = trained_names(injection, body.plm, _LABEL)
-    name_at = {p.data_ptr(): names[id(p)] for p in injection.model.parameters() if id(p) in names}
+    name_at = {_memory(p): names[id(p)] for p in injection.model.parameters() if id(p) in names}
     for key, initial in expected.items():
         if adapter.tensors[key].is_floating_point() != initial.is_floating_point():
             raise CheckpointError(
@@ -104,8 +105,8 @@ def _read_injected(plm: PLM, adapter: AdapterFolder) -> tuple[Delta, Tensor]:
                 f"{initial.dtype}."
             )
         value = adapter.tensors[key].to(initial.dtype)
-        if initial.data_ptr() in name_at:
-            values[name_at[initial.data_ptr()]] = value
+        if _memory(initial) in name_at:
+            values[name_at[_memory(initial)]] = value
         elif not torch.equal(value, initial.cpu()):
             raise CheckpointError(
                 f"{adapter.weights}: tensor {key!r} is not trained, and differs from what this version of peft "
@@ -117,14 +118,18 @@ def _read_injected(plm: PLM, adapter: AdapterFolder) -> tuple[Delta, Tensor]:
     return delta, delta.layout.flatten(moved)
 
 
+def _memory(tensor: Tensor) -> tuple[int, tuple[int, ...]]:
+    """Where a tensor lies, and as what: the factors of a tied head are those of the embedding, transposed."""
+    return tensor.data_ptr(), tuple(tensor.stride())
+
+
 def _injected(plm: PLM, adapter: AdapterFolder) -> tuple[PeftLayers, Values]:
     """peft's layers for an adapter, with their initial values, and the delta that carries them."""
     if adapter.kind == "LORA":
         options = lora_options(adapter.options, adapter.config)
         if not options.further:
             lora_tensors(adapter, options)  # ranks agree with the tensors before peft builds anything
-    left_out = ("modules_to_save", "base_model_name_or_path")  # stored parameters of the PLM are told by their names
-    options_of = {name: value for name, value in adapter.config.items() if name not in left_out}
+    options_of = without_saved(adapter.config, [path for path, _ in plm.model.named_modules() if path])
     peft = peft_library()
     try:
         method = PeftMethod(json.dumps(options_of, sort_keys=True), label=_LABEL)

@@ -74,6 +74,8 @@ def inject(plm: PLM, config: Any, peft: Any, seed: int) -> PeftLayers:
     there = {p: m for p, m in model.get_base_model().named_modules() if p in modules and id(m) not in own}
     saved = {p: m for p, m in there.items() if isinstance(m, peft.utils.ModulesToSaveWrapper)}
     layers: dict[str, Any] = {path: module for path, module in there.items() if path not in saved}
+    for layer in layers.values():  # the embedding's factors, which a tied head already has; they cannot be copied
+        vars(layer).get("kwargs", {}).pop("tied_adapter", None)
     _require_unchanged(plm, native, config)
     replaced = {
         f"{path}.{name}": parameter
@@ -99,7 +101,9 @@ def _wrapped(model: nn.Module, plm: PLM, config: Any, peft: Any, seed: int) -> A
 
     peft's warnings are dropped: what they warn of (missing keys, transposed layers) is an error or no fault here.
     """
-    config = spelled_out(config, [path for path, _ in model.named_modules() if path])
+    config = spelled_out(
+        config, [path for path, _ in model.named_modules() if path], [name for name, _ in model.named_parameters()]
+    )
     with seeded(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -121,7 +125,7 @@ def attachment(plm: PLM, injection: PeftLayers, label: str) -> Callable[[nn.Modu
             owner = model.get_submodule(path)
             grafted = copy.deepcopy(layer, memo)
             owner.add_module(label, grafted)
-            owner.forward = grafted.forward
+            owner.forward = Substituted(owner, grafted).forward if parameters_of(layer) else grafted.forward
 
     return attach
 
@@ -145,6 +149,39 @@ class Beneath(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.__dict__["run"](*args, **kwargs)
+
+
+def parameters_of(layer: Any) -> dict[str, Any]:
+    """Name of a parameter -> the layer that changes it, where peft wraps a module for its parameters' sake.
+
+    LoRA's `target_parameters` does, for a mixture's experts; several of one module lie around each other.
+    """
+    found: dict[str, Any] = {}
+    while "parameter_name" in vars(layer):
+        found[layer.parameter_name] = layer
+        layer = layer.base_layer
+    return found
+
+
+class Substituted:
+    """A module's forward pass with W + ΔW in the place of its own parameters.
+
+    peft's own registers a parametrisation at every call, which a module whose parameters come from `functional_call`
+    does not take.
+    """
+
+    def __init__(self, owner: nn.Module, layer: nn.Module):
+        self.owner, self.run, self.layer = owner, owner.forward, layer
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        held: dict[str, Any] = self.owner._parameters
+        own = {name: held[name] for name in parameters_of(self.layer)}
+        changes = {name: wrapper.get_delta_weight("default") for name, wrapper in parameters_of(self.layer).items()}
+        held.update({name: value + changes[name] for name, value in own.items()})
+        try:
+            return self.run(*args, **kwargs)
+        finally:
+            held.update(own)
 
 
 @torch.no_grad()

@@ -10,8 +10,9 @@ from torch import Tensor
 from lab.checkpoints.adapter_folder import BASE, AdapterFolder
 from lab.checkpoints.error import CheckpointError
 from lab.deltas.peft import PeftMethod, peft_library
-from lab.deltas.peft_layers import FAULTS, inject
+from lab.deltas.peft_layers import FAULTS, inject, parameters_of
 from lab.deltas.peft_prompts import PREFIXES, PROMPTS
+from lab.deltas.peft_targets import without_saved
 from lab.models import PLM
 
 
@@ -41,8 +42,7 @@ def merged_differences(plm: PLM, checkpoint: AdapterFolder) -> tuple[dict[str, T
     """
     kind = checkpoint.kind
     require_weights(checkpoint)
-    left_out = ("modules_to_save", "base_model_name_or_path")
-    options = {name: value for name, value in checkpoint.config.items() if name not in left_out}
+    options = without_saved(checkpoint.config, [path for path, _ in plm.model.named_modules() if path])
     peft = peft_library()
     try:
         injection = inject(plm, PeftMethod(json.dumps(options, sort_keys=True)).config(), peft, seed=0)
@@ -67,10 +67,11 @@ def merged_differences(plm: PLM, checkpoint: AdapterFolder) -> tuple[dict[str, T
     merged = dict(injection.native)  # biases that the adapter trains directly have their values already
     for path, layer in injection.layers.items():
         try:
-            layer.merge(safe_merge=True)
-        except (AttributeError, NotImplementedError, TypeError) as error:
+            for part in parameters_of(layer).values() or (layer,):
+                part.merge(safe_merge=True)
+        except (NotImplementedError, *FAULTS) as error:
             raise CheckpointError(f"peft cannot merge the {kind} layer {path!r}, so it has no ΔW: {error}") from error
-        merged |= {f"{path}.{name}": value for name, value in injection.base[path].named_parameters()}
+        merged |= {f"{path}.{name}": value for name, value in layer.get_base_layer().named_parameters()}
     differences: dict[str, Tensor] = {}
     for name, value in merged.items():
         if value.ndim == 2 and name.removesuffix(".weight") in injection.layers:
@@ -83,7 +84,7 @@ def merged_differences(plm: PLM, checkpoint: AdapterFolder) -> tuple[dict[str, T
             else:
                 excluded.append((name, f"tied: the same numbers as {twin}, counted once"))
         elif name not in plm.parameters or not torch.equal(value, plm.parameters[name]):
-            excluded.append((name, "vector"))
+            excluded.append((name, "vector" if value.ndim < 2 else f"no matrix: shape {tuple(value.shape)}"))
     return differences, excluded
 
 

@@ -9,6 +9,8 @@ from typing import Any
 TYPES: Mapping[str, str] = MappingProxyType(
     {
         "CPT": "projects its prompt in place while it runs and has a loss of its own; take Prompt(…) or PROMPT_TUNING",
+        "LILY": "weighs its factors by a mean over all tokens of a batch, so a text's logits depend on its neighbours; "
+        "take LORA or MISS",
         "POLY": "mixes its factors by a task's number, which a batch does not carry; take LORA for each task",
         "SHADOW": "trains a second decoder, whose states run beside the PLM's; take Adapter(…) or LORA",
         "XLORA": "mixes several trained adapters by what a first pass over the batch gives; load them one by one",

@@ -37,10 +37,15 @@ def stored_values(plm: PLM, adapter: AdapterFolder, stored: Mapping[str, Tensor]
             )
         absent = [other for other in names if other not in stored or not stored[other].equal(value)]
         if absent:
+            remedy = (
+                "Peft tied nothing here, in spite of ensure_weight_tying; compare"
+                if adapter.config.get("ensure_weight_tying")
+                else "Train it with ensure_weight_tying=True, or compare"
+            )
             raise CheckpointError(
                 f"{adapter.weights} stores {name!r}, which {plm.name!r} shares with {absent[0]!r}: peft changes the "
-                "one and leaves the other, which a delta of tied weights cannot. Train it with "
-                "ensure_weight_tying=True, or compare the merged model as a folder."
+                f"one and leaves the other, which a delta of tied weights cannot. {remedy} the "
+                "merged model as a folder."
             )
         values.setdefault(names[0], value)
     return {name: values[name] for name in plm.layout.names if name in values}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from lab.geometry.folders import coarser
 from lab.geometry.weight_changes import WeightChange, WeightChanges
 from lab.linalg import LowRank
 from lab.models import PLM, load_plm
+from lab.models.assemble import HeadKind
 from lab.models.folders import open_weights
 from lab.models.in_memory import Source
 from lab.models.positions import Position, architecture_in, positions
@@ -124,6 +125,7 @@ class _LoRA:
                 excluded.append((name, "a saved module: its ΔW needs W₀"))
             else:
                 whole[name] = tensor
+        excluded += [(name, "trained bias") for name, tensor in self.found.bases.items() if tensor.ndim == 1]
         for module, rows in self.found.tokens.items():
             if self.weights is None:
                 excluded.append((f"{module}.weight", f"{len(rows)} trained tokens: their ΔW needs W₀"))
@@ -279,16 +281,28 @@ def _other_name(base: Source | None, weights: WeightFolder | None, options: LoRA
 def _merged(checkpoint: AdapterFolder, base: Source) -> tuple[PLM, tuple[dict[str, Tensor], list[tuple[str, str]]]]:
     """The PLM with a classifier or, where the adapter does not fit that, with its language-model head; and ΔW."""
     require_weights(checkpoint)
-    plm = load_plm(base, dtype=torch.float64)
+    plm = _in_double(base)
     try:
         return plm, merged_differences(plm, checkpoint)
     except CheckpointError as misfit:
         first = misfit
     try:
-        plm = load_plm(base, head="lm", dtype=torch.float64)
+        plm = _in_double(base, head="lm")
         return plm, merged_differences(plm, checkpoint)
     except ValueError:
         raise first from None
+
+
+def _in_double(base: Source, head: HeadKind = "classification") -> PLM:
+    """A PLM in float64, of a type too whose forward pass runs in float32 alone (XGLM): nothing is run to merge."""
+    try:
+        return load_plm(base, head=head, dtype=torch.float64)
+    except CheckpointError as refused:
+        try:
+            plm = load_plm(base, head=head)
+        except ValueError:
+            raise refused from None
+    return replace(plm, model=plm.model.double())
 
 
 def _merged_changes(checkpoint: AdapterFolder, base: Source) -> WeightChanges:

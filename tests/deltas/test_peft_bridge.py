@@ -74,7 +74,6 @@ def configs(family):
         "ADAMSS": peft.AdamssConfig(r=4, num_subspaces=2, **q),
         "BEFT": peft.BeftConfig(**q),
         "GLORA": peft.GloraConfig(r=2, **q),
-        "LILY": peft.LilyConfig(r=2, **q),
         "OSF": peft.OSFConfig(effective_rank=3, **q),
         "PEANUT": peft.PeanutConfig(r=2, **q),
         "PSOFT": peft.PsoftConfig(r=4, **q),
@@ -94,7 +93,7 @@ OLD_STYLE = {"LOHA", "C3A", "RANDLORA"}
 NO_VMAP = {"ADALORA", "DELORA", "FOURIERFT", "FROD", "GRALORA", "OFT", "SHIRA", "WAVEFT"}
 IDENTITY = {
     *("LORA", "LORA_BIAS", "LORA_TOKENS", "ADALORA", "IA3", "VERA", "LN_TUNING", "TRAINABLE_TOKENS", "LOHA", "LOKR"),
-    *("ADAMSS", "BEFT", "GLORA", "GRALORA", "HIRA", "LILY", "PEANUT", "PVERA", "SUPERTUNING", "TINYLORA"),
+    *("ADAMSS", "BEFT", "GLORA", "GRALORA", "HIRA", "PEANUT", "PVERA", "SUPERTUNING", "TINYLORA"),
     "ADAPTION_PROMPT",
 }
 IN_FLOAT32 = {"PSOFT"}  # peft refuses it in float64

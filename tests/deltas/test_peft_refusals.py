@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 
@@ -22,6 +23,7 @@ REFUSED = {
     "CPT": lambda: peft.CPTConfig(
         task_type="CAUSAL_LM", cpt_token_ids=[8, 9], cpt_mask=[1, 1], cpt_tokens_type_mask=[1, 2]
     ),
+    "LILY": lambda: peft.LilyConfig(r=2, **QUERY),
     "POLY": lambda: peft.PolyConfig(r=2, **QUERY),
     "SHADOW": lambda: peft.ShadowConfig(),
     "XLORA": lambda: peft.XLoraConfig(hidden_size=16, adapters={"one": "nowhere"}),
@@ -39,6 +41,16 @@ WITH_OPTION = {
 def test_types_that_are_no_map_of_parameters_are_refused(kind):
     with pytest.raises(ValueError, match=rf"peft's {kind} is no map .*: it .*; (take|load) .*\.$"):
         from_peft(REFUSED[kind]())
+
+
+def test_lily_is_refused_for_what_it_does(plm_of):
+    """In peft itself, the logits of one text depend on the other text of the batch."""
+    torch.manual_seed(0)
+    model = peft.get_peft_model(copy.deepcopy(plm_of().model), peft.LilyConfig(r=2, **QUERY)).double().eval()
+    for p in model.parameters():
+        p.data += 0.1 * torch.randn_like(p) if p.requires_grad else 0.0
+    ids = torch.tensor([[9, 12, 14], [20, 21, 22]])
+    assert (model(ids).logits[0] - model(ids[:1]).logits[0]).abs().max() > 1e-4
 
 
 def test_a_type_that_peft_has_not_is_named(plm_of):
