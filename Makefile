@@ -31,10 +31,11 @@ help: ## list the targets
 
 install: $(VENV)/.installed ## make .venv with everything the other targets need
 
+# --upgrade-deps: pip 23.0, which Debian 12 brings, looks for a solution for hours
 $(VENV)/.installed: pyproject.toml constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "deltalab needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	@echo "Installing into $(VENV) (once, about two minutes) ..."
-	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv --upgrade-deps $(VENV) || { echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	$(PIP) -c constraints.txt $(TORCH) -e ".[$(EXTRAS)]"
 	@$(MAKE) --no-print-directory packaged
 	@touch $@

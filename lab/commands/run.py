@@ -114,7 +114,11 @@ def run(
     typer.echo("".join(f"\n{line}" for line in data_lines(manifests)), nl=False)
     if out is not None:
         with refusals():
+            held = {name for manifest in manifests for name in manifest.tables}
             for drawn in map(figures.figure, chosen.figures):
+                if drawn.table not in held:
+                    typer.echo(f"{drawn.name}: not drawn, as these settings do not measure what it shows")
+                    continue
                 write_figure(drawn, tabulate(manifests, drawn.table), out / drawn.name, formats, command)
     typer.echo(f"\n{len(records)} record(s) in {runs.path}; to explore them: deltalab app{store_option}")
 

@@ -326,6 +326,18 @@ def test_run_writes_the_figures_of_its_own_records(drawable, tmp_path):
     assert "deltalab run drawn --scale smoke" in (tmp_path / "out" / "intrinsic_dimension.html").read_text()
 
 
+def test_a_figure_whose_table_the_settings_do_not_measure_is_left_out_with_a_word(drawable, tmp_path):
+    file = tmp_path / "experiments" / "drawn.py"
+    file.write_text(
+        DRAWN.replace('figures=("intrinsic_dimension",)', 'figures=("sequential_combination", "intrinsic_dimension")')
+    )
+    outlines.cache_clear()
+    done = invoke("run", "drawn", "--scale", "smoke", "--out", str(tmp_path / "out"), "--formats", "csv")
+    assert done.exit_code == 0, done.output
+    assert "sequential_combination: not drawn, as these settings do not measure what it shows" in done.stdout
+    assert (tmp_path / "out" / "intrinsic_dimension.csv").exists()
+
+
 def test_export_draws_what_is_stored(drawable, tmp_path):
     invoke("run", "drawn", "--scale", "smoke")
     options = ["--out", str(tmp_path / "out"), "--formats", "csv,tex", "--where", "model=m1"]
