@@ -18,6 +18,7 @@ from lab.figures.grammar.page import entry, fitted
 from lab.figures.grammar.panel import Panel
 from lab.figures.grammar.reach import within
 from lab.figures.grammar.split import first_seen, split
+from lab.figures.grammar.words import typeset
 from lab.figures.style import SCREEN, SYMBOLS, Size, Theme, template, without_dollars
 
 _LONGEST_BAR = 24.0  # [em]
@@ -58,7 +59,7 @@ class Grid:
 
     def panel(self, title: str = "", *, new_row: bool = False, solid: bool = False) -> Panel:
         """One more panel; with `new_row` at the left of a row of its own, `solid` for a `surface`."""
-        self.panels.append(Panel(self, len(self.panels), title, new_row, solid))
+        self.panels.append(Panel(self, len(self.panels), typeset(title), new_row, solid))
         return self.panels[-1]
 
     def row(self, title: str, n: int) -> list[Panel]:

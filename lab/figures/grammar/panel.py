@@ -10,6 +10,7 @@ import pandas as pd
 
 from lab.figures.grammar.axis import Axis
 from lab.figures.grammar.mark import Mark, Note, Rule
+from lab.figures.grammar.words import typeset
 from lab.figures.style import fade, plain
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Panel:
             gap = 1 if gap is None and max(cells.shape) <= 16 else gap or 0
             trace |= {"xgap": gap, "ygap": gap}
         if text is not None:
-            trace |= {"text": [[plain(word) for word in row] for row in text], "texttemplate": "%{text}"}
+            trace |= {"text": [[plain(typeset(word)) for word in row] for row in text], "texttemplate": "%{text}"}
             trace["textfont"] = _OUTLINED  # readable on every colour of the scale
         layers = [layer.to_numpy() for layer in data]
         trace |= {"customdata": np.stack(layers, axis=-1)} if layers else {}

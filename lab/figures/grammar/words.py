@@ -21,7 +21,7 @@ def listed(lead: str, parts: Sequence[str], *, end: str = ".", longest: int = LO
         parts: most important first.
         end: closes the sentence; may hold a second one.
     """
-    lead = f"{lead}: " if lead else ""
+    lead, parts, end = f"{typeset(lead)}: " if lead else "", [typeset(part) for part in parts], typeset(end)
     room = longest - len(lead) - len(end)
     shown: list[str] = []
     for i, part in enumerate(parts):
@@ -35,6 +35,24 @@ def listed(lead: str, parts: Sequence[str], *, end: str = ".", longest: int = LO
         rest = f"; and {left - 1} more" if left > 1 else ""
         return f"{lead}{cut(parts[0], max(1, room - len(rest)))}{rest}{end}"
     return lead + "; ".join(shown) + (f"; and {left} more" if left else "") + end
+
+
+def typeset(text: str) -> str:
+    """Numbers as they are printed in a text: a minus for a hyphen, powers of ten raised.
+
+    Example:
+        >>> typeset("gap -0.05 [-0.1, 0.02] of bigram-2, loss 5.25e-05")
+        'gap −0.05 [−0.1, 0.02] of bigram-2, loss 5.25·10⁻⁵'
+    """
+    text = re.sub(r"(?<![\w.)\]-])-(?=\d)", "−", text)
+    return re.sub(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-])0*(\d+)(?!\w)", _power, text)
+
+
+def _power(found: re.Match[str]) -> str:
+    return f"{found[1]}·10{('⁻' if found[2] == '-' else '') + found[3].translate(_RAISED)}"
+
+
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def cut(text: str, longest: int = LONGEST) -> str:

@@ -29,6 +29,11 @@ def test_names_have_two_digits_of_a_fraction_unless_they_would_be_alike():
     assert rounded(alike, "label").label.tolist() == alike.label.tolist()
 
 
+def test_numbers_of_an_answer_are_set_as_in_print():
+    said = listed("Gap", ["LoRA: -0.05 [-0.1, 0.02]", "bigram-2: 5.25e-05", "k = 3e+06"], end="; rest -1.")
+    assert said == "Gap: LoRA: −0.05 [−0.1, 0.02]; bigram-2: 5.25·10⁻⁵; k = 3·10⁶; rest −1."
+
+
 @given(st.lists(st.text(max_size=400), min_size=1, max_size=30))
 def test_no_list_is_longer_than_a_screen_reader_says(parts):
     assert len(listed("Lead", parts)) <= LONGEST
