@@ -43,7 +43,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
             panel.points(own.gap, [row] * len(own), label, listed=False, **marked, **faint)
             panel.points([found.estimate], [row], label, across=[half], size=9, hover=hover, listed=False, **marked)
     metric = score_title(table.metric if "metric" in table else [])
-    grid.y("method, d [count]", categories=list(rows.values()))
+    grid.y("method by d [count]", categories=list(rows.values()), short={row: label for label, row in rows.items()})
     return grid.x(f"gap in {metric}", range=around(table.gap))
 
 

@@ -114,7 +114,13 @@ class Size:
     slenderness: float = 1.0
     tallest: float | None = None
 
+    @property
+    def narrow(self) -> bool:
+        """Whether it is a phone's, or one column of a paper: no room for long names and colour bars beside panels."""
+        return self.width < _NARROW
 
+
+_NARROW = 500  # px
 _PAGE = 864  # 9 in: the text of a letter page
 SCREEN = Size(width=960, font=13, fixed=False)
 SIZES: Mapping[str, Size] = {

@@ -29,6 +29,7 @@ class Axis:
         percent: fractions written in percent.
         whole: ticks at whole numbers only.
         above: on a phone, the names of categories stand above their rows instead of beside them.
+        short: category -> what it is called on a phone and in one column of a paper, where it is other than on a desk.
         options: further plotly settings.
     """
 
@@ -42,6 +43,7 @@ class Axis:
     percent: bool = False
     whole: bool = False
     above: bool = False
+    short: Mapping[str, str] | None = None
     options: Mapping[str, Any] | None = None
 
     @property

@@ -134,9 +134,12 @@ class Grid:
         shown, shapes = entries(self.marks, self.rules)
         layout = fitted(self, size, bars=len(bars), legend=[str(name) for name in shown], key=keys(self.marks))
         data = [self._trace(mark, listed, bars, size) for mark, listed in shapes.marks]
-        room = layout["height"] - layout["margin"]["t"] - layout["margin"]["b"]
-        for bar in bars.values():  # as long as can be read at a glance, however long the page is
-            bar["colorbar"]["len"] = min(bar["colorbar"]["len"], _LONGEST_BAR * size.font / room)
+        room, lying = layout["height"] - layout["margin"]["t"] - layout["margin"]["b"], layout.pop("meta")
+        for i, bar in enumerate(bars.values()):
+            if size.narrow:
+                bar["colorbar"]["y"] = lying["foot"] + i * lying["bar"]
+            else:  # as long as can be read at a glance, however long the page is
+                bar["colorbar"]["len"] = min(bar["colorbar"]["len"], _LONGEST_BAR * size.font / room)
         layout |= bars | {"template": template(self.theme, size.font), "showlegend": bool(shown)}
         layout["shapes"] = [self._shape(rule, listed) for rule, listed in shapes.rules]
         layout["annotations"] += [self._note(note, size) for note in self.notes]

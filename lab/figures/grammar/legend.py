@@ -57,8 +57,15 @@ def _drawn(mark: Mark) -> bool:
     return any(x is not None and y is not None for x, y in zip(mark.trace["x"], mark.trace["y"], strict=False))
 
 
+LYING = 4.4
+"""Height of a colour bar that lies below the panels, with its title and ticks [em]."""
+
+
 def colour_bars(grid: Grid, size: Size) -> dict[str, Any]:
-    """The plotly colour axes: one for each scale of heat maps, one for depths; one below the other at the right."""
+    """The plotly colour axes: one for each scale of heat maps, one for depths; one below the other at the right.
+
+    Where the page is a phone's they lie below the panels, which need the width.
+    """
     scales = list(grid.scales.values())
     if len(grid.depth.values) > 1 and any(mark.depth is not None for mark in grid.marks):
         scales.append(grid.depth)
@@ -81,6 +88,9 @@ def _axis(scale: ColourScale, grid: Grid, size: Size, i: int, n: int) -> dict[st
         "outlinewidth": 0, "thickness": size.font, "lenmode": "fraction", "len": min(1.0, 0.98 / n),
         "y": 1 - i / n, "yanchor": "top", "x": 1.01, "xanchor": "left",
     }  # fmt: skip
+    if size.narrow:
+        bar |= {"orientation": "h", "len": 1.0, "x": 0, "xpad": 0, "ypad": 0}
+        bar["title"] |= {"text": scale.title}
     if scale.log:
         ticks = [low + (high - low) * k / 4 for k in range(0, 5, 1 if size.width > 500 else 2)]
         bar |= {"tickvals": ticks, "ticktext": [short(float(f"{10**tick:.2g}")) for tick in ticks]}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lab.figures.grammar.axis import Axis, numbers
+from lab.figures.grammar.legend import LYING
 from lab.figures.grammar.mark import identity, values_of
 from lab.figures.style import SCREEN, Size, fade, legend_height, legend_rows, plain, text_width
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from lab.figures.grammar.grid import Grid
     from lab.figures.grammar.panel import Panel
 
-_PHONE = 500  # px; what is narrower has no room for long names beside a panel
 _LOWEST = 13.0  # height of a panel on a page [em]: five ticks
 _FLATTEST = 0.5  # of a panel's height, on a page that is full
 _UPRIGHT = 1.25  # width of a name that stands upright [em]
@@ -54,7 +54,7 @@ class Page:
     Args:
         grid: what is drawn.
         size: the page's width and type.
-        bars: colour bars at the right.
+        bars: colour bars at the right; below the panels where the page is narrow.
         legend: its entries.
         key: entries of the key above them.
         wrap: most panels in a row; default: the grid's.
@@ -68,12 +68,13 @@ class Page:
         self.legend, self.key = legend, key
         self.wrap, self.flat = wrap or grid.wrap, flat
         self._numbers: dict[tuple[str, int | None], np.ndarray] = {}
-        self.right = self.em * (6.5 if bars else 1.7)  # half of a tick "100%" stands out
+        self.right = self.em * (6.5 if bars and not size.narrow else 1.7)  # half of a tick "100%" stands out
+        self.bars = self.em * LYING * bars * size.narrow
         self.rows = self._rows()
         self.columns = max(len(row) for row in self.rows)
 
     def layout(self) -> dict[str, Any]:
-        """The plotly layout: axes, titles of panels, legend, margins, height."""
+        """The plotly layout: axes, titles of panels, legend, margins, height; `meta`: where colour bars lie."""
         tops, area = self._heights
         layout: dict[str, Any] = {}
         annotations = []
@@ -93,7 +94,8 @@ class Page:
         key = "<br>".join(self._key_lines())
         broken = sum(entry(name, self.size).count("<br>") for name in self.legend)
         rows = legend_rows(self.legend, self.width, self.em) + broken if self.legend else 0
-        below = self._below(len(self.rows) - 1)
+        under = self._below(len(self.rows) - 1)
+        below = under + self.bars
         room = legend_height(rows, self.size.font) + (1.4 * self.em * (key.count("<br>") + 1) if key else 0)
         top = self.em * (0.9 + self._lines(0) * 1.3)
         foot = {"x": 0, "xanchor": "left", "y": -below / area, "yanchor": "top"}
@@ -106,6 +108,7 @@ class Page:
         return layout | {
             "annotations": annotations,
             "legend": legend,
+            "meta": {"foot": -under / area, "bar": -self.em * LYING / area},
             "height": round(top + area + below + room),
             "width": self.size.width if self.size.fixed else None,
             "autosize": not self.size.fixed,
@@ -173,7 +176,7 @@ class Page:
 
     def _above(self, axis: Axis) -> bool:
         """Whether the names of an axis stand above their rows."""
-        return axis.above and axis.categories is not None and self.size.width < _PHONE
+        return axis.above and axis.categories is not None and self.size.narrow
 
     def _beside(self, axis: Axis) -> list[str]:
         """The names that stand beside the panel."""
@@ -199,7 +202,15 @@ class Page:
         return max(text_width(line) for line in self._tick_text(name).split("<br>"))
 
     def _tick_text(self, name: str) -> str:
-        return self._wrapped(name, 0.3 * self.size.width)
+        return self._wrapped(self._short.get(name, name), 0.3 * self.size.width)
+
+    @cached_property
+    def _short(self) -> dict[str, str]:
+        """Names that are called otherwise here than on a desk."""
+        if not self.size.narrow:
+            return {}
+        axes = [self.grid.axis(panel.number, "y") for panel in self.grid.panels]
+        return {plain(name): plain(said) for axis in axes for name, said in (axis.short or {}).items()}
 
     def _left_of(self, panel: Panel) -> str:
         row = next(row for row in self.rows if panel in row)

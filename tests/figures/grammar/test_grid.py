@@ -80,6 +80,30 @@ def test_depth_has_a_colour_bar_on_a_line_that_is_drawn():
     assert not any(trace.showlegend for trace in figure.data[:3])
 
 
+def test_on_a_phone_colour_bars_lie_below_the_panels_one_under_the_other():
+    grid = Grid(LIGHT, wrap=1)
+    cells = pd.DataFrame([[1.0, 10.0], [0.1, 1.0]])
+    for scale in ("loss [nats]", "share [1]"):
+        grid.panel().heat(cells, scale)
+    wide, phone = (grid.figure(Size(width=width, font=13, fixed=False)).layout for width in (700, 350))
+    bars = [phone.coloraxis.colorbar, phone.coloraxis2.colorbar]
+    assert [wide.coloraxis.colorbar.orientation, *(bar.orientation for bar in bars)] == [None, "h", "h"]
+    assert 0 > bars[0].y > bars[1].y
+    assert phone.margin.r < wide.margin.r
+    room = phone.height - phone.margin.t - phone.margin.b
+    assert -bars[1].y * room < phone.margin.b  # the margin holds them
+
+
+def test_on_a_phone_names_of_rows_are_the_short_ones():
+    grid = Grid(LIGHT)
+    names = ["LoRA (d = 75,396)", "BitFit"]
+    grid.panel().points([0.0, 1.0], names, "x").y(categories=names, short={names[0]: "LoRA"})
+    wide, phone = (grid.figure(Size(width=width, font=13)).layout.yaxis for width in (700, 350))
+    assert list(wide.tickvals) == list(phone.tickvals) == names
+    assert [text.replace("\u00a0", " ") for text in wide.ticktext] == names
+    assert list(phone.ticktext) == ["LoRA", "BitFit"]
+
+
 def test_names_are_made_safe_once():
     grid = Grid(LIGHT)
     panel = grid.panel("<b>&").points(["<i>"], [1], "<u>", data=[["<a>"]], hover="%{customdata[0]}")
