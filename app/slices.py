@@ -26,9 +26,6 @@ ALL = "all"
 MOST_PANELS = 6
 """Panels that are drawn before anyone chooses, where the filters of a figure can make it so."""
 
-MOST_TASKS = 6
-"""Tasks that are drawn side by side before anyone chooses, where a question is about several."""
-
 _IDENTITY = {"model": "PLM", "task": "Task", "label": "Run"}
 """What rows of different records differ in, and what to call it."""
 
@@ -47,8 +44,8 @@ def newest(
 ) -> tuple[Manifest, ...]:
     """The records that answer a question before anyone chooses: of the newest record's PLM and task.
 
-    Of all PLMs where the figure's statement is over PLMs. Where the tasks are what a question repeats over, the six
-    newest are taken, or as few as leave six panels.
+    Of all PLMs where the figure's statement is over PLMs. Where the tasks are what a question repeats over, all are
+    taken, or as few of the newest as leave six panels.
 
     Args:
         manifests: records of the question, the newest first.
@@ -159,8 +156,10 @@ def readable(table: pd.DataFrame, drawn: Figure, columns: Sequence[str]) -> dict
 
 
 def thinned(table: pd.DataFrame, columns: Sequence[str], rows: int = 4) -> pd.DataFrame:
-    """The first rows of every combination of values: enough to count panels by, of a table however long."""
-    told = [name for name in dict.fromkeys((*columns, *FILTERS, *_IDENTITY)) if name in table]
+    """The first rows of every combination of words and choices: enough to count panels by, of a table however long."""
+    words = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+    told = [name for name in dict.fromkeys((*columns, *FILTERS, *_IDENTITY, *words)) if name in table]
+    told = [name for name in told if table[name].nunique(dropna=False) > 1]
     return table.groupby(told, dropna=False, sort=False).head(rows) if told else table
 
 
@@ -195,8 +194,8 @@ def _values(manifests: Iterable[Manifest], name: str) -> list[str]:
 
 
 def _shown(tasks: Sequence[str], outline: Outline, manifests: Sequence[Manifest], drawn: Figure | None) -> list[str]:
-    """The tasks that are drawn before anyone chooses: fewer where they would take more than six panels."""
-    shown = list(tasks[: MOST_TASKS if "task" in outline.replicates else 1])
+    """The tasks that are drawn before anyone chooses: all that a question repeats over, or what six panels hold."""
+    shown = list(tasks if "task" in outline.replicates else tasks[:1])
     if drawn is None or len(shown) < 2:
         return shown
     now = _panels(manifests, shown, drawn)

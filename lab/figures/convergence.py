@@ -9,7 +9,7 @@ import pandas as pd
 
 from lab.columns import columns
 from lab.figures.definition import Figure
-from lab.figures.grammar import Grid, listed, split
+from lab.figures.grammar import Grid, around, listed, split, spread
 from lab.figures.sources import DING_2022
 from lab.figures.style import Theme, counted, score_title
 from lab.statistics import Answer
@@ -17,6 +17,8 @@ from lab.statistics.convergence import reaching
 
 _COLUMNS = columns("convergence", "label", "kind", "task", "seed", "step", "seconds", "score")
 _OPTIONAL = columns("convergence", "metric", "tunable")
+_EACH = 3
+"""Tasks that have a row of panels each; of more, one row holds all."""
 _DASHES = {"full": "solid", "delta": "solid", "null": "dash"}
 
 
@@ -28,6 +30,8 @@ def _means(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    if table.task.nunique() > _EACH:
+        return _together(table, theme)
     grid = Grid(theme, wrap=2, height=330, labels=table.label)
     means = _means(table)
     hover = "step %{customdata[0]}, %{customdata[1]:.1f} s<br>%{y:.3f} [%{customdata[2]:.3f}, %{customdata[3]:.3f}], "
@@ -51,6 +55,25 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     return grid
 
 
+def _together(table: pd.DataFrame, theme: Theme) -> Grid:
+    """Many tasks: how soon each method has converged, a point per task; where each ends, on the right."""
+    found = reaching(table)
+    order = found.groupby("label").steps.mean().sort_values(kind="stable").index
+    grid = Grid(theme, wrap=3, height=60 + 26 * len(order), share_y=True, labels=table.label)
+    for name, title in (("steps", "steps to 95 % [count]"), ("time", "time to 95 % [s]"), ("final", _score(table))):
+        panel = grid.panel().x(title, range=around(found[name]))
+        for label in order:
+            own = found[found.label == label].groupby("task", sort=False)[name].mean().dropna()
+            colour = grid.look(label).colour
+            if len(own):
+                spread(panel, own.tolist(), label, colour=colour, of=list(own.index), unit="task")
+    return grid.y(categories=list(order))
+
+
+def _score(table: pd.DataFrame) -> str:
+    return "last " + score_title(table.metric if "metric" in table else [])
+
+
 def _answer(table: pd.DataFrame) -> Answer:
     found = reaching(table)
     if found.empty:
@@ -62,11 +85,12 @@ def _answer(table: pd.DataFrame) -> Answer:
         rows.append(row | {"time to 95 % [s]": part.time.mean()})
     summary = pd.DataFrame(rows).sort_values("steps to 95 % [count]", kind="stable", ignore_index=True)
     told = [
-        f"{row['method']}: {row['steps to 95 % [count]']:.0f} steps ({row['time to 95 % [s]']:.1f} s)"
+        f"{row['method']}: {row['steps to 95 % [count]']:.0f} ({row['time to 95 % [s]']:.1f} s) "
+        f"to {row['last score']:.2f}"
         for row in summary.to_dict("records")
     ]
     tasks = counted(table.task.nunique(), "task")
-    return Answer(listed(f"Mean steps to 95 % of a run's own last validation score over {tasks}", told), summary)
+    return Answer(listed(f"Mean steps to 95 % of the last score, and that score, over {tasks}", told), summary)
 
 
 def _example() -> pd.DataFrame:
@@ -103,7 +127,8 @@ CONVERGENCE = Figure(
     caption=(
         "Validation score of each method against optimiser steps (left; bands: range over seeds) and against seconds "
         "of training, evaluations excluded (right, logarithmic), one row per task. Lines are means over seeds; dashed, "
-        "the linear probe."
+        "the linear probe. Of more than three tasks: the steps and seconds to 95 % of each run's last score, and that "
+        "score, a point per task, mean and 95 % interval over tasks."
     ),
     reading=(
         "A line that rises earlier converges faster. On the left a step is a step; on the right methods that touch "

@@ -18,6 +18,8 @@ from lab.statistics.ranking import ordered, ranked
 
 _COLUMNS = columns("performance", "label", "kind", "task", "seed", "score", "tunable")
 _OPTIONAL = columns("performance", "metric")
+_EACH = 5
+"""Tasks that have a panel each; of more, one panel holds all."""
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
@@ -25,17 +27,37 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     plms = _plms(table)
     for plm, own in plms:
         before = f"{plm} · " if len(plms) > 1 else ""
-        for task, part in split(own, "task"):
+        tasks = split(own, "task")
+        if len(tasks) > _EACH:
+            _together(grid.panel(f"{before}{len(tasks)} tasks"), own)
+        for task, part in tasks if len(tasks) <= _EACH else []:
             panel = grid.panel(before + task)
             for label, runs in split(part, "label"):
-                about = f"<br>{count(runs.tunable.mean())} tunable"
-                spread(panel, runs.score.tolist(), label, colour=grid.look(label).colour, about=about)
+                spread(panel, runs.score.tolist(), label, colour=grid.look(label).colour, about=_size(runs))
             null = part.score[part.kind == "null"].mean()
             if np.isfinite(null):
                 panel.rule(x=null, dash="dash", name="the head alone")
             panel.x(score_title(part.metric if "metric" in part else []), range=around(part.score))
         _ranks(grid.panel(f"{before}all tasks"), own, theme)
     return grid.y(categories=first_seen([label for _, own in plms for label in ordered(own)]))
+
+
+def _size(runs: pd.DataFrame) -> str:
+    return f"<br>{count(runs.tunable.mean())} tunable"
+
+
+def _together(panel: Panel, table: pd.DataFrame) -> None:
+    """Many tasks in one panel: each method beside the head alone, or beside the mean of all where that is missing."""
+    means = table.pivot_table(index="task", columns="label", values="score", sort=False)
+    null = table[table.kind == "null"].groupby("task").score.mean().reindex(means.index)
+    alone = bool(null.notna().all())
+    beside = means.sub(null if alone else means.mean(axis=1), axis=0)
+    for label, runs in split(table, "label"):
+        found, colour = beside[label].dropna(), panel.grid.look(label).colour
+        spread(panel, found.tolist(), label, colour=colour, about=_size(runs), of=list(found.index), unit="task")
+    panel.rule(x=0, dash="dash", name="the head alone" if alone else "the mean of all methods")
+    unit = score_title(table.metric if "metric" in table else []).rpartition(" [")[2]
+    panel.x(f"score beside {'the head alone' if alone else 'the mean'} [{unit}", range=around(beside.stack()))
 
 
 def _plms(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -126,8 +148,9 @@ PERFORMANCE = Figure(
     apart=("model",),
     caption=(
         "Validation score of each method after the same number of steps, one panel per task: every seed (points), mean "
-        "and 95 % interval over seeds (bar; that of two seeds may leave the panel); dashed, the linear probe. Last "
-        "panel: mean rank over tasks, with half of Nemenyi's critical difference (95 %) to either side."
+        "and 95 % interval over seeds (bar; that of two seeds may leave the panel); dashed, the linear probe. Tasks "
+        "beyond five share one panel: scores less the linear probe's, mean and interval over tasks. Last panel: mean "
+        "rank over tasks, with half of Nemenyi's critical difference (95 %) to either side."
     ),
     reading=(
         "Methods stand from the best mean rank (top) to the worst. In a task's panel, intervals that do not overlap "

@@ -158,6 +158,18 @@ def of_predictions(tmp_path) -> Path:
 
 
 @pytest.fixture
+def of_eight_tasks(tmp_path) -> Path:
+    """A store with comparisons of methods on eight tasks, a record each."""
+    store, drawn = Store(tmp_path / "of eight tasks"), figure("performance")
+    made = drawn.example().query("task == 'topic'")
+    for day in range(1, 9):
+        asked = measurement("performance", task=f"task {day}", day=day)
+        tables = {drawn.table: made.assign(task=f"task {day}")}
+        store.put(Record(asked.job, asked.metrics, tables, provenance=asked.provenance))
+    return store.path
+
+
+@pytest.fixture
 def of_two_runs(tmp_path) -> Path:
     """A store with the principal angles of two runs, the shorter one newer."""
     store = Store(tmp_path / "of two runs")

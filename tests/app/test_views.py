@@ -260,6 +260,19 @@ def test_a_correlation_over_plms_and_tasks_is_drawn_of_all_until_one_is_chosen(o
     assert plms(shown.selectbox(key="model").set_value("minilm").run()) == {"minilm"}
 
 
+def test_all_tasks_are_drawn_of_a_question_over_tasks_whose_figure_holds_them(opened, of_eight_tasks):
+    shown = opened("performance", of_eight_tasks)
+    assert not shown.exception
+    assert len(shown.multiselect(key="task").value) == 8
+    assert "on 8 tasks" in words(shown)
+
+
+def test_one_method_is_drawn_where_each_would_have_panels_for_what_no_filter_names(opened, filled):
+    shown = opened("reach", filled)  # two stages of two methods, by head and by token
+    assert not shown.exception
+    assert len(shown.multiselect(key="label").value) == 1
+
+
 def test_one_run_is_drawn_by_a_figure_that_would_take_two_for_one(opened, of_two_runs):
     shown = opened("subspace_similarity", of_two_runs, figure=PRINCIPAL_ANGLES.title)
     first, other = shown.selectbox(key="settings").options

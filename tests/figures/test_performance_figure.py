@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -43,3 +44,24 @@ def test_every_seed_is_a_point_and_the_null_a_line():
     seeds = [len(t.x) for t in drawing.data if t.marker.size == 6]
     assert seeds == [3] * 18
     assert len([shape for shape in drawing.layout.shapes if shape.line.dash == "dash"]) == 3
+
+
+def of_tasks(n: int) -> pd.DataFrame:
+    one = PERFORMANCE.example().query("task == 'topic'")
+    return pd.concat([one.assign(task=f"task {i}", score=one.score - 0.02 * i) for i in range(n)], ignore_index=True)
+
+
+def test_more_than_five_tasks_share_a_panel_beside_the_head_alone():
+    assert [panel.title for panel in PERFORMANCE.grid(of_tasks(5)).panels][-2:] == ["task 4", "all tasks"]
+    grid = PERFORMANCE.grid(of_tasks(6))
+    assert [panel.title for panel in grid.panels] == ["6 tasks", "all tasks"]
+    table = of_tasks(6)
+    means = table.groupby(["task", "label"]).score.mean().unstack()
+    drawn = {mark.trace["y"][0]: mark.trace["x"] for mark in grid.marks if mark.panel == 0 and len(mark.trace["x"]) > 1}
+    assert drawn["LoRA"] == pytest.approx(list(means["LoRA"] - means["linear probe"]))
+
+
+def test_without_the_head_alone_many_tasks_stand_beside_the_mean():
+    table = of_tasks(6).query("kind != 'null'")
+    drawing = PERFORMANCE.draw(table)
+    assert drawing.layout.xaxis.title.text.replace("<br>", " ") == "score beside the mean [fraction]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isfinite
+from typing import Any
 
 from lab.figures.grammar.panel import Panel
 from lab.figures.style import counted
@@ -17,26 +18,30 @@ def half_width(found: Interval) -> float:
 
 
 def spread(
-    panel: Panel, values: Sequence[float], category: str, *, colour: str, name: str = "", about: str = ""
-) -> Interval:
+    panel: Panel, values: Sequence[float], category: str, *, colour: str, name: str = "", about: str = "",
+    of: Sequence[str] = (), unit: str = "seed",
+) -> Interval:  # fmt: skip
     """Draws one line: every value, the mean as a bar, and Student's interval (95 %) from two values on.
 
     Args:
         panel: where; its y axis holds the categories.
-        values: one per seed.
+        values: one per seed, or per `unit`.
         category: the line.
         colour: of the line.
         name: of the mean in the legend; none by default, the axis says it.
         about: what the cursor says besides, plotly's HTML.
+        of: what each value is of, for the cursor; a seed has no name.
+        unit: what a value is of.
 
     Returns:
         The mean and its interval.
     """
     found = mean_interval(list(values))
     half = half_width(found)
-    said = f"%{{x:.4f}} ± {half:.4f}, {counted(found.n, 'seed')}{about}<extra>%{{y}}</extra>"
+    said = f"%{{x:.4f}} ± {half:.4f}, {counted(found.n, unit)}{about}<extra>%{{y}}</extra>"
     line = [category] * len(values)
-    panel.points(values, line, name, colour=colour, alpha=0.45, size=6, listed=False, hover="%{x:.4f}")
+    told: dict[str, Any] = {"hover": "%{customdata[0]}: %{x:.4f}", "data": [list(of)]} if of else {"hover": "%{x:.4f}"}
+    panel.points(values, line, name, colour=colour, alpha=0.45, size=6, listed=False, **told)
     panel.points(
         [found.estimate], [category], name, colour=colour, symbol="line-ns", size=10, across=[half], listed=bool(name),
         hover=said,
