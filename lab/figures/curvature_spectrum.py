@@ -16,6 +16,7 @@ from lab.statistics import Answer
 
 _COLUMNS = columns("curvature_spectrum", "label", "state", "scope", "index", "eigenvalue")
 _RANDOM = ", random weights"
+_WHEN = {"start": "at the start"}
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
@@ -23,23 +24,37 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     grid = Grid(theme, wrap=2, height=380, labels=table.label)
     left, right = grid.panel("all coordinates"), grid.panel("largest eigenvalue of each block")
     scopes = ordered_scopes(table.scope[table.scope != "all"])
-    for label, own in split(table, "label"):
+    for label, own in _by_label(table):
         look = grid.look(label)
         for state, rows in split(own, "state"):
             whole = rows[(rows.scope == "all") & (rows.eigenvalue > 0)].sort_values("index")
             top = rows[rows.scope != "all"].groupby("scope").eigenvalue.max()
+            said: dict[str, Any] = {"hover": "λ<sub>%{x}</sub> = %{y:.3g}", "colour": look.colour}
+            if _leading(own):
+                left.points(whole["index"], whole.eigenvalue, label, symbol=f"{look.symbol}-open", size=7, **said)
+                continue
             style: dict[str, Any] = {
-                "colour": look.colour,
                 "symbol": look.symbol,
                 "dash": "solid" if state == "trained" else "dot",
             }
             style |= {"width": 1.4 if _RANDOM in label else 2, "size": 5, "key": state}
-            left.line(whole["index"], whole.eigenvalue, label, hover="λ<sub>%{x}</sub> = %{y:.3g}", **style)
+            left.line(whole["index"], whole.eigenvalue, label, **style, **said)
             if len(top):
-                right.line(_short(scopes), top.reindex(scopes), label, hover="%{x}: %{y:.3g}", **style)
+                said |= {"hover": "%{x}: %{y:.3g}"}
+                right.line(_short(scopes), top.reindex(scopes), label, **style, **said)
     left.x("index [count]", log=True)
     right.x("coordinates of φ [block]", categories=_short(scopes))
     return grid.y("eigenvalue [nats per unit of φ²]", log=True)
+
+
+def _by_label(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """A part per label: methods before their nulls, those whose whole spectrum is known first."""
+    return sorted(split(table, "label"), key=lambda named: (_leading(named[1]), _RANDOM in named[0]))
+
+
+def _leading(own: pd.DataFrame) -> bool:
+    """Whether only the largest eigenvalues of a label are known: by products alone, no block has a spectrum either."""
+    return bool((own.scope == "all").all())
 
 
 def _short(scopes: list[str]) -> list[str]:
@@ -55,20 +70,32 @@ def ordered_scopes(scopes: pd.Series) -> list[str]:
 
 
 def _answer(table: pd.DataFrame) -> Answer:
-    """Per method and state: largest eigenvalue, trace, participation ratio, how many hold 90 % of the trace."""
-    rows = []
-    for (label, state), part in table[table.scope == "all"].groupby(["label", "state"], sort=False):
-        values = np.sort(part.eigenvalue.clip(lower=0).to_numpy(float))[::-1]
-        total = float(values.sum())
-        ratio = total**2 / float((values**2).sum()) if total else 0.0
-        most = int(np.searchsorted(np.cumsum(values), 0.9 * total) + 1)
-        rows.append((label, state, len(values), values[0], total, ratio, most))
+    """Per method and state: largest eigenvalue, trace, participation ratio, how many hold 90 % of the trace.
+
+    The largest eigenvalues alone have no such ratio: what they are a share of is not known.
+    """
+    rows, told = [], []
+    for label, own in _by_label(table):
+        words, leading = [], _leading(own)
+        for state, part in split(own[own.scope == "all"], "state"):
+            values = np.sort(part.eigenvalue.clip(lower=0).to_numpy(float))[::-1]
+            total = float(values.sum())
+            ratio = total**2 / float((values**2).sum()) if total else 0.0
+            most = int(np.searchsorted(np.cumsum(values), 0.9 * total) + 1)
+            whole = (np.nan,) * 3 if leading else (total, ratio, most)
+            rows.append((label, state, len(values), values[0], *whole))
+            words.append(
+                f"only the {len(values)} largest known"
+                if leading
+                else f"{ratio:.1f} of {len(values)} {_WHEN.get(state, state)}"
+            )
+        if words:
+            told.append(f"{label}: {', '.join(words)}")
     names = ["label", "state", "eigenvalues [count]", "largest", "trace", "participation ratio"]
     if not rows:
         return Answer("Only blocks are known, none of all coordinates together.", table.head(1))
-    told = [f"{label}, {state}: {ratio:.1f} of {n}" for label, state, n, _, _, ratio, _ in rows]
     found = pd.DataFrame(rows, columns=[*names, "for 90 % of the trace [count]"])
-    return Answer(listed("Directions that hold the curvature (participation ratio)", told), found)
+    return Answer(listed("Stiff directions (participation ratio of the curvature)", told), found)
 
 
 def _example() -> pd.DataFrame:
@@ -95,8 +122,8 @@ CURVATURE_SPECTRUM = Figure(
     order=1,
     caption=(
         "Eigenvalues of the Gauss-Newton matrix of each delta on one fixed batch, before training (dotted) and after "
-        "(solid), with random weights in grey; left all of φ on logarithmic axes, right the largest eigenvalue of the "
-        "diagonal block of every layer."
+        "(solid), with random weights in grey; left all of φ on logarithmic axes (single points: the largest alone are "
+        "known), right the largest eigenvalue of the diagonal block of every layer."
     ),
     reading=(
         "A line that starts high and drops steeply means few stiff directions: along all others the loss hardly "
