@@ -12,7 +12,7 @@ from lab.columns import columns
 from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import DEREZINSKI_2020, LI_2018
-from lab.figures.style import Theme
+from lab.figures.style import Theme, counted
 from lab.statistics import Answer, Interval
 from lab.statistics.predicted_dimension import rank_agreement
 
@@ -49,7 +49,11 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
 def _title(variant: str, rows: pd.DataFrame) -> str:
     """The variant, with its rank correlation on the training loss."""
     found = _correlation(rows, str(rows.measure.iloc[0]))
-    return variant if found is None else f"{variant}\nρ = {found.estimate:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    return variant if found is None else f"{variant}\nρ = {_interval(found.estimate, found.low, found.high)}"
+
+
+def _interval(estimate: float, low: float, high: float) -> str:
+    return f"{estimate:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _correlation(rows: pd.DataFrame, measure: str) -> Interval | None:
@@ -73,10 +77,12 @@ def _answer(table: pd.DataFrame) -> Answer:
     summary = pd.DataFrame(rows, columns=names)
     first = summary[summary["90 % of"] == summary["90 % of"].iloc[0]].sort_values("ρ", ascending=False)
     told = [
-        f"{row['variant']}: " + ("unknown" if row["ρ"] != row["ρ"] else f"{row['ρ']:.2f}")
+        f"{row['variant']}: "
+        + ("unknown" if row["ρ"] != row["ρ"] else _interval(row["ρ"], row["ρ low"], row["ρ high"]))
         for row in first.to_dict("records")
     ]
-    lead = f"Rank correlation of predicted with measured dimension ({first['90 % of'].iloc[0]})"
+    most = counted(int(first["searches [count]"].max()), "search", "searches")
+    lead = f"Rank correlation of predicted with measured dimension ({first['90 % of'].iloc[0]}, {most})"
     return Answer(listed(lead, told), summary, estimates)
 
 
