@@ -91,7 +91,9 @@ def _answer(table: pd.DataFrame) -> Answer:
         low, high = above.min(), above.max()
         over = f"{low if low == high else f'{low} to {high}'} above chance" if high else "none above chance"
         told.append(f"{label}: {part['effective rank'].median():.1f} of {n} ({over})")
-    return Answer(listed("Median effective rank of the matrices' differences", told), found)
+    roles = first_seen(found.role)
+    which = f"{roles[0]} matrices' differences" if len(roles) == 1 else "matrices' differences"
+    return Answer(listed(f"Median effective rank of the {which}", told), found)
 
 
 def _example() -> pd.DataFrame:
