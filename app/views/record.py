@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import streamlit as st
 
 from app.basket import offer
@@ -12,7 +13,7 @@ from app.panel import draw_or_stop, reproduce
 from app.question import sentence, title
 from app.slices import rows, unmixed
 from app.states import found_or_stop, nothing_yet, warn
-from lab.figures import figure
+from lab.figures import Figure, figure
 from lab.runs import flattened
 from lab.study.catalogue import outline_of
 
@@ -32,17 +33,20 @@ st.markdown(f"**{literal(title(experiment))}**: {literal(describe(manifest))}. {
 
 metrics, damage = table_of([manifest], "metrics")
 warn([*found.damage, *damage])
+drawable: list[tuple[Figure, pd.DataFrame]] = []
 for drawn in map(figure, experiment.figures):
     if drawn.table in manifest.tables:
         table, damage = rows([manifest], drawn)
         warn(damage)
         if len(table):
-            table = unmixed(table, drawn)
-            st.subheader(literal(drawn.title), anchor=False)
-            answer = st.container()
-            said = draw_or_stop(drawn, table)
-            answer.markdown(literal(said.sentence))
-            offer(drawn, table)
+            drawable.append((drawn, unmixed(table, drawn)))
+places = st.tabs([literal(drawn.title) for drawn, _ in drawable]) if drawable else []
+for place, (drawn, table) in zip(places, drawable, strict=True):
+    with place:
+        answer = st.container()
+        said = draw_or_stop(drawn, table)
+        answer.markdown(literal(said.sentence))
+        offer(drawn, table)
 asked, measured = st.columns(2, gap="medium")
 with asked:
     st.subheader("Asked", anchor=False)
