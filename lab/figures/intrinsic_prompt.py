@@ -12,6 +12,7 @@ from lab.figures.grammar import Grid, apart, listed, split
 from lab.figures.sources import QIN_2021
 from lab.figures.style import Theme
 from lab.statistics import Answer, Interval, mean_interval
+from lab.statistics.intrinsic_prompt import OTHER_METHOD
 
 _COLUMNS = columns("intrinsic_prompt", "label", "row", "task", "seen", "k", "cap", "relative")
 
@@ -48,13 +49,31 @@ def _answer(table: pd.DataFrame) -> Answer:
         return Answer("No scored task was learned by the full method: there is no gain to take a share of.", found)
     best = known.loc[known.groupby(["label", "seen", "row"], sort=False).relative.idxmax()]
     several = found.label.nunique() > 1
-    told = [
+    told = _beside_pca(table, several=several) or [
         f"{row['row']} {row['relative']:.0%} on {row['seen']} tasks (d_I = {row['k']:.0f})"
         + (f", {row['label']}" if several else "")
         for row in best.to_dict("records")
     ]
     end = f". {found.cap.max() + 1:.0f} seen tasks span no more than {found.cap.max():.0f} dimensions."
     return Answer(listed("Of the full method's gain", told, end=end), found)
+
+
+def _beside_pca(table: pd.DataFrame, *, several: bool) -> list[str]:
+    """What each autoencoder has above PCA of the same φ at the most coordinates, task by task; unseen tasks first."""
+    told = []
+    parts = table.assign(late=table.seen != "unseen").groupby(["late", "label"], sort=True)
+    for (_, label), part in parts:
+        at = part[part.k == part.k.max()].groupby(["row", "task"]).relative.mean().unstack(0)
+        for row in [name for name in dict.fromkeys(part.row) if name.startswith("autoencoder") and "PCA" in at]:
+            gain = (at[row] - at["PCA"]).dropna()
+            if OTHER_METHOD in row or gain.empty:
+                continue
+            found = mean_interval(list(gain))
+            interval = f" [{found.low:+.0%}, {found.high:+.0%}]" if found.n > 1 else ""
+            beside = f"{row} {found.estimate:+.0%}{interval} beside PCA's {at['PCA'].mean():.0%}"
+            where = f"{part.seen.iloc[0]} tasks, d_I = {part.k.max():.0f}" + (f"; {label}" if several else "")
+            told.append(f"{beside} ({where})")
+    return told
 
 
 def _example() -> pd.DataFrame:
