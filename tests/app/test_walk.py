@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.question import questions
-from lab.runs import Job, Record, Store
+from lab.runs import Job, Record, Store, everything
 from lab.runs.journal import entries
 
 pytestmark = pytest.mark.slow  # a minute of processor time and more
@@ -153,12 +153,12 @@ def test_a_run_is_started_watched_cancelled_and_resumed_from_the_page(tabs, addr
 
 
 def test_a_record_of_a_terminal_appears_without_a_reload(tabs, address, own, settled):
-    tab, store = tabs(DESK), Store(own)
+    tab, before = tabs(DESK), len(everything(own).keys())  # the gallery's are shown too
     tab.goto(f"{address}/runs")
-    tab.get_by_text(f"{len(store.keys())} of {len(store.keys())} records").wait_for(timeout=SOON)
+    tab.get_by_text(f"{before} of {before} records").wait_for(timeout=SOON)
     settled(tab)
-    store.put(Record(Job("quadratic", {"draws": 3}), {"loss": 0.5}))
-    tab.get_by_text(f"{len(store.keys())} of {len(store.keys())} records").wait_for(timeout=SOON)
+    Store(own).put(Record(Job("quadratic", {"draws": 3}), {"loss": 0.5}))
+    tab.get_by_text(f"{before + 1} of {before + 1} records").wait_for(timeout=SOON)
 
 
 def test_names_that_mean_harm_do_none(tabs, served, hostile, chromium, settled, outside):
@@ -200,6 +200,13 @@ def test_home_on_a_phone_is_three_screens_until_a_theme_is_opened(tabs, address,
     other.goto(tab.url)  # as after a reload
     other.get_by_role("main").get_by_role("link", name=re.compile("Controllability")).first.click(timeout=SOON)
     other.wait_for_url(re.compile("/controllability"), timeout=SOON)
+    drawn(other)
+    other.go_back()
+    other.wait_for_url(re.compile("the-control-view=true"), timeout=SOON)
+    other.get_by_role("main").get_by_role("link", name=re.compile("Controllability")).first.wait_for(timeout=SOON)
+    settled(other)
+    assert "the-control-view=true" in other.url  # and nothing has folded it since
+    assert other.get_by_role("main").get_by_role("link", name=re.compile("Controllability")).count() > 0
 
 
 @pytest.mark.parametrize("width", [DESK, PHONE])
