@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from app.address import keep_history
 from app.question import page, questions
 from app.width import WIDTH
 
@@ -28,6 +29,7 @@ PAGES = {
 } | {theme: [page(outline) for outline in asked] for theme, asked in questions().items()}
 
 current = st.navigation(PAGES, expanded=True)
+keep_history()
 if st.session_state.get("page", current.url_path) != current.url_path:
     # what was chosen on one page is no choice on another; how wide the window is, is
     kept = {name: st.session_state[name] for name in (WIDTH,) if name in st.session_state}
