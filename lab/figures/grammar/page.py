@@ -69,7 +69,7 @@ class Page:
         self.wrap, self.flat = wrap or grid.wrap, flat
         self._numbers: dict[tuple[str, int | None], np.ndarray] = {}
         self.right = self.em * (6.5 if bars and not size.narrow else 1.7)  # half of a tick "100%" stands out
-        self.bars = self.em * LYING * bars * size.narrow
+        self.bars = self.em * (LYING * bars + 0.4) if bars and size.narrow else 0.0
         self.rows = self._rows()
         self.columns = max(len(row) for row in self.rows)
 
@@ -108,7 +108,7 @@ class Page:
         return layout | {
             "annotations": annotations,
             "legend": legend,
-            "meta": {"foot": -under / area, "bar": -self.em * LYING / area},
+            "meta": {"foot": -(under + 0.4 * self.em) / area, "bar": -self.em * LYING / area},
             "height": round(top + area + below + room),
             "width": self.size.width if self.size.fixed else None,
             "autosize": not self.size.fixed,
@@ -278,9 +278,11 @@ class Page:
         return self.em * (most + 0.7)
 
     def _turned(self, axis: Axis) -> float:
-        """Length of the names below an axis [em] where they stand upright, since side by side they would overlap."""
+        """Length of the names below an axis [em] where they stand upright: they shall, or would overlap side by side."""
         wide = [max(text_width(part) for part in name.split("<br>")) for name in axis.texts]
-        return max(wide) if wide and (max(wide) + 0.6) * len(wide) * self.em > self.panel_width else 0.0
+        upright = (axis.options or {}).get("tickangle") == -90
+        crowded = bool(wide) and (max(wide) + 0.6) * len(wide) * self.em > self.panel_width
+        return max(wide, default=0.0) if upright or crowded else 0.0
 
     def _titled(self, panel: Panel, which: str) -> bool:
         """Whether a panel has its axis' title: at the left of a row, at the foot of a column, where it changes."""

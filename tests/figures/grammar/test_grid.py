@@ -94,6 +94,15 @@ def test_on_a_phone_colour_bars_lie_below_the_panels_one_under_the_other():
     assert -bars[1].y * room < phone.margin.b  # the margin holds them
 
 
+def test_names_that_shall_stand_upright_have_the_room_for_it():
+    def foot(**options):
+        grid = Grid(LIGHT).x("task", ticks={0: "rotten-tomatoes", 1: "imdb"}, **options)
+        grid.panel().heat(pd.DataFrame([[1.0, 2.0], [3.0, 4.0]]), "share [1]")
+        return grid.figure(Size(width=700, font=13)).layout.margin.b
+
+    assert foot(options={"tickangle": -90}) > foot() + 4 * 13
+
+
 def test_on_a_phone_names_of_rows_are_the_short_ones():
     grid = Grid(LIGHT)
     names = ["LoRA (d = 75,396)", "BitFit"]
