@@ -8,8 +8,8 @@ from typing import Any
 import streamlit as st
 
 _KEEP = """
-// On the way to another page Streamlit pushes an entry of the old page without what was chosen there. Entries of the page
-// one is on wait here until the run has ended; where it leads to another page, they are not made.
+// On the way to another page Streamlit pushes an entry of the old page without what was chosen there. Entries of the
+// page one is on wait here until the run has ended; where it leads to another page, they are not made.
 export default function () {
   const history = window.history;
   if (history.deltalab) return;

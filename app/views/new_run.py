@@ -23,12 +23,17 @@ st.markdown("#### What shall be measured, with which settings, and how long will
 asked = {outline.name: outline for outline in outlines() if outline.scaled}
 place, form = st.columns([2, 3], gap="large")
 with place:
-    name = st.selectbox("Experiment", list(asked), format_func=lambda name: title(asked[name]), key="experiment")
+    name = st.selectbox(
+        "Experiment", list(asked), format_func=lambda name: title(asked[name]), key="experiment", bind="query-params"
+    )
     st.markdown(literal(sentence(asked[name])))
     with st.spinner("Reading the experiment …"):
         experiment = load_experiment(name)
     scales = [scale for scale in SCALES if scale in experiment.scales]
-    scale = st.segmented_control("Scale", scales, default=scales[0], key="scale", required=True) or scales[0]
+    scale = (
+        st.segmented_control("Scale", scales, default=scales[0], key="scale", required=True, bind="query-params")
+        or scales[0]
+    )
     st.caption(literal(experiment.cost))
 shown = experiment.scale(scale).run[0]
 given: dict[str, str] = {}

@@ -57,7 +57,10 @@ def _together(panel: Panel, table: pd.DataFrame) -> None:
         spread(panel, found.tolist(), label, colour=colour, about=_size(runs), of=list(found.index), unit="task")
     panel.rule(x=0, dash="dash", name="the head alone" if alone else "the mean of all methods")
     unit = score_title(table.metric if "metric" in table else []).rpartition(" [")[2]
-    panel.x(f"score beside {'the head alone' if alone else 'the mean'} [{unit}", range=around(pd.Series(beside.to_numpy().ravel()).dropna()))
+    panel.x(
+        f"score beside {'the head alone' if alone else 'the mean'} [{unit}",
+        range=around(pd.Series(beside.to_numpy().ravel()).dropna()),
+    )
 
 
 def _plms(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

@@ -39,6 +39,12 @@ def test_the_form_is_made_of_the_typed_settings_and_asks_for_what_was_changed(op
     assert shown.button[0].disabled
 
 
+def test_experiment_and_scale_are_in_the_address(opened, tmp_path):
+    shown = opened("new_run", tmp_path, experiment="Quadratic", scale="demo")
+    assert not shown.exception
+    assert "deltalab run quadratic --scale demo" in shown.code[0].value
+
+
 def test_a_run_is_started_watched_and_finished(opened, tmp_path):
     shown = opened("new_run", tmp_path)
     shown.selectbox(key="experiment").set_value("quadratic").run()

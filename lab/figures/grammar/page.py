@@ -278,7 +278,7 @@ class Page:
         return self.em * (most + 0.7)
 
     def _turned(self, axis: Axis) -> float:
-        """Length of the names below an axis [em] where they stand upright: they shall, or would overlap side by side."""
+        """Length of the names below an axis [em] where they shall stand upright, or would overlap otherwise."""
         wide = [max(text_width(part) for part in name.split("<br>")) for name in axis.texts]
         upright = (axis.options or {}).get("tickangle") == -90
         crowded = bool(wide) and (max(wide) + 0.6) * len(wide) * self.em > self.panel_width
