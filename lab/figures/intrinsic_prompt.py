@@ -64,9 +64,9 @@ def _beside_pca(table: pd.DataFrame, *, several: bool) -> list[str]:
     parts = table.assign(late=table.seen != "unseen").groupby(["late", "label"], sort=True)
     for (_, label), part in parts:
         at = part[part.k == part.k.max()].groupby(["row", "task"]).relative.mean().unstack(0)
-        for row in [name for name in dict.fromkeys(part.row) if name.startswith("autoencoder") and "PCA" in at]:
-            gain = (at[row] - at["PCA"]).dropna()
-            if OTHER_METHOD in row or gain.empty:
+        for row in [name for name in at if name.startswith("autoencoder") and OTHER_METHOD not in name]:
+            gain = (at[row] - at["PCA"]).dropna() if "PCA" in at else pd.Series(dtype=float)
+            if gain.empty:
                 continue
             found = mean_interval(list(gain))
             interval = f" [{found.low:+.0%}, {found.high:+.0%}]" if found.n > 1 else ""
