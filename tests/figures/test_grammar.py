@@ -48,7 +48,7 @@ def test_stages_are_in_the_order_of_the_chain_and_few_are_written():
 
 
 def test_numbers_in_cells_that_are_too_narrow_for_them_are_left_to_the_cursor():
-    wide, narrow = (heat(5, 1.0, "-0.25").figure(Size(width=width, font=13)).data[0] for width in (700, 200))
+    wide, narrow = (heat(5, 1.0, "-0.25").figure(Size(width=width, font=13)).data[0] for width in (700, 120))
     assert wide.texttemplate == "%{text}"
     assert narrow.texttemplate is None
     assert narrow.text is None
