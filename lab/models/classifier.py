@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from lab.deferred import transformers
 from lab.models.padding import from_the_end
 
-_HEADS = ("classification_head", "score", "classifier")
-
 
 @lru_cache(maxsize=32)
 def with_linear_head(language_model: type[nn.Module], base: type[nn.Module]) -> type[nn.Module]:
@@ -51,7 +49,8 @@ def classifier(published: type[nn.Module], kind: str) -> type[nn.Module]:
     same; so are the parameters' names.
 
     Args:
-        published: transformers' class, or one `with_linear_head`; its one module beside the base model is the head.
+        published: transformers' class, or one `with_linear_head`; its modules beside the base model, one after the
+            other, are the head.
         kind: "decoder"; "encoder-decoder", whose decoder reads the text shifted right by one, as published; or
             "encoder", whose first token is read, where transformers has no classifier.
     """
@@ -79,15 +78,20 @@ def classifier(published: type[nn.Module], kind: str) -> type[nn.Module]:
             states = found.last_hidden_state
             text = torch.ones_like(states[..., 0]) if mask is None else mask
             last = (states.shape[1] - from_the_end(text.ne(0)))[:, None, None] * (kind != "encoder")
-            head = getattr(self, next(name for name in _HEADS if name in self._modules))
             if kind == "decoder":  # the product first, as published: the same bits
-                outputs = head(states)
+                outputs = self._headed(states)
                 logits = outputs.gather(1, last.expand(-1, 1, outputs.shape[-1]))[:, 0]
             else:
-                logits = head(states.gather(1, last.expand(-1, 1, states.shape[-1]))[:, 0])
+                logits = self._headed(states.gather(1, last.expand(-1, 1, states.shape[-1]))[:, 0])
             return transformers.modeling_outputs.SequenceClassifierOutput(
                 logits=logits, hidden_states=found.get("hidden_states"), attentions=found.get("attentions")
             )
+
+        def _headed(self, states: Tensor) -> Tensor:
+            for module in self.children():
+                if module is not self.base_model and not isinstance(module, nn.Dropout):
+                    states = module(states)
+            return states
 
         def _shifted(self, input_ids: Any, mask: Tensor | None) -> Tensor:
             start = torch.full_like(input_ids[:, :1], self.config.decoder_start_token_id)

@@ -127,6 +127,17 @@ def test_a_type_without_a_classifier_gets_a_linear_head_on_the_last_token(tmp_pa
     assert torch.equal(again.parameters["score.weight"], plm.parameters["score.weight"])
 
 
+@pytest.mark.filterwarnings("ignore:.*taken by its structure")
+def test_a_head_of_several_layers_is_run_whole(tmp_path):
+    """ModernBERT's decoder has a dense layer and a norm between the state and the classifier."""
+    folder = folder_of(tmp_path, "modernbert-decoder", {**SIZES, "local_attention": 8})
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    ids = torch.tensor([[5, 9, 11, 7]])
+    plm = load_plm(folder)
+    assert not plm.new_names
+    torch.testing.assert_close(plm.logits({}, {"input_ids": ids}), theirs(ids).logits, rtol=1e-5, atol=1e-6)
+
+
 def test_an_encoder_without_a_classifier_reads_its_first_token():
     made = classifier(with_linear_head(transformers.BertForMaskedLM, transformers.BertModel), "encoder")
     model = made(transformers.BertConfig(**SIZES, num_labels=3)).eval()
