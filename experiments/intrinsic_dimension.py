@@ -36,9 +36,9 @@ class Search(Budget):
     lr: float | None = setting("step size in the subspaces; none: by the rule for d and D", None, keyed=True)
     baseline: float | None = setting("score that d90 is measured against; none: full fine-tuning's", None, keyed=True)
     full_lrs: tuple[float, ...] = setting("step sizes of full fine-tuning to try on the first seed", keyed=True)
-    baseline_seeds: tuple[int, ...] = setting("of full fine-tuning and the probe", (0, 1), keyed=True)
-    seeds: tuple[int, ...] = setting("at every dimension", (0, 1), keyed=True)
-    extra_seeds: tuple[int, ...] = setting("to narrow the interval with", (), keyed=True)
+    baseline_seeds: tuple[int, ...] = setting("of full fine-tuning and the probe", (0, 1), low=0, keyed=True)
+    seeds: tuple[int, ...] = setting("at every dimension", (0, 1), low=0, keyed=True)
+    extra_seeds: tuple[int, ...] = setting("to narrow the interval with", (), low=0, keyed=True)
     start: int = setting(
         "first dimension, or all weights where there are fewer", 1000, unit="dimension", low=2, keyed=True
     )

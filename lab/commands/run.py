@@ -86,7 +86,7 @@ def run(
         jobs, command = asked(chosen, scale, given, config, text_column, label_column)
         reserved = {"workers": workers, "address": address, "cpus": cpus, "gpus": gpus}
         options = {name: value for name, value in reserved.items() if value is not None}
-        kind = engine or ("local" if workers is None else "workers")
+        kind = engine if engine is not None else "local" if workers is None else "workers"
         runs = user_store(store)
         started = start_engine(kind, runs, command=command, progress=not quiet, **options)
         here = "" if engine is None else f" --engine {engine}"
@@ -147,7 +147,7 @@ def asked(
         except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"--config is not JSON ({error}); expected an object of settings") from None
         if not isinstance(values, dict):
-            raise ValueError(f"--config is a {type(values).__name__}; expected an object of settings")
+            raise ValueError(f"--config is {config!r:.60}; expected an object of settings: '{{\"model\": …}}'")
         whole = chosen.config.from_json(values)
         return [chosen.job(whole)], chosen.again(whole)
     scale = scale or "demo"

@@ -31,9 +31,11 @@ def split_formats(formats: str) -> list[str]:
     """The formats that a text joins by commas.
 
     Raises:
-        ValueError: one is none.
+        ValueError: one is none, or there is none.
     """
     wanted = [name.strip() for name in formats.split(",") if name.strip()]
+    if not wanted:
+        raise ValueError(f"--formats is {formats!r}; choose from {', '.join(FORMATS)}, joined by commas")
     check_formats(wanted)
     return wanted
 

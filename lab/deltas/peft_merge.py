@@ -70,7 +70,8 @@ def merged_differences(plm: PLM, checkpoint: AdapterFolder) -> tuple[dict[str, T
             for part in parameters_of(layer).values() or (layer,):
                 part.merge(safe_merge=True)
         except (NotImplementedError, *FAULTS) as error:
-            raise CheckpointError(f"peft cannot merge the {kind} layer {path!r}, so it has no ΔW: {error}") from error
+            why = error if hasattr(layer, "merge") else "it changes no weight"
+            raise CheckpointError(f"peft cannot merge the {kind} layer {path!r}, so it has no ΔW: {why}.") from error
         merged |= {f"{path}.{name}": value for name, value in layer.get_base_layer().named_parameters()}
     differences: dict[str, Tensor] = {}
     for name, value in merged.items():

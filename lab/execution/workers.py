@@ -56,8 +56,9 @@ class Workers:
         workers: int = 2,
         threads: int | None = None,
     ) -> None:
-        if workers < 1 or (threads is not None and threads < 1):
-            raise ValueError(f"got {workers} workers of {threads} threads; expected at least one of each")
+        for name, number in (("workers", workers), ("threads", threads)):
+            if number is not None and number < 1:
+                raise ValueError(f"{name} is {number}; expected at least 1")
         self.store = store
         self.command = command
         self.progress = progress

@@ -111,12 +111,14 @@ def intrinsic_dimension(
         confidence: of the interval.
 
     Raises:
-        ValueError: empty baseline or seeds, a range that is none, or a score that is not finite.
+        ValueError: empty baseline or seeds, a seed twice, a range that is none, or a score that is not finite.
     """
     if not len(baseline) or not all(np.isfinite(baseline)):
         raise ValueError(f"the baseline needs at least one finite score; got {list(baseline)}.")
     if not seeds:
         raise ValueError("the search needs at least one seed.")
+    if len({*seeds, *extra_seeds}) < len(seeds) + len(extra_seeds):
+        raise ValueError(f"a seed twice is no sample of two; got seeds {list(seeds)} and extra {list(extra_seeds)}.")
     if not 1 <= min_dimension < max_dimension:
         raise ValueError(f"need 1 <= min_dimension < max_dimension; got {min_dimension} and {max_dimension}.")
     if factor <= 1 or tolerance < 1:

@@ -179,6 +179,10 @@ def range_text(entry: Field[Any]) -> str:
 
 
 def _check(name: str, value: Any, m: Meaning) -> None:
+    if isinstance(value, tuple):
+        twice = [item for i, item in enumerate(value) if item in value[:i] and isinstance(item, (int, str))]
+        if twice:  # one seed twice is no sample of two
+            raise ValueError(f"{flag(name)} has {twice[0]!r} twice; expected each once")
     for item in value if isinstance(value, tuple) else (value,):
         if item is None or is_dataclass(item) or isinstance(item, (Mapping, tuple)):
             continue

@@ -139,6 +139,13 @@ def test_options_reach_the_experiment_with_their_types(fake, tmp_path):
         (["run", "square"], "unknown experiment 'square'; did you mean 'squares'? choose one of: "),
         (["run", "squares", "--scale", "huge"], "unknown scale 'huge' of squares; choose one of: smoke, demo, paper"),
         (["run", "squares", "--engine", "steam"], "unknown engine 'steam'; choose one of: local, workers, ray"),
+        (["export", "squares", "--formats", " "], "--formats is ' '; choose from html, pdf"),
+        (["run", "squares", "--engine", ""], "unknown engine ''; choose one of: local, workers, ray"),
+        (["run", "squares", "--workers", "0"], "workers is 0; expected at least 1"),
+        (
+            ["run", "squares", "--config", "null"],
+            "--config is 'null'; expected an object of settings: '{\"model\": …}'",
+        ),
         (["run", "squares", "--address", "auto"], "the local engine has no option --address; add --engine ray"),
         (["run", "squares", "--gpus", "0.5"], "the local engine has no option --gpus; add --engine ray"),
         (
@@ -353,7 +360,7 @@ def test_export_draws_what_is_stored(drawable, tmp_path):
     [
         (["--where", "model=m9"], 2, "no row has model=m9; model is one of: "),
         (["--where", "nothing=1"], 2, "--where is 'nothing=1'; expected COLUMN=VALUE with one of: "),
-        (["--formats", "gif"], 2, "choose from html, csv"),
+        (["--formats", "gif"], 2, "choose from html, pdf"),
         (["--experiment", "training_run"], 1, "no table in the runs of training_run has the columns"),
     ],
 )

@@ -82,8 +82,10 @@ def test_a_child_that_fails_is_named_once_and_the_others_are_kept(tmp_path, crew
 
 
 def test_fewer_than_one_worker_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="got 0 workers of None threads; expected at least one of each"):
+    with pytest.raises(ValueError, match=r"^workers is 0; expected at least 1$"):
         Workers(Store(tmp_path), workers=0)
+    with pytest.raises(ValueError, match=r"^threads is 0; expected at least 1$"):
+        Workers(Store(tmp_path), threads=0)
 
 
 def test_ctrl_c_ends_the_workers_and_says_what_is_done(tmp_path, crew):

@@ -134,6 +134,8 @@ def test_search_is_a_function_of_the_scores():
         ({"baseline": []}, "baseline needs at least one finite score"),
         ({"baseline": [float("nan")]}, "baseline needs at least one finite score"),
         ({"seeds": ()}, "at least one seed"),
+        ({"seeds": (0, 1, 0)}, "a seed twice is no sample of two"),
+        ({"seeds": (0, 1), "extra_seeds": (1,)}, "a seed twice is no sample of two"),
         ({"max_dimension": 1}, "min_dimension < max_dimension"),
         ({"factor": 1.0}, "factor > 1"),
     ],

@@ -57,6 +57,7 @@ def test_json_is_read_back_whole_with_its_types():
         ({"model": "m", "seeds": [0], "sed": 1}, "has no 'sed'; did you mean 'seeds'\\?"),
         ({"model": "m"}, "the config lacks seeds"),
         ({"model": "m", "seeds": [-1]}, "--seeds is -1; expected at least 0"),
+        ({"model": "m", "seeds": [0, 1, 0]}, "--seeds has 0 twice; expected each once"),
         ({"model": "m", "seeds": [0], "kind": "c"}, "--kind is 'c'; expected one of a, b"),
     ],
 )
