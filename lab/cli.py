@@ -20,7 +20,7 @@ from rich.table import Table
 
 from lab.commands.claims import claims
 from lab.commands.collection import collection
-from lab.commands.drawn import drawn_table
+from lab.commands.drawn import drawn_table, experiment_in
 from lab.commands.explorer import explorer
 from lab.commands.paper import paper
 from lab.commands.run import RunCommand, run
@@ -75,14 +75,12 @@ def list_runs(
     """List the experiments with what is in the store and the gallery; of one experiment, its runs."""
     with refusals():
         runs = everything(store)
-        if experiment is not None and experiment not in {*experiment_names(), *runs.experiments()}:
-            raise ValueError(f"unknown experiment {experiment!r}; choose one of: {', '.join(experiment_names())}")
         console = output()
         if experiment is None:
             names = dict.fromkeys((*experiment_names(), *runs.experiments()))
             console.print(experiments_table(runs, {name: question(name) for name in names}))
         else:
-            console.print(runs_table(runs, experiment))
+            console.print(runs_table(runs, experiment_in(runs, experiment)))
 
 
 @app.command()

@@ -35,8 +35,10 @@ def drawn_table(
 
     Raises:
         StoreError: nothing fits, or several experiments do, none of which draws the figure itself.
-        ValueError: a condition that no row meets.
+        ValueError: a condition that no row meets, or no experiment of that name.
     """
+    if experiment is not None:
+        experiment = experiment_in(everything(store), experiment)
     damaged: Damaged = {}
     wanted: dict[str, Any] = {"name": chosen.table, "damaged": damaged}
     runs: Records = user_store(store)
@@ -86,6 +88,15 @@ def rows_where(table: pd.DataFrame, condition: str) -> pd.DataFrame:
     if rows.empty:
         raise ValueError(f"no row has {condition}; {column} is one of: {', '.join(map(str, table[column].unique()))}")
     return rows
+
+
+def experiment_in(runs: Records, name: str) -> str:
+    """The experiment that a word names: one with records here, or one there is; ``-`` and ``_`` are the same.
+
+    Raises:
+        ValueError: there is none.
+    """
+    return name if name in runs.experiments() else outline_of(name).name
 
 
 def of_one_setting(table: pd.DataFrame, experiment: str, newest: Sequence[Manifest]) -> pd.DataFrame:

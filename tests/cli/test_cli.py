@@ -162,6 +162,10 @@ def test_options_reach_the_experiment_with_their_types(fake, tmp_path):
         (["run", "squares", "--config", "{}", "--lr", "3"], "--config says everything about one measurement"),
         (["run", "squares", "--config", "{"], "--config is not JSON"),
         (["run", "squares", "--config", '{"j": 1}'], "a config of this experiment has no 'j'; "),
+        (
+            ["export", "intrinsic-dimension", "--experiment", "squars"],
+            "unknown experiment 'squars'; did you mean 'squares'? choose",
+        ),
         (["list", "nothing"], "unknown experiment 'nothing'; choose one of: training_run"),
         (["show", "abc"], "has a key that begins with 'abc'"),
         (["export", "nothing"], "no figure is called 'nothing'; there are"),
@@ -242,6 +246,7 @@ def test_list_has_one_line_per_experiment(fake, tmp_path):
 
 def test_list_of_an_experiment_shows_its_runs_and_what_they_share(fake, tmp_path):
     assert "squares: 0 runs" in invoke("list", "squares").stdout
+    assert "intrinsic_dimension: 0 runs" in invoke("list", "intrinsic-dimension").stdout  # as with `run`
     invoke("run", "squares", "--scale", "smoke", "--sizes", ",".join(map(str, range(40))))
     store = Store(tmp_path / "runs")
     listed = invoke("list", "squares").stdout
@@ -360,7 +365,7 @@ def test_export_draws_what_is_stored(drawable, tmp_path):
     [
         (["--where", "model=m9"], 2, "no row has model=m9; model is one of: "),
         (["--where", "nothing=1"], 2, "--where is 'nothing=1'; expected COLUMN=VALUE with one of: "),
-        (["--formats", "gif"], 2, "choose from html, pdf"),
+        (["--formats", "gif"], 2, "choose from html, csv"),
         (["--experiment", "training_run"], 1, "no table in the runs of training_run has the columns"),
     ],
 )
