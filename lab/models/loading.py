@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lab.checkpoints.error import CheckpointError
 from lab.checkpoints.folder import CONFIG
 from lab.checkpoints.sizes import check_total
+from lab.deferred import transformers
 from lab.models.architecture import Architecture
 from lab.models.assemble import HeadKind, HeadRequest, as_plm, configured, model_class, reseed_head, seeded
 from lab.models.attention import Attention, implementation, settle_attention
@@ -151,6 +152,14 @@ def _is_built_in(name: Source) -> bool:
 
 def _found(checkpoint: Checkpoint) -> Architecture:
     file = checkpoint.folder / CONFIG
+    saved = checkpoint.config.architectures
+    named = str(saved[0]) if isinstance(saved, list) and saved else ""
+    two_stacks = type(checkpoint.config) in transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+    if two_stacks and named.endswith("ForCausalLM"):
+        raise CheckpointError(
+            f"{file} is of a {named}: the decoder of an encoder-decoder by itself, which is not read. Give the whole "
+            "model's folder."
+        )
     with _describing(file), quiet():
         try:
             return architecture_for(checkpoint.config)

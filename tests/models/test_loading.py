@@ -370,6 +370,11 @@ def test_code_named_in_the_configuration_is_ignored(saved, batch_of):
         ('{"a": ' * 99999 + "1" + "}" * 99999, r"config\.json is nested too deeply"),
         ('{"model_type": 3}', r'config\.json names no "model_type"'),
         ('{"model_type": "mamba"}', r"'mamba' has no architecture row.*no attention.*load_plm\(path, architecture="),
+        (
+            '{"model_type": "bart", "architectures": ["BartForCausalLM"], "is_encoder_decoder": false}',
+            r"is of a BartForCausalLM: the decoder of an encoder-decoder by itself, which is not read",
+        ),
+        ('{"model_type": "bart", "architectures": 3}', r"configuration and weights do not belong together"),
         ('{"model_type": "mine"}', r"transformers .* has no model type 'mine'; its code would have to come with"),
         ('{"model_type": "bert", "quantization_config": {}}', r"holds quantised weights; deltas need floats"),
         ('{"model_type": "bert", "hidden_size": "wide"}', r"hidden_size is 'wide'; expected a whole number from 1 on"),
