@@ -56,17 +56,20 @@ def try_once(plm: PLM) -> None:
         told = f"two texts of a few tokens do not run through it in {plm.dtype} ({_said(error)})"
         if plm.dtype == torch.float64 and _runs_in_single(plm):
             told += ", which is transformers' own code; they do in torch.float32: load it with dtype=torch.float32"
+        else:
+            told += "; its code wants more than a text, or what was assumed of it is wrong: take another model, or say "
+            told += "where its parts are, load_plm(…, architecture=…)"
         raise Unfit(told) from error
     idle = [stack.path for stack in plm.architecture.stacks if not any(_is_of(stack.path, name) for name in ran)]
     if idle:
-        raise Unfit(f"no text runs through the blocks in {idle[0]!r}")
+        raise Unfit(f"no text runs through the blocks in {idle[0]!r}; say where they are, load_plm(…, architecture=…)")
     if plm.dtype not in (torch.float32, torch.float64):
         return  # in half precision the rounding of another shape may choose other experts of a mixture
     off = (padded[: len(alone)] - alone).abs().max() if alone.ndim > 1 else (padded - alone).abs().max()
     if not bool(off <= torch.finfo(torch.float32).eps ** 0.5 * alone.abs().max()):  # parts of some run in float32
         raise Unfit(
             f"padding changes the logits of a text by {off:.2g} (of {alone.abs().max():.2g}): it does not go by the "
-            "attention mask"
+            "attention mask; take another model"
         )
 
 
