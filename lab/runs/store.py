@@ -236,14 +236,19 @@ class Store(Records):
             Whether there is still no record of the job, now that nobody else works on it.
 
         Raises:
-            StoreError: the store cannot be written.
+            StoreError: the store cannot be written, or something else lies where the record belongs.
         """
         with ExitStack() as held:
             try:
                 held.enter_context(leased(lease_file(self.path, key(job)), waiting or partial(_say_waiting, job)))
+                target = self._place(job.experiment, key(job))
+                taken = target.is_dir() and any(target.iterdir())  # asked before the work, and not after it
             except OSError as error:
                 raise self._unwritable(error) from error
-            yield not self.has(job)
+            missing = not self.has(job)
+            if missing and taken:
+                raise self._no_record(target)
+            yield missing
 
     def _rename(self, staging: Path, target: Path) -> bool:
         try:
@@ -254,10 +259,13 @@ class Store(Records):
                 return False
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            raise StoreError(f"{target} is no record (it has no {MANIFEST}); delete it and run again") from error
+            raise self._no_record(target) from error
         for folder in (target.parent, target.parent.parent, self.path):
             sync_folder(folder)
         return True
+
+    def _no_record(self, target: Path) -> StoreError:
+        return StoreError(f"{target} is no record (it has no {MANIFEST}); delete it and run again")
 
     def _place(self, experiment: str, name: str) -> Path:
         return self.path / experiment / name[:2] / name

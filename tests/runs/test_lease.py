@@ -112,6 +112,17 @@ def test_a_store_that_cannot_be_written_says_so_before_the_work(tmp_path):
         pass
 
 
+def test_what_lies_in_a_records_place_is_said_before_the_work(tmp_path):
+    store, job = Store(tmp_path), Job("child", {"i": 1})
+    folder = tmp_path / "child" / key(job)[:2] / key(job)
+    folder.mkdir(parents=True)
+    with store.lease(job) as missing:
+        assert missing
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(StoreError, match=r"is no record \(it has no manifest.json\); delete it"), store.lease(job):
+        pass
+
+
 def test_who_waits_long_says_for_what(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("lab.runs.lease.SAID_AFTER", 0.05)
     store, job = Store(tmp_path), Job("child", {"i": 1})
