@@ -12,6 +12,7 @@ from itertools import product
 from statistics import fmean
 from typing import Any
 
+from lab.deltas import method_from_json
 from lab.geometry import intrinsic_dimension
 from lab.models.tiny import built_in
 from lab.statistics import LEVEL, Evidence, Interval, Verdict, crossing_interval
@@ -77,6 +78,7 @@ class Search(Budget):
 
 def measure(c: Search, lab: Lab) -> Result:
     """Baselines, linear probe, the search, and random weights at the found dimension."""
+    method_from_json(c.subspace(c.start))  # a projection that there is not is said before anything is trained
     shared = c.child(method={"method": "full"}, seed=c.seed, evaluations=2, precision=c.precision)
     runs = SearchRuns(shared, lab)
     full = runs.baselines(c.baseline_seeds, c.full_lrs, c.multiples)

@@ -163,9 +163,9 @@ def opened(geometry: Any, base: str, labels: dict[str, str], allow_missing: str 
 def measured(geometry: Any, changes: Any, label: str, device: str | None) -> Any:
     """The spectra of one update, with a progress bar where somebody watches."""
     torch: Any = importlib.import_module("torch")
-    chosen = device or ("cuda" if torch.cuda.is_available() else None)
-    if chosen is not None:
-        importlib.import_module("lab.models.device").device_of(chosen)
+    chosen = device if device is not None else "cuda" if torch.cuda.is_available() else None
+    if chosen is not None and importlib.import_module("lab.models.device").device_of(chosen).type == "meta":
+        raise ValueError("--device is 'meta', where there are no numbers; choose cpu, or a GPU")
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
     with bar:

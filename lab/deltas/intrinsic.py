@@ -18,10 +18,14 @@ from lab.models import PLM
 
 def projection_named(name: str, D: int, d: int, seed: int) -> LinearOperator:
     """The projection R^d -> R^D of that registry name."""
-    by_name = {P.name: P for P in projections.PROJECTIONS if P.drawn}
+    return _kind_named(name)(D, d, seed=seed)
+
+
+def _kind_named(name: str) -> Callable[..., LinearOperator]:
+    by_name: dict[str, Callable[..., LinearOperator]] = {P.name: P for P in projections.PROJECTIONS if P.drawn}
     if name not in by_name:
         raise ValueError(f"unknown projection {name!r}; choose one of {sorted(by_name)}.")
-    return by_name[name](D, d, seed=seed)
+    return by_name[name]
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,10 @@ class _RandomSubspace(DeltaMethod):
     family = "reparameterisation"
     heads = ("inside", "free", "frozen")
     sized = (("dimension", "d = {:,}"),)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _kind_named(self.projection)
 
     @property
     def title(self) -> str:

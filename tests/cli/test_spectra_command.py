@@ -167,6 +167,17 @@ def test_an_option_that_means_nothing_is_said_in_a_sentence(folders, option, mes
     assert "Traceback" not in done.output
 
 
+@pytest.mark.parametrize(
+    ("device", "message"), [("meta", "there are no numbers"), ("", "device is ''"), ("gpu", "cpu")]
+)
+def test_a_device_that_cannot_count_is_named(folders, device, message):
+    base, tuned, _ = folders
+    done = spectra(base, tuned, "--device", device)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.output
+
+
 def test_misuse_is_named(folders, tmp_path, monkeypatch):
     base, tuned, adapter = folders
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

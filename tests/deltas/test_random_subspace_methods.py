@@ -11,6 +11,8 @@ from lab.projections import PROJECTIONS
 def test_unknown_projections_are_refused():
     with pytest.raises(ValueError, match="unknown projection 'origami'; choose one of"):
         projection_named("origami", 10, 2, 0)
+    with pytest.raises(ValueError, match="unknown projection 'origami'; choose one of"):
+        DID(projection="origami")
 
 
 @pytest.mark.parametrize("projection", [P.name for P in PROJECTIONS if P.drawn])
