@@ -63,9 +63,10 @@ def _answer(table: pd.DataFrame) -> Answer:
     for column, name in {"estimate": "difference", "low": "low", "high": "high"}.items():
         summary[f"{name} [0.01]"] = 100 * found[column]
     beside = found[found.kind == KINDS[1]].sort_values("estimate", key=abs, ascending=False)
+    several = beside.label.nunique() > 1
     told = [
         f"{row['term'].removesuffix(' beside another')}: {100 * row['estimate']:+.1f} "
-        f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}] ({row['label']})"
+        f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]" + (f" ({row['label']})" if several else "")
         for row in beside.to_dict("records")
     ]
     return Answer(listed("What a delta adds beside another, in points of 0.01", told), summary)

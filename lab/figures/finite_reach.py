@@ -23,7 +23,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         for label, own in split(part, "label"):
             look, mean = grid.look(label), own.groupby("x").value.mean()
             panel.line(mean.index, mean, label, colour=look.colour, symbol=look.symbol, hover="%{x:g}: %{y:.3g}")
-        panel.x("size of the control [first-order logits]", log=True).y("tr W_ε over tr W [1]", log=True)
+        panel.x("size of the control [first-order logits]", log=True).y("tr W<sub>ε</sub> over tr W [1]", log=True)
     for place, part in split(hankel[hankel["index"] == 1], "model", "task") if len(hankel) else ():
         panel = grid.panel(f"{place}, driven and seen")
         for label, own in split(part, "label"):

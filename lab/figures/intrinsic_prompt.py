@@ -28,10 +28,10 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
                 apart(list(by_k), place, len(rows)), [f.estimate for f in by_k.values()], row,
                 symbol=grid.symbol(row), dash=grid.dash(row), data=[list(by_k)],
                 error=[f.high - f.estimate if f.n > 1 else 0.0 for f in by_k.values()],
-                hover="d_I = %{customdata[0]}: %{y:.0%} of the full method",
+                hover="%{customdata[0]} coordinates: %{y:.0%} of the full method",
             )  # fmt: skip
         panel.rule(y=0, dash="solid").rule(y=1, dash="solid")
-    grid.x("dimension of z, d_I [count]", log=True, ticks=sorted(table.k.unique()))
+    grid.x("dimension of z [count]", log=True, ticks=sorted(table.k.unique()))
     return grid.y("relative score [of the full method's gain over chance]", percent=True)
 
 
@@ -50,7 +50,7 @@ def _answer(table: pd.DataFrame) -> Answer:
     best = known.loc[known.groupby(["label", "seen", "row"], sort=False).relative.idxmax()]
     several = found.label.nunique() > 1
     told = _beside_pca(table, several=several) or [
-        f"{row['row']} {row['relative']:.0%} on {row['seen']} tasks (d_I = {row['k']:.0f})"
+        f"{row['row']} {row['relative']:.0%} on {row['seen']} tasks ({row['k']:.0f} coordinates)"
         + (f", {row['label']}" if several else "")
         for row in best.to_dict("records")
     ]
@@ -71,7 +71,7 @@ def _beside_pca(table: pd.DataFrame, *, several: bool) -> list[str]:
             found = mean_interval(list(gain))
             interval = f" [{found.low:+.0%}, {found.high:+.0%}]" if found.n > 1 else ""
             beside = f"{row} {found.estimate:+.0%}{interval} beside PCA's {at['PCA'].mean():.0%}"
-            where = f"{part.seen.iloc[0]} tasks, d_I = {part.k.max():.0f}" + (f"; {label}" if several else "")
+            where = f"{part.seen.iloc[0]} tasks, {part.k.max():.0f} coordinates" + (f"; {label}" if several else "")
             told.append(f"{beside} ({where})")
     return told
 
@@ -99,14 +99,14 @@ INTRINSIC_PROMPT = Figure(
     averages=("seed", "task"),
     apart=("task",),
     caption=(
-        "Relative score, (score − chance)/(full method's score − chance), of d_I trained coordinates z and a head, "
+        "Relative score, (score − chance)/(full method's score − chance), of few trained coordinates z and a head, "
         "with φ = dec(z) and the decoder fixed: of an autoencoder trained on the seen tasks' φ and losses (Qin et al. "
         "2021), and of the principal components of the same φ. Means and 95 % intervals over tasks."
     ),
     reading=(
-        "What the autoencoder has above PCA at equal d_I is worth its training. The distance from the seen to the "
-        "unseen panel is what a decoder knows of its own tasks rather than of all. N seen tasks span N − 1 dimensions, "
-        "so larger d_I are not tried."
+        "What the autoencoder has above PCA in as many coordinates is worth its training. The distance from the seen "
+        "to the unseen panel is what a decoder knows of its own tasks rather than of all. N seen tasks span N − 1 "
+        "dimensions, so more are not tried."
     ),
     source=(QIN_2021,),
     example=_example,

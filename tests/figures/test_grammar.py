@@ -56,6 +56,7 @@ def test_numbers_in_cells_that_are_too_narrow_for_them_are_left_to_the_cursor():
 
 def test_an_axis_has_two_numbers_where_there_is_room_for_few():
     assert readable([0.41, 0.95], 3) == 4  # steps of 0.5 would leave 0.5 alone
+    assert readable([0.4025, 0.9225], 3) == 4  # in a narrow panel, where plotly leaves more room
     assert readable([-12.0, 12.0], 3) == 3  # -10, 0, 10
     assert readable([0.0, 1.0], 3) == 3
     assert readable([], 3) == readable([2.0, 2.0], 3) == 3

@@ -13,8 +13,8 @@ def test_the_answer_is_the_difference_to_pca_at_the_most_coordinates_unseen_task
     gain = (at["autoencoder, linear"] - at["PCA"]).mean()
     first, *_ = PROMPT.alt(table).split("; ")
     assert first.startswith(f"Of the full method's gain: autoencoder, linear {gain:+.0%} [")
-    assert first.endswith(f"beside PCA's {at['PCA'].mean():.0%} (unseen tasks, d_I = 10)")
+    assert first.endswith(f"beside PCA's {at['PCA'].mean():.0%} (unseen tasks, 10 coordinates)")
 
 
 def test_without_pca_each_stands_for_itself():
-    assert "(d_I = 10)" in PROMPT.alt(PROMPT.example().query("row != 'PCA'"))
+    assert "(10 coordinates)" in PROMPT.alt(PROMPT.example().query("row != 'PCA'"))

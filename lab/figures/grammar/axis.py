@@ -118,7 +118,11 @@ def _decades(ticks: Sequence[float]) -> list[str]:
     exponents = [math.log10(tick) for tick in ticks]
     if (max(exponents) < 5 and min(exponents) > -4) or any(abs(e - round(e)) > 1e-9 for e in exponents):
         return [short(tick) for tick in ticks]
-    return [short(t) if abs(e) < 1.5 else f"10<sup>{round(e)}</sup>" for t, e in zip(ticks, exponents, strict=True)]
+    return [short(t) if abs(e) < 1.5 else _power(round(e)) for t, e in zip(ticks, exponents, strict=True)]
+
+
+def _power(exponent: int) -> str:
+    return f"10<sup>{exponent}</sup>".replace("-", "−")
 
 
 def short(value: float) -> str:
@@ -127,7 +131,7 @@ def short(value: float) -> str:
     if size >= 1e5 or 0 < size < 1e-3:
         exponent = math.floor(math.log10(size) + 1e-9)
         digits = value / 10.0**exponent
-        power = f"10<sup>{exponent}</sup>"
+        power = _power(exponent)
         return power if abs(digits - 1) < 1e-6 else f"{digits:.3g}·{power}"
     return f"{value:,.3g}" if size < 1000 else f"{value:,.0f}"
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LOWEST = 13.0  # height of a panel on a page [em]: five ticks
 _FLATTEST = 0.5  # of a panel's height, on a page that is full
 _UPRIGHT = 1.25  # width of a name that stands upright [em]
+_ROOM = (0.06, 0.12)  # what plotly leaves beside the outermost points, in a wide and in a narrow panel
 _NARROWEST = 14.0  # width of a panel [em]: three ticks and a title
 
 
@@ -384,14 +385,16 @@ def readable(shown: Sequence[float] | np.ndarray, most: int) -> int:
     """
     if not len(shown) or not (span := float(max(shown) - min(shown))) > 0:
         return most
-    low, high = float(min(shown)) - 0.06 * span, float(max(shown)) + 0.06 * span
-    for n in range(most, most + 3):
-        rough = (high - low) / n
-        power = 10 ** math.floor(math.log10(rough))
-        step = next(nice * power for nice in (1, 2, 5, 10) if nice * power >= rough * (1 - 1e-9))
-        if math.floor(high / step) - math.ceil(low / step) >= 1:
-            return n
-    return most + 2
+    ends = [(float(min(shown)) - room * span, float(max(shown)) + room * span) for room in _ROOM]
+    return next((n for n in range(most, most + 2) if all(_numbers_on(*end, n) > 1 for end in ends)), most + 2)
+
+
+def _numbers_on(low: float, high: float, most: int) -> int:
+    """How many numbers plotly writes on an axis between two ends."""
+    rough = (high - low) / most
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(nice * power for nice in (1, 2, 5, 10) if nice * power >= rough * (1 - 1e-9))
+    return math.floor(high / step) - math.ceil(low / step) + 1
 
 
 def _thinned(axis: dict[str, Any], most: int) -> dict[str, Any]:
