@@ -245,6 +245,7 @@ class Page:
         screen = SCREEN.width - 5.6 * SCREEN.font
         most = min(self.wrap, len(self.grid.panels))
         scale = self.panel_width / (screen / most) if self.size is not SCREEN else 1.0
+        gap = 0.2 if self.size.narrow else 0.35  # between names of rows [em]
         tops, top = [], 0.0
         for r, row in enumerate(self.rows):
             height = self.grid.height * (1 if len(self.rows) == 1 else 0.68) * scale * self.size.slenderness * self.flat
@@ -255,7 +256,7 @@ class Page:
                 above = self._above(axis)
                 told = [self._wrapped(n, self.panel_width) if above else self._tick_text(n) for n in axis.names]
                 lines = max((name.count("<br>") + 1 for name in told), default=1)
-                height = max(height, len(axis.names) * (0.35 + 1.2 * lines + 1.8 * above) * self.em)
+                height = max(height, len(axis.names) * (gap + 1.2 * lines + 1.8 * above) * self.em)
             tops.append((top, height))
             if r + 1 < len(self.rows):
                 top += height + self._below(r) + self.em * (0.6 + 1.3 * self._lines(r + 1))
