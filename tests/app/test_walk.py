@@ -130,6 +130,20 @@ def test_a_shared_address_shows_the_same_elsewhere(tabs, address, drawn, settled
         assert page.get_by_role("main").get_by_text("rotten-tomatoes", exact=True).count() > 0
 
 
+def test_back_leads_to_the_view_that_a_page_was_opened_from(tabs, address, drawn, settled):
+    tab = tabs(DESK)
+    tab.goto(f"{address}/intrinsic_dimension?task=rotten-tomatoes")
+    drawn(tab)
+    tab.get_by_test_id("stSidebarNav").get_by_role("link", name="Performance", exact=True).click()
+    tab.wait_for_url(re.compile("/performance$"), timeout=SOON)
+    drawn(tab)
+    tab.go_back()
+    tab.wait_for_url(re.compile("/intrinsic_dimension"), timeout=SOON)
+    drawn(tab)
+    assert tab.url.endswith("?task=rotten-tomatoes")
+    assert tab.get_by_role("main").get_by_text("rotten-tomatoes", exact=True).count() > 0
+
+
 def test_a_run_is_started_watched_cancelled_and_resumed_from_the_page(tabs, address, own, settled):
     tab = tabs(DESK)
     tab.goto(f"{address}/new_run")
