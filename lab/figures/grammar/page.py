@@ -119,7 +119,8 @@ class Page:
     def _rows(self) -> list[list[Panel]]:
         axes = [self.grid.axis(panel.number, "y") for panel in self.grid.panels]
         words = max((self._tick_width(name) for axis in axes for name in self._beside(axis)), default=0.0)
-        once = words if self.grid.shared["y"] else 0.0  # names of a shared axis stand at the left alone
+        alike = len({(tuple(axis.texts), axis.categories is None) for axis in axes}) == 1
+        once = words if self.grid.shared["y"] or alike else 0.0  # names of all panels stand at the left alone
         room = (self.size.width - 4 * self.em) / self.em - once
         least = _NARROWEST * (0.75 if once else 1) + (words - once) / 2
         most = max(1, min(self.wrap, int(room // least)))

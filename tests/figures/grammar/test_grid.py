@@ -163,6 +163,18 @@ def test_contours_have_one_colour_bar_as_heat_maps_have():
     assert (first.zmin, first.zmax) == (second.zmin, second.zmax) == (-1.0, 1.0)
 
 
+def test_panels_with_the_same_names_of_rows_need_no_room_for_them_twice():
+    def columns(*names):
+        grid = Grid(LIGHT, wrap=3)
+        for own in names:
+            grid.panel().points([0.0], [own], "x")
+            grid.panels[-1].y(categories=[own])
+        return len({axis.domain[0] for axis in grid.figure(Size(width=720, font=13, fixed=False)).select_xaxes()})
+
+    assert columns(*3 * ["random, least"]) == 3
+    assert columns("random, least", "random, mean", "query of block 1") == 2
+
+
 def test_rows_of_the_same_names_say_them_once_and_others_their_own():
     grid = Grid(LIGHT)
     for i, names in enumerate((["a", "b"], ["a", "b"], ["c"])):
