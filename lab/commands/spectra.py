@@ -92,6 +92,8 @@ def spectra(
                 raise ValueError(f"{extract} exists already; remove it or choose another folder.")
         labels = labelled(tuned)
         updates = opened(geometry, base, labels, allow_missing)
+        for label, changes in updates.items():
+            require_matrices(label, changes)
         found = geometry.joined_spectra(
             {label: measured(geometry, changes, label, device) for label, changes in updates.items()}
         )
@@ -158,6 +160,21 @@ def opened(geometry: Any, base: str, labels: dict[str, str], allow_missing: str 
         }
     except (OSError, ImportError) as error:
         raise ValueError(str(error)) from error
+
+
+def require_matrices(label: str, changes: Any) -> None:
+    """Raise where an update changes no matrix: norms, biases or a mixture's experts have no spectrum here.
+
+    Raises:
+        ValueError: there is none; what it changes is named.
+    """
+    if not len(changes):
+        reasons = dict.fromkeys(reason for _, reason in changes.excluded)
+        first = [name for name, _ in changes.excluded][:2]
+        raise ValueError(
+            f"{label} changes no matrix, so it has no spectrum; left out of it: {', '.join(first) or 'nothing'} and "
+            f"{max(len(changes.excluded) - 2, 0)} more ({'; '.join(reasons) or 'it is empty'})"
+        )
 
 
 def measured(geometry: Any, changes: Any, label: str, device: str | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from pathlib import Path
@@ -165,6 +166,22 @@ def test_an_option_that_means_nothing_is_said_in_a_sentence(folders, option, mes
     assert done.exit_code == 2
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.output
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_update_of_norms_alone_has_no_spectrum(tmp_path):
+    peft = pytest.importorskip("peft")
+    PLM.model.save_pretrained(tmp_path / "base")
+    model = peft.get_peft_model(copy.deepcopy(PLM.model), peft.LNTuningConfig(target_modules=["LayerNorm"]))
+    for parameter in model.parameters():
+        parameter.data += 0.1 if parameter.requires_grad else 0.0
+    model.save_pretrained(tmp_path / "norms")
+    done = spectra(tmp_path / "base", tmp_path / "norms", "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    said = " ".join(done.stderr.split())
+    assert "norms changes no matrix, so it has no spectrum; left out of it: bert.embeddings.LayerNorm.weight, " in said
+    assert said.endswith("more (vector)")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
