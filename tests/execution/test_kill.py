@@ -42,6 +42,15 @@ def started(store: Store, count: int, log: Path) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+def lives(child: int) -> bool:
+    """Whether a process is there; its parent is told of its end at once."""
+    try:
+        os.kill(child, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def as_at_a_terminal() -> None:
     """In the new process: a shell that ran these tests in the background would have it ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -82,11 +91,12 @@ def test_killed_at_random_moments(how, jobs_, kills, tmp_path):
             program.stdin.flush()
             child = int(program.stdout.readline())
             begun = rng.integers(1, 7)
-            while len(log.read_bytes()[logged:].split()) < begun:
+            while len(log.read_bytes()[logged:].split()) < begun and lives(child):
                 time.sleep(0.0005)
             time.sleep(rng.uniform(0, 0.02))
             for one in how:
-                os.kill(child, one)
+                with contextlib.suppress(ProcessLookupError):  # it had ended by itself, or by the first of two
+                    os.kill(child, one)
                 time.sleep(0.001 * (len(how) - 1))
             killed += int(program.stdout.readline()) != 0
             after = store.keys()
@@ -134,7 +144,7 @@ def test_several_processes_fill_one_store(count, writers, tmp_path):
     assert max(begun.values()) <= writers
 
 
-@pytest.mark.parametrize("moments", [12, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("moments", [12, pytest.param(300, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_a_store_that_vanishes_is_said_and_the_next_run_is_whole(moments, tmp_path):
     """Somebody removes the folder during a measurement: what was in it is gone, and nothing else."""
     module = quick()

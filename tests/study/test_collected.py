@@ -53,10 +53,12 @@ def test_every_target_is_scored_with_all_data_and_with_few_shots():
 
 
 def test_what_is_no_collection_is_refused():
+    with pytest.raises(ValueError, match="--tasks has 'imdb' twice; expected each once"):
+        replace(LORA, tasks=("imdb", "imdb", "bbc-news"), targets=())
     with pytest.raises(
         ValueError, match="three tasks or more, each once; got imdb, imdb, bbc-news with imdb more than"
     ):
-        replace(LORA, tasks=("imdb", "imdb", "bbc-news"), targets=())
+        replace(LORA, tasks=("a/imdb", "b/imdb", "bbc-news"), targets=())
     with pytest.raises(ValueError, match="three tasks or more"):
         replace(LORA, tasks=("imdb", "bbc-news"), targets=())
     with pytest.raises(ValueError, match="targets are tasks of the collection; imdb: not among --tasks"):
