@@ -58,7 +58,7 @@ def test_what_is_no_collection_is_refused():
     with pytest.raises(
         ValueError, match="three tasks or more, each once; got imdb, imdb, bbc-news with imdb more than"
     ):
-        replace(LORA, tasks=("a/imdb", "b/imdb", "bbc-news"), targets=())
+        replace(LORA, tasks=("/a/imdb", "/b/imdb", "bbc-news"), targets=())
     with pytest.raises(ValueError, match="three tasks or more"):
         replace(LORA, tasks=("imdb", "bbc-news"), targets=())
     with pytest.raises(ValueError, match="targets are tasks of the collection; imdb: not among --tasks"):
