@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -85,6 +86,21 @@ def test_heads_that_are_known_are_not_read_again(tmp_path, monkeypatch):
     monkeypatch.setattr(stores, "read_manifest", reading)
     assert sorted(manifest.key for manifest in store.manifests(known=known)) == store.keys()
     assert [folder.name for folder in read] == [key(toy(3).job)]
+
+
+def test_the_state_is_another_after_a_record_was_added_or_removed(tmp_path):
+    mine, gallery = Store(tmp_path / "mine"), Store(tmp_path / "gallery")
+    both = Overlay(mine, gallery)
+    states = [both.state()]
+    for change in (lambda: gallery.put(toy(1)), lambda: mine.put(toy(1)), lambda: mine.put(toy(2))):
+        change()
+        states.append(both.state())
+    assert len(set(states)) == len(states)
+    assert both.state() == Overlay(Store(mine.path), Store(gallery.path)).state() == states[-1]
+    assert both.state() != Overlay(gallery, mine).state()
+    shutil.rmtree(mine.manifest(toy(2).job).folder)
+    (mine.path / "toy" / key(toy(2).job)[:2]).rmdir()
+    assert both.state() == states[-2]
 
 
 def test_putting_a_key_again_changes_nothing(tmp_path):
