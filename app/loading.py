@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from lab.figures import Figure
-from lab.runs import Damaged, Manifest, Overlay, Store, everything, newest_first, tabulate
+from lab.runs import Damaged, Manifest, Overlay, everything, newest_first, tabulate
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def contents() -> Contents:
         StoreError: the user's store is a file.
     """
     runs = everything()
-    return _contents(tuple((str(store.path), tuple(store.keys())) for store in runs.stores))
+    return _contents(runs.state(), runs)
 
 
 def table_of(manifests: Sequence[Manifest], name: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -75,21 +75,25 @@ def table_of(manifests: Sequence[Manifest], name: str) -> tuple[pd.DataFrame, tu
         sentence per record that is damaged.
     """
     fitting = [manifest for manifest in manifests if name in manifest.tables]
-    return _table(tuple((str(m.folder), m.key) for m in fitting), name, fitting)
+    return _table(identity(fitting), name, fitting)
+
+
+def identity(manifests: Iterable[Manifest]) -> tuple[tuple[str, str], ...]:
+    """What caches compare of records: they never change, so folder and key say all."""
+    return tuple((str(m.folder), m.key) for m in manifests)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _contents(stores: tuple[tuple[str, tuple[str, ...]], ...]) -> Contents:
-    """What is in these stores, (path, keys) each; shared by all sessions and never changed."""
-    runs = Overlay(*(Store(path) for path, _ in stores))
+def _contents(state: str, _runs: Overlay) -> Contents:
+    """What is in the stores; shared by all sessions and never changed. `state` is what the cache compares."""
     damaged: Damaged = {}
     known = _known()
-    manifests = newest_first(runs.manifests(damaged=damaged, known=known))
+    manifests = newest_first(_runs.manifests(damaged=damaged, known=known))
     fresh = {manifest.folder: manifest for manifest in manifests}
     for gone in known.keys() - fresh.keys():
         known.pop(gone, None)
     known.update(fresh)
-    mine, places = frozenset(stores[0][1]), tuple(path for path, _ in stores)
+    mine, places = frozenset(_runs.stores[0].keys()), tuple(str(store.path) for store in _runs.stores)
     return Contents(tuple(manifests), mine, tuple(map(str, damaged.values())), places)
 
 
@@ -103,9 +107,9 @@ def _known() -> dict[Path, Manifest]:
 def _table(
     identity: tuple[tuple[str, str], ...], name: str, _manifests: Sequence[Manifest]
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """`identity` is what the cache compares; records never change, so folder and key say all.
+    """The table of records with this `identity`, which is what the cache compares.
 
-    The table is every session's own: it is read, and never written to.
+    It is every session's: it is read, and never written to.
     """
     damaged: Damaged = {}
     experiments = dict.fromkeys(manifest.job.experiment for manifest in _manifests)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 
 from lab.runs import StoreError
@@ -20,3 +21,13 @@ def load() -> None:
             continue
     with contextlib.suppress(ImportError, OSError, StoreError):
         importlib.import_module("app.loading").contents()
+    settle()
+
+
+def settle() -> None:
+    """Spares what is in memory now the rounds for garbage: Streamlit makes one after every page, over all objects.
+
+    Modules and the heads of records are a quarter of a million of them, and stay as long as the server does.
+    """
+    gc.collect()
+    gc.freeze()

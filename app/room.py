@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
+from app.ready import settle
 from lab.figures import Theme
 from lab.figures.grammar import Grid, cut
 from lab.runs import Manifest, Record, everything
@@ -102,11 +104,20 @@ def opened(key: str) -> Trained:
     Raises:
         ValueError, ModuleNotFoundError, OSError: what is missing, and what to do.
     """
-    from lab.study.trained import trained  # brings torch
-
     with _LOADING:
+        _bring_torch()
+        from lab.study.trained import trained
+
         record: Record = everything().get(key)
         return trained(record)
+
+
+@cache
+def _bring_torch() -> None:
+    """Imports all that makes a trained delta, which stays; the delta itself may go again."""
+    import lab.study.trained  # noqa: F401
+
+    settle()
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from app import loading, ready
 from app.panel import panels
 from lab.figures import figure
-from lab.runs import Overlay, places
+from lab.runs import Overlay, Store, places
 
 
 def unread(*_args: object, **_more: object) -> None:
@@ -19,7 +21,17 @@ def test_the_heads_of_the_records_are_read_before_the_first_page(monkeypatch, fi
     monkeypatch.setenv("DELTALAB_STORE", str(filled))
     ready.load()
     monkeypatch.setattr(Overlay, "manifests", unread)
+    monkeypatch.setattr(Store, "_folders", unread)  # looks into every record's folder
     assert loading.contents().manifests
+
+
+def test_what_was_loaded_is_spared_the_round_for_garbage_after_every_page(monkeypatch, filled):
+    monkeypatch.setenv("DELTALAB_STORE", str(filled))
+    try:
+        ready.load()
+        assert len(gc.get_objects()) < 0.1 * gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
 
 
 def test_a_store_that_cannot_be_read_is_left_to_the_page(monkeypatch, tmp_path):
