@@ -178,12 +178,10 @@ class Figure:
             if column in known or column in (*self.averages, *self.apart) or column not in table:
                 continue
             if (table.groupby(self.label)[column].nunique() > 1).any():
-                beside = table[column].map(lambda value, of=column: worded(value, of)).where(table[column].notna(), "")
-                inside = [not own or own in str(label) for label, own in zip(table[self.label], beside, strict=True)]
-                names = table[self.label]
-                table = table.assign(
-                    **{self.label: names.where(pd.Series(inside, index=table.index), names + " · " + beside)}
-                )
+                place = table.groupby([self.label, column], dropna=False, sort=False).ngroup()
+                first = table.loc[~place.duplicated(), [self.label, column]]  # of as many as there are names, not rows
+                named = [_named(label, value, column) for label, value in first.itertuples(index=False)]
+                table = table.assign(**{self.label: pd.Series(named)[place].to_numpy()})
         return table
 
     def _of_records(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -231,6 +229,12 @@ class Figure:
             contradicted = self._contradictions(read[read["key"].isin([*kept, key])]).any()
             (left_out if contradicted else kept).append(key)
         return left_out
+
+
+def _named(label: Any, value: Any, column: str) -> Any:
+    """A label with a value of a column beside it, unless it holds it already or there is none."""
+    own = "" if pd.isna(value) else worded(value, column)
+    return label if pd.isna(label) or not own or own in str(label) else f"{label} · {own}"
 
 
 def _suspects(table: pd.DataFrame, known: Mapping[str, Column], error: Exception) -> list[tuple[str, int, Any]]:

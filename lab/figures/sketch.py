@@ -104,9 +104,9 @@ def _heat(z: np.ndarray, theme: Theme, width: float, height: float) -> Iterator[
     z = z[:: -(-z.shape[0] // _CELLS), :: -(-z.shape[1] // _CELLS)]
     low, high = _span(z.ravel())
     rows, columns = z.shape
-    shades = np.clip((z - low) / (high - low), 0, 1)
-    for i, j in zip(*np.nonzero(np.isfinite(z)), strict=True):
-        colour = sample_colorscale("Viridis", [float(shades[i, j])])[0]
+    places = np.argwhere(np.isfinite(z))
+    shades = np.clip((z[np.isfinite(z)] - low) / (high - low), 0, 1)
+    for (i, j), colour in zip(places, sample_colorscale("Viridis", shades.tolist()), strict=True):
         yield (
             f'<rect x="{j * width / columns:.1f}" y="{(rows - 1 - i) * height / rows:.1f}" '
             f'width="{width / columns + 0.4:.1f}" height="{height / rows + 0.4:.1f}" fill="{colour}"/>'

@@ -7,6 +7,8 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from numbers import Number
 from typing import Any
 
 from lab.deferred import graph_objects as go
@@ -61,9 +63,14 @@ class Theme:
 
     def depths(self, n: int) -> list[str]:
         """n colours from the first block to the last, ordered in lightness so that they survive grey print."""
-        low, high = self.depth
-        points = [low + (high - low) * (i / (n - 1) if n > 1 else 0.5) for i in range(n)]
-        return [str(colour) for colour in plotly_colors.sample_colorscale("Viridis", points)]
+        return list(_ramp(*self.depth, n))
+
+
+@cache
+def _ramp(low: float, high: float, n: int) -> tuple[str, ...]:
+    """n colours of Viridis from one end to the other; plotly takes milliseconds to find a scale by its name."""
+    points = [low + (high - low) * (i / (n - 1) if n > 1 else 0.5) for i in range(n)]
+    return tuple(str(colour) for colour in plotly_colors.sample_colorscale("Viridis", points))
 
 
 # Colours: Okabe & Ito, "Color Universal Design" (2008), without those too close to the background; the last two are
@@ -230,7 +237,9 @@ def without_dollars(drawn: Any) -> Any:
     if isinstance(drawn, dict):
         return {name: without_dollars(value) for name, value in drawn.items()}
     if isinstance(drawn, (list, tuple)):
-        return type(drawn)(without_dollars(item) for item in drawn)
+        # most are thousands of numbers, of one or two types
+        bare = all(issubclass(kind, (Number, type(None))) for kind in set(map(type, drawn)))
+        return drawn if bare else type(drawn)(without_dollars(item) for item in drawn)
     if getattr(getattr(drawn, "dtype", None), "kind", "") in "OUT" and hasattr(drawn, "tolist"):
         return [without_dollars(item) for item in drawn.tolist()]
     return drawn

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 import pytest
 
 import lab.figures
-from lab.figures import DARK, FIGURES, GROUPS, LIGHT, SIZES, TEXT, Figure, Size, TableError, figure
+from lab.figures import DARK, FIGURES, GROUPS, LIGHT, SIZES, TEXT, Figure, Size, TableError, definition, figure
 from lab.figures.grammar import LONGEST
 from lab.figures.style import PRINT, text_width
 from lab.runs import Manifest, Store, tabulate
@@ -328,3 +328,14 @@ def test_figures_and_runs_import_neither_torch_nor_transformers():
     code = "import sys, lab.figures, lab.runs; print({'torch', 'transformers', 'streamlit'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "set()", "")
+
+
+def test_names_of_series_are_made_once_for_each_and_not_for_each_row(monkeypatch):
+    drawn = figure("curvature_spectrum")
+    table = pd.concat([drawn.example().assign(seed=seed) for seed in (0, 1)], ignore_index=True)
+    made: list[object] = []
+    real = definition.worded
+    monkeypatch.setattr(definition, "worded", lambda value, column: made.append(value) or real(value, column))
+    labels = drawn.read(table).label
+    assert len(made) == 2 * table.label.nunique() < len(table)
+    assert list(labels) == [f"{label} · seed {seed}" for label, seed in zip(table.label, table.seed, strict=True)]

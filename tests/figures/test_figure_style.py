@@ -8,7 +8,7 @@ import re
 import pytest
 from plotly.colors import hex_to_rgb
 
-from lab.figures import CONFIG, DARK, HOW_TO_GET_A_BROWSER, LIGHT, SIZES, find_browser
+from lab.figures import CONFIG, DARK, HOW_TO_GET_A_BROWSER, LIGHT, SIZES, find_browser, style
 from lab.figures.grammar import Grid
 from lab.figures.images import images
 from lab.figures.style import count, fade, log_ticks, plain, score_title
@@ -116,3 +116,11 @@ def test_a_legend_neither_shrinks_the_plotting_area_nor_leaves_room_below():
         assert legend is not None
         assert float(area[1]) == pytest.approx(layout.height - layout.margin.t - layout.margin.b, abs=1)
         assert -2 < layout.height - float(legend[1]) - float(legend[2]) < 24
+
+
+def test_the_colours_of_depths_are_sampled_once(monkeypatch):
+    style._ramp.cache_clear()
+    first = DARK.depths(5)
+    monkeypatch.setattr(style, "plotly_colors", None)
+    assert DARK.depths(5) == first
+    assert len(set(first)) == 5

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
+import plotly.graph_objects as go
 import pytest
 
 from lab.figures import DARK, FIGURES, LEARNING_CURVES, LIGHT, SUBSPACE_SIMILARITY
+from lab.figures import sketch as sketches
 from lab.figures.sketch import sketch
 
 NAMES = "{http://www.w3.org/2000/svg}"
@@ -41,3 +43,12 @@ def test_hostile_names_are_left_out():
     evil = '<script>alert("x")</script>'
     table = LEARNING_CURVES.example().assign(label=evil)
     assert "script" not in sketch(LEARNING_CURVES.draw(table, DARK), DARK)
+
+
+def test_the_colours_of_a_heat_map_are_asked_for_once(monkeypatch):
+    asked: list[int] = []
+    real = sketches.sample_colorscale
+    monkeypatch.setattr(sketches, "sample_colorscale", lambda name, at: asked.append(len(at)) or real(name, at))
+    drawing = go.Figure(go.Heatmap(z=[[0.0, 1.0, None], [0.5, 0.25, 0.75]]))
+    assert sketch(drawing).count("<rect") == 5
+    assert asked == [5]

@@ -9,7 +9,8 @@ import pandas as pd
 
 def first_seen(values: Iterable[object]) -> list[str]:
     """The distinct values as text, in the order of their first row."""
-    return list(dict.fromkeys(worded(value) for value in values))
+    different = values.unique() if isinstance(values, pd.Series) else values
+    return list(dict.fromkeys(worded(value) for value in different))
 
 
 def worded(value: object, column: str = "") -> str:
