@@ -17,7 +17,7 @@ from app.loading import Contents
 from app.markdown import literal
 from app.panel import drawn, theme
 from app.question import answerable, page, sentence, title
-from app.slices import newest, rows, unmixed
+from app.slices import at_first, newest, rows
 from lab.figures import Figure, TableError
 from lab.figures.grammar import cut
 from lab.figures.sketch import sketch
@@ -104,7 +104,7 @@ def _drawn(asked: _Asked, outline: Outline) -> Card:
     try:
         if table.empty:
             raise TableError(next(iter(damage), ""))
-        picture, said = drawn(asked.figure, unmixed(table, asked.figure))
+        picture, said = drawn(asked.figure, at_first(table, asked.figure))
         made = Card(said.sentence, sketch(picture, theme()))
         if not damage:
             shelf.put(asked.identity, made._asdict())

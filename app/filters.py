@@ -26,11 +26,16 @@ def keep(
     for column, title in columns.items():
         if column not in table:
             continue
-        options = {word(value): value for value in sorted(table[column].dropna().unique())}
-        wanted = several(title, list(options), column, shown=(shown or {}).get(column, ()))
+        options = [word(value) for value in sorted(table[column].dropna().unique())]
+        wanted = several(title, options, column, shown=(shown or {}).get(column, ()))
         if wanted:
-            table = table[table[column].isin([options[word] for word in wanted])]
+            table = passing(table, column, wanted)
     return table
+
+
+def passing(table: pd.DataFrame, column: str, words: Sequence[str]) -> pd.DataFrame:
+    """The rows whose value of a column is one of these, as options call them."""
+    return table[table[column].isin([value for value in table[column].dropna().unique() if word(value) in words])]
 
 
 def one(table: pd.DataFrame, column: str, title: str) -> pd.DataFrame:

@@ -74,9 +74,9 @@ def labelled(table: pd.DataFrame, manifests: Sequence[Manifest], *, pool: Sequen
     out = table.assign(label=labels)
     shared = [name for name in ("label", "model", "task") if name in out]
     for _, group in out.groupby(shared, sort=False, dropna=False):
-        keys = list(dict.fromkeys(group["key"]))
-        if len(keys) > 1:
-            suffixes = _differences({key: configs[key] for key in keys}, pool)
+        keys = group["key"].unique()
+        suffixes = _differences({key: configs[key] for key in keys}, pool) if len(keys) > 1 else {}
+        if any(suffixes.values()):
             out.loc[group.index, "label"] = group["label"] + group["key"].map(suffixes)
     return out
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
-from app.filters import first, keep, one, word
-from app.loading import table_of
+from app.filters import first, keep, one, passing, word
+from app.loading import identity, table_of
 from app.naming import labelled, setting, told_by_number
 from app.panel import panels
 from app.states import warn
@@ -112,7 +112,15 @@ def _of_one_setting(manifests: Sequence[Manifest]) -> list[list[Manifest]]:
 def rows(manifests: Sequence[Manifest], drawn: Figure) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The labelled rows of a figure's table in these records, and a sentence for each record that is damaged."""
     table, damage = table_of(manifests, drawn.table)
-    return (table if table.empty else labelled(table, manifests, pool=_POOLED)), damage
+    return (table if table.empty else _labelled(identity(manifests), drawn.table, table, manifests)), damage
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _labelled(
+    identity: tuple[tuple[str, str], ...], name: str, _table: pd.DataFrame, _manifests: Sequence[Manifest]
+) -> pd.DataFrame:
+    """A table of records with its labels, worked out once for all sessions; it is read, and never written to."""
+    return labelled(_table, _manifests, pool=_POOLED)
 
 
 def rows_or_stop(manifests: Sequence[Manifest], drawn: Figure, damaged: Iterable[str]) -> pd.DataFrame:
@@ -133,12 +141,25 @@ def narrowed(table: pd.DataFrame, drawn: Figure, columns: Mapping[str, str] = FI
         columns: column → what to call it; offered are those that the figure knows and that hold two values or more;
             seeds also where it draws each apart.
     """
-    known = {"label", *drawn.columns, *drawn.optional, *({"seed"} - {*drawn.averages, *drawn.apart})}
     mixed = _mixed(table, drawn)
     table = unmixed(table, drawn, one)
-    left = {name: title for name, title in columns.items() if name in known and name in table and name not in mixed}
-    offered = {name: title for name, title in left.items() if table[name].nunique() > 1}
+    offered = _offered(table, drawn, columns, mixed)
     return keep(table, offered, readable(table, drawn, list(offered)))
+
+
+def at_first(table: pd.DataFrame, drawn: Figure) -> pd.DataFrame:
+    """The rows that `narrowed` leaves before anyone chooses: what a page shows first, and a card of it."""
+    mixed = _mixed(table, drawn)
+    table = unmixed(table, drawn)
+    for name, words in readable(table, drawn, list(_offered(table, drawn, FILTERS, mixed))).items():
+        table = passing(table, name, words)
+    return table
+
+
+def _offered(table: pd.DataFrame, drawn: Figure, columns: Mapping[str, str], but: Sequence[str]) -> dict[str, str]:
+    """The columns that hold two values or more of what a figure knows, and of seeds where it draws each apart."""
+    known = {"label", *drawn.columns, *drawn.optional, *({"seed"} - {*drawn.averages, *drawn.apart})} - {*but}
+    return {name: t for name, t in columns.items() if name in known and name in table and table[name].nunique() > 1}
 
 
 def readable(table: pd.DataFrame, drawn: Figure, columns: Sequence[str]) -> dict[str, list[str]]:

@@ -6,6 +6,7 @@ import pytest
 
 from app import cards, shelf
 from app.loading import contents
+from app.markdown import literal
 from lab.runs import places
 from lab.study.catalogue import outline_of
 
@@ -66,3 +67,9 @@ def test_a_long_answer_ends_at_a_part_and_a_short_one_is_whole():
     assert cards.brief(whole) == whole
     assert cards.brief(whole, 36) == "Scores: LoRA 0.91; BitFit 0.88; …"
     assert cards.brief("word " * 100, 40) == "word " * 7 + "word…"
+
+
+def test_a_card_is_of_the_rows_that_its_page_shows_first(opened, of_four_seeds):
+    shown = opened("intruders", of_four_seeds)
+    found = cards.card(contents(), outline_of("intruders"))
+    assert literal(found.answer) in [text.value for text in shown.markdown]
