@@ -39,7 +39,8 @@ def folder(venue: str, pgf: bool) -> bytes:
     """The paper's folder of what is in the basket now, as a ZIP; raises as `lab.paper.contents`."""
     command = f"deltalab paper basket --venue={venue}" + (" --pgf" if pgf else "")
     pieces = basket().pieces(everything())
-    return zipped(contents(pieces, VENUES[venue], command=command, pgf=pgf, browser=find_browser() is not None))
+    files = contents(pieces, VENUES[venue], command=command, pgf=pgf, browser=find_browser() is not None)
+    return zipped(files, "paper")
 
 
 def address() -> str:

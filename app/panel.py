@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import pandas as pd
@@ -12,37 +12,15 @@ import streamlit as st
 
 from app.basket import offer
 from app.clicks import clickable, leads_to, rows_at
+from app.downloads import downloads
 from app.filters import word
 from app.markdown import literal
 from app.naming import SHOWN_KEY, describe
 from app.width import page_size, size_of, watch
-from lab.figures import (
-    CONFIG,
-    HOW_TO_GET_A_BROWSER,
-    LIGHT,
-    SIZES,
-    THEMES,
-    Figure,
-    TableError,
-    Theme,
-    find_browser,
-    rendered,
-)
+from lab.figures import CONFIG, LIGHT, THEMES, Figure, TableError, Theme
 from lab.runs import Manifest
 from lab.statistics import Answer
 from lab.study.again import again
-
-_DOWNLOADS = {
-    "html": ("HTML", "text/html", "One file with the interactive figure; works offline."),
-    "csv": ("CSV", "text/csv", "The numbers of the figure."),
-    "tex": ("LaTeX", "application/x-tex", "The answer as a booktabs table."),
-    "pdf": ("PDF", "application/pdf", "For a paper, in the width chosen here."),
-    "svg": ("SVG", "image/svg+xml", "For a web page or for editing, in the width chosen here."),
-    "bib": ("BibTeX", "application/x-bibtex", "The papers this figure comes from."),
-}
-_NEED_BROWSER = ("pdf", "svg")
-_WIDTHS = {"single": "one column", "double": "two columns", "slide": "slide"}
-
 
 LISTED = 12
 """Records that a clicked mean lists."""
@@ -165,8 +143,7 @@ def details(
         else:
             st.caption("The same tables in a terminal; with --out FOLDER the figure as files:")
             st.code(command, language="bash")
-    with st.expander("Download", icon=":material/download:"):
-        _downloads(figure, table, manifests)
+    downloads(figure, table, manifests)
 
 
 def reproduce(manifests: Sequence[Manifest], figure: Figure | None = None) -> None:
@@ -189,24 +166,3 @@ def reproduce(manifests: Sequence[Manifest], figure: Figure | None = None) -> No
         )
     if len(manifests) > 8:
         st.caption(f"and {len(manifests) - 8} more records; `deltalab show KEY` prints each.")
-
-
-def _downloads(figure: Figure, table: pd.DataFrame, manifests: Sequence[Manifest]) -> None:
-    """Buttons; a file is made when its button is pressed."""
-    width = st.segmented_control(
-        "Width of PDF and SVG", list(_WIDTHS), format_func=_WIDTHS.__getitem__, default="double", required=True,
-        key="width", bind="query-params",
-    )  # fmt: skip
-    size = width if width in SIZES else "double"
-    browser = find_browser() is not None
-    made = {"records": ", ".join(m.key[:SHOWN_KEY] for m in manifests)}
-    commands = dict.fromkeys(str(m.provenance["command"]) for m in manifests if m.provenance.get("command"))
-    made |= {"command": "; ".join(commands)} if commands else {}
-    with st.container(horizontal=True):
-        for kind, (title, mime, says) in _DOWNLOADS.items():
-            possible = browser or kind not in _NEED_BROWSER
-            make: Callable[[], bytes] = partial(rendered, figure, table, kind, size=size, provenance=made)
-            st.download_button(
-                title, make, file_name=f"{figure.name}.{kind}", mime=mime, disabled=not possible, on_click="ignore",
-                help=says if possible else HOW_TO_GET_A_BROWSER, icon=":material/download:", key=f"download-{kind}",
-            )  # fmt: skip

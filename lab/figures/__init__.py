@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lab.figures.d90 import D90, answers
     from lab.figures.definition import IDENTITY, TEXT, Column, Figure, TableError
-    from lab.figures.exporting import Exported, Skipped, export, rendered
+    from lab.figures.exporting import Exported, Skipped, export, rendered, sheet_count
     from lab.figures.formats import FORMATS
     from lab.figures.images import HOW_TO_GET_A_BROWSER, ImageError, find_browser
     from lab.figures.registry import GROUPS, figure
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "d90": ("D90", "answers"),
     "definition": ("IDENTITY", "TEXT", "Column", "Figure", "TableError"),
-    "exporting": ("Exported", "Skipped", "export", "rendered"),
+    "exporting": ("Exported", "Skipped", "export", "rendered", "sheet_count"),
     "formats": ("FORMATS",),
     "images": ("HOW_TO_GET_A_BROWSER", "ImageError", "find_browser"),
     "registry": ("GROUPS", "figure"),
@@ -80,4 +80,5 @@ __all__ = [
     "figure",
     "find_browser",
     "rendered",
+    "sheet_count",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import uuid
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
@@ -26,6 +28,9 @@ SUFFIXES = {name: name for name in (*TEXT_FORMATS, *IMAGE_FORMATS)} | {
     "caption": "caption.tex",
     "columns": "columns.csv",
 }
+
+SCALE = 3.0
+"""Pixels of a PNG per layout pixel: 3 × 96 = 288 dpi."""
 
 _SHORT = 12  # digits of a key that people are shown
 
@@ -115,7 +120,7 @@ def export(
     }  # fmt: skip
     if pictures:
         try:
-            made = images(list(pictures.values()), scale=3)  # 3 × 96 = 288 dpi
+            made = images(list(pictures.values()), scale=SCALE)
             contents |= dict(zip(pictures, made, strict=True))
         except ImageError as error:
             skipped += [Skipped(name, str(error)) for name in formats if name in IMAGE_FORMATS]
@@ -154,14 +159,26 @@ def rendered(
 ) -> bytes:
     """One format as bytes, without a file; arguments as in `export`.
 
+    Returns:
+        The file; of an image that takes several sheets, a ZIP of them, named as `export` names them.
+
     Raises:
         ImageError: no browser, for an image format.
         TableError, ValueError: as in `export`.
     """
     (name,) = _wanted([format], size)[:1]
-    if name in IMAGE_FORMATS:
-        return images([(figure.draw(table, theme, SIZES[size]), name)], scale=3)[0]
-    return _texts(figure, table, [name], theme, {**_records(table), **(provenance or {})})[name].encode()
+    if name not in IMAGE_FORMATS:
+        return _texts(figure, table, [name], theme, {**_records(table), **(provenance or {})})[name].encode()
+    drawings = numbered(figure.name, _sheets(figure, table, theme, size))
+    made = images([(drawing, name) for drawing in drawings.values()], scale=SCALE)
+    if len(made) == 1:
+        return made[0]
+    return zipped({f"{file}.{name}": image for file, image in zip(drawings, made, strict=True)}, figure.name)
+
+
+def sheet_count(figure: Figure, table: pd.DataFrame, size: str) -> int:
+    """On how many sheets an image of a table is; arguments and errors as in `export`."""
+    return len(_sheets(figure, table, LIGHT, size))
 
 
 def _wanted(formats: Sequence[str], size: str) -> list[str]:
@@ -222,6 +239,15 @@ def _records(table: pd.DataFrame | None) -> dict[str, str]:
         return {}
     keys = dict.fromkeys(str(key)[:_SHORT] for key in table["key"].dropna())
     return {"keys": ", ".join(keys)} if keys else {}
+
+
+def zipped(files: Mapping[str, bytes], folder: str) -> bytes:
+    """The files as one ZIP that unpacks into a folder; the same files give the same bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, content in files.items():
+            archive.writestr(zipfile.ZipInfo(f"{folder}/{path}"), content, zipfile.ZIP_DEFLATED)
+    return out.getvalue()
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -5,8 +5,9 @@ It draws and writes, and neither trains nor imports torch.
 
 from __future__ import annotations
 
+from lab.figures.exporting import zipped
 from lab.paper.basket import Basket, Item
-from lab.paper.folder import contents, outline, write, zipped
+from lab.paper.folder import contents, outline, write
 from lab.paper.origins import origins
 from lab.paper.piece import Origin, Piece
 from lab.paper.template import Template, read_template

@@ -43,13 +43,14 @@ def test_every_question_shows_its_answer_and_one_figure_and_each_other_one_when_
     assert not shown.error
     assert len(shown.title) == 1
     assert len(shown.get("plotly_chart")) == 1
-    assert len(shown.get("download_button")) == 6
+    assert not shown.get("download_button")
     assert {"What it is.", "How to read it.", "Where it comes from."} <= set(re.findall(r"\*\*(.*?)\*\*", words(shown)))
     figures = next(outline for outline in QUESTIONS if outline.name == page).figures
     sources = figure(figures[0]).source
     assert sources
     assert all(literal(source.title) in words(shown) for source in sources)
     assert '"job": {' in words(shown)
+    assert len(opened(page, filled, download="true").get("download_button")) == 6
     for place, name in enumerate(figures):
         if place:
             shown.radio(key="figure").set_value(figure(name).title).run()
@@ -249,6 +250,14 @@ def test_one_seed_is_drawn_where_a_figure_draws_each_apart_and_all_would_be_too_
     assert shown.multiselect(key="seed").value == ["3"]
     assert len(set(re.findall(r'"seed": (\d)', words(shown)))) == 1
     assert '"seed": 1' in words(opened("intruders", of_four_seeds, seed="1"))
+
+
+def test_a_download_of_what_is_taller_than_a_page_says_that_it_is_several_files(opened, of_four_seeds):
+    shown = opened("intruders", of_four_seeds, download="true")
+    assert [button.proto.label for button in shown.get("download_button")][3:5] == ["PDF", "SVG"]
+    shown.multiselect(key="seed").set_value([]).run()
+    assert not shown.exception
+    assert [button.proto.label for button in shown.get("download_button")][3:5] == ["PDF, 2 sheets", "SVG, 2 sheets"]
 
 
 def test_a_correlation_over_plms_and_tasks_is_drawn_of_all_until_one_is_chosen(opened, of_predictions):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from lab.figures import (
     figure,
     find_browser,
     rendered,
+    sheet_count,
 )
 from lab.figures import images as images_module
 
@@ -138,6 +140,20 @@ def test_without_a_browser_the_rest_is_written_and_the_way_out_is_said(tmp_path,
     assert "no PDF, SVG: " in done.message
     with pytest.raises(ImageError, match="apt-get install chromium"):
         rendered(INTRINSIC_DIMENSION, INTRINSIC_DIMENSION.example(), "pdf")
+
+
+@needs_browser
+def test_an_image_taller_than_a_page_is_a_zip_of_the_files_that_export_writes(tmp_path):
+    drawn = figure("weight_difference_spectra")
+    table = pd.concat([drawn.example().assign(label=f"run {i}") for i in range(6)], ignore_index=True)
+    written = export(drawn, tmp_path / drawn.name, ["svg"], table).written
+    images = {path.name: path.read_bytes() for path in written if path.suffix == ".svg"}
+    assert len(images) == sheet_count(drawn, table, "double") > 1
+    with zipfile.ZipFile(io.BytesIO(rendered(drawn, table, "svg"))) as archive:
+        assert archive.namelist() == [f"{drawn.name}/{name}" for name in images]
+        assert all(archive.read(f"{drawn.name}/{name}").startswith(b"<svg") for name in images)
+    assert sheet_count(drawn, drawn.example(), "double") == 1
+    assert rendered(drawn, drawn.example(), "svg").startswith(b"<svg")
 
 
 def test_a_browser_that_fails_is_a_reason_not_a_crash(tmp_path, monkeypatch):

@@ -106,7 +106,7 @@ def test_pieces_have_names_origins_and_remarks(tmp_path):
     assert rb"\CkaTwoAnswer{}" in files["main.tex"]
     assert rb"\CkaTwoRemark" not in files["main.tex"]
     assert rb"\input{it}" not in files["captions.tex"]
-    archive = zipfile.ZipFile(io.BytesIO(zipped(files)))
+    archive = zipfile.ZipFile(io.BytesIO(zipped(files, "paper")))
     assert {name.removeprefix("paper/") for name in archive.namelist()} == set(files)
     assert archive.testzip() is None
 
