@@ -2,13 +2,14 @@
 
 It is started as `deltalab app` does.
 
-    pages      each page opened over a websocket as a browser does, by a new session, then once more by another;
-               of the gallery's records and of a store with copies of them under new seeds, until there are --records
+    pages      each page, and each further figure of a question, opened over a websocket as a browser does, by a new
+               session, then once more by another; of the gallery's records and of a store with copies of them under
+               new seeds, until there are --records
     sessions   so many sessions opened and kept, one page after the other; resident memory of the server
 
 Wall-clock seconds would measure what else the machine does; the server's own CPU seconds do not.
 
-    deltalab bench explorer [--records 3000] [--sessions 50] [--out benchmarks/results]
+    deltalab bench explorer [--records 3000] [--sessions 50] [--pages home planner] [--out benchmarks/results]
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from _report import write
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -35,9 +37,11 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import ClientConnection, connect
 
 from app.question import questions
+from lab.figures import figure
 from lab.runs import Job, Manifest, Store, key
 from lab.runs.manifest import MANIFEST, manifest_text, read_file
 from lab.runs.places import GALLERY
+from lab.study.catalogue import outline_of
 
 ROOT = Path(__file__).resolve().parents[1]
 OTHERS = ("claims", "control_room", "runs", "compare", "record", "new_run", "playgrounds", "open_weights")
@@ -118,20 +122,27 @@ def megabytes(process: int) -> float:
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
-async def pages(store: Path, shown: tuple[str, ...]) -> list[dict[str, Any]]:
-    """One row per page: CPU seconds of its first and second session."""
+async def pages(store: Path, shown: Iterable[str]) -> list[dict[str, Any]]:
+    """One row per page and figure: CPU seconds of its first and second session."""
     rows = []
     with served(store) as (process, port):
-        for page in shown:
+        for page, title in [(name, title) for name in shown for title in titles(name)]:
             seconds = []
             for _ in range(2):
                 before = cpu_seconds(process)
-                session = await opened(port, page)
+                session = await opened(port, page, urlencode({"figure": title} if title else {}))
                 seconds.append(cpu_seconds(process) - before)
                 await session.close()
-            rows.append({"page": page or "home", "cold_s": seconds[0], "again_s": seconds[1], "bound_s": BOUND_S})
+            told = {"cold_s": round(seconds[0], 2), "again_s": round(seconds[1], 2), "bound_s": BOUND_S}
+            rows.append({"page": page or "home", "figure": title, **told})
             print(json.dumps(rows[-1]), flush=True)
     return rows
+
+
+def titles(page: str) -> tuple[str, ...]:
+    """The figures of a page by their titles, "" for the first one, which needs no choice."""
+    others = outline_of(page).figures[1:] if page in QUESTIONS else ()
+    return ("", *(figure(name).title for name in others))
 
 
 async def sessions(store: Path, number: int) -> list[dict[str, Any]]:
@@ -153,7 +164,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=3000)
     parser.add_argument("--sessions", type=int, default=50)
-    parser.add_argument("--pages", nargs="*", default=["", *OTHERS, *QUESTIONS])
+    parser.add_argument("--pages", nargs="*", default=["home", *OTHERS, *QUESTIONS])
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
@@ -163,7 +174,8 @@ def main() -> None:
         for store in [small, *([copies(Path(folder) / "many", options.records)] if options.records else [])]:
             records = len(Store(store).keys()) + len(Store(GALLERY).keys())
             print(f"{records} records", flush=True)
-            rows += [{"records": records, **row} for row in asyncio.run(pages(store, tuple(options.pages)))]
+            shown = ["" if page == "home" else page for page in options.pages]
+            rows += [{"records": records, **row} for row in asyncio.run(pages(store, shown))]
         if options.sessions:
             rows += asyncio.run(sessions(small, options.sessions))
     write(options.out, "explorer", {"settings": {"records": options.records, "sessions": options.sessions}}, rows)
