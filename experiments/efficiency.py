@@ -15,13 +15,13 @@ import pandas as pd
 
 from lab.deltas import Delta, method_from_json
 from lab.models import PLM
-from lab.statistics import Evidence, Verdict, mean_interval, worst_case
+from lab.statistics import Evidence, Verdict, least_of, mean_interval, worst_case
 from lab.statistics.memory import FULL, memory_saved
 from lab.study import Config, Experiment, Finding, Lab, Result, Settings, device, setting
 from lab.study.costed import LAST, METHODS, methods_on, untrained
 from lab.study.equal_budget import bare_plm
 from lab.training import example_batch, measured_peaks, step_cost
-from lab.training.timing import fastest, timeable_step
+from lab.training.timing import in_turn, timeable_step
 
 MEMORY = ("peak", "parameters", "optimizer", "gradients", "activations")
 OPERATIONS = ("forward_flops", "activation_flops", "weight_flops")
@@ -57,7 +57,7 @@ class Plan(Settings):
     measured_methods: tuple[str, ...] = setting(
         "that are measured", (FULL, "LoRA", "adapter", "prompt"), choices=tuple(METHODS)
     )
-    rounds: int = setting("of a timing, of which the fastest counts", 3, low=1)
+    rounds: int = setting("of a timing", 5, low=1)
 
     def configs(self) -> list[Cost]:
         counted, measured = ((self.model,) if self.model else models for models in (self.counted, self.measured))
@@ -102,14 +102,17 @@ def _measured(c: Cost) -> dict[str, pd.DataFrame]:
 
 
 def _timed(c: Cost) -> dict[str, pd.DataFrame]:
-    """Seconds of a step, all methods in turn in one process; the fastest round of each."""
-    plm, rows = untrained(c.model), []
+    """Seconds of a step, all methods in turn in one process: of every round, and of each method's fastest."""
+    plm, rows, every = untrained(c.model), [], []
     for size in c.batch_sizes:
         batch = example_batch(plm, size, c.tokens)
         steps = {label: timeable_step(delta, batch) for label, delta in c.on(plm)}
-        seconds = fastest(steps, c.rounds, plm.device)
-        rows += [{"label": label, "batch_size": size, "step_seconds": value} for label, value in seconds.items()]
-    return {"training_compute": pd.DataFrame(rows).assign(**dict.fromkeys(OPERATIONS, float("nan")))}
+        for label, seconds in in_turn(steps, c.rounds, plm.device).items():
+            row = {"label": label, "batch_size": size}
+            rows.append(row | {"step_seconds": min(seconds)})
+            every += [row | {"round": i, "step_seconds": value} for i, value in enumerate(seconds)]
+    fastest = pd.DataFrame(rows).assign(**dict.fromkeys(OPERATIONS, float("nan")))
+    return {"training_compute": fastest, "training_rounds": pd.DataFrame(every)}
 
 
 def claims(found: Sequence[Finding[Cost]]) -> list[Verdict]:
@@ -147,24 +150,27 @@ def _of_memory(found: Sequence[Finding[Cost]]) -> list[Verdict]:
 
 
 def _of_time(finding: Finding[Cost]) -> list[Verdict]:
-    """Seconds of a step beside full fine-tuning's, per batch size."""
+    """Seconds of a step beside full fine-tuning's of the same round, per batch size. What is random is the round."""
     c = finding.config
-    seconds = finding.tables["training_compute"].pivot(index="batch_size", columns="label", values="step_seconds")
+    if "training_rounds" not in finding.tables:  # records of before 0.1.0 hold the fastest round alone
+        return []
+    keys = ["batch_size", "round"]
+    seconds = finding.tables["training_rounds"].pivot(index=keys, columns="label", values="step_seconds")
     if FULL not in seconds:
         return []
-    ratios = seconds.drop(columns=[FULL, LAST], errors="ignore").div(seconds[FULL], axis=0)
+    saved = 1 - seconds.drop(columns=[FULL, LAST], errors="ignore").div(seconds[FULL], axis=0)
     where = (
         f"{c.model}, with random weights, on which time does not depend; {c.tokens} tokens; "
-        f"{', '.join(ratios.columns)}; the fastest of {c.rounds} rounds, the interval is over methods"
+        f"{', '.join(saved.columns)}; the interval is over rounds"
     )
-    evidence = Evidence("Ding et al. 2022, applications", where, "training_compute", "methods", 14)
+    evidence = Evidence("Ding et al. 2022, applications", where, "training_compute", "rounds", 14)
     return [
-        evidence.below(
-            1.0, mean_interval(ratios.loc[size].tolist()),
-            "A training step of a delta method is faster than one of full fine-tuning.",
-            f"batch {size}: seconds of a step over full fine-tuning's, mean over methods [1]",
+        evidence.above(
+            0.0, least_of({str(label): mean_interval(column.tolist()) for label, column in of_size.items()}),
+            "A training step of every delta method is faster than one of full fine-tuning.",
+            f"batch {size}: share of full fine-tuning's seconds that a step saves, of the method that saves least [1]",
         )
-        for size in ratios.index
+        for size, of_size in saved.groupby("batch_size")
     ]  # fmt: skip
 
 
@@ -192,7 +198,7 @@ EXPERIMENT = Experiment(
             tokens=16,
             methods=(FULL, "LoRA", "prompt"),
             measured_methods=("LoRA",),
-            rounds=1,
+            rounds=2,
         ),
         "demo": Plan(counted=("minilm", "smollm2", *_T5, "llama-2-7b"), measured=("minilm",)),
         "paper": Plan(

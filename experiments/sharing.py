@@ -49,7 +49,7 @@ class Plan(Settings):
     users: tuple[int, ...] = setting("numbers of users in a batch", (1, 8, 64), low=1)
     rows: int = setting("rows of a batch", 64, low=1)
     tokens: int = setting("length of a row", 16, unit="token", low=1)
-    rounds: int = setting("timings of each", 3, low=1)
+    rounds: int = setting("timings of each", 5, low=1)
 
     def configs(self) -> list[Sharing]:
         labels = [label for label in METHODS if label != LAST]

@@ -725,6 +725,10 @@ NARROWER = {
     "training_memory": {
         "parameters": Column("of it the PLM's and the delta's parameters; null where measured", "bytes"),
     },
+    "training_rounds": {
+        "label": Column("the method; 'full fine-tuning' is what the others are measured against", TEXT),
+        "round": Column("in which all methods take their turn", "count"),
+    },
     "transfer": {
         "head": Column("which head the source's change meets on the target: transferred with it, or refitted", TEXT),
         "label": Column("method, and how its head is treated", TEXT),

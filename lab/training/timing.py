@@ -20,16 +20,17 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def fastest(steps: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, float]:
-    """Label -> seconds of the fastest of several rounds [s], all steps in turn, after one round to warm up.
+def in_turn(steps: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Label -> seconds of each round [s] (rounds,), all steps in turn, after one round to warm up.
 
-    A slow moment of the machine meets all steps, and the fastest of a few rounds is the one it did not meet.
+    A slow moment of the machine meets all steps: their ratios within a round are fair, and the fastest of a few rounds
+    is the one that it did not meet.
     """
     seconds: dict[str, list[float]] = {label: [] for label in steps}
     for _ in range(rounds + 1):
         for label, step in steps.items():
             seconds[label].append(seconds_of(step, device))
-    return {label: min(times[1:]) for label, times in seconds.items()}
+    return {label: times[1:] for label, times in seconds.items()}
 
 
 def timeable_step(delta: Delta, batch: dict[str, torch.Tensor]) -> Callable[[], None]:

@@ -20,7 +20,7 @@ from lab.training import example_batch, step_cost
 def costs(how: str, model: str, table: pd.DataFrame, **more: int):
     """A finding of efficiency with this table."""
     config = efficiency.Cost(how=how, model=model, methods=(), batch_sizes=(1, 8, 64), **({"tokens": 128} | more))
-    name = "training_compute" if how == "timed" else "training_memory"
+    name = "training_rounds" if how == "timed" else "training_memory"
     return efficiency.EXPERIMENT.finding(Record(efficiency.EXPERIMENT.job(config), {}, {name: table}))
 
 
@@ -163,18 +163,21 @@ def test_a_single_user_is_not_judged():
     assert sharing.claims([served({1: one})]) == []
 
 
-def test_steps_are_judged_per_batch_size_against_full_fine_tuning():
+def test_every_method_s_steps_are_judged_per_batch_size_against_full_fine_tuning_of_the_same_round():
+    """The machine slows down by half in the middle of each measurement: what is compared shares a round."""
     seconds = {
-        1: {efficiency.FULL: 4, "LoRA": 2, "prefix": 2.2, "IA3": 1.8, "prompt": 2.1, "adapter": 1.9},
-        8: {efficiency.FULL: 4, "LoRA": 8, "prefix": 9, "prompt": 9.5, "adapter": 8.5},
+        1: {efficiency.FULL: 4, "LoRA": 2, "prefix": 2.2, "prompt": 3.0},
+        8: {efficiency.FULL: 4, "LoRA": 2, "prefix": 2.2, "prompt": 5.0},
+        64: {efficiency.FULL: 4, "LoRA": 2, "prefix": 2.2, "prompt": 4.0},
     }
     rows = [
-        {"label": label, "batch_size": size, "step_seconds": value}
+        {"label": label, "batch_size": size, "round": i, "step_seconds": value * slow * (1 + 0.01 * (-1) ** i * n)}
         for size, methods in seconds.items()
-        for label, value in {**methods, efficiency.LAST: 0.1}.items()
+        for n, (label, value) in enumerate({**methods, efficiency.LAST: 0.1}.items())
+        for i, slow in enumerate((1, 1, 2, 2, 1.5))
     ]
-    complete = rows_of([*rows, {"label": "IA3", "batch_size": 8, "step_seconds": 10}])
-    found = efficiency.claims([costs("timed", "m", complete, tokens=16, rounds=2)])
-    assert [v.answer for v in found] == ["holds here", "does not hold here"]
-    assert found[0].measured.estimate == pytest.approx(0.5)
+    found = efficiency.claims([costs("timed", "m", rows_of(rows), tokens=16, rounds=5)])
+    assert [v.answer for v in found] == ["holds here", "does not hold here", "cannot tell"]
+    assert [v.measured.estimate for v in found] == pytest.approx([0.25, -0.25, 0], abs=0.01)  # the prompt's
+    assert [v.measured.n for v in found] == [5, 5, 5]
     assert "random weights" in found[0].setting
