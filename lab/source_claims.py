@@ -91,7 +91,8 @@ SOURCE_CLAIMS: Mapping[int, SourceClaim] = MappingProxyType(
             "Transfer between tasks",
             "A delta trained on one task works on another of the same type without training, and poorly across types.",
             "Deltas and heads of one task scored on another, relative to training there. The tasks are the units, and "
-            "the test is exact: what other assignments of types to tasks would have given.",
+            "the test deals the types out to the tasks anew. Inside a type, sst-2 and rotten-tomatoes draw "
+            "on the same reviews.",
             "Generation tasks, and transfer from generation to sentiment: every task here is a classification. Twelve "
             "tasks of five types: packaged tasks of two classes make four, of two types.",
         ),
