@@ -105,7 +105,8 @@ def _heat(z: np.ndarray, theme: Theme, width: float, height: float) -> Iterator[
     low, high = _span(z.ravel())
     rows, columns = z.shape
     places = np.argwhere(np.isfinite(z))
-    shades = np.clip((z[np.isfinite(z)] - low) / (high - low), 0, 1)
+    dark, bright = theme.depth  # as in the figure: what lies beyond is hardly seen on the background
+    shades = dark + (bright - dark) * np.clip((z[np.isfinite(z)] - low) / (high - low), 0, 1)
     for (i, j), colour in zip(places, sample_colorscale("Viridis", shades.tolist()), strict=True):
         yield (
             f'<rect x="{j * width / columns:.1f}" y="{(rows - 1 - i) * height / rows:.1f}" '

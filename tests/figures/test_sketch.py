@@ -45,6 +45,12 @@ def test_hostile_names_are_left_out():
     assert "script" not in sketch(LEARNING_CURVES.draw(table, DARK), DARK)
 
 
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
+def test_a_heat_map_has_the_colours_of_its_figure(theme):
+    svg = ElementTree.fromstring(sketch(go.Figure(go.Heatmap(z=[[0.0, 0.5, 1.0]])), theme))
+    assert [cell.attrib["fill"] for cell in svg] == theme.depths(3)
+
+
 def test_the_colours_of_a_heat_map_are_asked_for_once(monkeypatch):
     asked: list[int] = []
     real = sketches.sample_colorscale
