@@ -16,8 +16,8 @@ from app.downloads import downloads
 from app.filters import word
 from app.markdown import literal
 from app.naming import SHOWN_KEY, describe
-from app.width import page_size, size_of, watch
-from lab.figures import CONFIG, LIGHT, THEMES, Figure, TableError, Theme
+from app.width import page_size, settings, size_of, watch
+from lab.figures import LIGHT, THEMES, Figure, TableError, Theme
 from lab.runs import Manifest
 from lab.statistics import Answer
 from lab.study.again import again
@@ -55,7 +55,7 @@ def draw_or_stop(figure: Figure, table: pd.DataFrame, filters: Sequence[str] = (
         clicks = st.session_state.setdefault(f"clicks-{figure.name}", 0)  # a new key forgets what was selected
         key = f"figure-{figure.name}" + (f"-{clicks}" if clicks else "")
         st.plotly_chart(
-            shown, theme=None, config=dict(CONFIG), alt=said.sentence, key=key, selection_mode="points",
+            shown, theme=None, config=settings(), alt=said.sentence, key=key, selection_mode="points",
             on_select=partial(_clicked, key, figure, table, shown, filters),
         )  # fmt: skip
     if keys := st.session_state.pop("clicked", None):

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from lab.figures.style import SCREEN, Size
+from lab.figures.style import CONFIG, SCREEN, Size
 
 WIDTHS = (350, 480, 600, 720, 840, SCREEN.width)
 """Widths that figures are drawn for [px]: the largest that the room holds, so that one drawing serves many windows."""
@@ -47,6 +47,11 @@ def page_size(key: str) -> Size:
     """
     told = st.session_state.get(WIDTH, {})
     return size_of(told.get(key) or told.get(_LAST) or _guess())
+
+
+def settings() -> dict[str, Any]:
+    """plotly's settings of a drawing. Its row of buttons is for a mouse: on a phone it never goes, and hides titles."""
+    return {**CONFIG, "displayModeBar": False} if _mobile() else dict(CONFIG)
 
 
 def narrow(key: str) -> bool:
@@ -94,7 +99,11 @@ def _told(key: str) -> int:
 
 def _guess() -> int:
     """The width of a figure's room before the browser has said anything [px]."""
-    return _PHONE if "Mobi" in _browser() else _DESK
+    return _PHONE if _mobile() else _DESK
+
+
+def _mobile() -> bool:
+    return "Mobi" in _browser()
 
 
 def _browser() -> str:

@@ -12,9 +12,8 @@ from app.loading import Contents, contents
 from app.markdown import literal
 from app.panel import theme
 from app.states import found_or_stop, nothing_yet, warn
-from app.width import page_size, watch
+from app.width import page_size, settings, watch
 from lab.claims_page import ANSWERS, sections, tally
-from lab.figures import CONFIG
 from lab.figures.forest import forest, standing
 from lab.figures.grammar import cut
 from lab.study.catalogue import experiment_drawing
@@ -73,7 +72,7 @@ def clicked() -> None:
 watch("standing")
 bars = standing({cut(s.heading, 52): s.verdicts for s in shown}, theme()).figure(page_size("standing"))
 st.plotly_chart(
-    clickable(bars), theme=None, config=dict(CONFIG), alt=literal(tally(everywhere)), key="standing", on_select=clicked,
+    clickable(bars), theme=None, config=settings(), alt=literal(tally(everywhere)), key="standing", on_select=clicked,
     selection_mode="points",
 )  # fmt: skip
 headings = {section.heading: section for section in shown}
@@ -90,7 +89,7 @@ with picture:
     if verdicts:
         said = "; ".join(f"{verdict.claim} {verdict.answer}" for verdict in verdicts[:2])
         drawing = forest(verdicts, theme()).figure(page_size("forest"))
-        st.plotly_chart(drawing, theme=None, config=dict(CONFIG), alt=literal(said), key="forest")
+        st.plotly_chart(drawing, theme=None, config=settings(), alt=literal(said), key="forest")
     else:
         st.info("No statement of this claim has such an answer.", icon=":material/filter_alt:")
 with st.expander("The numbers", icon=":material/table:"):

@@ -25,8 +25,7 @@ from app.room import (
     scene,
 )
 from app.states import found_or_stop, nothing_yet, warn
-from app.width import page_size, watch
-from lab.figures import CONFIG
+from app.width import page_size, settings, watch
 from lab.figures.grammar import Grid
 from lab.figures.style import counted
 
@@ -45,7 +44,7 @@ READING = {
 def plot(grid: Grid, said: str, key: str, **options: Any) -> None:
     watch(key)
     drawing = grid.figure(page_size(key))
-    st.plotly_chart(drawing, theme=None, config=dict(CONFIG), alt=literal(said), key=key, **options)
+    st.plotly_chart(drawing, theme=None, config=settings(), alt=literal(said), key=key, **options)
 
 
 def signed(value: float) -> str:

@@ -10,8 +10,7 @@ import streamlit as st
 
 from app.panel import theme
 from app.playgrounds.playground import Playground
-from app.width import page_size, watch
-from lab.figures import CONFIG
+from app.width import page_size, settings, watch
 
 ROOMS = {
     "A quadratic": "quadratic", "Linear dynamics": "linear_quadratic", "A spike in noise": "spike",
@@ -52,7 +51,7 @@ with picture:
     st.plotly_chart(
         here.draw(table, theme()).figure(page_size("play")),
         theme=None,
-        config=dict(CONFIG),
+        config=settings(),
         alt=here.answer(table),
         key="play",
     )

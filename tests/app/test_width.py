@@ -8,7 +8,7 @@ import pytest
 
 from app import width
 from app.width import WIDTH, WIDTHS, page_size
-from lab.figures.style import SCREEN
+from lab.figures.style import CONFIG, SCREEN
 
 
 @pytest.fixture
@@ -24,6 +24,12 @@ def test_a_phone_is_drawn_for_before_it_tells(session):
     session.context.headers["User-Agent"] = "Mozilla/5.0 (Linux; Android 15) Mobile Safari"
     assert page_size("figure").width == 350
     assert not page_size("figure").fixed
+
+
+def test_a_phone_has_no_buttons_over_a_drawing(session):
+    assert width.settings() == CONFIG
+    session.context.headers["User-Agent"] = "Mozilla/5.0 (Linux; Android 15) Mobile Safari"
+    assert width.settings() == {**CONFIG, "displayModeBar": False}
 
 
 def test_what_the_browser_tells_is_drawn(session):
