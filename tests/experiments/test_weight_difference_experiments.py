@@ -220,4 +220,23 @@ def test_an_update_without_size_amplifies_nothing():
     assert found[where].answer == "holds here"
 
 
+def test_ranks_are_compared_over_tasks_and_one_task_bounds_nothing():
+    def finding(model: str, task: str, overlap: float) -> Finding:
+        metrics = {f"seeds_{side}_{k}_pair{n}": 2 + n / 10 for side in SIDES for k in (1, 8) for n in range(3)}
+        metrics |= {f"ranks_{side}_1": overlap for side in SIDES}
+        for seed in range(3):
+            metrics |= {f"onto_random_lora8_seed{seed}": 1.01 + seed / 100, f"onto_base_lora8_seed{seed}": 0.05}
+            metrics[f"amplification_lora8_seed{seed}"] = 1 + seed / 10
+        config = replace(subspace_similarity.EXPERIMENT.configs("demo")[0], model=model, task=task)
+        return Finding(config, Record(Job("x", {}), metrics))
+
+    claim = "The first direction of the inputs is the same for a small and a large rank (overlap above ½)."
+    two = [finding(model, "a", 0.1) for model in ("minilm", "smollm2")]
+    more = [finding("minilm", task, 0.1 + i / 100) for i, task in enumerate("bcd")] + [finding("smollm2", "b", 0.2)]
+    alone, several = ({v.claim: v for v in subspace_similarity.claims(found)}[claim] for found in (two, two + more))
+    assert (alone.answer, alone.measured.low, alone.measured.high) == ("cannot tell", -np.inf, np.inf)
+    assert (several.answer, several.measured.n) == ("does not hold here", 6)
+    assert several.measured.estimate == pytest.approx((0.1075 + 0.15) / 2)  # PLMs count alike
+
+
 SIDES = ("inputs", "outputs")
