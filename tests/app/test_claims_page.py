@@ -63,7 +63,7 @@ def test_claims_are_judged_once_for_all_starts_and_anew_for_a_new_record(opened,
     home = opened("", measured, search="no such words")
     assert any("hold here" in caption.value for caption in home.caption)
     judging._memory.clear()  # as a new start
-    judging._process.clear()
+    judging._process.clear(judging._identity_of(contents()), contents().stores)  # not those that judge for other tests
     monkeypatch.setattr(judging.subprocess, "Popen", lambda *_, **__: pytest.fail("judged again"))
     assert judging.judged(contents()) == first
     shutil.copytree(measured, tmp_path / "runs")
