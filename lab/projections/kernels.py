@@ -812,6 +812,22 @@ def one_hot_collect(sums, codes, parts, borders):
 
 
 @compiled()
+def scale_first_columns(X, factor, count, stretch, key):
+    """X[:, j] *= factor for the columns j of the first `count` rows of a stretch."""
+    k, d = X.shape
+    log2_size = _log2(d)
+    step = max(WIDTH, min(1 << log2_size, PIECE))
+    pi, columns, constants = np.empty(step, np.uint32), np.empty(step + 1, np.uint32), np.empty(2 * ROUNDS, np.uint32)
+    draw_constants(constants, key, stretch)
+    for first in range(0, 1 << log2_size, step):
+        n = min(_draw_columns(columns, pi, first, constants, log2_size, d), count)
+        for c in range(k):
+            for i in range(n):
+                X[c, columns[i]] *= factor
+        count -= n
+
+
+@compiled()
 def _sparse_place(key, stratum, j, d, begin, width):
     """(place, minus?) of the non-zero of column j in a stratum: 31 bits choose the place, the lowest bit the sign."""
     w = word(key, np.uint64(stratum * d + j))

@@ -88,13 +88,8 @@ class OneHot(Projection):
         stretches, rest = divmod(self.D, self.d)
         rows /= sqrt(stretches)
         if rest:
-            rows[:, self._once_more] *= sqrt(stretches / (stretches + 1))
-
-    @cached_property
-    def _once_more(self) -> Tensor:
-        """Columns of the last, incomplete stretch."""
-        stretches, rest = divmod(self.D, self.d)
-        return self._columns(torch.tensor([stretches]))[0, :rest]
+            factor = sqrt(stretches / (stretches + 1))
+            kernels.scale_first_columns(rows.numpy(), factor, rest, stretches, self.keys[1])
 
     def _spread_by_torch(self, X: Tensor) -> Tensor:
         Y = X.new_empty(self.D, X.shape[1])
