@@ -84,6 +84,10 @@ def _memory() -> dict[str, Judged]:
     return {}
 
 
+_AT_WORK: list[subprocess.Popen[bytes]] = []
+"""Processes that were at work when the last one began: a cache that is cleared forgets them, and they still end."""
+
+
 @st.cache_resource(show_spinner=False)
 def _process(identity: str, _stores: Sequence[str]) -> tuple[subprocess.Popen[bytes], Path]:
     """The process that judges these records, started once for all sessions; `identity` is what the cache compares."""
@@ -95,6 +99,7 @@ def _process(identity: str, _stores: Sequence[str]) -> tuple[subprocess.Popen[by
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": paths},
         )  # fmt: skip
+    _AT_WORK[:] = [*(other for other in _AT_WORK if other.poll() is None), process]
     return process, Path(name)
 
 

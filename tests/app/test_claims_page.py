@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import time
@@ -71,6 +72,18 @@ def test_claims_are_judged_once_for_all_starts_and_anew_for_a_new_record(opened,
     monkeypatch.setenv("DELTALAB_STORE", str(tmp_path / "runs"))
     with pytest.raises(pytest.fail.Exception, match="judged again"):
         judging.judged(contents())
+
+
+def test_a_process_that_a_cleared_cache_forgets_is_still_waited_for(tmp_path):
+    """What nobody refers to while it is at work is a ResourceWarning, an error in these tests."""
+    process, output = judging._process("nobody asks again", [str(tmp_path / "none")])
+    number = process.pid
+    del process
+    judging._process.clear("nobody asks again", [])
+    gc.collect()
+    assert [other.pid for other in judging._AT_WORK][-1] == number
+    judging._AT_WORK[-1].wait(timeout=120)
+    output.unlink()
 
 
 def test_a_record_of_another_version_is_named_and_the_others_are_judged(opened, tmp_path, monkeypatch, capsys):
