@@ -95,12 +95,13 @@ def _over_pairs(by_plm: Mapping[str, Sequence[float]]) -> Interval:
     return pair_interval({plm: dict(zip(pairs[plm], v, strict=True)) for plm, v in by_plm.items()})
 
 
-def _over_tasks(by_plm: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+def _over_tasks(
+    found: Sequence[Finding[Subspaces]], values: Callable[[Finding[Subspaces]], Sequence[float]]
+) -> dict[str, list[float]]:
     """PLM -> the mean of each of its tasks."""
-    by_model: dict[str, list[float]] = {}
-    for name, values in by_plm.items():
-        by_model.setdefault(name.split(" ")[0], []).append(sum(values) / len(values))
-    return by_model
+    models = dict.fromkeys(finding.config.model for finding in found)
+    own = {model: _by_plm([f for f in found if f.config.model == model], values) for model in models}
+    return {model: [sum(each) / len(each) for each in tasks.values()] for model, tasks in own.items()}
 
 
 def _by_plm(
@@ -148,7 +149,7 @@ def claims(found: Sequence[Finding[Subspaces]]) -> list[Verdict]:
     ]  # fmt: skip
     first = [  # one value of each task, the first seed's: tasks are what is random
         similar.above(
-            0.5, stratified_interval(_over_tasks(_by_plm(found, _starting(f"ranks_{side}_1")))),
+            0.5, stratified_interval(_over_tasks(found, _starting(f"ranks_{side}_1"))),
             f"The first direction of the {side} is the same for a small and a large rank (overlap above ½).",
             f"φ(1, 1) of r = {c.rank} and r = {c.large_rank}, mean over matrices [1]",
             source=f"{similar.source}, figure 3", setting=f"{runs}; interval over tasks within each PLM",
