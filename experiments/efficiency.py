@@ -36,7 +36,7 @@ class Cost(Config):
     methods: tuple[tuple[str, dict[str, Any]], ...] = setting("label and JSON of each method")
     batch_sizes: tuple[int, ...] = setting("examples of a step", unit="example", low=1)
     tokens: int = setting("length of the texts", unit="token", low=1)
-    rounds: int = setting("of a timing, of which the fastest counts", 0, low=0)
+    rounds: int = setting("of a timing", 0, low=0)
 
     def on(self, plm: PLM) -> Iterator[tuple[str, Delta]]:
         """Label and delta of each method."""
@@ -152,7 +152,7 @@ def _of_memory(found: Sequence[Finding[Cost]]) -> list[Verdict]:
 def _of_time(finding: Finding[Cost]) -> list[Verdict]:
     """Seconds of a step beside full fine-tuning's of the same round, per batch size. What is random is the round."""
     c = finding.config
-    if "training_rounds" not in finding.tables:  # records of before 0.1.0 hold the fastest round alone
+    if "training_rounds" not in finding.tables:  # an older record holds the fastest round alone
         return []
     keys = ["batch_size", "round"]
     seconds = finding.tables["training_rounds"].pivot(index=keys, columns="label", values="step_seconds")
