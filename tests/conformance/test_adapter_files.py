@@ -18,16 +18,24 @@ peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 FAMILIES = {"bert": "classification", "llama": "lm", "gemma": "lm", "gpt2": "lm", "t5": "lm", "qwen3_moe": "lm"}
-EMBEDDING = {"bert": "word_embeddings", "llama": "embed_tokens", "gemma": "embed_tokens", "gpt2": "wte", "t5": "shared"}
-QUERY = {"bert": "query", "llama": "q_proj", "gemma": "q_proj", "gpt2": "c_attn", "t5": "q", "qwen3_moe": "q_proj"}
+FOUND = {"deberta": "classification", "phi3": "lm", "falcon": "lm", "falcon-grouped": "lm", "mt5": "lm"}
+FAMILIES |= FOUND
+QUERY = {"bert": "query", "gpt2": "c_attn", "t5": "q", "deberta": "query_proj", "phi3": "qkv_proj", "mt5": "q"}
+VALUE = {"bert": "value", "gpt2": "c_proj", "t5": "v", "deberta": "value_proj", "phi3": "gate_up_proj", "mt5": "v"}
+EMBEDDING = {"bert": "word_embeddings", "gpt2": "wte", "t5": "shared", "deberta": "word_embeddings", "mt5": "shared"}
+for _name in ("llama", "gemma", "qwen3_moe"):
+    QUERY[_name], VALUE[_name], EMBEDDING[_name] = "q_proj", "v_proj", "embed_tokens"
+for _name in ("falcon", "falcon-grouped"):
+    QUERY[_name], VALUE[_name], EMBEDDING[_name] = "query_key_value", "dense_h_to_4h", "word_embeddings"
+EMBEDDING["phi3"] = "embed_tokens"
 POSITIONS = {"bert": ["position_embeddings"], "gpt2": ["wpe"]}
-VALUE = {"bert": "value", "llama": "v_proj", "gemma": "v_proj", "gpt2": "c_proj", "t5": "v", "qwen3_moe": "v_proj"}
-EMBEDDING["qwen3_moe"] = "embed_tokens"
 KINDS = (
     "lora", "rslora", "patterns", "pattern of paths", "excluded", "first layer", "dora", "biases", "all-linear",
     "head", "embedding", "embedding dora", "saved embedding", "saved tied embedding", "tokens", "pissa", "olora",
     "loftq", "parameter", "biases of the adapted",
 )  # fmt: skip
+FIRST = ("all-linear", "dora", "embedding", "embedding dora")
+"""Tried at once on the families found by their structure; the others under `slow`."""
 OF_EXPERTS = ("experts", "experts alone", "experts of another rank", "router")
 UNREAD = {
     "loftq": "changed W₀ before training",
@@ -40,6 +48,11 @@ UNREAD = {
     "t5 saved tied embedding": "peft changes the one and leaves the other",
     "gpt2 saved tied embedding": "peft changes the one and leaves the other",
     "t5 saved embedding": "peft changes the one and leaves the other",
+}
+UNREAD |= {
+    f"{family} saved {tied}embedding": "peft changes the one and leaves the other"
+    for family in ("falcon", "falcon-grouped", "mt5")
+    for tied in ("", "tied ")
 }
 
 
@@ -63,7 +76,7 @@ def options(kind: str, family: str) -> dict:
         "router": both | {"target_parameters": ["mlp.gate.weight"]},
         "biases of the adapted": both | {"bias": "lora_only"},
         "all-linear": both | {"target_modules": "all-linear"},
-        "head": both | {"target_modules": [query, "classifier" if family == "bert" else "lm_head"]},
+        "head": both | {"target_modules": [query, "classifier" if FAMILIES[family] == "classification" else "lm_head"]},
         "embedding": both | {"target_modules": [query, embedding, *POSITIONS.get(family, ())]},
         "embedding dora": both | {"target_modules": [embedding], "use_dora": True},
         "saved embedding": both | {"modules_to_save": [embedding]},
@@ -119,7 +132,14 @@ def test_all_biases_beside_a_stored_head(family, tmp_path):
 
 @pytest.mark.parametrize(
     ("family", "kind"),
-    [*((f, k) for f in FAMILIES for k in KINDS), *(("qwen3_moe", k) for k in OF_EXPERTS)],
+    [
+        *(
+            pytest.param(f, k, marks=pytest.mark.slow if f in FOUND and k not in FIRST else ())
+            for f in FAMILIES
+            for k in KINDS
+        ),
+        *(("qwen3_moe", k) for k in OF_EXPERTS),
+    ],
 )
 def test_both_readers_give_what_peft_gives(family, kind, plms, tmp_path):
     plm, base = plms[family]
@@ -211,6 +231,37 @@ def test_a_tied_heads_factors_are_the_embeddings(family, tmp_path):
     assert {why for name, why in changes.excluded if "lm_head" in name} == {
         f"tied: the same numbers as {table.name}, counted once"
     }
+
+
+@pytest.mark.parametrize("family", FOUND)
+def test_a_stored_head_beside_scales(family, tmp_path):
+    """IA³ on a classifier, whose head peft stores: logits, unmerged logits and merged weights."""
+    plm = tiny_plm(family, num_labels=3)
+    plm.model.save_pretrained(tmp_path / "base")
+    down = {"deberta": "output.dense", "phi3": "down_proj", "mt5": "wo"}.get(family, "dense_4h_to_h")
+    config = peft.IA3Config(target_modules=[QUERY[family], down], feedforward_modules=[down], task_type="SEQ_CLS")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = peft.get_peft_model(copy.deepcopy(plm.model), config, autocast_adapter_dtype=False)
+        for p in model.parameters():
+            p.data += 0.1 * torch.randn_like(p) if p.requires_grad else 0.0
+    model.save_pretrained(tmp_path / "adapter")
+    ids = torch.randint(8, 100, (3, 6), generator=torch.Generator().manual_seed(0))
+    ids[:, -1] = plm.model.config.eos_token_id or 8
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    delta, phi = load_adapter(plm, tmp_path / "adapter")
+    logits = model.eval()(**batch).logits
+    close = {"rtol": 0, "atol": 1e-5 if family in ("phi3", "mt5") else 1e-9}  # float32 inside of their norms
+    torch.testing.assert_close(delta.logits(phi, batch), logits, **close)
+    torch.testing.assert_close(delta.unmerged.logits(phi, batch), logits, **close)
+    changes = {change.name: change.difference for change in adapter_changes(tmp_path / "adapter", tmp_path / "base")}
+    after = dict(model.merge_and_unload().named_parameters())
+    moved = [
+        n for n, old in plm.parameters.items() if old.ndim == 2 and n not in plm.new_names and not old.equal(after[n])
+    ]
+    assert sorted(changes) == sorted(moved)
+    for name in moved:
+        torch.testing.assert_close(changes[name], after[name] - plm.parameters[name], rtol=0, atol=1e-9)
 
 
 OTHERS = {
