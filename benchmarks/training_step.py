@@ -60,8 +60,8 @@ def subspace_step(delta: Delta, batch: dict[str, Tensor]) -> Callable[[], None]:
     assert form.streamed is not None
 
     def step() -> None:
-        overrides, gradient = form.streamed(phi)
-        torch.nn.functional.cross_entropy(form.plm.logits(overrides, batch), batch["labels"]).backward()
+        overrides, gradient = form.streamed.begun(phi)
+        torch.nn.functional.cross_entropy(form.streamed.plm.logits(overrides, batch), batch["labels"]).backward()
         phi.grad = gradient()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -111,6 +111,8 @@ VARIANTS: dict[str, Callable[[PLM, dict[str, Tensor]], Callable[[], None]]] = {
     "Fastfood d=10000": lambda plm, batch: subspace_step(DID(dimension=10_000).on(plm), batch),
     "one-hot d=1000": lambda plm, batch: subspace_step(DID(dimension=1000, projection="one_hot").on(plm), batch),
     "one-hot d=10000": lambda plm, batch: subspace_step(DID(dimension=10_000, projection="one_hot").on(plm), batch),
+    "Kronecker d=1000": lambda plm, batch: subspace_step(DID(dimension=1000, projection="kronecker").on(plm), batch),
+    "Kronecker d=10000": lambda plm, batch: subspace_step(DID(dimension=10_000, projection="kronecker").on(plm), batch),
     "LoRA r=8, peft": lambda plm, batch: module_step(peft_lora(plm), batch, fused=True),
     "LoRA r=8, ours": lambda plm, batch: delta_step(LoRA(rank=8).on(plm), batch),
     "BitFit, ours": lambda plm, batch: delta_step(BitFit().on(plm), batch),

@@ -31,7 +31,7 @@ class Search(Budget):
     """One search of d90."""
 
     method: str = setting("did: one random subspace of all weights; said: a scale per layer too", choices=METHODS)
-    projection: str = setting("fastfood, one-hot, gaussian or sparse", "fastfood", keyed=True)
+    projection: str = setting("fastfood, one_hot, kronecker, gaussian or sparse", "fastfood", keyed=True)
     head: str = setting("the new head: in the subspace, trained freely, or frozen", "inside", choices=HEADS, keyed=True)
     seed: int = setting("added to every seed", 0, low=0, keyed=True)
     lr: float | None = setting("step size in the subspaces; none: by the rule for d and D", None, keyed=True)

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from lab.deltas.delta import Delta, WeightDifference, as_matrices
+from lab.deltas.in_factors import InFactors
 from lab.deltas.row_lookup import LARGE, InSubspace, tables
 from lab.linalg import LinearOperator
 from lab.models import PLM, Graft, graft
 from lab.models.structure import is_tried
 from lab.models.trial import texts_of
+from lab.projections.kronecker import Kronecker
 from lab.projections.projection import Projection
 
 
@@ -43,6 +45,8 @@ class Additive(Delta):
 
     def restrict(self, P: LinearOperator, origin: Tensor | None = None) -> Delta:
         whole = super().restrict(P, origin)
+        if origin is None and isinstance(P, Kronecker) and type(P).over(self.layout, P.d, seed=P.seed) == P:
+            return InFactors(self, P)
         if isinstance(P, Projection) and P.has_cheap_rows and origin is None and self.phi0.device.type == "cpu":
             found = tables(self.plm, self.layout)
             return InSubspace(self, P, found) if found or self.layout.size >= LARGE else whole

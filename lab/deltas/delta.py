@@ -53,6 +53,19 @@ def no_penalty(phi: Tensor) -> Tensor | float:
 
 
 @dataclass(frozen=True, eq=False)
+class StreamedForm:
+    """A step whose gradients are projected as they appear: one forward and backward pass, under no transform.
+
+    Attributes:
+        plm: the host whose parameters are overridden.
+        begun: φ -> (the overrides of one step; a function that gives the gradient in φ after the backward pass).
+    """
+
+    plm: PLM
+    begun: Callable[[Tensor], tuple[dict[str, Tensor], Callable[[], Tensor]]]
+
+
+@dataclass(frozen=True, eq=False)
 class TrainingForm:
     """A delta as a trainer sees it: minimise loss(plm.logits(sampled(φ, noise), batch)) + penalty(φ), then finish.
 
@@ -64,9 +77,7 @@ class TrainingForm:
         noise: seed -> the random numbers of one step, shape (n_noise,), a pure function of the seed. It is an argument
             of `sampled`, so that many φ can be trained under one `vmap`, each with its own.
         n_noise: 0 for all but diff pruning.
-        streamed: φ -> (the overrides as leaves whose gradients are projected as they appear; a function that gives the
-            gradient in φ after the backward pass): the same step in less memory, for one φ at a time. None where there
-            is no such form.
+        streamed: the same step for one φ at a time, in less memory or time; None where there is no such form.
     """
 
     plm: PLM
@@ -75,7 +86,7 @@ class TrainingForm:
     n_noise: int = 0
     penalty: Callable[[Tensor], Tensor | float] = no_penalty
     finish: Callable[[Tensor], tuple[Delta, Tensor]] | None = None
-    streamed: Callable[[Tensor], tuple[dict[str, Tensor], Callable[[], Tensor]]] | None = None
+    streamed: StreamedForm | None = None
 
 
 def _facts(delta: Delta) -> Facts:

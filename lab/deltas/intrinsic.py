@@ -14,15 +14,16 @@ from lab.deltas.delta import Delta, Reparameterized
 from lab.deltas.method import DeltaMethod, HeadTreatment, body_names
 from lab.linalg import Layout, LinearOperator
 from lab.models import PLM
+from lab.projections.projection import Projection
 
 
-def projection_named(name: str, D: int, d: int, seed: int) -> LinearOperator:
-    """The projection R^d -> R^D of that registry name."""
-    return _kind_named(name)(D, d, seed=seed)
+def projection_named(name: str, layout: Layout, d: int, seed: int) -> LinearOperator:
+    """The projection of that registry name, R^d -> the flat vector of a layout."""
+    return _kind_named(name).over(layout, d, seed=seed)
 
 
-def _kind_named(name: str) -> Callable[..., LinearOperator]:
-    by_name: dict[str, Callable[..., LinearOperator]] = {P.name: P for P in projections.PROJECTIONS if P.drawn}
+def _kind_named(name: str) -> type[Projection]:
+    by_name = {P.name: P for P in projections.PROJECTIONS if P.drawn}
     if name not in by_name:
         raise ValueError(f"unknown projection {name!r}; choose one of {sorted(by_name)}.")
     return by_name[name]
@@ -69,7 +70,7 @@ class DID(_RandomSubspace):
 
     def body(self, plm: PLM, seed: int) -> Delta:
         full = self._full(plm)
-        return full.restrict(projection_named(self.projection, full.size, self.dimension, seed))
+        return full.restrict(projection_named(self.projection, full.layout, self.dimension, seed))
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class SAID(_RandomSubspace):
             raise ValueError(
                 f"SAID spends {m} of its dimensions on layer scales; dimension must exceed {m}, got {self.dimension}."
             )
-        P = projection_named(self.projection, full.size, self.dimension - m, seed)
+        P = projection_named(self.projection, full.layout, self.dimension - m, seed)
         z0 = torch.cat([full.phi0.new_zeros(self.dimension - m), full.phi0.new_ones(m)])
         # φ = 0 is the PLM itself, whatever λ is: spare a pass over D numbers
         return Reparameterized(full, _layerwise_scaled(P, full.layout, groups), z0, at_identity=full.at_identity)

@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lab.deltas.delta import Delta, Reparameterized, TrainingForm
+from lab.deltas.delta import Delta, Reparameterized, StreamedForm, TrainingForm
 from lab.deltas.side_path import Unmerged, added_to_output
 from lab.deltas.streamed import Run, Streamed
 from lab.linalg import Layout
@@ -101,9 +101,9 @@ class LookedUp(Unmerged):
 
     def training(self) -> TrainingForm:
         """Gradients are projected block by block, as they appear (`lab.deltas.streamed`)."""
-        return replace(super().training(), streamed=self._streamed)
+        return replace(super().training(), streamed=StreamedForm(self.plm, self._begun))
 
-    def _streamed(self, phi: Tensor) -> tuple[dict[str, Tensor], Callable[[], Tensor]]:
+    def _begun(self, phi: Tensor) -> tuple[dict[str, Tensor], Callable[[], Tensor]]:
         streamed = Streamed(phi, self._pieces, self.subspace.inner.plm.parameters)
         read = phi.detach().requires_grad_(True)  # by the tables
 
@@ -118,15 +118,20 @@ def tables(plm: PLM, layout: Layout) -> dict[str, tuple[str, ...]]:
 
     Tables that also read out (tied with a language-model head), or that do more than look up (Gemma scales), are not.
     """
-    users: dict[int, list[tuple[str, nn.Module]]] = {}
-    for path, module in plm.model.named_modules():
-        for parameter in module.parameters(recurse=False):
-            users.setdefault(id(parameter), []).append((path, module))
-    found = {}
+    found, holders = {}, users(plm)
     for part in layout:
-        using = users[id(plm.parameters[part.name])]
+        using = holders[id(plm.parameters[part.name])]
         if part.size >= LARGE and all(type(module) is nn.Embedding for _, module in using):
             found[part.name] = tuple(path for path, _ in using)
+    return found
+
+
+def users(plm: PLM) -> dict[int, list[tuple[str, nn.Module]]]:
+    """id of a parameter -> the modules that hold it, with their paths."""
+    found: dict[int, list[tuple[str, nn.Module]]] = {}
+    for path, module in plm.model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            found.setdefault(id(parameter), []).append((path, module))
     return found
 
 

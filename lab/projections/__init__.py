@@ -13,6 +13,7 @@ from lab.projections.diagnostics import Isometry, coverage, isometry
 from lab.projections.fastfood import Fastfood
 from lab.projections.gaussian import Gaussian
 from lab.projections.hadamard import hadamard_transform
+from lab.projections.kronecker import Kronecker
 from lab.projections.one_hot import OneHot
 from lab.projections.projection import Projection
 from lab.projections.sparse import Sparse
@@ -20,7 +21,7 @@ from lab.projections.sparse import Sparse
 PROJECTIONS: tuple[type[Projection], ...]
 """Every projection; made when it is first asked for, as a module of another package that adds one imports this room."""
 
-_LISTED: tuple[type[Projection], ...] = (Gaussian, Sparse, Fastfood, OneHot)
+_LISTED: tuple[type[Projection], ...] = (Gaussian, Sparse, Fastfood, OneHot, Kronecker)
 
 
 @cache
@@ -44,6 +45,7 @@ __all__ = [
     "Fastfood",
     "Gaussian",
     "Isometry",
+    "Kronecker",
     "OneHot",
     "Projection",
     "Sparse",

@@ -53,26 +53,34 @@ class Gaussian(Projection):
 
     @property
     def _width(self) -> int:
-        """d rounded up to whole words of four Gaussians: entry (i, j) is Gaussian number i·width + j."""
-        return -(-self.d // 4) * 4
+        """d rounded up, so that columns beside those of P are drawn instead of cut off: that would be a copy."""
+        return words_of(self.d)
 
     def _chunks(self, like: Tensor) -> Iterator[tuple[int, Tensor]]:
         """(first row, rows (c, width)), in order."""
-        draw = self._drawn_by_kernel if like.device.type == "cpu" else self._drawn_by_torch
+        key = counter.stream_key(self.seed, counter.Stream.GAUSSIANS)
         step = max(1, min(CHUNK, max(self.D, SMALLEST_CHUNK)) // self._width)
         for first in range(0, self.D, step):
-            yield first, draw(first, min(step, self.D - first), like)
+            yield first, gaussian_rows(key, first, min(step, self.D - first), self._width, like)
 
-    def _drawn_by_kernel(self, first: int, count: int, like: Tensor) -> Tensor:
-        rows = like.new_empty(count, self._width)
-        words = np.empty((count, self._width // 4), np.uint64)
+
+def gaussian_rows(key: int, first: int, count: int, width: int, like: Tensor) -> Tensor:
+    """Rows first, first + 1, … of a matrix of standard Gaussians, (count, width), with the dtype and device of `like`.
+
+    Entry (i, j) is Gaussian number i·w + j of the stream with this key, w = width rounded up to whole words of four.
+    """
+    whole = words_of(width)
+    if like.device.type == "cpu":
+        rows = like.new_empty(count, whole)
+        words = np.empty((count, whole // 4), np.uint64)
         with limited_threads():
-            kernels.gaussian_rows(rows.numpy(), words, np.uint64(self._key()), first, counter.gaussian_table())
-        return rows
+            kernels.gaussian_rows(rows.numpy(), words, np.uint64(key), first, counter.gaussian_table())
+    else:
+        index = torch.arange(first * whole, (first + count) * whole, device=like.device)
+        rows = counter.gaussians(key, index, like.dtype).reshape(count, whole)
+    return rows[:, :width]
 
-    def _drawn_by_torch(self, first: int, count: int, like: Tensor) -> Tensor:
-        index = torch.arange(first * self._width, (first + count) * self._width, device=like.device)
-        return counter.gaussians(self._key(), index, like.dtype).reshape(count, self._width)
 
-    def _key(self) -> int:
-        return counter.stream_key(self.seed, counter.Stream.GAUSSIANS)
+def words_of(width: int) -> int:
+    """width rounded up to whole words of four Gaussians."""
+    return -(-width // 4) * 4

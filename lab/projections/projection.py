@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from lab.linalg.differentiable import linear_map
+from lab.linalg.layout import Layout
 from lab.linalg.operator import LinearOperator
 
 
@@ -44,6 +45,11 @@ class Projection(LinearOperator):
                 f"{type(self).__name__} maps R^d into R^D with 1 <= d <= D; got d = {self.d}, D = {self.D}. "
                 "Choose d between 1 and the number of weights."
             )
+
+    @classmethod
+    def over(cls, layout: Layout, d: int, *, seed: int = 0) -> Self:
+        """R^d -> the flat vector of a layout; a class that looks at the shapes of its parts overrides this."""
+        return cls(layout.size, d, seed=seed)
 
     @property
     def shape(self) -> tuple[int, int]:  # type: ignore[override]

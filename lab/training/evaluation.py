@@ -25,11 +25,14 @@ def batch_loss(
 ) -> Tensor:
     """Mean loss [nats] of φ on one batch, plus the form's penalty; the logits return to φ's dtype before the loss.
 
-    `noise` is what the form takes per step (`TrainingForm.noise`); empty for most. `overrides`: those of φ, where they
-    are made already.
+    `noise` is what the form takes per step (`TrainingForm.noise`); empty for most. `overrides`: those that the form's
+    `streamed` has begun a step with.
     """
     with autocast(precision, phi.device):
-        logits = form.plm.logits(form.sampled(phi, noise) if overrides is None else overrides, batch)
+        if form.streamed is not None and overrides is not None:
+            logits = form.streamed.plm.logits(overrides, batch)
+        else:
+            logits = form.plm.logits(form.sampled(phi, noise), batch)
     return encoded.task.loss(logits.to(phi.dtype), batch["labels"]) + form.penalty(phi)
 
 

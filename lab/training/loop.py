@@ -102,7 +102,7 @@ def separate_gradients(problem: Problem, runs: list[Run], step: int) -> list[flo
             loss = problem.loss(run.phi, batch, noise)
             loss.backward()
         else:
-            overrides, gradient = problem.form.streamed(run.phi)
+            overrides, gradient = problem.form.streamed.begun(run.phi)
             loss = problem.loss(run.phi, batch, noise, overrides)
             loss.backward()
             _hand_out(run, gradient())

@@ -5,12 +5,13 @@ import torch
 
 from lab.deltas import DID, SAID, FullFineTuning
 from lab.deltas.intrinsic import projection_named
+from lab.linalg import Layout, Part
 from lab.projections import PROJECTIONS
 
 
 def test_unknown_projections_are_refused():
     with pytest.raises(ValueError, match="unknown projection 'origami'; choose one of"):
-        projection_named("origami", 10, 2, 0)
+        projection_named("origami", Layout((Part("a", (10,)),)), 2, 0)
     with pytest.raises(ValueError, match="unknown projection 'origami'; choose one of"):
         DID(projection="origami")
 
@@ -20,7 +21,7 @@ def test_did_is_full_fine_tuning_along_p(plm_of, noise, projection):
     plm = plm_of()
     full = FullFineTuning().on(plm)
     delta = DID(dimension=5, projection=projection).on(plm, seed=3)
-    P, x = projection_named(projection, full.size, 5, 3), noise(5)
+    P, x = projection_named(projection, full.layout, 5, 3), noise(5)
     expected = full.overrides(P @ x)
     got = delta.overrides(x)
     assert set(got) == set(expected)
@@ -41,7 +42,7 @@ def test_said_scales_each_layer_by_its_own_lambda(plm_of, noise):
     phi, scales = noise(5), torch.tensor([2.0, 3.0, 5.0], dtype=torch.float64)
     assert torch.equal(delta.phi0, torch.tensor([0.0] * 5 + [1.0] * 3, dtype=torch.float64))
     full = FullFineTuning().on(plm)
-    step = full.layout.unflatten(projection_named("fastfood", full.size, 5, 3) @ phi)
+    step = full.layout.unflatten(projection_named("fastfood", full.layout, 5, 3) @ phi)
     overrides = delta.overrides(torch.cat([phi, scales]))
     for part in full.layout:
         scale = scales[0 if part.block is None else 1 + part.block]

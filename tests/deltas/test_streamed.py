@@ -43,7 +43,7 @@ def test_a_streamed_step_has_the_dense_step_s_loss_and_gradient(family, head, pr
     (wanted,) = torch.autograd.grad(truth, dense)
 
     form = delta.unmerged.training()
-    overrides, gradient = form.streamed(phi)
+    overrides, gradient = form.streamed.begun(phi)
     loss = form.plm.logits(overrides, batch).square().mean()
     loss.backward()
     torch.testing.assert_close(loss, truth, rtol=1e-12, atol=1e-14)
@@ -109,7 +109,7 @@ def test_nothing_outlives_a_step():
     alive: list[weakref.ref] = []
 
     def step() -> None:
-        overrides, gradient = form.streamed(torch.zeros(30, dtype=torch.float64))
+        overrides, gradient = form.streamed.begun(torch.zeros(30, dtype=torch.float64))
         form.plm.logits(overrides, batch_of(plm)).square().mean().backward()
         gradient()
         alive.extend(weakref.ref(leaf) for name, leaf in overrides.items() if name in plm.parameters)

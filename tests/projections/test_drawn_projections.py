@@ -9,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.projections import Gaussian, OneHot, Sparse
+from lab.linalg import Layout, Part
+from lab.projections import Gaussian, Kronecker, OneHot, Sparse, counter
+from lab.projections.gaussian import gaussian_rows
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -20,11 +22,12 @@ def dense(P) -> torch.Tensor:
     return P @ torch.eye(P.d, dtype=torch.float64)
 
 
-@pytest.mark.parametrize(("D", "d"), [(50, 3), (1000, 100), (6000, 5000)])
-def test_gaussian_paths_draw_the_same_matrix(D, d):
-    P = Gaussian(D, d, seed=1)
-    like = torch.zeros(1, dtype=torch.float64)
-    assert torch.equal(P._drawn_by_kernel(7, 30, like), P._drawn_by_torch(7, 30, like))
+@pytest.mark.parametrize("width", [3, 100, 5000])
+def test_kernel_and_torch_draw_the_same_gaussians(width):
+    rows = gaussian_rows(99, 7, 30, width, torch.zeros(1, dtype=torch.float64))
+    whole = -(-width // 4) * 4
+    numbers = torch.arange(7 * whole, 37 * whole)
+    assert torch.equal(rows, counter.gaussians(99, numbers, torch.float64).view(30, whole)[:, :width])
 
 
 def test_gaussian_does_not_depend_on_the_chunks(monkeypatch):
@@ -103,3 +106,36 @@ def test_one_hot_columns_are_spread_evenly():
     for row in columns.T:
         counts = torch.bincount(row, minlength=6).double()
         assert ((counts - 200) ** 2 / 200).sum() < 25  # χ² with 5 degrees of freedom: p = 1e-4
+
+
+def test_kronecker_is_a_product_of_two_gaussians_in_every_matrix():
+    layout = Layout((Part("a", (30, 20)), Part("bias", (7,)), Part("experts", (2, 6, 5))))
+    P = Kronecker.over(layout, 11, seed=2)
+    truth = []
+    for i, part in enumerate(layout):
+        U, V = P.factors(i, draw(1))
+        assert (len(U), len(V)) == [(30, 20), (3, 3), (12, 5)][i]
+        truth.append(torch.kron(U, V)[: part.size, :11])
+    assert P.rank == 4
+    assert torch.allclose(dense(P), torch.cat(truth), rtol=0, atol=1e-14)
+
+
+def test_kronecker_factors_are_standard_gaussians_independent_of_each_other():
+    P = Kronecker.over(Layout((Part("a", (3000, 2000)), Part("b", (3000, 2000)))), 64, seed=1)
+    (U, V), (other, _) = P.factors(0, draw(1)), P.factors(1, draw(1))
+    U, other = U * P.D**0.5, other * P.D**0.5
+    for entries in (U, V, other):
+        assert abs(entries.mean()) < 5 / entries.numel() ** 0.5
+        assert abs(entries.var() - 1) < 5 * (2 / entries.numel()) ** 0.5
+    for one, two in ((U, other), (U[:2000], V)):
+        assert abs((one * two).mean()) < 5 / one.numel() ** 0.5
+
+
+def test_kronecker_changes_have_rank_r():
+    P = Kronecker.over(Layout((Part("a", (40, 30)),)), 25)
+    assert torch.linalg.matrix_rank((P @ draw(25)).view(40, 30)) == P.rank == 5
+
+
+def test_kronecker_shapes_that_do_not_fill_the_image_are_refused():
+    with pytest.raises(ValueError, match=r"must hold D = 10 numbers; these hold 12\. Kronecker\.over\(layout, d\)"):
+        Kronecker(10, 2, shapes=((3, 4),))
