@@ -67,6 +67,8 @@ def over_plms(drawn: Figure | None) -> bool:
 def choose(manifests: Sequence[Manifest], outline: Outline, drawn: Figure | None = None) -> tuple[Manifest, ...]:
     """The records of the PLM and the tasks that the reader chooses; those of `newest` before that.
 
+    Of one task where the figure would take several for one.
+
     Args:
         manifests: records of the question, the newest first.
         outline: the question.
@@ -82,7 +84,10 @@ def choose(manifests: Sequence[Manifest], outline: Outline, drawn: Figure | None
         name = st.selectbox("Settings", list(known), key="settings", bind="query-params")
         manifests = known.get(name) or next(iter(known.values()))
     tasks = _values(manifests, "task")
-    if len(tasks) > 1:
+    if len(tasks) > 1 and drawn is not None and "task" in _mixed(rows(manifests, drawn)[0], drawn):
+        task = st.selectbox("Task", tasks, key="task", bind="query-params") or tasks[0]
+        manifests = _with(manifests, "task", [task])
+    elif len(tasks) > 1:
         shown = _shown(tasks, outline, manifests, drawn)
         wanted = st.multiselect("Task", tasks, default=shown, key="task", bind="query-params")
         manifests = _with(manifests, "task", wanted or shown)
@@ -197,8 +202,9 @@ def unmixed(table: pd.DataFrame, drawn: Figure, pick: Pick = first) -> pd.DataFr
 
 
 def _mixed(table: pd.DataFrame, drawn: Figure) -> list[str]:
-    """Columns of `_IDENTITY` in which rows differ that agree in all that the figure tells apart."""
-    told = [name for name in _IDENTITY if name in table and name in {**drawn.columns, **drawn.optional}]
+    """Columns of `_IDENTITY` in which rows differ that agree in all that the figure tells apart or averages over."""
+    known = {*drawn.columns, *drawn.optional, *drawn.averages}
+    told = [name for name in _IDENTITY if name in table and name in known]
     return [name for name in _IDENTITY if name in table and name not in told and _several(table, name, told)]
 
 
