@@ -29,6 +29,8 @@ def prompt_learning(plm: PLM, config: Any, peft: Any, seed: int, label: str) -> 
     """
     kind = str(config.peft_type.value)
     config.num_transformer_submodules = _stacks(plm, kind, config.num_transformer_submodules)
+    if kind in PROMPTS and config.token_dim is None:  # peft would take the hidden states' width
+        config.token_dim = _width(plm)
     config.task_type = "FEATURE_EXTRACTION"  # peft's model without a head of its own
     model = peft_model(plm, config, peft, seed)
     encoder: nn.Module = model.prompt_encoder["default"].to(dtype=plm.dtype, device=plm.device)
@@ -93,19 +95,50 @@ def _host(plm: PLM, kind: str, rows: Tensor, tokens: int, label: str) -> Additiv
         if plm.architecture.kind == "encoder-decoder":  # peft counts the encoder's blocks
             expected = inner.layout.parts[0].shape[-1] * 2 * len(plm.architecture.first_stack(plm.model))
         if rows.shape[1] != expected:
-            raise ValueError(f"this prefix has {rows.shape[1]} numbers per token; {plm.name!r} needs {expected}.")
+            raise ValueError(
+                f"this prefix has {rows.shape[1]} numbers per token; {plm.name!r} needs {expected}"
+                f"{_of_shared_blocks(plm, len(inner.layout) // 2, tokens)}."
+            )
         if len(rows) != tokens:
             raise ValueError(f"this prefix has {len(rows)} tokens; its configuration says {tokens}.")
         return inner
-    width = plm.parameters[f"{plm.architecture.embedding_name(plm.model)}.weight"].shape[1]
+    width = _width(plm)
     two = plm.architecture.kind == "encoder-decoder"
     if rows.shape[1] != width or len(rows) not in ((tokens, 2 * tokens) if two else (tokens,)):
         raise ValueError(
-            f"this prompt has shape {tuple(rows.shape)}; {plm.name!r} needs {tokens} tokens of {width} numbers."
+            f"this prompt has shape {tuple(rows.shape)}; {plm.name!r} needs {tokens} tokens of {width} numbers"
+            f"{_as_wide_as_words(rows.shape[1], width)}."
         )
     first, second = rows[:tokens], rows[tokens:]
     decoder = second if len(second) and kind == "MULTITASK_PROMPT_TUNING" else None
     return prompt_delta(plm, first, label, "front", decoder=decoder)
+
+
+def _width(plm: PLM) -> int:
+    """Width of the word embeddings, which soft tokens stand among; in ALBERT less than that of the hidden states."""
+    return plm.parameters[f"{plm.architecture.embedding_name(plm.model)}.weight"].shape[1]
+
+
+def _as_wide_as_words(got: int, width: int) -> str:
+    """What to do about soft tokens of another width than the words'; peft itself fails at their first text."""
+    if got == width:
+        return ""
+    return (
+        f", the width of its word embeddings (peft takes that of the hidden states where its configuration is silent); "
+        f"train it with token_dim={width}, or take Prompt(…)"
+    )
+
+
+def _of_shared_blocks(plm: PLM, blocks: int, tokens: int) -> str:
+    """What to do about a prefix for every run of a block that runs several times; peft itself cannot use it."""
+    runs = getattr(plm.model.config, "num_hidden_layers", blocks)
+    if runs <= blocks:
+        return ""
+    return (
+        f": its {runs} layers run {'one block' if blocks == 1 else f'{blocks} blocks'}, and peft has keys and values "
+        f"for each run, which it cannot use here itself; take Prefix(tokens={tokens}), whose keys and values every run "
+        "of a block sees, LoRA(…), or peft's PROMPT_TUNING"
+    )
 
 
 def _arranged(plm: PLM, kind: str, rows: Tensor, inner: Additive) -> Tensor:

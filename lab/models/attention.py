@@ -66,8 +66,13 @@ def settle_attention(model: Any) -> None:
 
 
 def has_interface(model_class: type) -> bool:
-    """Whether a model takes its attention from transformers' interface; DeBERTa, MPNet and Falcon do not."""
-    return "ALL_ATTENTION_FUNCTIONS" in vars(sys.modules[model_class.__module__])
+    """Whether a model takes its attention from transformers' interface; DeBERTa, MPNet, Falcon and GIT do not.
+
+    GIT's images do, and its texts pick a class of attention from a table by transformers' names.
+    """
+    names = vars(sys.modules[model_class.__module__])
+    tables = (value for value in names.values() if isinstance(value, dict) and isinstance(value.get("eager"), type))
+    return "ALL_ATTENTION_FUNCTIONS" in names and not any(tables)
 
 
 def takes_interface(attention: nn.Module) -> bool:

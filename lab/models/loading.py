@@ -236,7 +236,10 @@ def _describing(file: Path) -> Iterator[None]:
     try:
         yield
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{file} describes no model that can be built: {error}") from error
+        raise CheckpointError(
+            f"{file} describes no model that can be built: transformers' code for it says {type(error).__name__}: "
+            f"{error}. Compare its entries with those of the published model, or take another one."
+        ) from error
 
 
 def _stored_width(num_labels: int, shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor]) -> int:

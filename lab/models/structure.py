@@ -68,10 +68,11 @@ def architecture_of_model(model: Any) -> Architecture:
     embedding = model.get_input_embeddings()
     named = dict(base.named_modules())
     beside = tuple(path for path in chains if path not in of_text)
+    towers = tuple(p for p in _models_inside(base, text) if not any(_within(path, (p,)) for path in paths))
     final = tuple(
         p
         for p, m in named.items()
-        if _within(p, (text,)) and _is_norm(m) and not _within(p, paths) and "embed" not in p
+        if _within(p, (text,)) and _is_norm(m) and not _within(p, (*paths, *towers)) and "embed" not in p
     )
     poolers = tuple(name for name, _ in base.named_parameters() if name.startswith("pooler"))
     return Architecture(
@@ -121,15 +122,25 @@ def _chains(base: nn.Module) -> list[str]:
 def _of_text(chains: list[str], base: nn.Module, embedding: nn.Module, stacks: int) -> tuple[str, tuple[str, ...]]:
     """Path and chains of the model that a text runs through: the innermost that embeds it and has `stacks` of them.
 
-    A model of images and text keeps the towers for images beside it.
+    A model of images and text keeps the towers for images beside it, or, as a model of its own, inside of it (GIT).
     """
     at = next(path for path, module in base.named_modules() if module is embedding).split(".")
     for n in range(len(at), -1, -1):
         path = ".".join(at[:n])
         inside = tuple(chain for chain in chains if _within(chain, (path,)))
         if len(inside) >= stacks and isinstance(base.get_submodule(path), transformers.PreTrainedModel):
-            return path, inside
+            own = tuple(chain for chain in inside if not _within(chain, _models_inside(base, path)))
+            return path, own if len(own) >= stacks else inside
     return "", tuple(chains)
+
+
+def _models_inside(base: nn.Module, path: str) -> tuple[str, ...]:
+    """Paths of the models that are parts of the one at `path`."""
+    return tuple(
+        p
+        for p, module in base.named_modules()
+        if p != path and _within(p, (path,)) and isinstance(module, transformers.PreTrainedModel)
+    )
 
 
 def _is_chain(modules: nn.ModuleList) -> bool:

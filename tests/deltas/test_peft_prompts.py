@@ -42,7 +42,7 @@ FOUND = {"electra": "SEQ_CLS"} | dict.fromkeys(("bart", "mt5"), "SEQ_2_SEQ_LM")
 SLIDING = dict.fromkeys(("mistral", "gemma2", "gemma3"), "CAUSAL_LM")
 FOUND |= dict.fromkeys(("opt", "gpt_neox", "phi", "phi3", "qwen3_moe"), "CAUSAL_LM")
 """Families found by their structure that peft can give a prefix."""
-TASKS = TASK | SLIDING | FOUND
+TASKS = TASK | SLIDING | FOUND | {"albert": "SEQ_CLS"}
 
 
 def prepared(plm_of, batch_of, family):
@@ -119,6 +119,37 @@ def test_prefix_and_prompt_give_pefts_logits_on_found_families(plm_of, batch_of,
     delta = from_peft(KINDS[kind]()).body(plm, 0)
     _, expected = theirs(plm, family, KINDS[kind](), batch, kind)
     torch.testing.assert_close(delta.logits(delta.phi0, batch), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["prompt", "p-tuning"])
+@pytest.mark.parametrize("family", ["albert", "electra"])
+def test_soft_tokens_are_as_wide_as_words_not_as_hidden_states(plm_of, batch_of, tmp_path, family, kind):
+    """peft, left to itself, takes the hidden states' width, and fails at the first text."""
+    plm, batch = plm_of(family), batch_of(plm_of(family), padding=False)
+    delta = from_peft(KINDS[kind]()).body(plm, 0)
+    model, expected = theirs(plm, family, KINDS[kind](token_dim=12), batch, kind)
+    torch.testing.assert_close(delta.logits(delta.phi0, batch), expected, rtol=0, atol=1e-6)
+    model.save_pretrained(tmp_path / "stored", save_embedding_layers=False)
+    stored, phi = load_adapter(plm, tmp_path / "stored")
+    torch.testing.assert_close(stored.logits(phi, batch), expected, rtol=0, atol=1e-6)
+    wide = peft_model(plm, KINDS[kind](task_type="SEQ_CLS"), peft, seed=0)
+    wide.save_pretrained(tmp_path / "wide", save_embedding_layers=False)
+    with pytest.raises(
+        ValueError, match=r"3 tokens of 12 numbers, the width of its word embed.*train it with token_dim=12"
+    ):
+        load_adapter(plm, tmp_path / "wide")
+
+
+def test_a_prefix_for_every_run_of_one_block(plm_of, tmp_path):
+    """ALBERT's layers are one block that runs again and again; peft makes a prefix for each run, and cannot use it."""
+    plm = plm_of("albert")
+    message = r"has 64 numbers per token; .* needs 32: its 2 layers run one block.*take Prefix\(tokens=3\)"
+    with pytest.raises(ValueError, match=message):
+        from_peft(KINDS["prefix"]()).on(plm)
+    model = peft_model(plm, KINDS["prefix"](task_type="SEQ_CLS"), peft, seed=0)
+    model.save_pretrained(tmp_path, save_embedding_layers=False)
+    with pytest.raises(ValueError, match=message):
+        load_adapter(plm, tmp_path)
 
 
 @pytest.mark.parametrize("family", ["bert", "llama", "gpt2", "t5"])

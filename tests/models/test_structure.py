@@ -305,6 +305,26 @@ def test_of_a_model_of_images_and_text_the_blocks_are_those_of_text(tmp_path):
         works(load_plm(tmp_path, dtype=torch.float64))
 
 
+def test_a_tower_inside_of_the_text_model_is_left_alone(tmp_path):
+    """GIT keeps its images' model, which comes first, inside of the one that embeds the text; its own table of classes
+    of attention knows transformers' names alone."""
+    vision = {**SIZES, "image_size": 32, "patch_size": 16}
+    torch.manual_seed(0)
+    theirs = transformers.GitForCausalLM(transformers.GitConfig(**SIZES, vision_config=vision)).eval()
+    theirs.save_pretrained(tmp_path)
+    ids = torch.tensor([[5, 9, 11, 7]])
+    said = r"blocks in 'encoder.layer'.*no text runs through 'image_encoder.*', which are left alone"
+    with pytest.warns(UserWarning, match=said):
+        plm = load_plm(tmp_path, head="lm", dtype=torch.float64)
+    torch.testing.assert_close(plm.logits({}, {"input_ids": ids}), theirs.double()(ids).logits, rtol=1e-9, atol=1e-9)
+    assert plm.n_blocks == SIZES["num_hidden_layers"]
+    assert "image_encoder.vision_model.post_layernorm" not in plm.architecture.final_norms
+    with pytest.warns(UserWarning, match=said):
+        works(load_plm(tmp_path, dtype=torch.float64))
+    with pytest.raises(ValueError, match="attends by its own code"):
+        Prefix(tokens=2).on(plm)
+
+
 @pytest.mark.filterwarnings("ignore:.*taken by its structure")
 def test_blocks_that_no_text_runs_through_are_refused(tmp_path):
     images_and_text(tmp_path)
