@@ -67,15 +67,22 @@ def contents() -> Contents:
     return _contents(runs.state(), runs)
 
 
-def table_of(manifests: Sequence[Manifest], name: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def table_of(
+    manifests: Sequence[Manifest], name: str, also: Sequence[str] = ()
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """One table of several records, each row with its job and key; records without it are left out.
+
+    Args:
+        manifests: the records.
+        name: of the table.
+        also: tables whose rows come with it, where a record has them.
 
     Returns:
         The table (without rows and columns when no record has it; others see it too, so it is not to be changed), and a
         sentence per record that is damaged.
     """
     fitting = [manifest for manifest in manifests if name in manifest.tables]
-    return _table(identity(fitting), name, fitting)
+    return _table(identity(fitting), (name, *also), fitting)
 
 
 def identity(manifests: Iterable[Manifest]) -> tuple[tuple[str, str], ...]:
@@ -105,14 +112,15 @@ def _known() -> dict[Path, Manifest]:
 
 @st.cache_resource(max_entries=32, show_spinner="Reading the records …")
 def _table(
-    identity: tuple[tuple[str, str], ...], name: str, _manifests: Sequence[Manifest]
+    identity: tuple[tuple[str, str], ...], names: tuple[str, ...], _manifests: Sequence[Manifest]
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The table of records with this `identity`, which is what the cache compares.
 
     It is every session's: it is read, and never written to.
     """
     damaged: Damaged = {}
+    name, *also = names
     experiments = dict.fromkeys(manifest.job.experiment for manifest in _manifests)
     groups = [[m for m in _manifests if m.job.experiment == experiment] for experiment in experiments]
-    tables = [table for group in groups if not (table := tabulate(group, name, damaged=damaged)).empty]
+    tables = [table for group in groups if not (table := tabulate(group, name, also=also, damaged=damaged)).empty]
     return (pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()), tuple(map(str, damaged.values()))

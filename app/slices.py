@@ -116,13 +116,14 @@ def _of_one_setting(manifests: Sequence[Manifest]) -> list[list[Manifest]]:
 
 def rows(manifests: Sequence[Manifest], drawn: Figure) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The labelled rows of a figure's table in these records, and a sentence for each record that is damaged."""
-    table, damage = table_of(manifests, drawn.table)
-    return (table if table.empty else _labelled(identity(manifests), drawn.table, table, manifests)), damage
+    table, damage = table_of(manifests, drawn.table, drawn.also)
+    names = (drawn.table, *drawn.also)
+    return (table if table.empty else _labelled(identity(manifests), names, table, manifests)), damage
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _labelled(
-    identity: tuple[tuple[str, str], ...], name: str, _table: pd.DataFrame, _manifests: Sequence[Manifest]
+    identity: tuple[tuple[str, str], ...], names: tuple[str, ...], _table: pd.DataFrame, _manifests: Sequence[Manifest]
 ) -> pd.DataFrame:
     """A table of records with its labels, worked out once for all sessions; it is read, and never written to."""
     return labelled(_table, _manifests, pool=_POOLED)

@@ -727,7 +727,7 @@ NARROWER = {
     },
     "training_rounds": {
         "label": Column("the method; 'full fine-tuning' is what the others are measured against", TEXT),
-        "round": Column("in which all methods take their turn", "count"),
+        "round": Column("of a timing, in which all methods take their turn; null where counted", "count"),
     },
     "transfer": {
         "head": Column("which head the source's change meets on the target: transferred with it, or refitted", TEXT),

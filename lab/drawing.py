@@ -71,7 +71,7 @@ def show(
 def _recorded(drawn: Figure) -> pd.DataFrame:
     """The rows of the records in the store and the gallery, without those that a newer record contradicts."""
     runs = everything()
-    experiment, rows = table_with(runs, tuple(drawn.columns), name=drawn.table)
+    experiment, rows = table_with(runs, tuple(drawn.columns), name=drawn.table, also=drawn.also)
     keys = set(rows["key"])
     newest = newest_first(runs.manifests(experiment))
     return rows[~rows["key"].isin(drawn.outdated(rows, [one.key for one in newest if one.key in keys]))]
@@ -129,6 +129,8 @@ def _record(record: Record, label: str) -> Drawable:
     for drawn in sorted(every(), key=lambda drawn: asked.index(drawn.name) if drawn.name in asked else len(asked)):
         rows = record.tables.get(drawn.table)
         if rows is not None and set(drawn.columns) <= {*rows.columns, *record.job.config}:
+            others = [record.tables[name] for name in drawn.also if name in record.tables]
+            rows = pd.concat([rows, *others], ignore_index=True)
             joined = {name: record.job.config[name] for name in drawn.columns if name not in rows.columns}
             return drawn, rows.assign(**joined)
     raise TypeError(f"no figure draws a table of this record; its tables are {', '.join(record.tables) or '(none)'}.")

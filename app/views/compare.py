@@ -41,7 +41,7 @@ with choices:
     if len(figures) > 1:
         named = st.radio("Figure", list(figures), key="figure", bind="query-params") or named
     drawn = figures[named]
-table, damage = table_of(manifests, drawn.table)
+table, damage = table_of(manifests, drawn.table, drawn.also)
 metrics, more = table_of(manifests, "metrics")
 with answer:
     warn(list(dict.fromkeys([*found.damage, *damage, *more])))

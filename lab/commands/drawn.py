@@ -40,7 +40,7 @@ def drawn_table(
     if experiment is not None:
         experiment = experiment_in(everything(store), experiment)
     damaged: Damaged = {}
-    wanted: dict[str, Any] = {"name": chosen.table, "damaged": damaged}
+    wanted: dict[str, Any] = {"name": chosen.table, "also": chosen.also, "damaged": damaged}
     runs: Records = user_store(store)
     try:
         maker, table = table_with(

@@ -119,7 +119,8 @@ def run(
                 if drawn.table not in held:
                     typer.echo(f"{drawn.name}: not drawn, as these settings do not measure what it shows")
                     continue
-                write_figure(drawn, tabulate(manifests, drawn.table), out / drawn.name, formats, command)
+                table = tabulate(manifests, drawn.table, also=drawn.also)
+                write_figure(drawn, table, out / drawn.name, formats, command)
     typer.echo(f"\n{len(records)} record(s) in {runs.path}; to explore them: deltalab app{store_option}")
 
 
@@ -163,7 +164,7 @@ def answers(chosen: study.Experiment[Any], records: Sequence[Record], manifests:
     parts: list[str] = []
     for drawn in map(figures.figure, chosen.figures):
         try:
-            answer = drawn.answer(tabulate(list(manifests), drawn.table))
+            answer = drawn.answer(tabulate(list(manifests), drawn.table, also=drawn.also))
         except (StoreError, figures.TableError):  # some experiments make a figure's table in some of their jobs only
             continue
         parts.append(answer.sentence if parts else f"{answer.sentence}\n\n{table_text(answer.table)}")

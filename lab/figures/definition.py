@@ -53,6 +53,8 @@ class Figure:
         group: the theme it belongs to: "training", "dimension", "weights", "loss", "methods", "control".
         order: its place in the group.
         table: name of the table of a record that holds these columns; default: the figure's name.
+        also: tables of the same records whose rows belong to the figure too, where a record has them: with every round
+            of a measurement beside what was counted.
         optional: columns that are used where they are there.
         averages: columns of `IDENTITY` that numbers of the figure are means or correlations over, or do not depend on.
         apart: columns of `IDENTITY` that the figure tells apart itself, beside those it declares.
@@ -71,6 +73,7 @@ class Figure:
     group: str
     order: int = 0
     table: str = ""
+    also: tuple[str, ...] = ()
     optional: Mapping[str, Column] = field(default_factory=dict)
     averages: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()

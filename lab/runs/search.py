@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from lab.deferred import pandas as pd
 from lab.runs.errors import Damaged, StoreError
@@ -14,6 +14,7 @@ def table_with(
     columns: Collection[str],
     *,
     name: str,
+    also: Sequence[str] = (),
     experiment: str | None = None,
     damaged: Damaged | None = None,
 ) -> tuple[str, pd.DataFrame]:
@@ -23,6 +24,7 @@ def table_with(
         runs: where to look.
         columns: what the table must have, its own or joined ones.
         name: of the table that is preferred; others are looked at if no experiment has it.
+        also: tables whose rows come with those of the preferred one, where a record has them.
         experiment: the only one to look at; by default there must be one that fits.
         damaged: takes what is wrong with records that cannot be read, by key, while the others are.
 
@@ -42,7 +44,7 @@ def table_with(
         for candidate in candidates:
             for table in tables[candidate]:
                 if (table == name) is preferred and candidate not in chosen:
-                    found = runs.table(candidate, table, damaged=damaged)
+                    found = runs.table(candidate, table, also=also if table == name else (), damaged=damaged)
                     if set(columns) <= set(found.columns):
                         chosen[candidate] = found
         if chosen:

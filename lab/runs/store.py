@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -130,6 +130,7 @@ class Records(ABC):
         experiment: str | None = None,
         name: str = METRICS,
         *,
+        also: Sequence[str] = (),
         verify: bool = True,
         damaged: Damaged | None = None,
     ) -> pd.DataFrame:
@@ -138,6 +139,7 @@ class Records(ABC):
         Args:
             experiment: only its records.
             name: which table.
+            also: tables whose rows come with it.
             verify: check the sha256 of every file.
             damaged: as in `manifests`.
 
@@ -145,7 +147,8 @@ class Records(ABC):
             StoreError: there are records, but none with a table of this name.
             DamagedRecord: a file is missing, truncated or altered, without `damaged`.
         """
-        return tabulate(list(self.manifests(experiment, damaged=damaged)), name, verify=verify, damaged=damaged)
+        manifests = list(self.manifests(experiment, damaged=damaged))
+        return tabulate(manifests, name, also=also, verify=verify, damaged=damaged)
 
     def find(self, prefix: str) -> str:
         """The one key that begins with `prefix`.

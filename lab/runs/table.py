@@ -22,7 +22,12 @@ _RECORD = "__record__"
 
 
 def tabulate(
-    manifests: Sequence[Manifest], name: str = METRICS, *, verify: bool = True, damaged: Damaged | None = None
+    manifests: Sequence[Manifest],
+    name: str = METRICS,
+    *,
+    also: Sequence[str] = (),
+    verify: bool = True,
+    damaged: Damaged | None = None,
 ) -> pd.DataFrame:
     """One table of many records, each row with the job that made it.
 
@@ -33,6 +38,7 @@ def tabulate(
     Args:
         manifests: the records; those without a table of this name are left out.
         name: which table.
+        also: tables of the same records whose rows come after those of the first, where a record has them.
         verify: check the sha256 of each file first.
         damaged: takes what is wrong with those that cannot be read, by key; the table is that of the others.
 
@@ -44,6 +50,18 @@ def tabulate(
     if manifests and not chosen:
         names = sorted({table for manifest in manifests for table in manifest.tables})
         raise StoreError(f"no record has a table {name!r}; these have: {', '.join(names)}")
+    parts = [_whole(chosen, name, verify=verify, damaged=damaged)]
+    for other in also:
+        if having := [manifest for manifest in chosen if other in manifest.tables]:
+            parts.append(_whole(having, other, verify=verify, damaged=damaged))
+    if len(parts) == 1:
+        return parts[0]
+    order = {manifest.key: place for place, manifest in enumerate(chosen)}
+    return pd.concat(parts).sort_values(KEY, key=lambda keys: keys.map(order), kind="stable", ignore_index=True)
+
+
+def _whole(chosen: Sequence[Manifest], name: str, *, verify: bool, damaged: Damaged | None) -> pd.DataFrame:
+    """The table of those that can be read, all of them without `damaged`."""
     try:
         return _tabulated(chosen, name, verify=verify)
     except DamagedRecord:
