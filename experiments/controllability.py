@@ -19,6 +19,7 @@ from lab.statistics import Evidence, Verdict
 from lab.statistics.comparison import HALF_OF_RANK_VARIANCE
 from lab.statistics.controllability import ranking_correlations
 from lab.study import Config, Experiment, Finding, Lab, Result, Scale, counts, merit, setting
+from lab.study.amounts import scored_examples, training_steps
 from lab.study.budgeted import ALL_WEIGHTS, METHODS, budgeted, frozen
 from lab.study.equal_budget import budget_of
 from lab.study.fixed_batch import FixedBatch, fixed_batch_of
@@ -34,12 +35,12 @@ class Measuring(Config):
 
     model: str = setting("name for load_plm", role="model")
     seed: int = setting("of head, method, batch and order of examples", 0, low=0, keyed=True)
-    steps: int = setting("AdamW steps", unit="step", low=1)
+    steps: int = training_steps()
     batch_size: int = setting("examples per step", unit="example", low=1)
     sentences: int = setting("whose logits are to be moved", unit="example", low=1)
     tokens: int = setting("kept of each sentence", unit="token", low=1, also="max_length")
     n_train: int | None = setting("most training examples to use; none: all", None, unit="example", low=1, keyed=True)
-    n_validation: int | None = setting("most validation examples to score on; none: all", unit="example", low=1)
+    n_validation: int | None = scored_examples("most validation examples to score on; none: all")
     eigenvalues: int = setting("of the Gramian at the end state", low=1)
     precision: str = setting("of the measurements", "float32", choices=("float32", "float64"), keyed=True)
     read_sentences: int | None = setting("of the state that the head reads; none: two", None, low=0)

@@ -17,12 +17,14 @@ from torch import Tensor
 from lab.deltas import Delta
 from lab.geometry.curvature_tables import CurvatureTables
 from lab.study import ANY_PLM, Experiment, Lab, Result, Scale, TrainingRun, counts, open_plm, setting
+from lab.study.amounts import scored_examples, training_steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curvature(TrainingRun):
     """A training run whose loss is taken apart before and after."""
 
+    steps: int = training_steps()
     head: str = setting(
         "lm: the next-token loss of the task's texts, at the start only", "classification",
         choices=("classification", "lm"), keyed=True,
@@ -44,7 +46,7 @@ class Plan(Curvature):
     methods: tuple[dict[str, Any], ...] = setting("to measure")
     only: str = setting("of the methods only this one; all: every one", "all")
     nulls: str = setting("random weights for the first method, or for all", "first", choices=("first", "all"))
-    n_validation: int | None = setting("most validation examples to score on; none: all", 100, unit="example", low=1)
+    n_validation: int | None = scored_examples("most validation examples to score on; none: all", 100)
     by_products: str = setting(
         "which are measured by products only too, and block by block", "first", choices=("first", "all", "none")
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from lab.geometry.drawn_planes import Drawn, TrainedDelta, around_solution, between_solutions
 from lab.study import Config, Experiment, Lab, Result, TrainingRun, setting, with_added_biases
+from lab.study.amounts import scored_examples, training_steps
 
 SNAPSHOTS = 20
 """Points of a trajectory."""
@@ -21,14 +22,12 @@ class Landscape(Config):
     task: str = setting("name or path for load_task", "bbc-news", role="task", keyed=True)
     methods: Methods = setting("one method, or several whose vectors are parts of one vector of their sum")
     seed: int = setting("of everything", 0, low=0, keyed=True)
-    steps: int = setting("AdamW steps", unit="step", low=1)
+    steps: int = training_steps()
     lr: float | None = setting("step size; none: by the rule for d and D", None, keyed=True)
     batch_size: int = setting("examples per step", unit="example", low=1)
     max_length: int = setting("tokens kept per example", unit="token", low=1)
     n_train: int | None = setting("most training examples to use; none: all", None, unit="example", low=1, keyed=True)
-    n_validation: int | None = setting(
-        "most validation examples to score on; none: all", 64, unit="example", low=1, keyed=True
-    )
+    n_validation: int | None = scored_examples("most validation examples to score on; none: all", 64, keyed=True)
     precision: str = setting("of the matrix products", "float32", keyed=True)
     weights: str = setting("random: freshly initialised", "pretrained", choices=("pretrained", "random"), keyed=True)
     evaluations: int = setting("of each run", 1, low=1, keyed=True)

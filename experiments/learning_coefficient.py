@@ -20,12 +20,14 @@ from lab.geometry.learning_coefficient import (
 )
 from lab.statistics import mean_interval
 from lab.study import Experiment, Lab, Result, TrainingRun, counts, setting
+from lab.study.amounts import training_steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearningCoefficientOf(TrainingRun):
     """One delta; `n_train` examples are those of the posterior, and all of them are in every step."""
 
+    steps: int = training_steps()
     step: float = setting("ε of the Langevin steps, times the largest curvature of nβ L + ½ γ ‖φ − φ*‖²", 0.4, low=0)
     localisation: float = setting("γ, times nβ and the mean eigenvalue of the Gauss-Newton matrix", 1.0, low=0)
     draws: int = setting("losses averaged per chain", 200, low=1)

@@ -17,6 +17,7 @@ from lab.statistics import Evidence, Verdict, rank_correlation_interval
 from lab.statistics.comparison import HALF_OF_RANK_VARIANCE, metric_name, over_tasks, paired, unit_of
 from lab.statistics.gaps import gap_verdicts
 from lab.study import Experiment, Finding, Lab, Result, scored_rows, setting
+from lab.study.amounts import scored_examples
 from lab.study.compared_methods import compared_methods
 from lab.study.comparison import ComparedRuns, Comparing, Comparison, compared_runs, joined, told
 
@@ -33,7 +34,7 @@ class Plan(Comparing):
     tasks: tuple[str, ...] = setting("names or paths for load_task", role="task")
     methods: tuple[str, ...] = setting("labels of methods; (none): all", ())
     n_train: int | None = setting("most training examples of every task; none: all", None, unit="example", low=1)
-    n_validation: int | None = setting("most validation examples of every task; none: all", None, unit="example", low=1)
+    n_validation: int | None = scored_examples("most validation examples of every task; none: all", None)
     batch_size: int = setting("examples per step", 16, unit="example", low=1)
     evaluations: int = setting("of every run", 6, low=1)
     head_lr: float = setting("step size of a freely trained head", 1e-2)

@@ -30,6 +30,7 @@ from lab.study import (
     reported,
     setting,
 )
+from lab.study.amounts import scored_examples
 
 TARGETS = ("query", "value")
 RECOMMENDED = "recommended"
@@ -66,7 +67,7 @@ class SurveyOf(Surveying):
     task: str = setting("name or path for load_task", role="task")
     max_length: int = setting("tokens kept per example", unit="token", low=1)
     n_train: int | None = setting("most training examples to use; none: all", unit="example", low=1)
-    n_validation: int | None = setting("most validation examples to use; none: all", unit="example", low=1)
+    n_validation: int | None = scored_examples("most validation examples to use; none: all")
     seed: int = setting("of the head and the batch", low=0)
 
 

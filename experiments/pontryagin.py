@@ -16,6 +16,7 @@ from lab.control.identities import identities
 from lab.models import hidden_states
 from lab.statistics import Evidence, Verdict, worst_case
 from lab.study import Config, Experiment, Finding, Lab, Result, Scale, counts, setting
+from lab.study.amounts import scored_examples, training_steps
 from lab.study.fixed_batch import fixed_batch, fixed_batch_of
 from lab.tasks import Task
 from lab.training import fit
@@ -64,7 +65,7 @@ class Measuring(Config):
     tokens: int = setting("kept of each sentence", unit="token", low=1, also="max_length")
     sentences: int = setting("on which everything is measured", unit="example", low=1)
     n_train: int | None = setting("most training examples to use; none: all", None, unit="example", low=1, keyed=True)
-    n_validation: int | None = setting("most validation examples to score on; none: 200", None, unit="example", low=1)
+    n_validation: int | None = scored_examples("most validation examples to score on; none: 200", None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ class Plan(Measuring):
     """One measurement per trained method, and one per method for the identities and the table delta-as-control."""
 
     table_sentences: int = setting("on which the identities are checked", unit="example", low=1)
-    steps: int = setting("AdamW steps", unit="step", low=1)
+    steps: int = training_steps()
     keep_every: int = setting("measure after every so many steps", unit="step", low=1)
     batch_size: int = setting("examples per step", unit="example", low=1)
     target: bool = setting("train all weights too, for the phase portrait's target", True)

@@ -15,6 +15,7 @@ from lab.geometry.layers import calibration_table, layer_alignment, layer_dimens
 from lab.models import hidden_states, pooled
 from lab.runs.record import Scalar
 from lab.study import ANY_PLM, Experiment, Lab, Result, Scale, TrainingRun, counts, setting
+from lab.study.amounts import training_steps
 
 BATCH = 50
 BASE, RANDOM = "pre-trained", "random weights"
@@ -24,6 +25,7 @@ BASE, RANDOM = "pre-trained", "random weights"
 class Representations(TrainingRun):
     """A training run whose hidden states are measured before and after."""
 
+    steps: int = training_steps()
     sentences: int = setting("whose states are measured", unit="example", low=3)
     search: Search | None = setting("the search of the objective's dimension; none: not searched")
 

@@ -13,6 +13,7 @@ from lab.control.solver_tables import (
 )
 from lab.control.tuned_solvers import LABELS, solver_label, solvers_by_value
 from lab.study import Config, Experiment, Lab, Result, counts, setting
+from lab.study.amounts import scored_examples
 from lab.study.fixed_batch import fixed_batch_of
 from lab.training import evaluate
 
@@ -43,9 +44,7 @@ class Solving(Config):
     inner_iterations: int = setting("of each maximisation", low=1)
     products: int = setting("with J's curvature per Gauss-Newton step", low=1)
     n_train: int | None = setting("most training examples to use; none: all", None, unit="example", low=1, keyed=True)
-    n_validation: int | None = setting(
-        "most validation examples to score on; none: all", None, unit="example", low=1, keyed=True
-    )
+    n_validation: int | None = scored_examples("most validation examples to score on; none: all", None, keyed=True)
     step_sizes: tuple[float, ...] = setting("to try", (), keyed=True)
     rhos: tuple[float, ...] = setting("E-MSA's ρ to begin with, to try", ())
 

@@ -15,6 +15,7 @@ from lab.deltas import Adapter, Combination
 from lab.statistics import Evidence, Verdict, absolute, mean_interval
 from lab.statistics.template import READINGS, gains
 from lab.study import TRAINING_RUN, Budget, Experiment, Finding, Lab, Result, TrainingRun, scored_rows, setting
+from lab.study.amounts import training_steps
 
 
 class Amount(NamedTuple):
@@ -28,7 +29,7 @@ class Amount(NamedTuple):
 class Templates(Budget):
     """Both readings of one task on every amount of data. `n_train`: what "more data" are."""
 
-    few_shot_steps: int = setting("AdamW steps of few-shot", unit="step", low=0)
+    few_shot_steps: int = training_steps("AdamW steps of few-shot")
     seeds: tuple[int, ...] = setting("a task folder's few-shot splits exist for 13, 21, 42, 87 and 100", low=0)
     shots: int = setting("examples per class of few-shot", 16, unit="example", low=1, keyed=True)
     bottleneck: int = setting("of the adapter", 64, low=1, keyed=True)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from lab.geometry.collections import gram
 from lab.study import Experiment, Lab, Result, setting
+from lab.study.amounts import training_steps
 from lab.study.collected import Collected, collection_of, drawn_nulls, points_on, short, trained
 from lab.study.coordinates import Trainer, places
 
@@ -21,7 +22,7 @@ class Scored(Collected):
     lrs: tuple[float, ...] = setting(
         "step sizes of coordinates, in spreads of the members along them, chosen on validation data", (0.1, 0.5)
     )
-    few_steps: int = setting("AdamW steps of coordinates and heads", unit="step", low=1)
+    few_steps: int = training_steps("AdamW steps of coordinates and heads")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from lab.geometry.weight_changes import delta_changes
 from lab.runs.record import Scalar
 from lab.statistics import Evidence, Verdict, mean_interval
 from lab.study import Experiment, Finding, Lab, Result, TrainingRun, solution, subjects
+from lab.study.amounts import training_steps
 
 DRAWN_BLOCKS = 3
 """Values of at most so many blocks, evenly spaced, are kept; the scalars of all."""
@@ -26,6 +27,8 @@ MEDIANS = ("stable_rank", "effective_rank", "energy_rank_90")
 @dataclass(frozen=True, kw_only=True)
 class WeightDifferences(TrainingRun):
     """A training run whose ΔW is taken apart."""
+
+    steps: int = training_steps()
 
 
 def measure(run: WeightDifferences, lab: Lab) -> Result:

@@ -28,6 +28,7 @@ from lab.geometry.collections import (
 from lab.geometry.weight_changes import native_changes
 from lab.models import PLM
 from lab.statistics import learned
+from lab.study.amounts import scored_examples, training_steps
 from lab.study.config import Config
 from lab.study.lab import Lab
 from lab.study.materials import open_plm, open_task
@@ -67,10 +68,10 @@ class Collected(Config):
         True,
         keyed=True,
     )
-    steps: int = setting("AdamW steps of every run", unit="step", low=1)
+    steps: int = training_steps("AdamW steps of every run")
     n_train: int = setting("most training examples of a task", unit="example", low=1)
-    n_validation: int = setting("most validation examples, a part of the training data", unit="example", low=1)
-    n_test: int = setting("most test examples", unit="example", low=1)
+    n_validation: int = scored_examples("most validation examples, a part of the training data")
+    n_test: int = scored_examples("most test examples")
     max_length: int = setting("tokens kept per example", unit="token", low=1)
     batch_size: int = setting("examples per step", 8, unit="example", low=1, keyed=True)
     seeds: tuple[int, ...] = setting("runs per task", (0,), low=0, keyed=True)

@@ -13,6 +13,7 @@ from lab.deltas import Delta, LinearProbe
 from lab.deltas.additive import Additive
 from lab.deltas.method import head_names
 from lab.models import PLM, settled
+from lab.study.amounts import training_steps
 from lab.study.autoencoder import Decoder, Standardised, TaskLoss
 from lab.study.collected import Collected, Trained, collection_of
 from lab.study.settings import setting
@@ -27,10 +28,10 @@ class Intrinsic(Collected):
     unseen: tuple[str, ...] = setting("tasks that no decoder has seen", role="task")
     scored: tuple[str, ...] = setting("tasks on which coordinates are trained, seen ones and unseen ones", role="task")
     hidden: int = setting("width of the decoder's hidden layer; 768 in the paper", 128, low=1)
-    whole_steps: int = setting("AdamW steps on the whole objective, one seen task each", unit="step", low=1)
+    whole_steps: int = training_steps("AdamW steps on the whole objective, one seen task each")
     warm_up: int = setting("steps of reconstruction before, without the PLM", 500, unit="step", low=0)
     alpha: float = setting("weight of the reconstruction, in units of the members' spread", 1.0, low=0)
-    few_steps: int = setting("AdamW steps of the coordinates and a head", unit="step", low=1)
+    few_steps: int = training_steps("AdamW steps of the coordinates and a head")
     lrs: tuple[float, ...] = setting("step sizes of the coordinates, in spreads, chosen on validation data", (0.1, 0.5))
     joint_with: dict[str, Any] | None = setting("a second method: one z for both, with a decoder each", None)
     joint_lr: float = setting("step size of the second method's runs", 5e-3)

@@ -28,6 +28,7 @@ class Meaning(NamedTuple):
         role: "model" or "task" where the value names one, so that its content enters the key (`lab.study.content`).
         keyed: in the key of a record even at its default: fields that records of before have there.
         also: another name on the command line, under which experiments have the same thing.
+        why: why the smallest value is what it is, where that does not go without saying.
     """
 
     help: str = ""
@@ -38,6 +39,7 @@ class Meaning(NamedTuple):
     role: Role = ""
     keyed: bool = False
     also: str = ""
+    why: str = ""
 
 
 def setting(
@@ -51,9 +53,10 @@ def setting(
     role: Role = "",
     keyed: bool = False,
     also: str = "",
+    why: str = "",
 ) -> Any:
     """A field of `Settings`, with its `Meaning`; without a default it must be given, and is always in the key."""
-    metadata = {"meaning": Meaning(help, unit, low, high, tuple(choices), role, keyed, also)}
+    metadata = {"meaning": Meaning(help, unit, low, high, tuple(choices), role, keyed, also, why)}
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -189,7 +192,8 @@ def _check(name: str, value: Any, m: Meaning) -> None:
         if m.choices and item not in m.choices:
             raise ValueError(f"{flag(name)} is {item!r}; expected one of {', '.join(map(str, m.choices))}")
         if m.low is not None and not item >= m.low:
-            raise ValueError(f"{flag(name)} is {item}; expected at least {m.low:g}")
+            why = f": {m.why}" if m.why else ""
+            raise ValueError(f"{flag(name)} is {item}; expected at least {m.low:g}{why}")
         if m.high is not None and not item <= m.high:
             raise ValueError(f"{flag(name)} is {item}; expected at most {m.high:g}")
 

@@ -15,6 +15,7 @@ from lab.deltas import Delta, DeltaMethod, method_from_json
 from lab.models import PLM
 from lab.projections import Fastfood
 from lab.runs.record import Scalar
+from lab.study.amounts import scored_examples, training_steps
 from lab.study.config import Config
 from lab.study.experiment import Experiment, Finding, Result
 from lab.study.lab import Lab
@@ -33,9 +34,9 @@ KEEP_PHI = 1_000_000
 class Workload(Config):
     """How long an experiment trains, and on how much data."""
 
-    steps: int = setting("AdamW steps", unit="step", low=0)
+    steps: int = training_steps()
     n_train: int | None = setting("most training examples to use; none: all", unit="example", low=1)
-    n_validation: int | None = setting("most validation examples to score on; none: all", unit="example", low=1)
+    n_validation: int | None = scored_examples("most validation examples to score on; none: all")
     max_length: int = setting("tokens kept per example", unit="token", low=1)
     batch_size: int = setting("examples per step", unit="example", low=1)
     splits: int = setting(
@@ -43,7 +44,7 @@ class Workload(Config):
         2,
         choices=(2, 3),
     )
-    n_test: int | None = setting("with three splits: test examples, or all where there are fewer", None, low=1)
+    n_test: int | None = scored_examples("with three splits: test examples, or all where there are fewer", None)
 
     def child(self, **own: Any) -> TrainingRun:
         """A training run of this workload.
@@ -97,13 +98,13 @@ class Budget(Workload):
 class RunSize(Settings):
     """How large the training runs of a scale are; what is none stays as the scale has it."""
 
-    steps: int | None = setting("AdamW steps of the runs; none: the scale's", None, unit="step", low=1)
+    steps: int | None = training_steps("AdamW steps of the runs; none: the scale's", None)
     n_train: int | None = setting("most training examples; none: the scale's", None, unit="example", low=1)
-    n_validation: int | None = setting("most validation examples; none: the scale's", None, unit="example", low=1)
+    n_validation: int | None = scored_examples("most validation examples; none: the scale's", None)
     max_length: int | None = setting("tokens kept per example; none: the scale's", None, unit="token", low=1)
     batch_size: int | None = setting("examples per step; none: the scale's", None, unit="example", low=1)
     splits: int | None = setting("2, or 3 with a test split that nothing is chosen on; none: the scale's", None, low=2)
-    n_test: int | None = setting("with three splits: test examples; none: the scale's", None, unit="example", low=1)
+    n_test: int | None = scored_examples("with three splits: test examples; none: the scale's", None)
 
     def sizes(self) -> dict[str, Any]:
         """Those that are given, by their names in `Budget`."""
@@ -115,15 +116,14 @@ class RunSize(Settings):
 class TrainingRun(Budget):
     """One run; see `lab.training.fit` for the settings. No steps: the score of φ₀."""
 
+    steps: int = setting("AdamW steps; 0: the score of φ₀", unit="step", low=0)
     method: dict[str, Any] = setting("hyperparameters of the delta method (`DeltaMethod.to_json`)")
     seed: int = setting("of the head, the method's random choices and the order of examples", low=0)
     lr: float | None = setting("step size; none: by the rule for d and D", None, keyed=True)
     batch_size: int = setting("examples per step", 32, unit="example", low=1, keyed=True)
     max_length: int = setting("tokens kept per example", 64, unit="token", low=1, keyed=True)
     n_train: int | None = setting("most training examples to use; none: all", None, unit="example", low=1, keyed=True)
-    n_validation: int | None = setting(
-        "most validation examples to score on; none: all", None, unit="example", low=1, keyed=True
-    )
+    n_validation: int | None = scored_examples("most validation examples to score on; none: all", None, keyed=True)
     precision: Precision = setting("of the matrix products", "float32", choices=("float32", "bfloat16"), keyed=True)
     weights: str = setting(
         "random: the same architecture freshly initialised", "pretrained", choices=("pretrained", "random"), keyed=True

@@ -209,7 +209,8 @@ class Task:
             seed: as for `subset`.
 
         Raises:
-            ValueError: a split that has fewer than `LEAST` examples and fewer than asked for; a size below one.
+            ValueError: a split that has fewer than `LEAST` examples and fewer than asked for; fewer training examples
+                than classes asked for; a size below one.
         """
         sizes = {"train": n_train, "validation": n_validation, "test": n_test}
         for name, examples in self.splits.items():
@@ -219,6 +220,11 @@ class Task:
                     f"{self.name} has {len(examples)} {name} examples; at least {LEAST} are needed, since no interval "
                     "can be had from fewer."
                 )
+        if self.kind == "classification" and n_train is not None and 1 <= n_train < self.num_labels:
+            raise ValueError(
+                f"{self.name} has {self.num_labels} classes, and {n_train} training examples cannot hold one of each; "
+                f"take {self.num_labels} or more."
+            )
         capped = {
             name: asked and min(asked, len(self.splits[name])) for name, asked in sizes.items() if name in self.splits
         }

@@ -101,6 +101,12 @@ def test_at_most_refuses_fewer_than_an_interval_needs(n_train, n_validation):
         task.at_most(100, 100)
 
 
+def test_at_most_keeps_one_training_example_of_each_class():
+    with pytest.raises(ValueError, match="mine has 3 classes, and 2 training examples cannot hold one of each; take 3"):
+        classification().at_most(n_train=2)
+    assert set(classification().at_most(n_train=3).train.labels) == {0, 1, 2}
+
+
 def test_few_shot_draws_k_per_class_for_train_and_development():
     task = classification()
     shot = task.few_shot(4, seed=13)
