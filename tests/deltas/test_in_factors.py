@@ -54,6 +54,16 @@ def test_training_step_is_the_same_function_with_the_same_gradient(family, head)
     assert torch.equal(delta.unmerged.logits(delta.phi0, batch), plm.logits({}, batch))
 
 
+def test_a_head_trained_freely_adds_up_with_the_factors():
+    plm = tiny_plm("bert", num_labels=3, seed=0)
+    delta = DID(dimension=30, projection="kronecker", head="free").on(plm)
+    phi, batch = drawn(delta.size), batch_of(plm)
+    found, truth = value_and_gradient(delta.unmerged, phi, batch), value_and_gradient(delta, phi, batch)
+    assert delta.unmerged is not delta
+    assert torch.allclose(found[0], truth[0], rtol=0, atol=1e-11)
+    assert torch.allclose(found[1], truth[1], rtol=1e-9, atol=1e-11)
+
+
 def test_the_merged_form_is_a_kronecker_product_of_the_factors_in_every_matrix():
     full = FullFineTuning().on(tiny_plm("bert", seed=0))
     P, x = Kronecker.over(full.layout, 30, seed=1), drawn(30)
