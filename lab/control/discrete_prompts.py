@@ -51,7 +51,7 @@ class NextToken:
     @property
     def embedding(self) -> Tensor:
         """E, (vocabulary, hidden)."""
-        return self.plm.parameters[f"{self.plm.architecture.embedding_name(self.plm.model)}.weight"]
+        return self.plm.parameters[self.plm.word_table]
 
     @torch.no_grad()
     def logits(self, prompts: Tensor) -> Tensor:

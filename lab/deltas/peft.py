@@ -104,7 +104,7 @@ def _is_identity(plm: PLM, delta: Delta) -> bool:
     """Whether φ₀ gives the PLM's logits bit for bit, on one batch: peft does not say, so try."""
     if plm.device.type == "meta":
         return False
-    vocabulary = plm.parameters[plm.architecture.embedding_name(plm.model) + ".weight"].shape[0]
+    vocabulary = plm.parameters[plm.word_table].shape[0]
     ids = torch.arange(16, device=plm.device).reshape(2, 8) % vocabulary
     if isinstance(plm.head, VerbalizerHead) and plm.head.mask_id is not None:
         ids[:, 1] = plm.head.mask_id

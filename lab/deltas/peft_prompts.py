@@ -116,7 +116,7 @@ def _host(plm: PLM, kind: str, rows: Tensor, tokens: int, label: str) -> Additiv
 
 def _width(plm: PLM) -> int:
     """Width of the word embeddings, which soft tokens stand among; in ALBERT less than that of the hidden states."""
-    return plm.parameters[f"{plm.architecture.embedding_name(plm.model)}.weight"].shape[1]
+    return plm.parameters[plm.word_table].shape[1]
 
 
 def _as_wide_as_words(got: int, width: int) -> str:

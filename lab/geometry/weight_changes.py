@@ -125,7 +125,6 @@ def delta_changes(delta: Delta, phi: Tensor) -> WeightChanges:
         differences = delta.weight_difference(phi.detach())
         changed = delta.overrides(phi.detach())
     matrices = {m.label: m for m in plm.matrices(plm.architecture.roles(plm.model))}
-    embedding = plm.architecture.embedding_name(plm.model) + ".weight"
     excluded = [(name, "grafted parameter: no W₀") for name in changed if name in plm.grafted_names]
     excluded += [(n, "vector") for n, t in changed.items() if n not in plm.grafted_names and t.ndim != 2]
     excluded += [(name, "new head: not pre-trained") for name in differences if name in plm.new_names]
@@ -134,7 +133,7 @@ def delta_changes(delta: Delta, phi: Tensor) -> WeightChanges:
     def read(name: str) -> WeightChange:
         matrix, value = matrices.get(name), kept[name]
         if matrix is None:  # an embedding, or another matrix outside of the blocks
-            role = "embedding" if name == embedding else "other"
+            role = "embedding" if name == plm.word_table else "other"
             block = plm.architecture.block_of(plm.model, name)
             return WeightChange(name, role, block, value, plm.parameters[name], storage)
         base = matrix.of(plm.parameters[matrix.name])

@@ -80,9 +80,15 @@ class PLM:
         return learned_positions(self.model)
 
     @cached_property
+    def word_table(self) -> str:
+        """Name of the table of word embeddings in `parameters`; of a tied one that of another place (jina's head)."""
+        place = self.architecture.embedding_name(self.model) + ".weight"
+        return next((name for name, places in self._places.items() if place in places), place)
+
+    @cached_property
     def n_embeddings(self) -> int | None:
         """Rows of the table of word embeddings: the tokens it has; None where a graft stands for the table."""
-        table = self.parameters.get(self.architecture.embedding_name(self.model) + ".weight")
+        table = self.parameters.get(self.word_table)
         return None if table is None else table.shape[0]
 
     @cached_property

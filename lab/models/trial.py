@@ -23,7 +23,7 @@ class Unfit(Exception):
 
 def texts_of(plm: PLM) -> dict[str, Tensor]:
     """Two texts of six and four tokens, (2, 6), the mask token of a verbaliser in each."""
-    vocabulary = plm.parameters[plm.architecture.embedding_name(plm.model) + ".weight"].shape[0]
+    vocabulary = plm.parameters[plm.word_table].shape[0]
     ids = (7 * torch.arange(2 * WIDTH, device=plm.device).reshape(2, WIDTH) + 11) % vocabulary
     if isinstance(plm.head, VerbalizerHead) and plm.head.mask_id is not None:
         ids[:, 1] = plm.head.mask_id

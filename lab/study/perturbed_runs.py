@@ -57,7 +57,7 @@ class Condition:
         if self.kind != NOISE:
             return overrides
         plm = delta.plm
-        name = f"{plm.architecture.embedding_name(plm.model)}.weight"
+        name = plm.word_table
         return {**overrides, name: noisy_embedding(overrides.get(name, plm.parameters[name]), self.strength, seed)}
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from lab.deltas import Adapter, LoRA, Prefix
+from lab.deltas import Adapter, LoRA, Prefix, Prompt
 from lab.models import Architecture, CheckpointError, Slot, Stack, architecture_for, load_plm
 from lab.models.classifier import classifier, with_linear_head
 from lab.models.naming import fused_parts, slots_of
@@ -323,6 +323,28 @@ def test_a_tower_inside_of_the_text_model_is_left_alone(tmp_path):
         works(load_plm(tmp_path, dtype=torch.float64))
     with pytest.raises(ValueError, match="attends by its own code"):
         Prefix(tokens=2).on(plm)
+
+
+@pytest.mark.filterwarnings("ignore:.*taken by its structure", "ignore:Passing `encoder_outputs`")
+@pytest.mark.parametrize(("model_type", "settings", "table"), [
+    ("marian", {**TWO_STACKS, "pad_token_id": 0, "eos_token_id": 2}, "model.shared.weight"),
+    ("jina_embeddings_v3", SIZES, "lm_head.decoder.weight"),
+])  # fmt: skip
+def test_a_tied_table_is_found_by_the_one_name_it_has(tmp_path, model_type, settings, table):
+    """Marian's is the first of four places, jina's head comes before its words."""
+    config = transformers.AutoConfig.for_model(model_type, **settings)
+    cls = {"marian": transformers.MarianMTModel}.get(model_type, transformers.AutoModelForMaskedLM)
+    torch.manual_seed(0)
+    theirs = (cls(config) if model_type == "marian" else cls.from_config(config)).eval()
+    theirs.save_pretrained(tmp_path)
+    plm = load_plm(tmp_path, head="lm", dtype=torch.float64)
+    batch = {"input_ids": torch.tensor([[5, 9, 11, 7]])}
+    batch |= {"decoder_input_ids": batch["input_ids"]} if model_type == "marian" else {}
+    torch.testing.assert_close(plm.logits({}, batch), theirs.double()(**batch).logits, rtol=1e-6, atol=1e-6)
+    assert plm.word_table == table
+    assert plm.n_embeddings == 60
+    prompt = Prompt(tokens=2).on(plm)
+    assert prompt.logits(prompt.phi0, batch).isfinite().all()
 
 
 @pytest.mark.filterwarnings("ignore:.*taken by its structure")
