@@ -115,7 +115,7 @@ _DEMO = IntrinsicPrompt(
 )  # fmt: skip
 _TINY = replace(
     _DEMO, model="tiny-bert", tasks=("rotten-tomatoes", "bbc-news", "drug-reviews", "same-topic", "next-sentence"),
-    method={"method": "prompt", "tokens": 2}, steps=2, n_train=32, n_validation=12, n_test=16, max_length=8,
+    method={"method": "prompt", "tokens": 2}, steps=2, n_train=32, n_validation=8, n_test=16, max_length=8,
     batch_size=4, unseen=("drug-reviews",), scored=("drug-reviews", "bbc-news"), hidden=8, whole_steps=4, warm_up=20,
     few_steps=1, lrs=(0.1,), ks=(2, 50),
 )  # fmt: skip

@@ -136,7 +136,7 @@ EXPERIMENT = Experiment(
         "smoke": replace(
             _DEMO, model="tiny-bert", method={"method": "lora", "rank": 2}, steps=2,
             tasks=("rotten-tomatoes", "bbc-news", "drug-reviews", "same-topic", "next-sentence"),
-            n_train=32, n_validation=12, n_test=16, max_length=8,
+            n_train=32, n_validation=8, n_test=16, max_length=8,
             batch_size=4, scales=(1.0,), k=2, n_pair=8,
         ),
         "demo": _DEMO,

@@ -88,7 +88,7 @@ _DEMO = SharedSubspace(
 )  # fmt: skip
 _TINY = replace(
     _DEMO, model="tiny-bert", tasks=("rotten-tomatoes", "bbc-news", "drug-reviews", "same-topic", "next-sentence"),
-    method={"method": "lora", "rank": 2}, steps=2, n_train=32, n_validation=12, n_test=16, max_length=8, batch_size=4,
+    method={"method": "lora", "rank": 2}, steps=2, n_train=32, n_validation=8, n_test=16, max_length=8, batch_size=4,
     ks=(1,), lrs=(0.1,), few_steps=1, targets=("bbc-news",),
 )  # fmt: skip
 _TINY_PROMPT = replace(

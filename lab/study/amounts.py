@@ -6,7 +6,6 @@ from dataclasses import MISSING
 from typing import Any
 
 from lab.study.settings import setting
-from lab.tasks.task import LEAST
 
 
 def training_steps(help: str = "AdamW steps", default: Any = MISSING) -> Any:
@@ -17,6 +16,7 @@ def training_steps(help: str = "AdamW steps", default: Any = MISSING) -> Any:
 
 
 def scored_examples(help: str, default: Any = MISSING, *, keyed: bool = False) -> Any:
-    """A number of examples that something is scored on: at least `lab.tasks.task.LEAST`."""
-    why = "no interval can be had from fewer"
-    return setting(help, default, unit="example", low=LEAST, keyed=keyed, why=why)
+    """A number of examples that something is scored on: at least two."""
+    return setting(
+        help, default, unit="example", low=2, keyed=keyed, why="one alone is right or wrong, which is no score"
+    )

@@ -117,7 +117,7 @@ def test_three_splits_report_a_score_that_nothing_was_chosen_on(tmp_path):
     lab = Lab(Local(Store(tmp_path / "runs"), progress=False))
     shared = {
         "model": "tiny-bert", "task": "bbc-news", "method": {"method": "bitfit"}, "seed": 0, "steps": 1,
-        "batch_size": 2, "max_length": 8, "n_train": 16, "n_validation": 12,
+        "batch_size": 2, "max_length": 8, "n_train": 16, "n_validation": 8,
     }  # fmt: skip
     two, three = lab.run(
         TRAINING_RUN, [TrainingRun(**shared), TrainingRun(**shared, splits=3, n_test=20)], "two and three splits"

@@ -9,7 +9,7 @@ from lab.study import Budget, Config, Finding, TrainingRun, Workload, scored_row
 from lab.study.fixed_batch import fixed_batch, fixed_batch_of
 from lab.study.stages import every_order
 
-AMOUNT = {"steps": 3, "n_train": 8, "n_validation": 12, "max_length": 8, "batch_size": 2}
+AMOUNT = {"steps": 3, "n_train": 8, "n_validation": 4, "max_length": 8, "batch_size": 2}
 
 
 def test_a_run_of_a_workload_has_its_fields_and_its_own():
