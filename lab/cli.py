@@ -26,12 +26,12 @@ from lab.commands.paper import paper
 from lab.commands.run import RunCommand, run
 from lab.commands.spectra import spectra
 from lab.commands.terminal import DEFAULT_FORMATS, Formats, output, refusals, write_figure
-from lab.figures import figure
+from lab.figures import FIGURES, figure
 from lab.figures.cells import csv_text
-from lab.reports import experiments_table, record_text, runs_table
+from lab.reports import experiments_table, figures_table, record_text, runs_table
 from lab.runs import environment, everything
 from lab.siblings import come_first
-from lab.study.catalogue import experiment_names, question
+from lab.study.catalogue import experiment_names, outlines, question
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -70,13 +70,22 @@ app.command("run", cls=RunCommand, context_settings={"allow_extra_args": True, "
 @app.command("list")
 def list_runs(
     experiment: Annotated[str | None, typer.Argument(help="Only the runs of this experiment.")] = None,
+    figures: Annotated[bool, typer.Option("--figures", help="The figures, of this experiment or all.")] = False,
     store: StorePath = None,
 ) -> None:
     """List the experiments with what is in the store and the gallery; of one experiment, its runs."""
     with refusals():
         runs = everything(store)
         console = output()
-        if experiment is None:
+        if figures:
+            only = None if experiment is None else experiment_in(runs, experiment)
+            drawing = {
+                name: [asked.name for asked in outlines() if name in asked.figures]
+                for name in (f.name for f in FIGURES)
+            }
+            shown = {f.name: f.title for f in FIGURES if only is None or only in drawing[f.name]}
+            console.print(figures_table(shown, drawing))
+        elif experiment is None:
             names = dict.fromkeys((*experiment_names(), *runs.experiments()))
             console.print(experiments_table(runs, {name: question(name) for name in names}))
         else:
@@ -102,7 +111,7 @@ def show(
 
 @app.command("export")
 def export_figure(
-    name: Annotated[str, typer.Argument(metavar="FIGURE", help="Its name; a wrong one lists them.")],
+    name: Annotated[str, typer.Argument(metavar="FIGURE", help="Its name; `deltalab list --figures` shows them.")],
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("out"),
     formats: Formats = DEFAULT_FORMATS,
     experiment: Annotated[str | None, typer.Option(help="Whose runs to draw, if several would do.")] = None,

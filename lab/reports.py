@@ -125,6 +125,21 @@ def experiments_table(runs: Records, questions: Mapping[str, str]) -> Table:
     return table
 
 
+def figures_table(drawn: Mapping[str, str], drawing: Mapping[str, Sequence[str]]) -> Table:
+    """One line per figure: what it shows, and the experiments that draw it.
+
+    Args:
+        drawn: the title of each figure, by name; the order is kept.
+        drawing: the experiments of each.
+    """
+    table = Table(title="deltalab export FIGURE", title_justify="left")
+    for column in ("figure", "title", "experiments"):
+        table.add_column(column, no_wrap=column == "figure")
+    for name, title in drawn.items():
+        table.add_row(name, Text(title), Text(", ".join(drawing.get(name, ()))))
+    return table
+
+
 def runs_table(runs: Records, experiment: str) -> Group:
     """One line per record of an experiment, the latest last; those whose manifest is damaged are named at the end.
 

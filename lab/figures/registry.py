@@ -37,16 +37,22 @@ def figure(name: str) -> Figure:
     """The figure of this name; ``-`` and ``_`` are the same.
 
     Raises:
-        ValueError: there is none; the message names near ones, and lists those there are.
+        ValueError: there is none; the message names near ones, and the command that shows all.
     """
     asked = name.replace("-", "_")
     found = defined(asked) if asked.isidentifier() else None
     if found is None:
         names = [drawn.name for drawn in every()]
-        near = get_close_matches(asked, names, n=2)
-        meant = f"did you mean {' or '.join(near)}? There" if near else "there"
-        raise ValueError(f"no figure is called {name!r}; {meant} are {', '.join(names)}")
+        meant = f"did you mean {' or '.join(near)}? " if (near := _near(asked, names)) else ""
+        raise ValueError(f"no figure is called {name!r}; {meant}`deltalab list --figures` shows all {len(names)}")
     return found
+
+
+def _near(asked: str, names: list[str]) -> list[str]:
+    """At most three names that are spelled nearly so, or share a word with what was asked."""
+    words = {word for word in asked.split("_") if len(word) > 2}
+    alike = [name for name in names if any(word in name for word in words)]
+    return list(dict.fromkeys([*get_close_matches(asked, names, n=3, cutoff=0.7), *alike]))[:3]
 
 
 def defined(name: str) -> Figure | None:

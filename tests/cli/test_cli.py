@@ -168,7 +168,7 @@ def test_options_reach_the_experiment_with_their_types(fake, tmp_path):
         ),
         (["list", "nothing"], "unknown experiment 'nothing'; choose one of: training_run"),
         (["show", "abc"], "has a key that begins with 'abc'"),
-        (["export", "nothing"], "no figure is called 'nothing'; there are"),
+        (["export", "nothing"], "no figure is called 'nothing'; `deltalab list --figures` shows all"),
         (["bench", "nothing"], "unknown benchmark 'nothing'; choose one of:"),
     ],
 )

@@ -30,9 +30,22 @@ def test_names_are_distinct_and_found_again():
     assert all(figure(name) is f for name, f in zip(names, FIGURES, strict=True))
 
 
-def test_an_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match="no figure is called 'pie'; there are learning_curves, intrinsic_dimension"):
-        figure("pie")
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("pie", ""),
+        ("intrinsic_dimensio", "did you mean intrinsic_dimension or intrinsic_prompt or predicted_dimension"),
+        ("gramian", "did you mean gramian_spectra"),
+        ("dimension", "did you mean intrinsic_dimension or predicted_dimension or representation_dimension"),
+    ],
+)
+def test_an_unknown_name_brings_the_nearest_few_and_the_command_that_shows_all(asked, said):
+    with pytest.raises(ValueError) as refused:
+        figure(asked)
+    said = f"{said}? " if said else ""
+    assert (
+        str(refused.value) == f"no figure is called '{asked}'; {said}`deltalab list --figures` shows all {len(FIGURES)}"
+    )
 
 
 @every_figure
