@@ -129,9 +129,10 @@ def lora_tensors(adapter: AdapterFolder, options: LoRAOptions) -> LoRATensors:
                 )
             grouped[module][_KINDS[ending]] = key, tensor
     for module, twin in _tied_heads(grouped, options).items():
-        excluded += [
-            (key, f"tied: the same numbers as {twin}.weight, counted once") for key, _ in grouped[module].values()
-        ]
+        why = f"tied: the same numbers as {twin}.weight, counted once"
+        if "magnitude" in grouped[module]:
+            why = f"tied: the factors of {twin}.weight under a magnitude of their own, which no one matrix has"
+        excluded += [(key, why) for key, _ in grouped[module].values()]
         del grouped[module]
     for module in grouped:
         if not options.targets.names_some_prefix(module):
@@ -150,7 +151,11 @@ def _tied_heads(grouped: Mapping[str, Mapping[str, tuple[str, Tensor]]], options
         return {}
     stored = {module: {kind: tensor for kind, (_, tensor) in parts.items()} for module, parts in grouped.items()}
     tables = {m: parts for m, parts in stored.items() if {"A of an embedding", "B of an embedding"} <= parts.keys()}
-    heads = {m: parts for m, parts in stored.items() if parts.keys() == {"A", "B"} and not options.targets.names(m)}
+    heads = {
+        m: parts
+        for m, parts in stored.items()
+        if parts.keys() - {"magnitude"} == {"A", "B"} and not options.targets.names(m)
+    }
     return {
         head: table
         for head, own in heads.items()

@@ -17,7 +17,7 @@ import torch
 from lab.checkpoints.adapter_options import check_options
 from lab.deltas.delta import Delta
 from lab.deltas.method import DeltaMethod
-from lab.deltas.peft_layers import PeftLayers, attachment, inject, trained_names
+from lab.deltas.peft_layers import PeftLayers, attachment, inject, trained_names, transposed_names
 from lab.deltas.peft_prompts import PREFIXES, PROMPTS, prompt_learning
 from lab.deltas.peft_refused import require_map
 from lab.deltas.values import Values
@@ -94,9 +94,11 @@ def from_peft(config: Any) -> DeltaMethod:
 def injected(plm: PLM, injection: PeftLayers, label: str) -> Values:
     """The delta of peft's layers on a host that carries them; φ holds the values of what peft trains, head excepted."""
     host = graft(plm, Graft(label, attachment(plm, injection, label))) if injection.layers else plm
-    trained = [name for name in trained_names(injection, host, label).values() if name not in plm.new_names]
-    probe = Values(host, trained)
-    return Values(host, trained, at_identity=_is_identity(plm, probe))
+    transposes = transposed_names(injection, host, label)
+    left = {*plm.new_names, *transposes}
+    trained = [name for name in trained_names(injection, host, label).values() if name not in left]
+    probe = Values(host, trained, transposes=transposes)
+    return Values(host, trained, transposes=transposes, at_identity=_is_identity(plm, probe))
 
 
 @torch.no_grad()

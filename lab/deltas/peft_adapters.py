@@ -112,6 +112,12 @@ def _read_injected(plm: PLM, adapter: AdapterFolder) -> tuple[Delta, Tensor]:
                 f"{adapter.weights}: tensor {key!r} is not trained, and differs from what this version of peft "
                 "draws for it; the adapter was made by another version."
             )
+    for name, of in body.transposes.items():
+        if not values.pop(name).equal(values[of].mT):
+            raise CheckpointError(
+                f"{adapter.weights}: the factors {name!r} and {of!r} of tied matrices hold different numbers; in peft "
+                "they are one. Save the adapter again with peft."
+            )
     rest = [name for name in plm.layout.names if name in values and name not in body.layout.names]  # the head, mostly
     delta = body + Values(plm, rest) if rest else body
     moved = {name: value.to(dtype=plm.dtype, device=plm.device) for name, value in values.items()}

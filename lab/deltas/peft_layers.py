@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.deltas.peft_targets import spelled_out
+from lab.deltas.peft_tied import replaced_once, tied_names
 from lab.models import PLM
 from lab.models.assemble import seeded
 
@@ -69,6 +70,7 @@ def inject(plm: PLM, config: Any, peft: Any, seed: int) -> PeftLayers:
     """
     clone = copy.deepcopy(plm.model)
     native, modules = dict(clone.named_parameters()), dict(clone.named_modules())  # before peft renames them
+    tied = tied_names(clone)
     own = {id(module) for module in modules.values()}
     model = _wrapped(clone, plm, config, peft, seed)
     there = {p: m for p, m in model.get_base_model().named_modules() if p in modules and id(m) not in own}
@@ -82,6 +84,7 @@ def inject(plm: PLM, config: Any, peft: Any, seed: int) -> PeftLayers:
         for path, module in saved.items()
         for name, parameter in module.modules_to_save["default"].named_parameters()
     }
+    replaced = replaced_once(replaced, tied, plm, config)
     if not (layers or replaced):
         raise ValueError(f"peft's {_kind(config)} finds no layer in {plm.name!r} that it can stand in for.")
     reached = {id(p) for layer in layers.values() for p in layer.parameters()}
@@ -208,3 +211,20 @@ def trained_names(injection: PeftLayers, host: PLM, label: str) -> dict[int, str
             if name in host.grafted_names and injection.trains(parameter):
                 names.setdefault(id(parameter), name)
     return names
+
+
+def transposed_names(injection: PeftLayers, host: PLM, label: str) -> dict[str, str]:
+    """Name on the host of a trained matrix -> the name of the one whose transpose, in the same memory, peft makes it.
+
+    The factors of a tied head are those of the embedding; φ has them once.
+    """
+    names, found = trained_names(injection, host, label), {}
+    first: dict[int, tuple[str, torch.Size]] = {}
+    for parameter in injection.model.parameters():
+        name = names.get(id(parameter))
+        if name is None or parameter.ndim != 2:
+            continue
+        leader, shape = first.setdefault(parameter.data_ptr(), (name, parameter.shape))
+        if leader != name and parameter.shape == shape[::-1]:
+            found[name] = leader
+    return found

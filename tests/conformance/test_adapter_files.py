@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lab.checkpoints import CheckpointError
-from lab.deltas import load_adapter
+from lab.deltas import from_peft, load_adapter
 from lab.geometry import adapter_changes
 from lab.linalg import LowRank
 from lab.models.tiny import tiny_plm
@@ -206,24 +208,55 @@ def test_nothing_is_adapted_inside_of_a_stored_head(family, tmp_path):
         torch.testing.assert_close(delta.logits(phi, batch), model.eval()(**batch).logits, rtol=0, atol=1e-9)
 
 
+def tied_once(plm, folder: Path, **chosen):
+    """peft's model with an adapter of tied weights, moved and saved; and how many numbers peft trains, shared once."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = peft.LoraConfig(r=2, ensure_weight_tying=True, **chosen)
+        model = peft.get_peft_model(copy.deepcopy(plm.model), config, autocast_adapter_dtype=False)
+        moved: dict[int, int] = {}
+        for p in model.parameters():
+            if p.requires_grad and p.data_ptr() not in moved:
+                moved[p.data_ptr()] = p.numel()
+                p.data += 0.1 * torch.randn_like(p)
+    model.save_pretrained(folder)
+    return model.eval(), sum(moved.values())
+
+
+TIED = {
+    "factors": {"target_modules": ["q_proj", "embed_tokens"]},
+    "factors under magnitudes": {"target_modules": ["embed_tokens"], "use_dora": True},
+    "a saved table": {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]},
+}
+
+
+@pytest.mark.parametrize("kind", TIED)
+@pytest.mark.parametrize("family", ["llama", "gemma", "opt"])
+def test_what_peft_ties_is_one_in_phi(family, kind, tmp_path):
+    """peft gives a tied head the embedding's factors, transposed, or the embedding's saved table: one memory, one φ."""
+    plm = tiny_plm(family, head="lm")
+    model, size = tied_once(plm, tmp_path, **copy.deepcopy(TIED[kind]))
+    batch = batch_of(plm)
+    delta, phi = load_adapter(plm, tmp_path)
+    assert delta.size == phi.numel() == size
+    torch.testing.assert_close(delta.logits(phi, batch), model(**batch).logits, rtol=0, atol=1e-9)
+    method = from_peft(peft.LoraConfig(r=2, ensure_weight_tying=True, **copy.deepcopy(TIED[kind])))
+    fresh = method.body(plm, 0)
+    assert fresh.size == size
+    moved = fresh.phi0 + 0.1 * torch.randn(size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    parts = fresh.layout.unflatten(moved)
+    last = fresh.layout.names[-1]
+    overrides, of_one = fresh.overrides(moved), fresh.overrides_of({last: parts[last]})
+    assert all(torch.equal(value, overrides[name]) for name, value in of_one.items())
+    assert not torch.allclose(fresh.logits(moved, batch), plm.logits({}, batch))
+
+
 @pytest.mark.parametrize("family", ["llama", "gemma", "opt"])
 def test_a_tied_heads_factors_are_the_embeddings(family, tmp_path):
     """peft then stores them twice, and its own merge adds the one update to the one weight twice."""
     plm = tiny_plm(family, head="lm")
     plm.model.save_pretrained(tmp_path / "base")
-    config = peft.LoraConfig(r=2, target_modules=["q_proj", "embed_tokens"], ensure_weight_tying=True)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = peft.get_peft_model(copy.deepcopy(plm.model), config, autocast_adapter_dtype=False)
-        moved = set()
-        for p in model.parameters():
-            if p.requires_grad and p.data_ptr() not in moved:
-                moved.add(p.data_ptr())
-                p.data += 0.1 * torch.randn_like(p)
-    model.save_pretrained(tmp_path / "adapter")
-    batch = batch_of(plm)
-    delta, phi = load_adapter(plm, tmp_path / "adapter")
-    torch.testing.assert_close(delta.logits(phi, batch), model.eval()(**batch).logits, rtol=0, atol=1e-9)
+    model, _ = tied_once(plm, tmp_path / "adapter", target_modules=["q_proj", "embed_tokens"])
     changes = adapter_changes(tmp_path / "adapter", tmp_path / "base")
     (table,) = (change for change in changes if change.role == "embedding")
     truth = model.get_input_embeddings().get_delta_weight("default")
@@ -231,6 +264,43 @@ def test_a_tied_heads_factors_are_the_embeddings(family, tmp_path):
     assert {why for name, why in changes.excluded if "lm_head" in name} == {
         f"tied: the same numbers as {table.name}, counted once"
     }
+
+
+def test_a_tied_head_under_a_magnitude_of_its_own_is_listed(tmp_path):
+    plm = tiny_plm("llama", head="lm")
+    plm.model.save_pretrained(tmp_path / "base")
+    tied_once(plm, tmp_path / "adapter", target_modules=["embed_tokens"], use_dora=True)
+    changes = adapter_changes(tmp_path / "adapter", tmp_path / "base")
+    assert [change.name for change in changes] == ["model.embed_tokens.weight"]
+    assert {why for name, why in changes.excluded if "lm_head" in name} == {
+        "tied: the factors of model.embed_tokens.weight under a magnitude of their own, which no one matrix has"
+    }
+
+
+def test_tied_factors_that_differ_are_refused(tmp_path):
+    plm = tiny_plm("llama", head="lm")
+    tied_once(plm, tmp_path, target_modules=["embed_tokens", "lm_head"])
+    file = tmp_path / "adapter_model.safetensors"
+    tensors = load_file(file)
+    save_file({k: 2 * v if "lm_head.lora_A" in k else v for k, v in tensors.items()}, file, {"format": "pt"})
+    entries = json.loads((tmp_path / "adapter_config.json").read_text())
+    entries["target_modules"] = ["embed_tokens", "lm_head"]  # of which peft writes the first alone
+    (tmp_path / "adapter_config.json").write_text(json.dumps(entries))
+    with pytest.raises(CheckpointError, match=r"factors 'lm_head.*' and '.*embed.*' of tied matrices hold different"):
+        load_adapter(plm, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tying", "remedy"), [(True, "peft tied nothing here"), (False, "set ensure_weight_tying=True")]
+)
+def test_a_part_of_a_tied_weight_is_not_saved_alone(tying, remedy):
+    config = peft.LoraConfig(
+        r=2, target_modules=["c_attn"], modules_to_save=["wte"], ensure_weight_tying=tying, fan_in_fan_out=True
+    )
+    with pytest.raises(
+        ValueError, match=rf"saves 'transformer.wte.weight', which .* shares with 'lm_head.weight'.*{remedy}"
+    ):
+        from_peft(config).body(tiny_plm("gpt2", head="lm"), 0)
 
 
 @pytest.mark.parametrize("family", FOUND)
