@@ -20,6 +20,9 @@ LAYERS = ("block", "role")
 
 _CLEAR = {"marker": {"opacity": 0}}
 
+_UNSEEN = "rgba(0, 0, 0, 0)"
+"""A legend draws a marker of no opacity faintly, and one of this colour not at all; the cursor takes the line's."""
+
 
 def clickable(drawing: go.Figure) -> go.Figure:
     """The drawing with what plotly needs to select a point: markers, unseen where lines and heat maps have none."""
@@ -30,7 +33,7 @@ def clickable(drawing: go.Figure) -> go.Figure:
         if own["type"] == "scatter" and own.get("hoverinfo") != "skip":
             if own.get("mode") == "lines":
                 own |= {"mode": "lines+markers", "selected": _CLEAR, "unselected": _CLEAR}
-                own["marker"] = {"opacity": 0, "size": 8, "color": own.get("line", {}).get("color")}
+                own["marker"] = {"opacity": 0, "size": 8, "color": _UNSEEN}
             else:
                 opaque = {"marker": {"opacity": own.get("marker", {}).get("opacity", 1)}}
                 own |= {"selected": opaque, "unselected": opaque}

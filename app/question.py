@@ -56,7 +56,7 @@ def page(outline: Outline) -> st.Page:
         if not figures:
             nothing_yet(f"measurement of “{title(outline)}”", outline.name, found)
         answer = st.container()
-        picture, choices = st.columns([4, 1], gap="medium")
+        picture, choices = st.columns([3, 1], gap="small")
         with choices:
             named = next(iter(figures))
             if len(figures) > 1:

@@ -141,6 +141,8 @@ def rows_or_stop(manifests: Sequence[Manifest], drawn: Figure, damaged: Iterable
 def narrowed(table: pd.DataFrame, drawn: Figure, columns: Mapping[str, str] = FILTERS) -> pd.DataFrame:
     """The rows that the page's filters pass, after `unmixed` with the reader's choice.
 
+    The filters are folded away until one of them is used.
+
     Args:
         table: with a `label`, rows of the newest record first.
         drawn: the figure; what it names are its columns.
@@ -150,7 +152,12 @@ def narrowed(table: pd.DataFrame, drawn: Figure, columns: Mapping[str, str] = FI
     mixed = _mixed(table, drawn)
     table = unmixed(table, drawn, one)
     offered = _offered(table, drawn, columns, mixed)
-    return keep(table, offered, readable(table, drawn, list(offered)))
+    if not offered:
+        return table
+    shown = readable(table, drawn, list(offered))
+    used = any(shown.get(name) or st.session_state.get(name) for name in offered)
+    with st.expander(f"Narrow by {', '.join(title.lower() for title in offered.values())}", expanded=used):
+        return keep(table, offered, shown)
 
 
 def at_first(table: pd.DataFrame, drawn: Figure) -> pd.DataFrame:

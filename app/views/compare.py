@@ -31,7 +31,7 @@ chosen = several.multiselect(
 )
 manifests = [names[name] for name in chosen or shown]
 answer = st.container()
-picture, choices = st.columns([4, 1], gap="medium")
+picture, choices = st.columns([3, 1], gap="small")
 with choices:
     figures = figures_of(manifests)
     if not figures:

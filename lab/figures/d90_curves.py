@@ -11,7 +11,7 @@ from lab.columns import columns
 from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, listed
 from lab.figures.sources import DEREZINSKI_2020, LI_2018
-from lab.figures.style import Theme
+from lab.figures.style import Theme, counted
 from lab.statistics import Answer
 
 _COLUMNS = columns("d90_curves", "label", "kind", "variant", "d", "share")
@@ -45,12 +45,39 @@ def _answer(table: pd.DataFrame) -> Answer:
         reached = means.index[means >= 0.9 - 1e-9]
         rows.append((label, kind, variant, len(part), float(reached.min()) if len(reached) else np.nan))
     found = pd.DataFrame(rows, columns=["label", "kind", "variant", "points [count]", "first d at 90 %"])
-    order = found.sort_values("kind", key=lambda kinds: kinds != "measured", kind="stable")
-    told = [
-        f"{row['label']}, {row['variant']}: " + (f"{d:.0f}" if (d := row["first d at 90 %"]) == d else "never")
-        for row in order.to_dict("records")
-    ]
-    return Answer(listed("Dimension at which a random subspace recovers 90 % of the loss", told), found)
+    told = [_compared(label, part) for label, part in found.groupby("label", sort=False)]
+    lead = "Dimension at which a random subspace recovers 90 % of the loss, in brackets as predicted"
+    return Answer(listed(lead, told, end="." + _inside(table)), found)
+
+
+def _compared(label: object, part: pd.DataFrame) -> str:
+    """Of one problem: what was measured or simulated, in brackets the prediction, of several their ends."""
+    ours = part.kind == "predicted"
+    seen, foreseen = (part["first d at 90 %"][which] for which in (~ours, ours))
+    known = foreseen.dropna().sort_values()
+    if len(known) > 1:
+        predicted = f"{known.iloc[0]:.0f} to {known.iloc[-1]:.0f} by {len(foreseen)} predictors"
+    else:
+        predicted = ", ".join(map(_first, foreseen))
+    found = ", ".join(map(_first, seen))
+    return f"{label}: {found} ({predicted})" if found and predicted else f"{label}: {found or predicted}"
+
+
+def _first(d: float) -> str:
+    return f"{d:.0f}" if d == d else "never"
+
+
+def _inside(table: pd.DataFrame) -> str:
+    """How often a prediction lies in the interval of the simulation at the same problem and dimension."""
+    if "low" not in table or table.low.isna().all():
+        return ""
+    seen = table[table.low.notna()]
+    foreseen = table[table.kind == "predicted"][["label", "d", "share"]].rename(columns={"share": "foreseen"})
+    both = seen.merge(foreseen, on=["label", "d"])
+    if both.empty:
+        return ""
+    inside, points = both.foreseen.between(both.low, both.high).sum(), counted(len(both), "point")
+    return f" The prediction lies inside the interval of the simulation at {inside} of {points}."
 
 
 def _example() -> pd.DataFrame:

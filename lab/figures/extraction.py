@@ -12,6 +12,9 @@ from lab.figures.style import Theme, score_title
 from lab.statistics import Answer
 
 _COLUMNS = columns("extraction", "kind", "rule", "mean_rank", "score")
+NEARLY = 0.95
+"""Share of full fine-tuning's score from which a rank is called enough, as of a run that has converged."""
+
 _OPTIONAL = columns("extraction", "stored", "relative_error", "metric")
 
 
@@ -51,12 +54,28 @@ def _answer(table: pd.DataFrame) -> Answer:
     told = []
     for title, part in _runs(table):
         before = f"{title}: " if of else ""
-        for kind, own in split(part, "kind"):
-            ends = own.sort_values("mean_rank").iloc[[0, -1]] if kind == "extracted" else own.head(0)
-            told += [f"{before}LoRA of mean rank {row.mean_rank:.3g}: {row.score:.3f}" for row in ends.itertuples()]
-            told += [f"{before}{kind}: {own.score.mean():.3f}"] if kind != "extracted" else []
+        told += [f"{before}{said}" for said in (*_enough(part), *_scores(part))]
     found = found.rename(columns=columns | {"named": "LoRA or reference"})
-    return Answer(listed("Validation scores", told), found)
+    return Answer(listed("", told), found)
+
+
+def _scores(part: pd.DataFrame) -> list[str]:
+    """The references, then the lowest and the highest rank."""
+    made, others = part[part.kind == "extracted"].sort_values("mean_rank"), part[part.kind != "extracted"]
+    said = [f"{kind}: {own.score.mean():.3f}" for kind, own in (split(others, "kind") if len(others) else ())]
+    return said + [f"LoRA of mean rank {row.mean_rank:.3g}: {row.score:.3f}" for row in made.iloc[[0, -1]].itertuples()]
+
+
+def _enough(part: pd.DataFrame) -> list[str]:
+    """The least rank for all matrices that keeps nearly all of full fine-tuning's score, and what it keeps."""
+    full = part.score[part.kind == "full fine-tuning"].mean()
+    made = part[(part.kind == "extracted") & part.rule.str.startswith("rank ")].sort_values("mean_rank")
+    if made.empty or not full > 0:
+        return []
+    enough = made[made.score >= NEARLY * full]
+    row = (enough if len(enough) else made.iloc[[-1]]).iloc[0]
+    least = f"the least that keeps {NEARLY:.0%}" if len(enough) else f"the largest, and none keeps {NEARLY:.0%}"
+    return [f"A LoRA of rank {row.mean_rank:g} keeps {row.score / full:.0%} of full fine-tuning's score, {least}"]
 
 
 def _example() -> pd.DataFrame:

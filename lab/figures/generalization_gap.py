@@ -14,6 +14,7 @@ from lab.figures.grammar import Grid, Panel, around, listed, split
 from lab.figures.sources import AGHAJANYAN_2020, ARORA_2018, DING_2022
 from lab.figures.style import Theme, count, counted, score_title
 from lab.statistics import Answer, mean_interval, rank_correlation_interval
+from lab.statistics.gaps import beside_full
 
 _COLUMNS = columns("generalization_gap", "label", "kind", "task", "seed", "gap", "tunable", "bound")
 _OPTIONAL = columns("generalization_gap", "metric")
@@ -70,15 +71,27 @@ def _answer(table: pd.DataFrame) -> Answer:
         row |= {"smallest gap": part.gap.min(), "largest gap": part.gap.max(), "bound": part.bound.mean()}
         rows.append(row | {"runs [count]": len(part)})
     found = pd.DataFrame(rows).sort_values("gap", ascending=False, kind="stable", ignore_index=True)
-    end = f". The smallest bound is {table.bound.min():.3g}"
-    trained = found[found.kind != "null"]
-    estimates = {}
+    end, trained, estimates = ".", found[found.kind != "null"], {}
     if len(trained) > 3:
         rho = rank_correlation_interval(list(trained["tunable [count]"]), list(trained.gap))
         estimates["rank correlation of the gap with d"] = rho
-        end += f"; rank correlation of the gap with d {rho.estimate:+.2f} [{rho.low:+.2f}, {rho.high:+.2f}]"
-    told = [f"{row['method']}: {row['gap']:+.3f}" for row in found.to_dict("records")]
-    return Answer(listed("Mean generalisation gap, largest first", told, end=end + "."), found, estimates)
+        end = f". The rank correlation of the gap with d is {rho.estimate:+.2f} [{rho.low:+.2f}, {rho.high:+.2f}]."
+    beside = beside_full(table) if table.get("model", pd.Series()).nunique() < 2 else {}
+    if not beside:
+        told = [f"{row['method']}: {row['gap']:+.3f}" for row in found.to_dict("records")]
+        return Answer(listed("Mean generalisation gap, largest first", told, end=end), found, estimates)
+    for column, ends in {"beside full": "estimate", "from": "low", "to": "high"}.items():
+        found[column] = [getattr(beside[m], ends) if m in beside else float("nan") for m in found["method"]]
+    less, more = sum(d.high < 0 for d in beside.values()), sum(d.low > 0 for d in beside.values())
+    told_apart = f"{less} of {len(beside)} methods lie below it for sure and {more} above"
+    if not less + more:
+        told_apart = f"none of {len(beside)} methods can be told from it"
+    lead = f"Full fine-tuning's gap is {table.gap[table.kind == 'full'].mean():+.3f}; {told_apart}. Differences"
+    told = [
+        f"{label} {d.estimate:+.3f}" + (f" [{d.low:+.3f}, {d.high:+.3f}]" if d.n > 1 else "")
+        for label, d in sorted(beside.items(), key=lambda pair: pair[1].estimate)
+    ]
+    return Answer(listed(lead, told, end=end), found, estimates)
 
 
 def _example() -> pd.DataFrame:

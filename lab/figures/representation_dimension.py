@@ -61,9 +61,16 @@ def _answer(table: pd.DataFrame) -> Answer:
         rows.append((label, estimator, *ends, part.gaussian.iloc[-1] if "gaussian" in part else np.nan, objective))
     names = ["weights", "estimator", "first layer", "highest", "last layer", "last, read as a Gaussian's"]
     names.append("objective's d90")
-    told = [f"{label}, {by} {first:.1f}, {most:.1f} and {last:.1f}" for label, by, first, most, last, *_ in rows]
-    lead = "Dimension of the representations at the first layer, at the highest and at the last"
-    return Answer(listed(lead, told), pd.DataFrame(rows, columns=names))
+    lead = "Dimension of the representations from the first layer to the last, by estimator"
+    return Answer(listed(lead, _told(rows)), pd.DataFrame(rows, columns=names))
+
+
+def _told(rows: list[tuple[Any, ...]]) -> list[str]:
+    """Per estimator, what the weights do from the first layer to the last: "TwoNN: pre-trained 26 → 20, tuned …"."""
+    by: dict[str, list[str]] = {}
+    for label, estimator, first, _, last, *_ in rows:
+        by.setdefault(estimator, []).append(f"{label} {first:.3g} → {last:.3g}")
+    return [f"{estimator}: {', '.join(parts)}" for estimator, parts in by.items()]
 
 
 def _example() -> pd.DataFrame:

@@ -41,6 +41,17 @@ def gap_verdicts(table: pd.DataFrame, evidence: Evidence) -> list[Verdict]:
     return verdicts
 
 
+def beside_full(table: pd.DataFrame) -> dict[str, Interval]:
+    """Method -> its gap minus full fine-tuning's, paired by task and seed, with the interval of `over_tasks`.
+
+    Args:
+        table: label, kind, task, seed, gap; of one PLM.
+    """
+    others = dict.fromkeys(table.label[~table.kind.isin(["full", "null"])])
+    found = {label: paired(table, label, FULL, value="gap") for label in others}
+    return {label: over_tasks(by_task) for label, by_task in found.items() if by_task}
+
+
 def _differences(table: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> dict[str, Interval]:
     """Of each pair of methods that the table has: the first one's gap minus the second's."""
     found = {f"{first} {second}": paired(table, first, second, value="gap") for first, second in pairs}

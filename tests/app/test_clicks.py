@@ -101,3 +101,13 @@ def test_what_is_no_point_of_the_drawing_leads_nowhere():
     for number in (None, -1, 10_000, "0"):
         rows = rows_at(table, shown, {"curve_number": number, "x": 1, "y": 1})
         assert leads_to(rows, table, []) == ({}, [])
+
+
+def test_what_lines_are_clicked_by_is_not_in_their_legend():
+    """Of no opacity a marker would be drawn faintly there: only a marker of no colour is not."""
+    drawn = figure("d90_curves")
+    lines = [trace for trace in drawn.draw(drawn.example()).data if trace.mode == "lines" and trace.hoverinfo != "skip"]
+    shown = clickable(drawn.draw(drawn.example()))
+    added = [trace for trace in shown.data if trace.marker.opacity == 0 and trace.type == "scatter"]
+    assert len(added) >= len(lines)
+    assert {trace.marker.color for trace in added if trace.showlegend is not False} <= {"rgba(0, 0, 0, 0)"}
