@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lab.columns import columns
@@ -15,6 +16,9 @@ from lab.statistics import Answer
 from lab.statistics.transfer import with_ratio
 
 _COLUMNS = columns("transfer", "label", "source", "target", "source_type", "target_type", "score", "own", "relative")
+
+
+UNLEARNED = "not learned where it is evaluated"
 
 
 def _tasks(table: pd.DataFrame) -> tuple[list[str], list[str]]:
@@ -40,6 +44,12 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         cells = [frame.set_axis(range(len(tasks))).set_axis(range(len(tasks)), axis=1) for frame in cells]
         words = [["" if value != value else f"{value:.2f}" for value in row] for row in cells[0].to_numpy()]
         panel.heat(cells[0], "relative transfer [1]", low=0, high=1, text=words, data=cells[1:], hover=hover, gap=1)
+        rows, columns = np.nonzero(cells[1].notna().to_numpy() & cells[0].isna().to_numpy())
+        if len(rows):
+            scores = [frame.to_numpy()[rows, columns] for frame in cells[1:3]]
+            dot: dict[str, Any] = {"colour": theme.muted, "symbol": "circle", "size": 4, "listed": False}
+            said = "score %{customdata[0]:.3f}, trained there %{customdata[1]:.3f}: next to nothing was learned there"
+            panel.points(columns, rows, UNLEARNED, key=UNLEARNED, data=scores, hover=said, **dot)
         for k in range(1, len(tasks)):
             if types[k] != types[k - 1]:
                 gap: dict[str, Any] = {"colour": theme.background, "dash": "solid", "width": 4, "above": True}
@@ -105,7 +115,7 @@ TRANSFER = Figure(
     reading=(
         "The diagonal is 1 by definition. A bright block on the diagonal says that tasks of one type can use each "
         "other's deltas. Numbers below 0 are worse than always answering the more frequent class: across types the two "
-        "classes need not correspond, so a delta may know the difference and give it the wrong sign. Cells are empty "
+        "classes need not correspond, so a delta may know the difference and give it the wrong sign. Cells hold a dot "
         "where the method learned next to nothing on the target, so that a share of it means nothing. Compare with the "
         "linear probe: what it transfers, the frozen features share already."
     ),

@@ -63,3 +63,14 @@ def test_correlations_are_spearmans_per_method():
     unknown = table.assign(transfer=np.nan)
     assert correlations(unknown, "cosine") == {}
     assert "not enough pairs" in TRANSFER_SIMILARITY.alt(unknown)
+
+
+def test_what_was_not_learned_is_a_dot_that_the_legend_explains():
+    table = TRANSFER.example().query("label == 'LoRA'")
+    table.loc[table.target == "topics", "relative"] = np.nan
+    drawing = TRANSFER.draw(table)
+    (dots,) = (trace for trace in drawing.data if trace.name == "not learned where it is evaluated")
+    assert len(dots.x) == 4
+    assert len(set(dots.x)) == 1
+    assert "not learned where it is evaluated" in str(drawing.layout.annotations) + str(drawing.layout.legend)
+    assert not any(trace.name == dots.name for trace in TRANSFER.draw(TRANSFER.example()).data)
