@@ -34,8 +34,9 @@ tell**. "Here" is small: small models, few steps, few seeds. It is no verdict on
   for their claim without that rule if every quantity lay on its threshold, and as many against.
 * **Looked at twice.** An interval supposes that n was settled beforehand. Where seeds or tasks are added because the
   first ones left a question open (in the gallery: those of `combination`, `performance`, `convergence`, `robustness`,
-  `intrinsic_dimension`, `transfer`, `subspace_similarity` and `shared_subspace`), it errs more often than its 5 %: up
-  to twice as often after one such addition (Armitage, McPherson & Rowe 1969: 8.3 % for two looks).
+  `intrinsic_dimension`, `transfer`, `subspace_similarity`, `shared_subspace`, `scale` and `template`, of `combination`
+  three times over), it errs more often than its 5 %: 8.3 % for two looks, 10.7 % for three (Armitage, McPherson & Rowe
+  1969).
 * **No chance.** Identities, proven bounds and counts have no sampling error: the worst case seen decides.
 * Records of another model, budget or scale are a setting and a statement of their own. Settings on fewer than {fewest}
   units ({weaker} here) are left out where the same statement about the same PLM stands on more; they decide nothing
