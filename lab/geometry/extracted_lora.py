@@ -17,7 +17,7 @@ from lab.checkpoints.names import aligned
 from lab.deltas.lora_checkpoint import lora_config
 from lab.faces import outlined
 from lab.geometry.extraction import Rule, extract
-from lab.geometry.weight_changes import WeightChanges
+from lab.geometry.weight_changes import WeightChanges, squared_norm
 from lab.linalg import LowRank, Spectrum
 from lab.models.layers import Layer
 
@@ -119,7 +119,7 @@ def extract_lora(
         module = name.removesuffix(".weight")
         layer = kinds.get(name) if kinds is not None else "linear" if change.block is not None else None
         if layer is None:
-            lost = _squared_norm(change.difference)
+            lost = squared_norm(change.difference)
             excluded += [(name, OUTSIDE if change.block is None else NO_LAYER)] if lost else []
             outside += lost
             continue
@@ -164,11 +164,3 @@ def _stored(factors: LowRank, layer: Layer) -> dict[str, Tensor]:
     if layer == "embedding":
         return {"lora_embedding_A": factors.left.mT.contiguous(), "lora_embedding_B": factors.right.mT.contiguous()}
     return {"lora_A.weight": factors.right, "lora_B.weight": factors.left}
-
-
-def _squared_norm(difference: Tensor | LowRank) -> float:
-    """‖ΔW‖_F²."""
-    if isinstance(difference, LowRank):
-        gram = (difference.left.T @ difference.left) * (difference.right @ difference.right.T)
-        return max(float(gram.sum()), 0.0)
-    return float(torch.linalg.vector_norm(difference.to(torch.float64))) ** 2

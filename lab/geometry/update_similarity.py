@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lab.deltas import Delta
 from lab.geometry.subspace_similarity import Side, subspace_similarity
-from lab.geometry.weight_changes import native_changes
+from lab.geometry.weight_changes import native_changes, squared_norm
 from lab.linalg import LowRank
 
 Update = Mapping[str, Tensor | LowRank]
@@ -51,10 +51,10 @@ def update_cosine(A: Update, B: Update) -> float:
         ValueError: the updates have different matrices.
     """
     _require_same(A, B)
-    squares = sum(_inner(x, x) for x in A.values()) * sum(_inner(x, x) for x in B.values())
-    if squares == 0:
+    norms = sqrt(sum(map(squared_norm, A.values()))) * sqrt(sum(map(squared_norm, B.values())))
+    if norms == 0:
         return nan
-    return float(np.clip(sum(_inner(A[name], B[name]) for name in A) / sqrt(squares), -1.0, 1.0))
+    return float(np.clip(sum(_inner(A[name], B[name]) for name in A) / norms, -1.0, 1.0))
 
 
 def update_subspace_similarity(A: Update, B: Update, *, rank: int = 8, side: Side = "right") -> tuple[float, float]:

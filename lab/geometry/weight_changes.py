@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lab.deltas import Delta
 from lab.faces import outlined
-from lab.linalg import LowRank, require_finite
+from lab.linalg import LowRank, Spectrum, require_finite
 from lab.models.architecture import WeightMatrix
 
 
@@ -91,6 +91,17 @@ class WeightChanges:
             return self.read(name)
 
         return replace(self, read=read)
+
+
+def squared_norm(difference: Tensor | LowRank) -> float:
+    """‖ΔW‖_F², in float64.
+
+    Of factors from the singular values of their product: the sum over LᵀL ∘ RRᵀ loses a ΔW that is small beside its
+    parts, such as BA − B₀A₀ of a start that was taken out of W₀.
+    """
+    if isinstance(difference, LowRank):
+        return Spectrum.of(difference).frobenius_norm ** 2
+    return float(torch.linalg.vector_norm(difference.detach().to(torch.float64))) ** 2
 
 
 def native_changes(delta: Delta, phi: Tensor) -> dict[str, Tensor | LowRank]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from math import isnan
+from math import isnan, sqrt
 
 import pytest
 import torch
 
 from lab.deltas import Adapter, BitFit, LoRA, Prompt
 from lab.geometry import update_cosine, update_of, update_subspace_similarity
+from lab.geometry.weight_changes import squared_norm
 from lab.linalg import LowRank
 from lab.models.tiny import tiny_plm
 
@@ -44,6 +45,23 @@ def test_subspaces_by_hand_and_at_random():
     assert update_subspace_similarity(A, B) == pytest.approx((0.5, 0.5))
     assert update_subspace_similarity(A, B, side="left")[0] == pytest.approx(1.0)
     assert update_subspace_similarity(A, B, rank=1)[1] == pytest.approx(0.25)
+
+
+def test_factors_whose_parts_cancel_have_the_norm_of_what_is_left():
+    A = factors(64, 48, 8, 0)
+    for exponent in (-4, -8, -12):
+        rest = LowRank(torch.cat([A.left, -A.left], dim=1), torch.cat([A.right * (1 + 10.0**exponent), A.right]))
+        expected = 10.0**exponent * float(A.to_dense().norm())
+        assert sqrt(squared_norm(rest)) == pytest.approx(expected, rel=1e-2)
+        single = LowRank(rest.left.float(), rest.right.float())
+        assert squared_norm(single) == pytest.approx(float(single.to_dense().double().norm()) ** 2, rel=1, abs=1e-9)
+
+
+def test_an_update_of_nothing_but_rounding_has_a_cosine_or_none():
+    for seed in range(200):
+        A = factors(64, 48, 8, seed)
+        rest = LowRank(torch.cat([A.left, -A.left], dim=1), torch.cat([A.right, A.right]))
+        assert not abs(update_cosine({"a": rest}, {"a": A})) > 1  # in [−1, 1], or NaN
 
 
 def test_zero_updates_have_no_direction():
