@@ -51,8 +51,9 @@ def steps_to_common_level(table: pd.DataFrame, first: str, second: str) -> dict[
     method never gets to a level that a strong one sets, and none is won by ending low.
     """
     found: dict[str, dict[Any, float]] = {}
-    runs = {name: run.sort_values("step") for name, run in table.groupby(["task", "seed", "label"], sort=False)}
-    for task, seed in dict.fromkeys((task, seed) for task, seed, _ in runs):
+    scored = table.dropna(subset=["score"]).sort_values("step", kind="stable")
+    runs = dict(list(scored.groupby(["task", "seed", "label"], sort=False)))
+    for task, seed in table[["task", "seed"]].drop_duplicates().itertuples(index=False):
         pair = [runs[task, seed, label] for label in (first, second) if (task, seed, label) in runs]
         if len(pair) < 2:
             continue

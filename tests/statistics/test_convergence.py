@@ -44,3 +44,11 @@ def test_a_seed_that_one_of_the_two_lacks_is_left_out():
     table = pd.concat([run("a", [0.5, 0.8]), run("a", [0.5, 0.8], seed=1), run("b", [0.5, 0.8], seed=1)])
     assert steps_to_common_level(table, "a", "b") == {"t": {1: 0.0}}
     assert steps_to_common_level(table, "a", "c") == {}
+
+
+def test_an_evaluation_without_a_score_ends_no_comparison():
+    # as in `reaching`, the last score is the last there is: 0.9 of a, 0.85 of b, whose level 0.8075 a reaches first
+    table = pd.concat([run("a", [0.2, 0.5, 0.9, np.nan]), run("b", [0.2, 0.6, 0.8, 0.85]), run("c", [np.nan, np.nan])])
+    expected = 20 + 10 * 0.3075 / 0.4 - (30 + 10 * 0.0075 / 0.05)
+    assert steps_to_common_level(table, "a", "b") == {"t": {0: pytest.approx(expected)}}
+    assert steps_to_common_level(table, "a", "c") == {}
