@@ -56,18 +56,18 @@ def _curve(panel: Panel, curve: pd.DataFrame, floor: float, name: str, look: dic
 
 
 def _answer(table: pd.DataFrame) -> Answer:
-    """Per method and state: range of the density above its floor, and the share of it below zero."""
+    """Per method and state: range of the density above its floor.
+
+    Not the share of it below zero: the smoothing puts half of every eigenvalue that is 0 there.
+    """
     rows = []
     whole = table[table.scope == _WHOLE] if "scope" in table and (table.scope == _WHOLE).any() else table
     for (label, state), part in whole.groupby(["label", "state"], sort=False):
         part = part.sort_values("eigenvalue")
         seen = part[part.density > part.density.max() * _FLOOR].eigenvalue
-        x, p = part.eigenvalue.to_numpy(float), part.density.to_numpy(float)
-        total = float(np.trapezoid(p, x)) if len(x) > 1 else 0.0
-        below = float(np.trapezoid(np.where(x < 0, p, 0), x)) if len(x) > 1 else 0.0
-        rows.append((label, state, seen.min(), seen.max(), below / total if total else 0.0))
-    found = pd.DataFrame(rows, columns=["label", "state", "smallest", "largest", "below zero [share]"])
-    told = [f"{label}, {state}: {low:.3g} to {high:.3g}" for label, state, low, high, _ in rows]
+        rows.append((label, state, seen.min(), seen.max()))
+    found = pd.DataFrame(rows, columns=["label", "state", "smallest", "largest"])
+    told = [f"{label}, {state}: {low:.3g} to {high:.3g}" for label, state, low, high in rows]
     return Answer(listed("The Hessian's eigenvalues lie between", told), found)
 
 
