@@ -81,7 +81,7 @@ def _panel(traces: Sequence[Any], log: tuple[bool, bool], theme: Theme, width: f
 def _trace(trace: Any, x: np.ndarray, y: np.ndarray, ground: float, theme: Theme) -> Iterator[str]:
     """The marks of one trace, in pixels."""
     kept = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-    kept = kept[:: max(1, len(kept) // _POINTS)]
+    kept = kept[:: max(1, -(-len(kept) // _POINTS))]
     places = list(zip(x[kept], y[kept], strict=True))
     colour = _colour(trace, theme)
     if trace.type == "bar":

@@ -33,6 +33,13 @@ def test_a_line_goes_where_the_values_go():
     assert all(0 <= x <= 200 and 0 <= y <= 100 for x, y in places)
 
 
+@pytest.mark.parametrize("n", [160, 161, 319, 320, 5000])
+def test_no_trace_has_more_points_than_can_be_seen(n):
+    drawing = go.Figure(go.Scatter(y=list(range(n)), mode="markers"))
+    shown = len(re.findall("<circle", sketch(drawing)))
+    assert 80 <= shown <= 160
+
+
 def test_a_heat_map_has_a_cell_for_each_value():
     drawing = SUBSPACE_SIMILARITY.draw(SUBSPACE_SIMILARITY.example())
     cells = next(trace for trace in drawing.data if trace.z is not None).z
