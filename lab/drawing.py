@@ -72,9 +72,8 @@ def _recorded(drawn: Figure) -> pd.DataFrame:
     """The rows of the records in the store and the gallery, without those that a newer record contradicts."""
     runs = everything()
     experiment, rows = table_with(runs, tuple(drawn.columns), name=drawn.table, also=drawn.also)
-    keys = set(rows["key"])
     newest = newest_first(runs.manifests(experiment))
-    return rows[~rows["key"].isin(drawn.outdated(rows, [one.key for one in newest if one.key in keys]))]
+    return rows[~rows["key"].isin(drawn.outdated(rows, [manifest.key for manifest in newest]))]
 
 
 def _fit(fit: Fit, label: str) -> Drawable:

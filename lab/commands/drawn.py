@@ -113,8 +113,7 @@ def of_one_setting(table: pd.DataFrame, experiment: str, newest: Sequence[Manife
 
 def without_outdated(chosen: Figure, table: pd.DataFrame, newest: Sequence[Manifest]) -> pd.DataFrame:
     """The rows without those of records that a newer one says something else of, with a word on them."""
-    keys = set(table["key"])
-    left_out = chosen.outdated(table, [manifest.key for manifest in newest if manifest.key in keys])
+    left_out = chosen.outdated(table, [manifest.key for manifest in newest])
     if left_out:
         named = ", ".join(key[:12] for key in left_out[:_FEW])
         more = f" and {len(left_out) - _FEW} more" if len(left_out) > _FEW else ""

@@ -220,7 +220,7 @@ class Figure:
 
         Args:
             table: as of `draw`, with the column `key`.
-            keys: of its records, the newest first.
+            keys: of its records, the newest first; those of others do not matter.
 
         Raises:
             TableError: the table cannot be read.
