@@ -75,12 +75,12 @@ INTRUDER_SWEEP = Figure(
     caption=(
         "Intruder dimensions per matrix (mean) over the line ε of the overlap, one colour per number k of leading "
         "directions looked at, one panel per run and strength t; dotted: updates with the same singular values and "
-        "random directions."
+        "random directions; dash-dotted, for dense ΔW: with the same entries and random signs."
     ),
     reading=(
         "A count that hardly depends on ε between 0.3 and 0.7 is about new directions: their overlap is near zero. A "
         "count that rises steadily with ε is about mixing: directions of W₀ with nearly equal singular values turn "
-        "into each other, and where to draw the line is arbitrary. Only the difference to the dotted line of the same "
+        "into each other, and where to draw the line is arbitrary. Only the difference to the dotted lines of the same "
         "colour says something about training."
     ),
     source=(SHUTTLEWORTH_2024,),

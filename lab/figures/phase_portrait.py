@@ -130,9 +130,9 @@ PHASE_PORTRAIT = Figure(
     conclude=_answer,
     caption=(
         "Hidden states at the position the head reads, after each block, for the sentences of one batch: without delta "
-        "(open), with the trained delta (filled) and under full fine-tuning (crosses): six blocks of one run, or fewer "
-        "of each of several, the last one always. Every panel shows the two main axes of its own layer's states; the "
-        "title gives the share of variance they hold; colour is the class."
+        "(open), with the trained delta (filled) and under full fine-tuning (open, with a dot): six blocks of one run, "
+        "or fewer of each of several, the last one always. Every panel shows the two main axes of its own layer's "
+        "states; the title gives the share of variance they hold; colour is the class."
     ),
     reading=(
         "Lines lead from where a sentence's state was to where the delta takes it. Control that pulls classes apart in "

@@ -107,7 +107,8 @@ PMP_RESIDUAL = Figure(
         "A line that falls is a layer whose controls approach a stationary point of their Hamiltonian. Training on "
         "other batches keeps it from zero on this one. A residual that falls while the loss does not is a plateau, not "
         "an optimum. Absolute norms are per unit of a method's own coordinates and cannot be compared between methods. "
-        "Relative ones can: the change of ln J, to first order, if the controls of the stage grew by their own length. "
+        "Relative ones can: the change of ln J, to first order, if the controls of the stage moved by their own length "
+        "along the gradient. "
         "They are 0, and not drawn, where the controls still are 0."
     ),
     source=(LI_2017,),

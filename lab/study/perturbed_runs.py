@@ -43,7 +43,7 @@ class Condition:
     strength: float
 
     def split(self, examples: Examples, plm: PLM, n_words: int, seed: int) -> EncodedSplit:
-        """The examples, cut and perturbed; twice as many tokens as words leave room for typos."""
+        """The examples, cut and perturbed; three tokens for each word leave room for typos."""
         texts = tuple(first_words(text, n_words) for text in examples.texts)
         pairs = examples.pairs and tuple(first_words(text, n_words) for text in examples.pairs)
         cut = Examples(texts, examples.labels, pairs)
