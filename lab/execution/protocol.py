@@ -41,10 +41,20 @@ class Failure:
     job: Job
     error: Exception
 
+    @property
+    def cause(self) -> str:
+        """The exception in words."""
+        return f"{type(self.error).__name__}: {self.error}"
+
+    @property
+    def leaves(self) -> tuple[Failure, ...]:
+        """Itself, or the children's failures that it is due to."""
+        if not isinstance(self.error, RunsFailed):
+            return (self,)
+        return tuple(leaf for failure in self.error.failures for leaf in failure.leaves)
+
     def __str__(self) -> str:
-        if isinstance(self.error, RunsFailed):  # the cause is a child's; say it once
-            return "\n".join(str(failure) for failure in self.error.failures)
-        return f"{described(self.job)}: {type(self.error).__name__}: {self.error}"
+        return "\n".join(f"{described(leaf.job)}: {leaf.cause}" for leaf in self.leaves)
 
 
 class RunsFailed(Exception):
@@ -54,12 +64,24 @@ class RunsFailed(Exception):
         self.failures = tuple(failures)
         self.done = done
         self.total = total
-        listed = "\n".join(f"  {failure}" for failure in self.failures)
+        listed = "\n".join(f"  {line}" for line in _by_cause(self.failures))
         super().__init__(f"{len(self.failures)} of {total} failed, {done} done and stored:\n{listed}")
         self.__cause__ = self.failures[0].error
 
     def __reduce__(self) -> tuple[object, ...]:  # an engine of processes sends a nested one back to its parent
         return _runs_failed, (self.failures, self.done, self.total)
+
+
+def _by_cause(failures: Sequence[Failure]) -> list[str]:
+    """A line for each failure; where several have one cause, the cause and below it the jobs."""
+    causes: dict[str, list[Failure]] = {}
+    for one in (one for failure in failures for one in failure.leaves):
+        causes.setdefault(one.cause, []).append(one)
+    lines: list[str] = []
+    for cause, found in causes.items():
+        jobs = list(dict.fromkeys(described(one.job) for one in found))
+        lines += [f"{jobs[0]}: {cause}"] if len(jobs) == 1 else [cause, *(f"  {job}" for job in jobs)]
+    return lines
 
 
 def _runs_failed(failures: Sequence[Failure], done: int, total: int) -> RunsFailed:

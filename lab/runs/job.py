@@ -96,8 +96,14 @@ def described(job: Job) -> str:
 
 
 def settings(job: Job) -> str:
-    """What a job sets, as ``name=value``; options that are None are left out."""
-    return " ".join(f"{name}={value}" for name, value in flattened(job.config).items() if value is not None)
+    """What a job sets, as ``name=value``; options that are None are left out, sha256 have their first twelve digits."""
+    told = {name: value for name, value in flattened(job.config).items() if value is not None}
+    return " ".join(f"{name}={_digits(value)}" for name, value in told.items())
+
+
+def _digits(value: Any) -> Any:
+    whole = isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)
+    return value[:SHOWN_KEY] if whole else value
 
 
 def _plain(value: Any, where: str) -> Any:

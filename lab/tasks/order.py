@@ -90,7 +90,8 @@ def split(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Exa
     chosen = _held_out(examples, (unique.keys[i] for i in stratified(unique, seed)), n_validation)
     if not chosen:
         raise ValueError(
-            f"every class of the {len(first)} different texts has only one; give at least two texts of some class."
+            f"no two of the {len(first)} different texts have the same label; give at least two of some class, or "
+            "the column that holds the classes (numbers to predict are written 0.5)."
         )
     sides: Sequence[list[int]] = ([], [])
     for i, key in enumerate(examples.keys):

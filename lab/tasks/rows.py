@@ -29,6 +29,24 @@ def read_examples(path: Path, text_column: TextColumn = None, label_column: str 
     return examples
 
 
+_BEGINNINGS = (
+    (b"PAR1", "it is a Parquet file: call it .parquet"),
+    (b"PK", "it is a ZIP archive, as Excel's workbooks are: export the table as CSV (UTF-8)"),
+    (b"\x1f\x8b", "it is compressed: gunzip it"),
+    (b"\xd0\xcf\x11\xe0", "it is a file of Microsoft Office: export the table as CSV (UTF-8)"),
+    (b"\xff\xfe", "it is UTF-16: save it as UTF-8"),
+    (b"\xfe\xff", "it is UTF-16: save it as UTF-8"),
+    (b"SQLite format 3", "it is a database: export the table as CSV"),
+)
+
+
+def _instead(path: Path) -> str:
+    """What to do with a file that is no text, by its first bytes."""
+    with path.open("rb") as file:
+        first = file.read(16)
+    return next((told for magic, told in _BEGINNINGS if first.startswith(magic)), "convert it to UTF-8")
+
+
 def read_labelled(path: Path, text_column: TextColumn = None, label_column: str | None = None) -> Labelled:
     """The texts of a .csv, .tsv, .jsonl, .json or .parquet file with their labels as written.
 
@@ -49,9 +67,7 @@ def read_labelled(path: Path, text_column: TextColumn = None, label_column: str 
     try:
         columns, rows = READERS[suffix](path, text_column, label_column)
     except UnicodeDecodeError as error:
-        raise BadFile(
-            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); convert it to UTF-8."
-        ) from error
+        raise BadFile(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); {_instead(path)}.") from error
     if not rows:
         raise BadFile(f"{path} has no rows below its header.")
     texts: list[list[str]] = [[] for _ in columns.texts]

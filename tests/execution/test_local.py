@@ -145,6 +145,18 @@ def test_a_failing_child_names_itself_in_the_failure_of_its_parent(store):
     assert store.has(jobs(1)[0])
 
 
+def test_one_cause_of_several_failures_is_said_once(store):
+    def misused(job: Job, engine: Engine) -> Record:
+        raise ValueError("mine.csv, line 3: the label is ''")
+
+    with pytest.raises(RunsFailed) as caught:
+        Local(store, progress=False).run(jobs(2), misused)
+    first, cause, *listed = str(caught.value).splitlines()
+    assert first == "2 of 2 failed, 0 done and stored:"
+    assert cause == "  ValueError: mine.csv, line 3: the label is ''"
+    assert [line.split(":")[1] for line in listed] == [" i=0", " i=1"]
+
+
 def test_an_unreadable_record_is_named_not_recomputed(store):
     Local(store, progress=False).run(jobs(1), Counting())
     (store._folder(jobs(1)[0]) / "metrics.parquet").write_bytes(b"")  # type: ignore[operator]

@@ -206,9 +206,24 @@ def test_every_class_has_a_training_example(tmp_path, counts, seed):
     assert len(task.train) + len(task.validation) == sum(counts)
 
 
+@pytest.mark.parametrize(("first", "remedy"), [
+    (b"PAR1\xff", "it is a Parquet file: call it .parquet"),
+    (b"PK\x03\x04\xff", "export the table as CSV"),
+    (b"\x1f\x8b\xff", "it is compressed: gunzip it"),
+    ("text,label\n".encode("utf-16"), "it is UTF-16: save it as UTF-8"),
+    ("text,label\ngr\u00fcn,1\n".encode("latin-1"), "convert it to UTF-8"),
+])  # fmt: skip
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".json"])
+def test_a_file_that_is_no_text_says_what_it_is(tmp_path, suffix, first, remedy):
+    path = tmp_path / f"mine{suffix}"
+    path.write_bytes(first)
+    with pytest.raises(ValueError, match=rf"mine{suffix} is not UTF-8 text \(.*\); .*{remedy}"):
+        load_task(path)
+
+
 def test_classes_of_one_text_each_cannot_be_split(tmp_path):
     path = lines(tmp_path / "mine.jsonl", [{"text": f"t {i}", "label": i} for i in range(9)])
-    with pytest.raises(ValueError, match="every class of the 9 different texts has only one"):
+    with pytest.raises(ValueError, match="no two of the 9 different texts have the same label"):
         load_task(path)
 
 
