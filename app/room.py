@@ -109,7 +109,20 @@ def opened(key: str) -> Trained:
         from lab.study.trained import trained
 
         record: Record = everything().get(key)
-        return trained(record)
+        found = trained(record)
+    _keys().add(key)
+    return found
+
+
+def loaded(key: str) -> bool:
+    """Whether the trained delta of a record has been opened since the server's start: then it answers soon."""
+    return key in _keys()
+
+
+@st.cache_resource(show_spinner=False)
+def _keys() -> set[str]:
+    """Keys of what was opened, by whatever session."""
+    return set()
 
 
 @cache

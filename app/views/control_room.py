@@ -6,9 +6,10 @@ from typing import Any
 
 import streamlit as st
 
+from app.loading import table_of
 from app.markdown import literal
-from app.naming import describe
-from app.panel import theme
+from app.naming import describe, setting
+from app.panel import drawn, theme
 from app.room import (
     COSTATE,
     ENERGY,
@@ -20,14 +21,18 @@ from app.room import (
     energy,
     heat,
     keeping_deltas,
+    loaded,
     opened,
     paths,
     scene,
 )
+from app.slices import rows
 from app.states import found_or_stop, nothing_yet, warn
 from app.width import page_size, settings, watch
+from lab.figures import LEARNING_CURVES
 from lab.figures.grammar import Grid
 from lab.figures.style import counted
+from lab.runs import Manifest
 
 EXAMPLE = "The film has a fine cast, but its story never comes to life."
 LONGEST = 400
@@ -69,6 +74,24 @@ if not manifests:
 warn(found.damage)
 names = {f"{describe(m)} ({m.key[:8]})": m.key for m in manifests}
 
+
+def meanwhile(manifest: Manifest) -> None:
+    """What the record itself says of its delta, shown while the PLM is loaded: score, size, how it was trained."""
+    metrics, _ = table_of([manifest], "metrics")
+    row = metrics.iloc[0].dropna()
+    told = [f"{int(row['tunable']):,} trained numbers"] if "tunable" in row else []
+    if "score" in row:
+        told.append(f"right on {row['score']:.0%} of held-out examples of {literal(setting(manifest, 'task'))}")
+    st.markdown(
+        f"**{literal(describe(manifest))}**: {'; '.join(told)}. Its PLM is being loaded to read your sentence, which "
+        "takes some seconds, once."
+    )
+    history, _ = rows([manifest], LEARNING_CURVES)
+    if not history.empty:
+        drawing, answer = drawn(LEARNING_CURVES, history)
+        st.plotly_chart(drawing, theme=None, config=settings(), alt=answer.sentence, key="meanwhile")
+
+
 text = st.text_input("Sentence", EXAMPLE, key="sentence", max_chars=LONGEST, bind="query-params")
 said = st.container()
 picture, choices = st.columns([4, 1], gap="medium")
@@ -79,6 +102,10 @@ with choices:
     head = st.toggle("The head too", True, key="head", bind="query-params", help="Off: the head stays as trained.")
     least = "Apply the least change of φ that flips the answer."
     flipped = st.toggle("Flip the answer", False, key="flip", bind="query-params", help=least)
+early = picture.empty()
+if not loaded(key):
+    with early.container():
+        meanwhile(next(manifest for manifest in manifests if manifest.key == key))
 try:
     trained = opened(key)
     with choices:
@@ -91,6 +118,7 @@ except (ValueError, OSError, ImportError) as error:
     st.error(literal(error), icon=":material/error:")
     st.stop()
 
+early.empty()
 options = [f"{i} {word}" for i, word in enumerate(shown.tokens)]
 st.session_state["tokens"] = options
 with choices:

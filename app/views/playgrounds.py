@@ -35,7 +35,8 @@ chosen = st.segmented_control(
     "Problem", list(ROOMS), default=next(iter(ROOMS)), key="room", required=True, bind="query-params"
 )
 room = chosen or next(iter(ROOMS))
-here = playground(room)
+with st.spinner("Opening the playground …", show_time=True):
+    here = playground(room)
 st.markdown(f"#### {here.question}")
 said = st.container()
 picture, knobs = st.columns([4, 1], gap="medium")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from lab.runs import Record, Store, places
 from lab.study.trained import LONGEST, trained
 from lab.study.training_run import TRAINING_RUN, TrainingRun
 
+ROOT = Path(__file__).resolve().parents[2]
 METHODS = {"lora": {"method": "lora", "rank": 2}, "prefix": {"method": "prefix", "tokens": 2}}
 EVIL = "<script>alert(1)</script> [x](https://x.example) :red[y] $x$"
 
@@ -132,15 +136,43 @@ def test_a_store_without_deltas_says_what_to_run(opened, tmp_path):
     assert "deltalab run training_run" in shown.code[0].value
 
 
+def test_what_the_record_says_is_shown_before_torch_is_there_and_gives_way_to_the_live_page(filled, opened, reviews):
+    code = (
+        "import sys; from streamlit.testing.v1 import AppTest; from streamlit.util import calc_hash\n"
+        "from app import room\n"
+        "class Loading(Exception): pass\n"
+        "def opened(key): raise Loading\n"
+        "room.opened, room.keeping_deltas = opened, lambda m: [r for r in m if r.job.experiment == 'training_run']\n"
+        "shown = AppTest.from_file('app/main.py', default_timeout=120)\n"
+        "shown._page_hash = calc_hash('control_room')\n"
+        "shown.run()\n"
+        "assert len(shown.exception) == 1, shown.exception\n"
+        "assert any('is being loaded' in m.value for m in shown.markdown), shown.markdown\n"
+        "assert len(shown.get('plotly_chart')) == 1\n"
+        "print(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
+    )
+    environment = {"DELTALAB_STORE": str(filled), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("[]")
+    live = opened("control_room", reviews)
+    assert "is being loaded" not in words(live)
+    assert "is being loaded" not in words(live.run())
+
+
 def test_a_plm_that_is_not_installed_is_a_sentence(opened, reviews, monkeypatch):
     def missing(record):
         raise ModuleNotFoundError("the PLM 'minilm' is not installed. Install it with: pip install …")
 
     monkeypatch.setattr("lab.study.trained.trained", missing)
     room.opened.clear()
+    room._keys().clear()
     shown = opened("control_room", reviews)
     room.opened.clear()
     assert not shown.exception
+    assert "right on 75% of held-out examples" in words(shown)  # what the record says by itself is there before
     assert "is not installed" in shown.error[0].value.replace("\\", "")
 
 
