@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow  # a minute of processor time and more
 
 SOON = 120_000  # ms: two cores may be shared
 DESK, PHONE = 1440, 390
+ROOT = Path(__file__).resolve().parents[2]
 BOXES = (Path(__file__).resolve().parents[1] / "figures" / "text_boxes.js").read_text()
 ASKED = [outline.name for asked in questions().values() for outline in asked]
 OTHERS = ["", "claims", "open_weights", "runs", "compare", "record", "report", "new_run", "playgrounds"]
@@ -221,6 +222,16 @@ def test_home_on_a_phone_is_three_screens_until_a_theme_is_opened(tabs, address,
     settled(other)
     assert "the-control-view=true" in other.url  # and nothing has folded it since
     assert other.get_by_role("main").get_by_role("link", name=re.compile("Controllability")).count() > 0
+
+
+def test_the_benchmark_counts_what_the_browser_takes(chromium, address, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from browser import measured
+
+    (row,) = measured(chromium, address, ["quadratic"], DESK)
+    assert row["page"] == "quadratic"
+    assert row["opened_s"] > 0.1  # the explorer's own scripts alone take longer
+    assert row["switched_s"] > 0.01
 
 
 @pytest.mark.parametrize("width", [DESK, PHONE])
