@@ -147,6 +147,10 @@ def _damaged(file: Path, error: Exception) -> CheckpointError:
         return CheckpointError(
             f"{file} is not the weights but the pointer that Git LFS leaves in their place; fetch them: git lfs pull."
         )
+    if file.suffix != ".safetensors":
+        return CheckpointError(
+            f"{file} is no safetensors file ({error}); give a .safetensors file, or the folder that holds it."
+        )
     return CheckpointError(f"{file} is damaged or no safetensors file ({error}); download it again.")
 
 

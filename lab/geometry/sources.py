@@ -40,6 +40,12 @@ def changes_between(
     if isinstance(tuned, nn.Module):
         return _changes_in_memory(base, tuned, allow_missing)
     folder = expanded(tuned)
+    if (
+        adapter is not False
+        and folder.name in (CONFIG, WEIGHTS)
+        and all((folder.parent / f).is_file() for f in (CONFIG, WEIGHTS))
+    ):
+        folder = folder.parent  # a file of an adapter stands for its folder
     if adapter is None:
         adapter = (folder / CONFIG).is_file()
         if not adapter and (folder / WEIGHTS).is_file():

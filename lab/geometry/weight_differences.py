@@ -123,7 +123,7 @@ def change_spectra(
         rows.append(_summary(change, spectrum, null, floor))
     excluded, note = (changes.excluded, changes.note) if isinstance(changes, WeightChanges) else ((), "")
     summary = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype({"block": "Int64", "factor_rank": "Int64"})
-    note = "; ".join(part for part in (note, _unrelated(summary)) if part)
+    note = "; ".join(part for part in (note, _unrelated(summary), _unchanged(summary)) if part)
     return WeightDifferenceSpectra(
         values=pd.concat(value_tables, ignore_index=True) if value_tables else _value_table(None, None, None),
         summary=summary,
@@ -259,6 +259,13 @@ def _unrelated(summary: pd.DataFrame) -> str:
     relative = summary.loc[summary["factor_rank"].isna(), "relative_frobenius_norm"].median()
     if abs(relative - sqrt(2)) < 0.05:
         return f"‖ΔW‖_F/‖W₀‖_F is {relative:.2f} in the median, near √2: these look like two unrelated models"
+    return ""
+
+
+def _unchanged(summary: pd.DataFrame) -> str:
+    """The base again, or an adapter that was never trained."""
+    if len(summary) and (summary["frobenius_norm"] == 0).all():
+        return "every ΔW is 0: the tuned weights are the base's (a LoRA that was not trained has B = 0)"
     return ""
 
 

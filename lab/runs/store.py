@@ -250,9 +250,12 @@ class Store(Records):
                 held.enter_context(leased(lease_file(self.path, key(job)), waiting or partial(_say_waiting, job)))
                 target = self._place(job.experiment, key(job))
                 taken = target.is_dir() and any(target.iterdir())  # asked before the work, and not after it
+                file = next((p for p in (target, *target.parents[:2]) if p.exists() and not p.is_dir()), None)
             except OSError as error:
                 raise self._unwritable(error) from error
             missing = not self.has(job)
+            if file is not None:
+                raise StoreError(f"{file} is a file where a folder of records belongs; move it away and run again")
             if missing and taken:
                 raise self._no_record(target)
             yield missing

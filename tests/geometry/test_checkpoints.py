@@ -180,6 +180,7 @@ def test_two_models_are_not_one(tmp_path):
     one, another = (folder(tmp_path / f"seed {s}", {QUERY: gaussian(64, 64, seed=s)}) for s in (0, 1))
     assert "near √2: these look like two unrelated models" in change_spectra(folder_changes(one, another)).note
     assert change_spectra(folder_changes(base, folder(tmp_path / "tuned", tuned()))).note == ""
+    assert change_spectra(folder_changes(base, base)).note.startswith("every ΔW is 0: the tuned weights are the base's")
 
 
 def test_quantised_weights_are_refused(tmp_path):

@@ -42,6 +42,19 @@ def test_an_adapter_is_told_from_a_model(base, adapter):
     assert {change.factor_rank for change in changes_between(base, base / "model.safetensors")} == {None}
 
 
+@pytest.mark.parametrize("file", ["adapter_model.safetensors", "adapter_config.json"])
+def test_a_file_of_an_adapter_stands_for_its_folder(base, adapter, file):
+    of_folder, of_file = changes_between(base, adapter), changes_between(base, adapter / file)
+    assert [change.name for change in of_file] == [change.name for change in of_folder]
+    for one, other in zip(of_file, of_folder, strict=True):
+        assert torch.equal(one.difference.to_dense(), other.difference.to_dense())
+
+
+def test_a_file_that_is_no_safetensors_file_is_named(base):
+    with pytest.raises(CheckpointError, match=r"config.json is no safetensors file .*give a .safetensors file, or the"):
+        changes_between(base, base / "config.json")
+
+
 def test_what_is_missing_is_named(base, adapter):
     with pytest.raises(CheckpointError, match="is no adapter: a tuned model needs the base"):
         changes_between(None, base)

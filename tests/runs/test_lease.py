@@ -123,6 +123,17 @@ def test_what_lies_in_a_records_place_is_said_before_the_work(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_file_in_the_way_of_a_record_is_named_before_the_work(tmp_path, depth):
+    store, job = Store(tmp_path), Job("child", {"i": 1})
+    file = tmp_path.joinpath(*("child", key(job)[:2], key(job))[:depth])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("mine")
+    with pytest.raises(StoreError, match=f"{file} is a file where a folder of records belongs; move"), store.lease(job):
+        pass
+    assert file.read_text() == "mine"
+
+
 def test_who_waits_long_says_for_what(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("lab.runs.lease.SAID_AFTER", 0.05)
     store, job = Store(tmp_path), Job("child", {"i": 1})
