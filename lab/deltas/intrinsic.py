@@ -48,7 +48,7 @@ class _RandomSubspace(DeltaMethod):
         """With the projection, where it is another than the default."""
         if self.projection == "fastfood":
             return super().title
-        kind = self.projection.replace("_", "-")
+        kind = _kind_named(self.projection).shown or self.projection.replace("_", "-")
         return f"{kind} d = {self.dimension:,}" if self.name == "did" else f"{super().title}, {kind}"
 
     def _full(self, plm: PLM) -> Delta:

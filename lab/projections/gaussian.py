@@ -36,6 +36,7 @@ class Gaussian(Projection):
     """
 
     name: ClassVar[str] = "gaussian"
+    shown: ClassVar[str] = "Gaussian"
 
     def _product(self, X: Tensor) -> Tensor:
         Y = X.new_empty(self.D, X.shape[1])

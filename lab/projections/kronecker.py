@@ -45,6 +45,7 @@ class Kronecker(Projection):
     shapes: tuple[tuple[int, ...], ...] = ()
 
     name: ClassVar[str] = "kronecker"
+    shown: ClassVar[str] = "Kronecker"
 
     def __post_init__(self):
         super().__post_init__()

@@ -34,6 +34,7 @@ class Projection(LinearOperator):
     seed: int = 0
 
     name: ClassVar[str]
+    shown: ClassVar[str] = ""  # in figures; "": the name
     drawn: ClassVar[bool] = True  # made from (D, d, seed) alone
 
     def __post_init__(self):

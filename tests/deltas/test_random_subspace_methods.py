@@ -57,4 +57,4 @@ def test_said_needs_more_dimensions_than_layers(plm_of):
 
 def test_a_title_names_the_projection():
     named = [DID(dimension=1000), DID(dimension=9, projection="one_hot"), SAID(dimension=9, projection="gaussian")]
-    assert [method.title for method in named] == ["Fastfood d = 1,000", "one-hot d = 9", "SAID d = 9, gaussian"]
+    assert [method.title for method in named] == ["Fastfood d = 1,000", "one-hot d = 9", "SAID d = 9, Gaussian"]
