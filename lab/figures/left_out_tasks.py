@@ -6,6 +6,7 @@ import pandas as pd
 
 from lab.columns import columns
 from lab.figures.definition import Figure
+from lab.figures.each_collection import each_once
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import QIN_2021
 from lab.figures.style import Theme
@@ -25,6 +26,7 @@ _SEED = r", seed \d+$"
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
+    table = each_once(table)
     table = table.assign(row=table.member.astype(str).str.replace(_SEED, "", regex=True))
     rows = list(dict.fromkeys(table.sort_values(["type", "row"], kind="stable").row))
     grid = Grid(theme, wrap=2, height=max(260, 24 * len(rows)), share_y=True)
@@ -43,15 +45,17 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
 
 
 def _answer(table: pd.DataFrame) -> Answer:
+    table = each_once(table)
     found = (
         table.groupby(["label", "left_out"], sort=False)[["share", "mean_only"]]
         .agg(["mean", "min", "max"])
         .reset_index()
     )
     found.columns = [" ".join(part for part in name if part) for name in found.columns]
+    several = found.label.nunique() > 1
     told = [
         f"{row['share mean']:.0%} with {_MEANS.get(row['left_out'], row['left_out'])} "
-        f"({row['share min']:.0%} to {row['share max']:.0%})"
+        f"({row['share min']:.0%} to {row['share max']:.0%})" + (f", {row['label']}" if several else "")
         for row in found.to_dict("records")
     ]
     end = f". The mean alone explains {table.mean_only[table.left_out != 'seed'].mean():.0%}."

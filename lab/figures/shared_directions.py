@@ -7,6 +7,7 @@ import pandas as pd
 
 from lab.columns import columns
 from lab.figures.definition import Figure
+from lab.figures.each_collection import each_once
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import QIN_2021
 from lab.figures.style import Theme
@@ -18,7 +19,7 @@ _LEVEL = 0.05
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     grid = Grid(theme, wrap=3, height=360, share_y=True)
-    for panel, part in grid.by(table, "label"):
+    for panel, part in grid.by(each_once(table), "label"):
         for null, rows in split(part, "null"):
             rows = rows.sort_values("k")
             panel.band(rows.k, rows.null_low, rows.null_high, null, colour=grid.colour(null), alpha=0.3, edge=1)
@@ -37,7 +38,7 @@ def counted_directions(part: pd.DataFrame) -> int:
 
 def _answer(table: pd.DataFrame) -> Answer:
     rows = []
-    for label, part in split(table, "label"):
+    for label, part in split(each_once(table), "label"):
         for null, own in split(part, "null"):
             own = own.sort_values("k")
             counted, at = counted_directions(own), dict(zip(own.k, own.share, strict=True))

@@ -7,6 +7,7 @@ import pandas as pd
 
 from lab.columns import columns
 from lab.figures.definition import Figure
+from lab.figures.each_collection import each_once
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import QIN_2021
 from lab.figures.style import Theme
@@ -17,7 +18,7 @@ _COLUMNS = columns("task_map", "label", "side", "member", "type", "x", "y", "kep
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     grid = Grid(theme, wrap=2, height=420)
-    for panel, part in grid.by(table, "label", "side"):
+    for panel, part in grid.by(each_once(table), "label", "side"):
         for kind, own in split(part, "type"):
             hover = "%{customdata[0]}"
             panel.points(own.x, own.y, kind, symbol=grid.symbol(kind), size=10, hover=hover, data=[own.member])
@@ -27,7 +28,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
 
 def _answer(table: pd.DataFrame) -> Answer:
     rows = []
-    for name, part in split(table, "label", "side"):
+    for name, part in split(each_once(table), "label", "side"):
         xy = part[["x", "y"]].to_numpy()
         apart = np.linalg.norm(xy[:, None] - xy[None], axis=2)
         same = part.type.to_numpy()[:, None] == part.type.to_numpy()[None]

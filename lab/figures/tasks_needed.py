@@ -6,6 +6,7 @@ import pandas as pd
 
 from lab.columns import columns
 from lab.figures.definition import Figure
+from lab.figures.each_collection import each_once
 from lab.figures.grammar import Grid, listed, split
 from lab.figures.sources import QIN_2021
 from lab.figures.style import Theme
@@ -16,7 +17,7 @@ _COLUMNS = columns("tasks_needed", "label", "of", "n", "share", "low", "high", "
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     grid = Grid(theme, wrap=2, height=360, share_y=True)
-    for panel, part in grid.by(table, "label"):
+    for panel, part in grid.by(each_once(table), "label"):
         for name, own in split(part, "of"):
             own = own.sort_values("n")
             colour, symbol = grid.colour(name), grid.symbol(name)
@@ -35,7 +36,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
 
 def _answer(table: pd.DataFrame) -> Answer:
     rows = []
-    for name, own in split(table, "label", "of"):
+    for name, own in split(each_once(table), "label", "of"):
         last = own.sort_values("n").iloc[-1]
         rows.append(
             {"collection": name, "tasks [count]": int(last.n), "explained [share of ‖ΔW‖²]": last["share"],
