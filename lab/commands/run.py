@@ -191,9 +191,9 @@ def _text_columns(text: str) -> str | tuple[str, str]:
 
 
 def _remedy(failed: RunsFailed) -> str:
-    """What to do: misuse does not go away by running again."""
+    """What to do: misuse does not go away by running again, nor do a missing file and a missing package."""
     causes = {type(cause) for failure in failed.failures for cause in _causes(failure.error)}
-    if causes and all(issubclass(cause, ValueError) for cause in causes):
+    if causes and all(issubclass(cause, (ValueError, FileNotFoundError, ImportError)) for cause in causes):
         return "change what the message names; finished runs are not repeated"
     return "run the same command again to retry them"
 

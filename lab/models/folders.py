@@ -45,6 +45,8 @@ def model_source(name: Source) -> tuple[Path, dict[str, Any]]:
     folder = expanded(text)
     if folder.is_dir():
         return folder, {"source": "folder", "quantised": None}
+    if folder.is_file():
+        raise FileNotFoundError(f"{text!r} is a file, and a model is a folder; give the one that holds it.")
     if isinstance(name, Path) or text.startswith((".", "~", os.sep)) or text.count("/") > 1:
         raise FileNotFoundError(f"there is no folder {text!r}; give a folder with config.json and model.safetensors.")
     folder = hub_folder(text)

@@ -197,7 +197,7 @@ class TrainingRun(Budget):
             keep_every: keep φ after every so many steps (`Fit.trajectory`); it changes nothing else.
 
         Raises:
-            RuntimeError: the run diverged; the message says what to do.
+            ValueError: the run diverged, as it would again; the message says what to do.
         """
         if self.steps == 0:
             return delta, untrained(delta, encoded, self.n_validation, self.precision)
@@ -216,7 +216,7 @@ class TrainingRun(Budget):
             keep_every=keep_every,
         )
         if result.status != "finished":
-            raise RuntimeError(f"{delta} on {self.task}: {result.message}")
+            raise ValueError(f"{delta} on {self.task}: {result.message}")
         return kept, result
 
     def trained(self, *, keep_every: int | None = None) -> tuple[Delta, Fit]:

@@ -231,7 +231,10 @@ def _result(run: Run, encoded: EncodedTask, steps: int, checkpoint: Path | None)
     phi = run.phi.detach().clone()
     messages = {
         "finished": f"{steps} steps done.",
-        "diverged": f"the loss stopped being finite at step {run.step + 1} of {steps}; lower lr (now {run.lr:.3g}).",
+        "diverged": f"the loss stopped being finite at step {run.step + 1} of {steps}; lower lr (now {run.lr:.3g})."
+        if run.step
+        else "the loss or its gradient is not finite before the first step, so that no lr helps: look at the PLM's "
+        "weights and configuration, and at φ₀.",
         "interrupted": f"stopped after step {run.step} of {steps}; run again with checkpoint={checkpoint} to go on.",
     }
     return Fit(

@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 import experiments
 import lab.cli
 from lab.cli import app
-from lab.commands.run import ENGINES, extra_options
-from lab.execution import Local
+from lab.commands.run import ENGINES, _remedy, extra_options
+from lab.execution import Failure, Local, RunsFailed
 from lab.runs import Job, Record, Store, key
 from lab.study.again import again
 from lab.study.catalogue import load_experiment, outlines
@@ -201,6 +201,15 @@ def test_failures_are_told_and_the_rest_is_kept(fake, tmp_path):
     assert "ZeroDivisionError: no 0" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(Store(tmp_path / "runs").keys()) == 1
+
+
+@pytest.mark.parametrize(("error", "remedy"), [
+    (FileNotFoundError, "change what the message names"), (ValueError, "change what the message names"),
+    (ModuleNotFoundError, "change what the message names"), (OSError, "run the same command again"),
+])  # fmt: skip
+def test_what_would_fail_again_is_not_to_be_run_again(error, remedy):
+    failed = RunsFailed([Failure(Job("toy", {"i": 1}), error("no"))], done=0, total=1)
+    assert _remedy(failed).startswith(remedy)
 
 
 def test_ctrl_c_exits_with_130_and_says_how_to_resume(fake, tmp_path):

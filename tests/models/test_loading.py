@@ -491,3 +491,10 @@ def test_tokens_that_the_model_has_no_row_for(saved, batch_of):
         ValueError, match=rf"a text has the token '\[NEW\]', number {n + 1}.*embeddings of {n} tokens.*resize"
     ):
         new.encode(loaded)
+
+
+def test_a_file_of_a_model_is_not_its_folder(tmp_path):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_text("{}")
+        with pytest.raises(FileNotFoundError, match=rf"{name}' is a file, and a model is a folder; give the one that"):
+            load_plm(str(tmp_path / name))

@@ -189,8 +189,16 @@ def test_loss_that_is_not_finite_stops_with_a_sentence(plm, encoded):
     broken[0:] = float("nan")
     result = fit(delta, encoded, steps=5, lr=1e-3, batch_size=8, phi0=broken)
     assert result.status == "diverged"
-    assert "lower lr" in result.message
+    assert result.message.startswith(
+        "the loss or its gradient is not finite before the first step, so that no lr helps"
+    )
     assert isnan(result.score)
+
+
+def test_a_run_that_diverges_later_says_to_lower_its_lr(plm, encoded):
+    result = fit(FullFineTuning().on(plm), encoded, steps=5, lr=1e200, batch_size=8, warmup=0.0)
+    assert result.status == "diverged"
+    assert result.message == "the loss stopped being finite at step 2 of 5; lower lr (now 1e+200)."
 
 
 def test_head_has_its_own_step_size(plm, encoded):
