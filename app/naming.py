@@ -112,7 +112,9 @@ def _differences(configs: Mapping[str, Mapping[str, Any]], pool: Sequence[str]) 
     told = [name for name in differing if name not in ("model", "task")]
     chosen = {key: tuple(repr(config.get(name)) for name in told) for key, config in configs.items()}
     words = {
-        key: "".join(f", {name}={_brief(config.get(name))}" for name in told[:MOST_NAMED])
+        key: "".join(
+            f", {name}={_brief(value)}" for name in told[:MOST_NAMED] if (value := config.get(name)) is not None
+        )
         for key, config in configs.items()
     }
     settings = list(dict.fromkeys(chosen.values()))
@@ -125,7 +127,9 @@ def _differences(configs: Mapping[str, Mapping[str, Any]], pool: Sequence[str]) 
 def _brief(value: Any) -> str:
     """A setting in a name; of a list, how many."""
     entries = json.loads(value) if isinstance(value, str) and value.startswith("[") else value
-    return f"{len(entries)} of them" if isinstance(entries, list) and len(entries) > 1 else str(value)
+    if not isinstance(entries, list):
+        return str(value)
+    return f"{len(entries)} of them" if len(entries) > 1 else ", ".join(map(str, entries))
 
 
 def overview(manifests: Sequence[Manifest], mine: frozenset[str]) -> pd.DataFrame:

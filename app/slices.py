@@ -9,6 +9,7 @@ import streamlit as st
 
 from app.filters import first, keep, one, passing, word
 from app.loading import identity, table_of
+from app.markdown import literal
 from app.naming import labelled, setting, told_by_number
 from app.panel import panels
 from app.states import warn
@@ -25,6 +26,9 @@ ALL = "all"
 
 MOST_PANELS = 6
 """Panels that are drawn before anyone chooses, where the filters of a figure can make it so."""
+
+LONGEST_OPTION = 24
+"""Characters of a setting that its box shows at a desk; a longer one is written out below."""
 
 _IDENTITY = {"model": "PLM", "task": "Task", "label": "Run"}
 """What rows of different records differ in, and what to call it."""
@@ -83,6 +87,8 @@ def choose(manifests: Sequence[Manifest], outline: Outline, drawn: Figure | None
     if len(known) > 1:
         name = st.selectbox("Settings", list(known), key="settings", bind="query-params")
         manifests = known.get(name) or next(iter(known.values()))
+        if len(name or "") > LONGEST_OPTION:
+            st.caption(literal(name))
     tasks = _values(manifests, "task")
     if len(tasks) > 1 and drawn is not None and "task" in _mixed(rows(manifests, drawn)[0], drawn):
         task = st.selectbox("Task", tasks, key="task", bind="query-params") or tasks[0]

@@ -10,6 +10,7 @@ import pandas as pd
 from lab.columns import columns
 from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, Panel, listed
+from lab.figures.grammar.panel import OUTLINED
 from lab.figures.sources import GARIPOV_2018, LI_2018_VISUALIZING
 from lab.figures.style import Theme
 from lab.statistics import Answer
@@ -49,7 +50,7 @@ def _contours(panel: Panel, part: pd.DataFrame) -> None:
         panel.line(path.alpha, path.beta, "training", data=[path.loss], hover="loss %{customdata[0]:.3g} nats", **look)
     if len(points):
         names = points["name"] if "name" in points else pd.Series("", index=points.index)
-        text = {"textfont": {"color": "#ffffff", "shadow": "0 0 3px #000, 0 0 3px #000"}, "cliponaxis": False}
+        text = {"textfont": OUTLINED, "cliponaxis": False}
         look = {"colour": "#ffffff", "symbol": "x", "size": 9, "edge": "#000000", "text": names, "more": text}
         hover = "%{text}: loss %{customdata[0]:.3g} nats"
         panel.points(points.alpha, points.beta, "solutions", data=[points.loss], hover=hover, listed=False, **look)

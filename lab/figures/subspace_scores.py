@@ -70,9 +70,14 @@ def _answer(table: pd.DataFrame) -> Answer:
     best = known.loc[known.groupby(["label", "row"], sort=False).relative.idxmax()].sort_values(
         "relative", ascending=False, kind="stable"
     )
+    several = best.label.nunique() > 1
     told = [
-        f"{row['row']} {row['relative']:.0%}" + (f" (k = {row['k']:.0f})" if row["k"] else "")
-        for row in best.to_dict("records")
+        (f"{label}: " if several else "")
+        + ", ".join(
+            f"{row['row']} {row['relative']:.0%}" + (f" (k = {row['k']:.0f})" if row["k"] else "")
+            for row in part.to_dict("records")[: 2 if several else None]
+        )
+        for label, part in (best.groupby("label", sort=False) if several else [("", best.loc[[i]]) for i in best.index])
     ]
     end = f", mean over {table.dropna(subset=['relative']).task.nunique()} unseen tasks."
     return Answer(listed("Of the full method's gain over chance", told, end=end), found)

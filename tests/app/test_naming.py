@@ -116,3 +116,9 @@ def test_settings_that_labels_would_number_are_named_and_others_are_not():
     assert told_by_number([old, new, other]) == ["a", "b", "c", "d"]
     assert told_by_number([old, new, other], pool=("a",)) == []
     assert told_by_number([old, other]) == []
+
+
+def test_a_label_names_no_setting_that_a_job_does_not_have_and_one_value_without_brackets():
+    runs = [manifest(method="full", **shots) for shots in ({"shots": [32]}, {}, {"shots": [8, 32]})]
+    found = labelled(table(*runs, label="full"), runs, pool=("seed",)).label.tolist()
+    assert found == ["full, shots=32", "full", "full, shots=2 of them"]

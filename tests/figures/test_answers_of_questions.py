@@ -73,3 +73,13 @@ def test_an_extraction_says_which_rank_to_take(score, said):
         [*rows, ("full fine-tuning", "", float("nan"), 0.92)], columns=["kind", "rule", "mean_rank", "score"]
     )
     assert said in figure("extraction").alt(table)
+
+
+def test_scores_of_several_collections_are_told_by_collection():
+    drawn = figure("subspace_scores")
+    one = drawn.example()
+    both = pd.concat([one.assign(label="LoRA"), one.assign(label="prompt", relative=one.relative / 2)])
+    said = drawn.alt(both)
+    assert "LoRA: " in said
+    assert "prompt: " in said
+    assert "LoRA: " not in drawn.alt(one.assign(label="LoRA"))

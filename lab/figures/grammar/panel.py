@@ -22,7 +22,8 @@ Values = Sequence[Any] | pd.Series | pd.Index | np.ndarray
 _THIN = 0.34
 """Part of its row that a thin bar takes."""
 
-_OUTLINED = {"color": "#ffffff", "shadow": "0 0 3px #000, 0 0 3px #000"}
+OUTLINED = {"color": "#ffffff", "shadow": ", ".join(f"{x}px {y}px 1px #000" for x in (-1, 0, 1) for y in (-1, 0, 1))}
+"""The font of words on a colour scale, whose light end hides white letters and its dark end black ones."""
 
 
 class Panel:
@@ -154,7 +155,7 @@ class Panel:
             trace |= {"xgap": gap, "ygap": gap}
         if text is not None:
             trace |= {"text": [[plain(typeset(word)) for word in row] for row in text], "texttemplate": "%{text}"}
-            trace["textfont"] = _OUTLINED  # readable on every colour of the scale
+            trace["textfont"] = OUTLINED  # readable on every colour of the scale
         layers = [layer.to_numpy() for layer in data]
         trace |= {"customdata": np.stack(layers, axis=-1)} if layers else {}
         trace |= {"hovertemplate": hover + "<extra></extra>"} if hover else {}
