@@ -15,6 +15,7 @@ from lab.runs import Manifest, Record, everything, newest_first, table_with
 from lab.runs.folder import read_folder
 from lab.statistics import Verdict
 from lab.study.catalogue import outlines
+from lab.study.makers import recorded_makers
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -69,9 +70,13 @@ def show(
 
 
 def _recorded(drawn: Figure) -> pd.DataFrame:
-    """The rows of the records in the store and the gallery, without those that a newer record contradicts."""
+    """The rows of the records in the store and the gallery, without those that a newer record contradicts.
+
+    They are of the first experiment that draws the figure itself, or else of the only one that has its columns.
+    """
     runs = everything()
-    experiment, rows = table_with(runs, tuple(drawn.columns), name=drawn.table, also=drawn.also)
+    maker = next(iter(recorded_makers(drawn.name, drawn.table, runs)), None)
+    experiment, rows = table_with(runs, tuple(drawn.columns), name=drawn.table, also=drawn.also, experiment=maker)
     newest = newest_first(runs.manifests(experiment))
     return rows[~rows["key"].isin(drawn.outdated(rows, [manifest.key for manifest in newest]))]
 

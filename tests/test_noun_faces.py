@@ -165,6 +165,17 @@ def test_the_head_of_a_record_and_the_portrait_of_a_collection_are_drawn(tmp_pat
     )
 
 
+def test_of_several_experiments_with_the_columns_of_a_figure_the_first_that_draws_it_is_shown(tmp_path, monkeypatch):
+    d90_curves = lab.figures.figure("d90_curves")
+    store = Store(tmp_path)
+    tables = {name: d90_curves.example().assign(label=name) for name in ("quadratic", "predicted_dimension")}
+    for name, table in tables.items():
+        store.put(Record(Job(name, {}), {"x": 1.0}, tables={d90_curves.table: table}))
+    monkeypatch.setattr("lab.drawing.everything", lambda: store)
+    assert "predicted_dimension" in lab.show(d90_curves).to_json()
+    assert "quadratic" not in lab.show(d90_curves).to_json()
+
+
 def test_several_verdicts_stand_beside_their_thresholds():
     drawn = lab.show([judged(), judged()])
     assert [list(trace.x) for trace in drawn.data if trace.x is not None and 0.5 in trace.x]

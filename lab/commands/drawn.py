@@ -12,7 +12,8 @@ from lab.runs import Damaged, Manifest, StoreError, everything, newest_first, ta
 from lab.runs.places import user_store
 from lab.runs.store import Records
 from lab.study.alike import drawn_together, told_apart
-from lab.study.catalogue import outline_of, outlines
+from lab.study.catalogue import outline_of
+from lab.study.makers import recorded_makers
 
 if TYPE_CHECKING:
     from lab.figures import Figure
@@ -64,12 +65,7 @@ def maker_of(chosen: Figure, runs: Records) -> str | None:
 
     None where none has any: then any table with the figure's columns will do.
     """
-    found = [
-        outline.name
-        for outline in outlines()
-        if chosen.name in outline.figures
-        and any(chosen.table in manifest.tables for manifest in runs.manifests(outline.name, damaged={}))
-    ]
+    found = recorded_makers(chosen.name, chosen.table, runs)
     if len(found) > 1:
         complain(f"drawn are the runs of {found[0]}; --experiment draws those of {' or '.join(found[1:])}")
     return found[0] if found else None
