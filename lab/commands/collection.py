@@ -119,28 +119,49 @@ def listed(library: Any, arguments: list[str]) -> dict[Any, str]:
     """The members that folders and lists name: member -> folder.
 
     Raises:
-        ValueError: a list has a line that means nothing; the same folder twice.
+        ValueError: a list is no text or has a line that means nothing; the same folder twice.
     """
-    rows: list[list[str]] = []
+    rows: list[tuple[str, str, str, int | None]] = []
     for argument in arguments:
-        if Path(argument).is_file() and Path(argument).suffix != ".safetensors":
-            lines = csv.reader(Path(argument).read_text(encoding="utf-8-sig").splitlines())
-            kept = [[cell.strip() for cell in line] for line in lines if line and not line[0].startswith("#")]
-            rows += kept[1:] if kept and [cell.lower() for cell in kept[0]] == list(LISTED)[: len(kept[0])] else kept
-        else:
-            rows.append([argument])
-    paths = [row[0] for row in rows]
+        is_list = Path(argument).is_file() and Path(argument).suffix not in (".safetensors", ".json")
+        rows += _lines(Path(argument)) if is_list else [(argument, "", "", None)]
+    paths = [path for path, *_ in rows]
     if len(set(paths)) < len(paths):
-        raise ValueError(f"the same folder is named twice: {sorted({p for p in paths if paths.count(p) > 1})[:3]}")
+        twice = sorted({path for path in paths if paths.count(path) > 1})[:3]
+        raise ValueError(f"the same folder is named twice: {twice}; name each once")
     short = [Path(path).name or path for path in paths]
-    members = {}
-    for row, name in zip(rows, short, strict=True):
-        path, task, kind, seed, *rest = [*row, "", "", ""][: max(4, len(row))]
-        if rest or (seed and not seed.lstrip("-").isdigit()):
-            raise ValueError(f"a line of a list is folder,task,type,seed with a whole seed; got {','.join(row)!r}.")
-        unique = name if short.count(name) == 1 else path
-        members[library.Member(unique, task, kind, int(seed) if seed else None)] = path
-    return members
+    return {
+        library.Member(name if short.count(name) == 1 else path, task, kind, seed): path
+        for (path, task, kind, seed), name in zip(rows, short, strict=True)
+    }
+
+
+def _lines(file: Path) -> list[tuple[str, str, str, int | None]]:
+    """What the lines of a list say: folder, task, type, seed. Empty ones, comments (#) and a header say nothing."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{file} is not UTF-8 text, so it is no list of adapters, a line each: {','.join(LISTED)}; give the "
+            "folders themselves, or a list of them."
+        ) from error
+    found: list[tuple[str, str, str, int | None]] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            (row,) = csv.reader([line], strict=True)
+            path, task, kind, seed = [*(cell.strip() for cell in row), "", "", ""][: max(4, len(row))]
+            if not found and [cell.strip().lower() for cell in row] == list(LISTED)[: len(row)]:
+                continue
+            found.append((path, task, kind, int(seed) if seed else None))
+        except (csv.Error, ValueError):
+            path = ""
+        if not path:
+            raise ValueError(
+                f"{file}, line {number}: a line of a list is folder,task,type,seed with a whole seed; got {line!r:.99}."
+            )
+    return found
 
 
 def drawn_nulls(library: Any, held: Any, base: str | None, inputs: str | None) -> dict[str, Callable[[int], Any]]:

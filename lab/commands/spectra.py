@@ -85,9 +85,16 @@ def spectra(
             )
         geometry: Any = importlib.import_module("lab.geometry")  # brings torch
         if extract is not None:
+            given = {"--rank": rank, "--energy": energy, "--rule": rule}
+            named = [f"{option} {value}" for option, value in given.items() if value is not None]
+            if len(named) != 1:
+                raise ValueError(
+                    f"the LoRA of --extract has one choice of its rank: --rank, --energy or --rule; got "
+                    f"{' and '.join(named) or 'none'}."
+                )
+            if rank is not None and rank < 1:
+                raise ValueError(f"--rank is {rank}; a LoRA has a rank of at least 1.")
             importlib.import_module("lab.geometry.extraction").check_choice(rank, energy, rule, max_rank)
-            if rank == 0:
-                raise ValueError("--rank is 0; a LoRA has a rank of at least 1.")
             if extract.exists() and (not extract.is_dir() or any(extract.iterdir())):
                 raise ValueError(f"{extract} exists already; remove it or choose another folder.")
         labels = labelled(tuned)

@@ -99,6 +99,25 @@ def test_a_list_names_tasks_types_and_seeds(folders, tmp_path):
     assert "folder,task,type,seed with a whole seed" in refused.stderr
 
 
+@pytest.mark.parametrize("line", ["{},a,b,1,more", ",a,b,1", '"{},a,b,1', "{},a,b,--1", "{},a,b,\u00b2", "{},a,b,1.0"])
+def test_a_line_that_means_nothing_is_named(folders, tmp_path, line):
+    _, paths = folders
+    file = tmp_path / "adapters.csv"
+    file.write_text(f"# mine\n\n{line.format(paths[0])}\n{paths[1]},a,b,1\n")
+    done = collection(file, *paths[2:])
+    assert done.exit_code == 2
+    assert f"{file}, line 3: a line of a list is folder,task,type,seed with a whole seed; got" in done.stderr
+
+
+def test_a_file_that_is_no_list_is_named(folders, tmp_path):
+    _, paths = folders
+    file = tmp_path / "adapters.csv"
+    file.write_bytes(b"\xff\xfe")
+    done = collection(file, *paths)
+    assert done.exit_code == 2
+    assert f"{file} is not UTF-8 text, so it is no list of adapters" in done.stderr
+
+
 def test_compress_writes_a_subspace_and_adapters_that_come_back(folders, tmp_path):
     _, paths = folders
     out = tmp_path / "out"
