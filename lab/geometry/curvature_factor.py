@@ -74,11 +74,13 @@ def gauss_newton_target(logits: Tensor, labels: Tensor, weights: Tensor | None =
     """t (n·c,) with Mᵀt = −∂loss/∂φ for M of `gauss_newton_factor`: t_i = √w_i (y_i − p_i)/√p_i.
 
     ½‖M e − t‖² is the Gauss–Newton model of the loss at a step e, up to a constant; its minimum-norm solution M⁺t is
-    where the model says the solution lies, found without training.
+    where the model says the solution lies, found without training. Infinite where the label's own p is 0 in floating
+    point.
     """
     p = logits.softmax(dim=1)
     y = torch.nn.functional.one_hot(labels, logits.shape[1]).to(p)
-    return (_roots(logits, weights)[:, :, 0] * (y - p) / p.sqrt()).reshape(-1)
+    t = ((y - p) / p.sqrt()).where((p > 0) | (y > 0), 0.0)
+    return (_roots(logits, weights)[:, :, 0] * t).reshape(-1)
 
 
 def kernel_factor(logits: Tensor, J: Tensor, weights: Tensor | None = None) -> Tensor:

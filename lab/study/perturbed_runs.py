@@ -112,7 +112,8 @@ class PerturbedRun:
             found = robust_control(under, self.phi, batch, spaces, steps=steps, lr=lr)
             after.append(found.logits.argmax(-1) == batch["labels"])
             costs.append((found.before, found.after))
-        off = torch.tensor(costs, dtype=torch.float64).mean(0).tolist()
+        sizes = torch.tensor([len(part) for part in after], dtype=torch.float64)  # the last batch may be smaller
+        off = (sizes / sizes.sum() @ torch.tensor(costs, dtype=torch.float64)).tolist()
         return self._row(condition, "robust prefix", torch.cat(before), torch.cat(after), off[0], off[1])
 
     def steered(

@@ -83,6 +83,14 @@ def test_targets_give_the_gradient(setup):
         torch.testing.assert_close(factor(logits, J).T @ target(logits, BATCH["labels"]), -gradient)
 
 
+def test_a_class_whose_probability_is_zero_adds_nothing_to_the_target():
+    """A float32 softmax is exactly 0 from logits 104 below the largest; −√p is 0 there, and (0 − p)/√p was 0/0."""
+    logits = torch.tensor([[0.0, 1.0, -200.0]])
+    found = gauss_newton_target(logits, torch.tensor([1]))
+    p = torch.sigmoid(torch.tensor(1.0))
+    torch.testing.assert_close(found, torch.tensor([-((1 - p) ** 0.5), (1 - p) / p**0.5, 0.0]))
+
+
 def test_spectrum_equals_dense_truth():
     M = gaussian(5, 12) * torch.tensor([3.0, 1, 1, 0.1, 0], dtype=torch.float64)[:, None]
     found = factor_spectrum(M)
