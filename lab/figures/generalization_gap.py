@@ -13,7 +13,7 @@ from lab.figures.definition import Figure
 from lab.figures.grammar import Grid, Panel, around, listed, split
 from lab.figures.sources import AGHAJANYAN_2020, ARORA_2018, DING_2022
 from lab.figures.style import Theme, count, counted, score_title
-from lab.statistics import Answer, mean_interval, rank_correlation_interval
+from lab.statistics import Answer, Interval, mean_interval, rank_correlation_interval
 from lab.statistics.gaps import beside_full
 
 _COLUMNS = columns("generalization_gap", "label", "kind", "task", "seed", "gap", "tunable", "bound")
@@ -76,7 +76,7 @@ def _answer(table: pd.DataFrame) -> Answer:
         rho = rank_correlation_interval(list(trained["tunable [count]"]), list(trained.gap))
         estimates["rank correlation of the gap with d"] = rho
         end = f". The rank correlation of the gap with d is {rho.estimate:+.2f} [{rho.low:+.2f}, {rho.high:+.2f}]."
-    beside = beside_full(table) if table.get("model", pd.Series()).nunique() < 2 else {}
+    beside = _beside(table)
     if not beside:
         told = [f"{row['method']}: {row['gap']:+.3f}" for row in found.to_dict("records")]
         return Answer(listed("Mean generalisation gap, largest first", told, end=end), found, estimates)
@@ -86,12 +86,20 @@ def _answer(table: pd.DataFrame) -> Answer:
     told_apart = f"{less} of {len(beside)} methods lie below it for sure and {more} above"
     if not less + more:
         told_apart = f"none of {len(beside)} methods can be told from it"
-    lead = f"Full fine-tuning's gap is {table.gap[table.kind == 'full'].mean():+.3f}; {told_apart}. Differences"
+    full = [f"{part.gap.mean():+.3f}" for _, part in split(table[table.kind == "full"], "model", "label")]
+    lead = f"Full fine-tuning's gap is {' and '.join(full)}; {told_apart}. Differences"
     told = [
         f"{label} {d.estimate:+.3f}" + (f" [{d.low:+.3f}, {d.high:+.3f}]" if d.n > 1 else "")
         for label, d in sorted(beside.items(), key=lambda pair: pair[1].estimate)
     ]
     return Answer(listed(lead, told, end=end), found, estimates)
+
+
+def _beside(table: pd.DataFrame) -> dict[str, Interval]:
+    """Row of the answer -> the gap minus full fine-tuning's of the same PLM."""
+    parts = split(table, "model") if "model" in table else [("", table)]
+    before = {name: f"{name} · " if len(parts) > 1 else "" for name, _ in parts}
+    return {f"{before[name]}{label}": d for name, part in parts for label, d in beside_full(part).items()}
 
 
 def _example() -> pd.DataFrame:

@@ -54,6 +54,13 @@ def test_numbers_in_cells_that_are_too_narrow_for_them_are_left_to_the_cursor():
     assert narrow.text is None
 
 
+def test_numbers_in_the_cells_of_nine_tasks_are_left_to_the_cursor_on_a_phone():
+    """21 px hold five letters of 7 px: too small to read, and their outlines run into each other."""
+    for width, there in ((280, False), (720, True)):
+        drawn = heat(9, 1.0, "-0.25").figure(Size(width=width, font=13)).data[0]
+        assert (drawn.texttemplate is not None) is there
+
+
 def test_an_axis_has_two_numbers_where_there_is_room_for_few():
     assert readable([0.41, 0.95], 3) == 4  # steps of 0.5 would leave 0.5 alone
     assert readable([0.4025, 0.9225], 3) == 4  # in a narrow panel, where plotly leaves more room

@@ -24,7 +24,7 @@ from lab.figures.style import SCREEN, SYMBOLS, Size, Theme, template, without_do
 _LONGEST_BAR = 24.0  # [em]
 _NARROW = 30.0  # width of a phone [em]
 _LETTER = 0.55  # width of a digit [em]
-_LEAST_FONT = 7.0  # of the numbers in a heat map's cells [px]
+_LEAST_FONT = 9.0  # of the numbers in a heat map's cells [px]
 _DASHES = ("solid", "dash", "dot", "dashdot")
 
 
