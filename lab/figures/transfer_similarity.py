@@ -56,14 +56,16 @@ def _answer(table: pd.DataFrame) -> Answer:
         row: dict[str, object] = {"method": label}
         for quantity, by_label in found.items():
             rho = by_label.get(label)
-            ends = (np.nan,) * 3 if rho is None else (rho.estimate, max(rho.low, -1.0), min(rho.high, 1.0))
+            # "above 0" is a low end of the least positive number, which a table shows as 0
+            ends = (np.nan,) * 3 if rho is None else (rho.estimate, max(round(rho.low, 12), -1.0), min(rho.high, 1.0))
             names = (f"ρ with {quantity} [1]", f"{quantity} low", f"{quantity} high")
             row |= dict(zip(names, ends, strict=True))
             if rho is not None and rho.estimate == rho.estimate:
-                told.append(f"{label}: {rho.estimate:+.2f} [{ends[1]:+.2f}, {ends[2]:+.2f}] with {quantity}")
+                sign = "above 0" if rho.low > 0 else "not surely above 0"
+                told.append(f"{label}: {rho.estimate:+.2f} ({sign}) with {quantity}")
                 estimates[f"ρ with {quantity}, {label}"] = rho
         rows.append(row | {"pairs [count]": int((table.label == label).sum())})
-    lead = "Rank correlation over pairs of tasks between transfer and the likeness of updates"
+    lead = "Rank correlation over pairs of tasks between transfer and the likeness of updates, its sign by Mantel's test"
     return Answer(listed(lead, told or ["not enough pairs"]), pd.DataFrame(rows), estimates)
 
 
@@ -99,7 +101,8 @@ TRANSFER_SIMILARITY = Figure(
         "If likeness predicted transfer, points would rise to the right. Runs share their start and their order of "
         "steps, so updates of unrelated tasks may already be more alike than random ones (the dashed line); compare "
         "pairs with each other, not with the line alone. Pairs share tasks, so that the intervals in the table count "
-        "tasks and not pairs; five tasks are few."
+        "tasks and not pairs: they are from 0 to 1 where Mantel's test finds the correlation above 0, and from −1 to 1 "
+        "where it does not; five tasks are few."
     ),
     source=(DING_2022, HU_2021),
     example=_example,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,6 +38,19 @@ def test_tasks_of_one_type_stand_together_whatever_the_order_of_rows():
     assert abs(order.index("films") - order.index("reviews")) == 1
     gaps = [shape for shape in drawing.layout.shapes if shape.x0 == shape.x1]
     assert len(gaps) == 2 * 3  # three types, three panels
+
+
+def test_a_correlation_whose_sign_alone_is_known_has_no_end_that_looks_like_an_estimate():
+    pairs = [" · ".join(f"task {task}" for task in pair) for pair in combinations(range(6), 2)]
+    alike = np.linspace(-0.1, 0.6, len(pairs))
+    table = pd.DataFrame(
+        {"label": "LoRA", "pair": pairs, "types": "across", "cosine": alike, "subspace": np.cos(40 * alike)}
+    ).assign(random=0.02, transfer=alike)
+    told = TRANSFER_SIMILARITY.alt(table)
+    assert "LoRA: +1.00 (above 0) with cosine" in told
+    assert "(not surely above 0) with subspace" in told
+    (row,) = TRANSFER_SIMILARITY.summarize(table).to_dict("records")
+    assert (row["cosine low"], row["cosine high"]) == (0.0, 1.0)
 
 
 def test_what_was_not_learned_is_empty():
