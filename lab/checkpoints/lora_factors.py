@@ -170,7 +170,11 @@ def _checked(
     parts = {kind: tensor for kind, (_, tensor) in stored.items()}
     present = set(parts) - {"magnitude"}
     if present not in ({"A", "B"}, {"A of an embedding", "B of an embedding"}):
-        raise CheckpointError(f"{adapter.weights}: module {module!r} has only {sorted(parts)}; a factor is missing.")
+        other = next((k for k, t in adapter.tensors.items() if t.ndim > 2 and f"{module}.lora_" in k), None)
+        there = "" if other is None else f", or is {other!r} of shape {tuple(adapter.tensors[other].shape)}, no matrix"
+        raise CheckpointError(
+            f"{adapter.weights}: module {module!r} has only {sorted(parts)}; a factor is missing{there}."
+        )
     rank = options.rank_of(module)
     A, B = (parts[kind] for kind in sorted(present))
     if A.ndim != 2 or B.ndim != 2 or A.shape[0] != rank or B.shape[1] != rank:

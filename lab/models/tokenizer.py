@@ -51,7 +51,10 @@ def _read_tokenizer(checkpoint: Checkpoint) -> Any:
             )
             tokenizer("a film")  # some damage shows when a text is read
     except Exception as error:  # tokenizers raise whatever their parsers raise
-        raise CheckpointError(f"the tokenizer in {checkpoint.folder} cannot be read: {error}") from error
+        raise CheckpointError(
+            f"the tokenizer in {checkpoint.folder} cannot be read: {error}. Copy its files again from where "
+            "the model is from."
+        ) from error
     rows = checkpoint.config.get_text_config().to_dict().get("vocab_size", len(tokenizer))
     # GPT-2 and Llama have none, or somebody added one that the model has no row for; the mask hides it from attention
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= rows:

@@ -135,6 +135,10 @@ A = BASE + "bert.encoder.layer.1.attention.self.query.lora_A.weight"
     [
         (lambda t: t.pop(A), r"query' has only \['B'\]; a factor is missing"),
         (
+            lambda t: t.update({A: t[A][None]}),
+            r"a factor is missing, or is '.*query.lora_A.weight' of shape \(1, .*no matrix",
+        ),
+        (
             lambda t: [t.pop(A), t.pop(A.replace("lora_A", "lora_B"))],
             r"factors of 1 modules missing \(e\.g\. \['bert.*query'\]\), of 0 unexpected",
         ),
@@ -144,7 +148,7 @@ A = BASE + "bert.encoder.layer.1.attention.self.query.lora_A.weight"
         (lambda t: t.update({A: t[A].to(torch.int8)}), rf"'{A}' is stored as I8, not as floating point"),
         (lambda t: t.update({BASE + "classifier.bias": torch.zeros(3)}), r"'classifier\.bias' has shape"),
     ],
-    ids=["factor", "module", "unexpected", "shape", "nan", "codes", "head"],
+    ids=["factor", "three axes", "module", "unexpected", "shape", "nan", "codes", "head"],
 )
 def test_damage_is_named_and_the_plm_is_untouched(plm_of, noise, tmp_path, change, message):
     plm = plm_of()
