@@ -65,7 +65,7 @@ def _answer(table: pd.DataFrame) -> Answer:
                 told.append(f"{label}: {rho.estimate:+.2f} ({sign}) with {quantity}")
                 estimates[f"ρ with {quantity}, {label}"] = rho
         rows.append(row | {"pairs [count]": int((table.label == label).sum())})
-    lead = "Rank correlation over pairs of tasks between transfer and the likeness of updates, its sign by Mantel's test"
+    lead = "Rank correlation over pairs of tasks of transfer and the likeness of updates, its sign by Mantel's test"
     return Answer(listed(lead, told or ["not enough pairs"]), pd.DataFrame(rows), estimates)
 
 
