@@ -75,7 +75,7 @@ def _answer(table: pd.DataFrame) -> Answer:
     if len(trained) > 3:
         rho = rank_correlation_interval(list(trained["tunable [count]"]), list(trained.gap))
         estimates["rank correlation of the gap with d"] = rho
-        end = f". The rank correlation of the gap with d is {rho.estimate:+.2f} [{rho.low:+.2f}, {rho.high:+.2f}]."
+        end = f"; the rank correlation of the gap with d is {rho.estimate:+.2f} [{rho.low:+.2f}, {rho.high:+.2f}]."
     beside = _beside(table)
     if not beside:
         told = [f"{row['method']}: {row['gap']:+.3f}" for row in found.to_dict("records")]
