@@ -73,15 +73,22 @@ def unit_in(quantity: str) -> str:
 
 
 def row_names(verdicts: Sequence[Verdict]) -> list[str]:
-    """Statement and n of each; with its place where the statement comes again, and a number where that is alike too."""
-    again, names = Counter(v.claim for v in verdicts), Counter[str]()
-    found = []
+    """Statement and n of each; with what is particular to its place where the statement comes again, and a number where
+    that is alike too."""
+    names, found = Counter[str](), []
     for v in verdicts:
-        place = f"{cut(v.setting.split(';')[0].split(' (')[0], 44)}; " if again[v.claim] > 1 else ""
+        others = [_place(other) for other in verdicts if other.claim == v.claim]
+        own = [part for part in _place(v) if not all(part in other for other in others)] or _place(v)
+        place = f"{cut(' · '.join(own), 44)}; " if len(others) > 1 else ""
         name = f"{v.claim.rstrip('.')} ({place}n = {v.measured.n} {v.unit})"
         names[name] += 1
         found.append(name if names[name] == 1 else f"{name} #{names[name]}")
     return found
+
+
+def _place(verdict: Verdict) -> list[str]:
+    """PLM, task and what else a setting begins with."""
+    return verdict.setting.split(";")[0].split(" (")[0].split(" · ")
 
 
 def _panel(panel: Panel, rows: Sequence[Verdict], unit: str, threshold: float) -> None:

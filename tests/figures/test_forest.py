@@ -7,7 +7,7 @@ from math import inf
 import pytest
 
 from lab.figures import DARK, LIGHT
-from lab.figures.forest import forest, standing, unit_in
+from lab.figures.forest import forest, row_names, standing, unit_in
 from lab.statistics import Interval, Verdict
 
 
@@ -68,3 +68,16 @@ def test_the_unit_is_what_the_quantity_ends_with():
     assert unit_in("d90 / D") == "1"
     with pytest.raises(ValueError, match="a forest needs one verdict or more"):
         forest([], LIGHT)
+
+
+def test_rows_of_one_statement_are_told_apart_by_what_is_particular_to_them():
+    places = [
+        "minilm · bbc-news · 240 examples; seeds 0, 1",
+        "minilm · subj · 240 examples; seeds 0",
+        "minilm · subj · few",
+    ]
+    rows = [verdict("It helps.", 0.1, 0.3, setting=place) for place in places]
+    assert row_names([*rows, verdict("Alone.", 0.1, 0.3, setting=places[0])]) == [
+        "It helps (bbc-news · 240 examples; n = 5 tasks)", "It helps (subj · 240 examples; n = 5 tasks)",
+        "It helps (subj · few; n = 5 tasks)", "Alone (n = 5 tasks)",
+    ]  # fmt: skip
