@@ -11,8 +11,8 @@ from lab.figures.grammar import Grid, Panel, first_seen, half_width, listed, spl
 from lab.figures.sources import DING_2022, YANG_2022
 from lab.figures.style import Theme, counted, plain
 from lab.statistics import Answer, mean_interval
+from lab.statistics.robustness import CLEAN
 
-CLEAN = "clean"
 _COLUMNS = columns("robustness", "label", "loop", "seed", "kind", "strength", "score")
 _AXES = {
     "word drops": "words left out [fraction]",

@@ -8,9 +8,7 @@ from typing import Any
 
 from lab.paper.piece import Origin, Piece
 from lab.paper.venues import Venue
-
-SHOWN = 12
-"""Digits of a key that people are shown; the store completes them."""
+from lab.runs import SHOWN_KEY
 
 
 def provenance(pieces: Sequence[Piece], venue: Venue, command: str) -> str:
@@ -21,7 +19,7 @@ def provenance(pieces: Sequence[Piece], venue: Venue, command: str) -> str:
         keyed = [origin for origin in piece.origins if origin.key]
         if keyed:
             parts += [f"{len(keyed)} records; `deltalab show KEY` prints one whole.\n"]
-            parts += [_code([f"{origin.key[:SHOWN]}  {_about(origin.provenance)}" for origin in keyed])]
+            parts += [_code([f"{origin.key[:SHOWN_KEY]}  {_about(origin.provenance)}" for origin in keyed])]
         read = {
             label: digest for origin in piece.origins for label, digest in origin.provenance.get("files", {}).items()
         }
@@ -57,7 +55,7 @@ def _versions(origins: Sequence[Origin]) -> list[str]:
     for origin in origins:
         made = origin.provenance
         packages = {name: str(version) for name, version in (made.get("packages") or {}).items()}
-        commit = f"commit {str(made['commit'])[:SHOWN]}" if made.get("commit") else ""
+        commit = f"commit {str(made['commit'])[:SHOWN_KEY]}" if made.get("commit") else ""
         changed = " (with changes)" if made.get("dirty") else ""
         python = f"python {made['python']}" if made.get("python") else ""
         sets.append(", ".join(filter(None, [f"{commit}{changed}", python, *(f"{n} {v}" for n, v in packages.items())])))
