@@ -26,7 +26,7 @@ from lab.commands.paper import paper
 from lab.commands.run import RunCommand, run
 from lab.commands.spectra import spectra
 from lab.commands.terminal import DEFAULT_FORMATS, Formats, output, refusals, write_figure
-from lab.figures import FIGURES, figure
+from lab import figures as defined  # pandas and plotly come with the first that is asked for
 from lab.figures.cells import csv_text
 from lab.reports import experiments_table, figures_table, record_text, runs_table
 from lab.runs import environment, everything
@@ -81,9 +81,9 @@ def list_runs(
             only = None if experiment is None else experiment_in(runs, experiment)
             drawing = {
                 name: [asked.name for asked in outlines() if name in asked.figures]
-                for name in (f.name for f in FIGURES)
+                for name in (f.name for f in defined.FIGURES)
             }
-            shown = {f.name: f.title for f in FIGURES if only is None or only in drawing[f.name]}
+            shown = {f.name: f.title for f in defined.FIGURES if only is None or only in drawing[f.name]}
             console.print(figures_table(shown, drawing))
         elif experiment is None:
             names = dict.fromkeys((*experiment_names(), *runs.experiments()))
@@ -121,7 +121,7 @@ def export_figure(
 ) -> None:
     """Write a figure of your runs, or else of the gallery's: HTML, PDF, SVG, CSV, LaTeX."""
     with refusals():
-        chosen = figure(name)
+        chosen = defined.figure(name)
         table = drawn_table(chosen, store=store, experiment=experiment, where=where)
         options = [f"--experiment={experiment}"] if experiment else []
         options += [f"--where={condition}" for condition in where or []]
