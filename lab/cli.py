@@ -18,6 +18,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 import typer
 from rich.table import Table
 
+from lab import figures as defined  # pandas and plotly come with the first that is asked for
 from lab.commands.claims import claims
 from lab.commands.collection import collection
 from lab.commands.drawn import drawn_table, experiment_in
@@ -26,7 +27,6 @@ from lab.commands.paper import paper
 from lab.commands.run import RunCommand, run
 from lab.commands.spectra import spectra
 from lab.commands.terminal import DEFAULT_FORMATS, Formats, output, refusals, write_figure
-from lab import figures as defined  # pandas and plotly come with the first that is asked for
 from lab.figures.cells import csv_text
 from lab.reports import experiments_table, figures_table, record_text, runs_table
 from lab.runs import environment, everything
