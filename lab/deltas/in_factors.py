@@ -52,7 +52,7 @@ class WithCores(Unmerged):
         self.subspace = subspace
         self._factors: Factors = {part.name: P.factors(i, subspace.phi0) for i, part in enumerate(layout)}
         self._linear = _linear_layers(plm, self._factors)
-        self._tables = {name: paths for name, paths in tables(plm, layout).items() if name not in self._linear}
+        self._tables = tables(plm, layout)
         super().__init__(subspace, self._host(AddedCore, added_to_output))
         whole = [part for part in layout if part.name not in {**self._linear, **self._tables}]
         self._whole = _of_one_shape(whole, self._factors)

@@ -347,3 +347,19 @@ def outside() -> Callable:
         return [url for url in tab.asked if not url.startswith(own)]
 
     return outside
+
+
+@pytest.fixture
+def models_imported(filled) -> Callable[[str], str]:
+    """Runs a script in a Python of its own, on the store of this file: which libraries of models it has imported."""
+
+    def imported(script: str) -> str:
+        code = f"{script}import sys; print(sorted({{'torch', 'transformers', 'peft'}} & set(sys.modules)))"
+        environment = {"DELTALAB_STORE": str(filled), "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    return imported

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lab.deltas import row_lookup
 from lab.models.tiny import tiny_plm
 
 
@@ -42,3 +43,9 @@ def noise():
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
     return make
+
+
+@pytest.fixture
+def tables_count_as_large(monkeypatch):
+    """Tables of tiny models are looked up row by row, as large ones are."""
+    monkeypatch.setattr(row_lookup, "LARGE", 500)

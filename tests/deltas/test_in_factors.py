@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lab.deltas import DID, SAID, FullFineTuning, row_lookup
+from lab.deltas import DID, SAID, FullFineTuning
 from lab.deltas.cores import LookupCore
 from lab.deltas.in_factors import InFactors
 from lab.deltas.row_lookup import tables
@@ -15,15 +15,7 @@ from lab.projections import Kronecker
 from lab.tasks import load_task
 from lab.training import fit, fit_many
 
-
-@pytest.fixture(autouse=True)
-def _tables_of_tiny_models_count_as_large(monkeypatch):
-    monkeypatch.setattr(row_lookup, "LARGE", 500)
-
-
-def batch_of(plm):
-    ids = torch.tensor([[2, 7, 7, 11, 3], [2, 9, 7, 3, 0]])
-    return {"input_ids": ids, "attention_mask": torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])}
+pytestmark = pytest.mark.usefixtures("tables_count_as_large")
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -39,7 +31,7 @@ def value_and_gradient(delta, phi, batch):
 
 @pytest.mark.parametrize("head", ["classification", "lm"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_training_step_is_the_same_function_with_the_same_gradient(family, head):
+def test_training_step_is_the_same_function_with_the_same_gradient(family, head, batch_of):
     if head == "lm" and family not in ("bert", "llama", "gpt2", "t5"):
         pytest.skip("tied tables are met in the first four")
     plm = tiny_plm(family, seed=0, head=head)
@@ -54,7 +46,7 @@ def test_training_step_is_the_same_function_with_the_same_gradient(family, head)
     assert torch.equal(delta.unmerged.logits(delta.phi0, batch), plm.logits({}, batch))
 
 
-def test_a_head_trained_freely_adds_up_with_the_factors():
+def test_a_head_trained_freely_adds_up_with_the_factors(batch_of):
     plm = tiny_plm("bert", num_labels=3, seed=0)
     delta = DID(dimension=30, projection="kronecker", head="free").on(plm)
     phi, batch = drawn(delta.size), batch_of(plm)
@@ -74,7 +66,7 @@ def test_the_merged_form_is_a_kronecker_product_of_the_factors_in_every_matrix()
         assert torch.allclose(moved[part.name].reshape(-1), truth, rtol=0, atol=1e-13)
 
 
-def test_many_phi_share_a_pass_under_vmap():
+def test_many_phi_share_a_pass_under_vmap(batch_of):
     plm = tiny_plm("bert", seed=0)
     delta, phis, batch = DID(dimension=30, projection="kronecker").on(plm).unmerged, drawn(3, 30), batch_of(plm)
     together = torch.vmap(lambda phi: delta.logits(phi, batch))(phis)
@@ -108,7 +100,7 @@ class Shapes(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_no_change_or_gradient_of_the_shape_of_a_block_matrix_or_table_is_formed(family):
+def test_no_change_or_gradient_of_the_shape_of_a_block_matrix_or_table_is_formed(family, batch_of):
     plm = tiny_plm(family, seed=0)
     names = [m.name for m in plm.matrices(plm.architecture.roles(plm.model))] + list(tables(plm, plm.layout))
     shapes = {part.shape for part in plm.layout if part.name in names}
@@ -133,7 +125,7 @@ def test_rows_looked_up_are_those_of_the_table_and_padding_gets_no_gradient(padd
     assert torch.allclose(*gradients, rtol=1e-12, atol=1e-12)
 
 
-def test_layer_scales_and_other_shapes_change_weights_as_a_whole():
+def test_layer_scales_and_other_shapes_change_weights_as_a_whole(batch_of):
     """SAID's scales come after P; and a P that folds the whole vector has no factors of a layer's matrix."""
     plm = tiny_plm("bert", seed=0)
     full = FullFineTuning().on(plm)
@@ -143,7 +135,7 @@ def test_layer_scales_and_other_shapes_change_weights_as_a_whole():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_streamed_step_has_the_same_value_and_gradient(family):
+def test_the_streamed_step_has_the_same_value_and_gradient(family, batch_of):
     plm = tiny_plm(family, seed=0)
     delta = DID(dimension=30, projection="kronecker").on(plm, seed=1)
     phi, batch = drawn(30), batch_of(plm)

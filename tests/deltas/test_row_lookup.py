@@ -12,10 +12,7 @@ from lab.projections import Fastfood, OneHot, Sparse
 from lab.tasks import load_task
 from lab.training import fit, fit_many
 
-
-@pytest.fixture(autouse=True)
-def _tables_of_tiny_models_count_as_large(monkeypatch):
-    monkeypatch.setattr(row_lookup, "LARGE", 500)
+pytestmark = pytest.mark.usefixtures("tables_count_as_large")
 
 
 def batch_of(plm):
