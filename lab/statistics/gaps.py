@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from lab.deferred import pandas as pd
 from lab.statistics.comparison import metric_name, over_tasks, paired
@@ -23,14 +23,14 @@ def gap_verdicts(table: pd.DataFrame, evidence: Evidence) -> list[Verdict]:
     """
     unit, deltas = f"[{metric_name(table)}]", list(dict.fromkeys(table[table.kind == "delta"].label))
     verdicts = []
-    if below := _differences(table, [(FULL, label) for label in deltas]):
+    if below := _differences(table, {label: (FULL, label) for label in deltas}):
         every = evidence.above(
             0.0, least_of(below),
             "The generalisation gap of every single delta method is smaller than that of full fine-tuning.",
             f"gap of full fine-tuning minus a delta method's, the smallest of {len(below)} such differences {unit}",
         )  # fmt: skip
         verdicts.append(every)
-    if above_prompt := _differences(table, [(label, "prompt") for label in deltas if label != "prompt"]):
+    if above_prompt := _differences(table, {label: (label, "prompt") for label in deltas if label != "prompt"}):
         smallest = evidence.above(
             0.0, least_of(above_prompt),
             "Prompt tuning has the smallest generalisation gap of all delta methods.",
@@ -48,11 +48,10 @@ def beside_full(table: pd.DataFrame) -> dict[str, Interval]:
         table: label, kind, task, seed, gap; of one PLM.
     """
     others = dict.fromkeys(table.label[~table.kind.isin(["full", "null"])])
-    found = {label: paired(table, label, FULL, value="gap") for label in others}
-    return {label: over_tasks(by_task) for label, by_task in found.items() if by_task}
+    return _differences(table, {label: (label, FULL) for label in others})
 
 
-def _differences(table: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> dict[str, Interval]:
-    """Of each pair of methods that the table has: the first one's gap minus the second's."""
-    found = {f"{first} {second}": paired(table, first, second, value="gap") for first, second in pairs}
+def _differences(table: pd.DataFrame, pairs: Mapping[str, tuple[str, str]]) -> dict[str, Interval]:
+    """Name -> the first method's gap minus the second's, of each pair that the table has."""
+    found = {name: paired(table, first, second, value="gap") for name, (first, second) in pairs.items()}
     return {name: over_tasks(by_task) for name, by_task in found.items() if by_task}
