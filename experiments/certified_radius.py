@@ -61,7 +61,7 @@ def claims(findings: Sequence[Finding[CertifiedRadius]]) -> list[Verdict]:
             f"{c.model}, {c.task}, {c.steps} steps, {table.label.nunique()} methods, seeds "
             f"{', '.join(map(str, c.seeds))}; {c.n_examples} held-out examples, those answered rightly"
         )
-        further = Evidence("Ding et al. 2022, optimal-control view", where, "certified_radius", "seeds", 13).above(
+        further = Evidence("feedback (docs/robustness.md)", where, "certified_radius", "seeds").above(
             0.0, mean_interval(radius_ratios(table)),
             "feedback (adapter, LoRA) keeps its answers under larger pushes of the first state than open loop (BitFit, "
             "prefix), to first order",

@@ -178,8 +178,7 @@ def claims(findings: Sequence[Finding[Controllability]]) -> list[Verdict]:
         f"{'; '.join(per_plm)}; {', '.join(table.label.unique())}; "
         f"seeds {', '.join(map(str, sorted(table.seed.unique())))}, {steps} steps, frozen head"
     )
-    source = "Ding et al. 2022: ranking of the methods, and delta tuning as optimal control"
-    evidence = Evidence(source, where, "controllability_ranking", "methods", 13)
+    evidence = Evidence("controllability (docs/controllability.md)", where, "controllability_ranking", "methods")
     quantity = "Spearman's ρ between score and candidate, ranked within each PLM and task; interval over methods"
     claim = "Controllability explains the ranking of the methods: the {} orders them as their scores do."
     return [

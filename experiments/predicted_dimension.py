@@ -161,7 +161,7 @@ def claims(findings: Sequence[Finding[Prediction]]) -> list[Verdict]:
         0.0, controllability_correlation(rows),
         "Controllability explains intrinsic dimension: the Gramian's participation ratio orders deltas as d90 does.",
         "Spearman's ρ of W's participation ratio at the logits and the dimension of the training loss [1]",
-        source="optimal-control view (docs/controllability.md)", number=13,
+        source="controllability (docs/controllability.md)",
     )  # fmt: skip
     return [*found, *ranked, controlled]
 

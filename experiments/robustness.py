@@ -186,7 +186,7 @@ def claims(findings: Sequence[Finding[Robustness]]) -> list[Verdict]:
         runs, table = finding.config.runs, finding.tables["robustness"]
         methods, seeds = table.label.nunique(), ", ".join(map(str, runs.seeds))
         where = f"{runs.model}, {runs.task}, {runs.steps} steps, {methods} methods, seeds {seeds}"
-        feedback = Evidence("Ding et al. 2022, optimal-control view", where, "robustness", "seeds", 13).above(
+        feedback = Evidence("feedback (docs/robustness.md)", where, "robustness", "seeds").above(
             0.0, mean_interval(loop_gaps(table)),
             "feedback (adapter, LoRA) loses less under perturbed inputs than open loop (BitFit, prefix)",
             "accuracy lost by open loop beyond feedback, mean over perturbations, paired by seed [accuracy]",

@@ -194,17 +194,17 @@ def claims(found: Sequence[Finding[Transfer]]) -> list[Verdict]:
             f"{_exact(test, n)} [1]",
         )  # fmt: skip
         verdicts.append(by_type)
+    likeness_of = replace(evidence, source="likeness (docs/subspaces.md)", number=None, figure=SIMILAR)
     similar = [f.tables[SIMILAR].assign(seed=f.config.seed) for f in deltas if SIMILAR in f.tables]
     pairs = similarity_of(similar)
     tasks = len({task for pair in pairs.index for task in pair.split(" · ")})
     for column, name in (("cosine", "cosine"), ("subspace", "subspace similarity")):
         if len(pairs) and (likeness := likeness_test(pairs[column], pairs.transfer)) is not None:
-            tells = evidence.above(
+            tells = likeness_of.above(
                 0.0, likeness.interval(tasks),
                 f"The {name} of two updates tells how well the deltas transfer between their tasks.",
                 f"Spearman's ρ between {name} and relative transfer over pairs of tasks, means over runs; "
                 f"{_exact(likeness, tasks)} [1]",
-                figure=SIMILAR,
             )  # fmt: skip
             verdicts.append(tells)
     return verdicts

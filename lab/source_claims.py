@@ -125,9 +125,8 @@ SOURCE_CLAIMS: Mapping[int, SourceClaim] = MappingProxyType(
             "Tuning as optimal control",
             "Tuning a delta is an optimal-control problem of the PLM, and back-propagation is the search for its "
             "controller.",
-            "The identities of control in float64 on real PLMs; whether measures of controllability tell which method "
-            "does better and how many dimensions it needs; and whether feedback loses less than open loop where inputs "
-            "are perturbed.",
+            "The identities of control in float64 on real PLMs, every layer and method. What this laboratory asks "
+            "beyond them, of controllability and of feedback, the source text does not claim; it stands further below.",
         ),
         14: SourceClaim(
             "Applications",
@@ -192,6 +191,32 @@ OTHER_SOURCES: Mapping[str, SourceClaim] = MappingProxyType(
             "other.",
             "What a merge keeps of each task's gain over chance, task by task, and a forecast that is judged on pairs "
             "of tasks that it has not seen (docs/shared_subspaces.md).",
+        ),
+        "autoencoder": SourceClaim(
+            "An autoencoder beside plain PCA",
+            "Intrinsic prompt tuning trains an autoencoder of trained prompts. A question of this laboratory: are its "
+            "coordinates worth more than as many of the plain PCA of the same prompts?",
+            "Both trained on unseen tasks, task by task, with as many coordinates (docs/shared_subspaces.md).",
+        ),
+        "likeness": SourceClaim(
+            "Likeness of updates and transfer",
+            "A question of this laboratory: do deltas whose updates are alike transfer better between their tasks?",
+            "Cosine and subspace similarity of two updates against their transfer, over pairs of tasks; the tasks are "
+            "the units.",
+        ),
+        "controllability": SourceClaim(
+            "What controllability explains",
+            "A question of this laboratory, not of the source text: if a delta is a control, do the Gramian and the "
+            "price of a logit say which method does better, and how many dimensions it needs?",
+            "Ranks of methods by measures of the Gramian against ranks by score and by dimension "
+            "(docs/controllability.md).",
+        ),
+        "feedback": SourceClaim(
+            "Feedback against open loop",
+            "Adapter and LoRA act on the state, prefix and BitFit do not, and control theory suggests that feedback "
+            "loses less where inputs are perturbed. (The source text calls adapters more robust than full fine-tuning, "
+            "which is another comparison.)",
+            "Accuracy on perturbed inputs and certified radii, seed by seed (docs/robustness.md).",
         ),
         "depth": SourceClaim(
             "Depth, read as size",

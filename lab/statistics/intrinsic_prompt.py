@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lab.deferred import pandas as pd
 from lab.statistics.means import cluster_interval, mean_interval
 from lab.statistics.shared_subspace import gain_over, relative_at
@@ -31,8 +33,9 @@ def intrinsic_verdicts(table: pd.DataFrame, setting: str) -> list[Verdict]:
         for seen, threshold in RECOVERED.items()
         if (five := relative_at(table[table["seen"] == seen], HIDDEN, 5))
     ]  # fmt: skip
+    beside_pca = replace(evidence, source="autoencoder (docs/shared_subspaces.md)", number=None)
     verdicts += [
-        evidence.above(
+        beside_pca.above(
             0.0, cluster_interval(gains),
             f"On unseen tasks, coordinates of the {row} are worth more than as many of plain PCA.",
             "relative score minus PCA's at equal k, mean over k; interval over tasks [1]",
