@@ -10,7 +10,7 @@ import pandas as pd
 
 from lab.geometry.extracted_rows import block_matrices, extracted_rows
 from lab.runs.record import Scalar
-from lab.statistics import Evidence, Verdict, mean_interval
+from lab.statistics import Evidence, Verdict, ratio_interval
 from lab.study import Budget, Experiment, Finding, Lab, Result, Solution, TrainingRun, setting, solution
 
 RANK = 8
@@ -84,12 +84,12 @@ def claims(found: Sequence[Finding[Extraction]]) -> list[Verdict]:
     c = found[0].config
     if RANK not in c.ranks:
         return []
-    kept = [finding.metrics[f"score_rank_{RANK}"] / finding.metrics["score"] for finding in found]
+    kept, whole = ([finding.metrics[name] for finding in found] for name in (f"score_rank_{RANK}", "score"))
     source = "Hu et al. 2021 (premise: the update has a low intrinsic rank)"
     evidence = Evidence(source, f"{c.model} on {c.task}; seeds", "extraction", "seeds")
     claim = f"The best rank-{RANK} LoRA of a full fine-tuning keeps at least 95 % of its score."
-    quantity = "score of the extracted LoRA over that of full fine-tuning [1]"
-    return [evidence.above(0.95, mean_interval(kept), claim, quantity)]
+    quantity = "mean score of the extracted LoRA over that of full fine-tuning [1]"
+    return [evidence.above(0.95, ratio_interval(kept, whole), claim, quantity)]
 
 
 _DEMO = Extraction(

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,7 +13,7 @@ import pandas as pd
 
 from lab.deltas import DeltaMethod
 from lab.statistics import Evidence, Verdict, rank_correlation_interval
-from lab.statistics.comparison import HALF_OF_RANK_VARIANCE, metric_name, over_tasks, paired, unit_of
+from lab.statistics.comparison import HALF_OF_RANK_VARIANCE, metric_name, over_tasks, paired, share_over_tasks, unit_of
 from lab.statistics.gaps import gap_verdicts
 from lab.study import Experiment, Finding, Lab, Result, scored_rows, setting
 from lab.study.amounts import scored_examples
@@ -92,10 +91,10 @@ def claims(found: Sequence[Finding[Comparison]]) -> list[Verdict]:
         for better, worse in pairwise(RANKING)
         if (differences := paired(table, better, worse))
     ]  # fmt: skip
-    if ratios := paired(table, "BitFit", "full fine-tuning", operator.truediv):
+    if (share := share_over_tasks(table, "BitFit", "full fine-tuning")) is not None:
         kept = evidence.above(
-            0.95, over_tasks(ratios), "BitFit keeps more than 95 % of full fine-tuning's score.",
-            "mean of score of BitFit / score of full fine-tuning [1]",
+            0.95, share, "BitFit keeps more than 95 % of full fine-tuning's score.",
+            "mean score of BitFit / mean score of full fine-tuning [1]",
             source="Ben Zaken et al. 2022, as Ding et al. 2022 cite it", number=1,
         )  # fmt: skip
         verdicts.append(kept)

@@ -22,6 +22,7 @@ from lab.statistics.rank_correlation import (
     stratified_rank_correlation,
 )
 from lab.statistics.ranking import Ranking, critical_difference
+from lab.statistics.ratio import ratio_interval
 from lab.statistics.relabelling import Relabelling, mantel, relabelled, sign_flips
 from lab.statistics.verdict import FEWEST, Evidence, Judgement, Verdict, judged, strongest
 
@@ -55,6 +56,7 @@ __all__ = [
     "rank_correlation",
     "rank_correlation_interval",
     "ranks",
+    "ratio_interval",
     "relabelled",
     "sign_flips",
     "stratified_interval",

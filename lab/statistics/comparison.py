@@ -10,6 +10,7 @@ from statistics import fmean
 from lab.deferred import pandas as pd
 from lab.statistics.interval import Interval
 from lab.statistics.means import mean_interval
+from lab.statistics.ratio import ratio_interval
 
 HALF_OF_RANK_VARIANCE = sqrt(0.5)
 """|Spearman's ρ| above which one ranking explains more than half of the variance of the other's ranks (ρ² > 1/2)."""
@@ -37,6 +38,20 @@ def over_tasks(by_task: Mapping[str, Sequence[float]]) -> Interval:
     """
     values = [fmean(values) for values in by_task.values()]
     return mean_interval(values if len(values) > 1 else list(*by_task.values()))
+
+
+def share_over_tasks(table: pd.DataFrame, first: str, second: str, value: str = "score") -> Interval | None:
+    """Mean of the first method over the mean of the second, with the units of `over_tasks`; None without a pair.
+
+    The ratio of what both reach on average, not the average of ratios (`lab.statistics.ratio_interval`).
+    """
+    wide = table.pivot_table(index=["task", "seed"], columns="label", values=value)
+    if not {first, second} <= set(wide):
+        return None
+    both = wide[[first, second]].dropna()
+    by_task = both.groupby("task", sort=False).mean()
+    units = by_task if len(by_task) > 1 else both
+    return ratio_interval(list(units[first]), list(units[second])) if len(units) else None
 
 
 def unit_of(table: pd.DataFrame) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lab.deferred import pandas as pd
-from lab.statistics.means import cluster_interval
 from lab.statistics.out_of_sample import skill
+from lab.statistics.ratio import Parts, parts_of, share_interval
 from lab.statistics.verdict import Evidence, Verdict
 
 MEAN, ARITHMETIC, TIES, DARE = "mean", "task arithmetic", "TIES", "DARE"
@@ -18,32 +18,34 @@ SOURCES = {
 }
 
 
-def kept_more(table: pd.DataFrame, merge: str, other: str = MEAN) -> dict[str, list[float]]:
-    """Task -> what a merge keeps of its own score's gain over chance, minus the same of another merge; learned tasks.
+def kept_more(table: pd.DataFrame, merge: str, other: str = MEAN) -> Parts:
+    """Task -> its score under one merge minus that under another, and its own change's gain over chance.
 
     Args:
-        table: merge, task, relative.
+        table: merge, task, score, own, chance.
         merge, other: names of merges.
     """
-    wide = table.dropna(subset=["relative"]).pivot_table(index="task", columns="merge", values="relative")
+    wide = table.pivot_table(index="task", columns="merge", values="score", sort=False)
     if not {merge, other} <= set(wide.columns):
         return {}
-    return {str(task): [value] for task, value in (wide[merge] - wide[other]).dropna().items()}
+    whole = table.groupby("task", sort=False)[["own", "chance"]].mean()
+    return parts_of((wide[merge] - wide[other]).dropna(), whole["own"] - whole["chance"])
 
 
 def merging_verdicts(merged: pd.DataFrame, pairs: pd.DataFrame, setting: str) -> list[Verdict]:
     """Every merge against the plain mean, and the forecast of interference against nulls that can win.
 
     Args:
-        merged: merge, task, relative.
+        merged: merge, task, score, own, chance.
         pairs: one, other, overlap [‖ΔW_jP_i‖²], size [‖ΔW_j‖²], excess [nats].
         setting: what the measurement covers.
     """
     verdicts = [
         Evidence(f"merging, after {source}", setting, "merging", "tasks").above(
-            0.0, cluster_interval(gains),
+            0.0, share_interval(gains),
             f"Merging many tasks by {merge} keeps more of each than the mean of the changes does.",
-            "kept of a task's gain over chance, minus what the mean keeps; interval over tasks [1]",
+            "part of the tasks' own gain over chance that is kept beyond what the mean of the changes keeps, "
+            "Σ(score − the mean's score)/Σ(own − chance) over all tasks; interval over tasks [1]",
         )
         for merge, source in SOURCES.items()
         if (gains := kept_more(merged, merge))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from lab.deferred import pandas as pd
 from lab.statistics.interval import Interval, least_of
-from lab.statistics.means import cluster_interval, mean_interval
+from lab.statistics.means import cluster_interval
+from lab.statistics.ratio import Parts, parts_of, share_interval
 from lab.statistics.verdict import Evidence, Verdict
 
 SPECTRA, CORES = "same spectra", "same spaces, random cores"
@@ -16,7 +17,8 @@ SEEN = "shared subspace, the task seen"
 MEAN, NEAREST, PROBE = "mean adapter", "nearest neighbour", "linear probe"
 """Rows of the score table beside the nulls: where coordinates are trained, and bodies that stay as they are."""
 
-GAIN = "relative score, (score − chance)/(full − chance), minus that of the other"
+OF_GAIN = "share of the full method's gain over chance, Σ(score − chance)/Σ(full − chance) over all tasks"
+GAIN = "part of the full method's gain over chance, Σ(score − other's score)/Σ(full − chance) over all tasks"
 QIN = "Qin et al. 2021, one low-dimensional subspace for many tasks"
 
 
@@ -37,31 +39,40 @@ def share_over_null(table: pd.DataFrame, null: str) -> Interval:
     return cluster_interval({task: list(own) for task, own in differences.groupby(rows["task"])})
 
 
-def relative_at(table: pd.DataFrame, row: str, k: int | None = None) -> dict[str, float]:
-    """Task -> relative score of a row, at k coordinates or at the most that there are.
+def gain_at(table: pd.DataFrame, row: str, k: int | None = None) -> Parts:
+    """Task -> what a row has above chance, and what the full method has, at k coordinates or at the most there are.
 
-    Tasks that the full method did not learn have none, and are left out.
+    Tasks that the full method did not learn stand among them, with a gain near 0: whether a task was learned is seen
+    in the same score, and to leave it out would choose on it.
 
     Args:
-        table: row, task, k, relative.
+        table: row, task, k, score, full, chance.
         row: its name.
         k: coordinates; None: the most.
     """
-    rows = table[(table["row"] == row) & table["relative"].notna()]
-    chosen = rows[rows["k"] == (rows["k"].max() if k is None else k)]
-    return {str(task): float(value) for task, value in zip(chosen["task"], chosen["relative"], strict=True)}
+    rows = table[table["row"] == row]
+    chosen = rows[rows["k"] == (rows["k"].max() if k is None else k)].groupby("task", sort=False)
+    means = chosen[["score", "full", "chance"]].mean()
+    return parts_of(means["score"] - means["chance"], means["full"] - means["chance"])
 
 
-def gain_over(table: pd.DataFrame, row: str, other: str) -> dict[str, list[float]]:
-    """Task -> relative score of one row minus another's at every k that both have; a fixed body stands at every k."""
-    known = table[table["relative"].notna()]
+def gain_over(table: pd.DataFrame, row: str, other: str) -> Parts:
+    """Task -> one row's score minus another's, mean over every k that both have, and what the full method gains.
+
+    A fixed body stands at every k. The gain is over chance.
+
+    Args:
+        table, row: as of `gain_at`.
+        other: the other's name.
+    """
     one, two = (
-        known[known["row"] == name].set_index(["task", "k"])["relative"].unstack("k").dropna(how="all", axis=1)
+        table[table["row"] == name].pivot_table(index="task", columns="k", values="score", sort=False)
         for name in (row, other)
     )
     fixed = list(two.columns) == [0]
-    gains = one.sub(two[0], axis=0) if fixed else (one - two).dropna(how="all", axis=1)
-    return {str(task): own for task, values in gains.iterrows() if (own := list(values.dropna()))}
+    above = one.sub(two[0], axis=0) if fixed else (one - two).dropna(how="all", axis=1)
+    whole = table.groupby("task", sort=False)[["full", "chance"]].mean()
+    return parts_of(above.mean(axis=1).dropna(), whole["full"] - whole["chance"])
 
 
 def sharing_verdicts(beside: pd.DataFrame, setting: str) -> list[Verdict]:
@@ -88,13 +99,13 @@ def worth_verdicts(scores: pd.DataFrame, setting: str) -> list[Verdict]:
     nobody claims a subspace that the activations draw as well.
 
     Args:
-        scores: row, task, k, relative.
+        scores: row, task, k, score, full, chance.
         setting: what the measurement covers.
     """
     worth = Evidence(QIN, setting, "subspace_scores", "tasks", 12)
     verdicts = []
     rivals = (RANDOM, CORES, INPUTS, BASE, WRONG, MEAN, PROBE)
-    gains = {other: cluster_interval(own) for other in rivals if (own := gain_over(scores, SHARED, other))}
+    gains = {other: share_interval(own) for other in rivals if (own := gain_over(scores, SHARED, other))}
     drawn = {other: gains.pop(other) for other in (RANDOM, CORES, INPUTS, BASE) if other in gains}
     if drawn:
         verdicts.append(
@@ -113,12 +124,12 @@ def worth_verdicts(scores: pd.DataFrame, setting: str) -> list[Verdict]:
         )
         for other, gain in gains.items()
     ]  # fmt: skip
-    if five := relative_at(scores, SHARED, 5):
+    if five := gain_at(scores, SHARED, 5):
         verdicts.append(
             worth.above(
-                0.65, mean_interval(list(five.values())),
+                0.65, share_interval(five),
                 "Five coordinates of the shared subspace recover 65 % of the full method on unseen tasks.",
-                "relative score at k = 5, beside a head of the task's own; interval over tasks [1]",
+                f"{OF_GAIN}, at k = 5 beside a head of the task's own; interval over tasks [1]",
             )
         )  # fmt: skip
     return verdicts

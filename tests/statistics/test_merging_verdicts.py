@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from math import nan
-
 import numpy as np
 import pandas as pd
+import pytest
 
 from lab.statistics.intrinsic_prompt import HIDDEN, LINEAR, PCA, intrinsic_verdicts
 from lab.statistics.merging import LEAST_SQUARES, MEAN, TIES, kept_more, merging_verdicts
 
 
 def merged() -> pd.DataFrame:
+    """Own changes gain 0.4 on five tasks, and nothing on a sixth."""
     rows = []
-    for t in range(6):
-        relative = nan if t == 5 else 0.3 + 0.05 * t
+    for t in range(5):
+        relative = 0.3 + 0.05 * t
         rows += [
             {"merge": MEAN, "task": f"t{t}", "relative": relative},
             {"merge": LEAST_SQUARES, "task": f"t{t}", "relative": relative + 0.2 + 0.01 * t},
             {"merge": TIES, "task": f"t{t}", "relative": relative + (-1) ** t * 0.1},
         ]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows).assign(own=0.9, chance=0.5)
+    learned = table.assign(score=0.5 + 0.4 * table.relative)
+    return pd.concat([learned, learned[learned.task == "t0"].assign(task="t5", own=0.5, score=0.5)])
 
 
 def costs(*, told_by: str) -> pd.DataFrame:
@@ -34,8 +36,11 @@ def costs(*, told_by: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_a_merge_is_compared_with_the_mean_on_learned_tasks():
-    assert list(kept_more(merged(), LEAST_SQUARES)) == ["t0", "t1", "t2", "t3", "t4"]
+def test_a_merge_is_compared_with_the_mean_on_all_tasks():
+    kept = kept_more(merged(), LEAST_SQUARES)
+    assert list(kept) == ["t0", "t1", "t2", "t3", "t4", "t5"]
+    assert kept["t1"] == pytest.approx((0.4 * 0.21, 0.4))
+    assert kept["t5"] == (0.0, 0.0)
     assert kept_more(merged(), "no such merge") == {}
     answers = {
         v.claim.split(" by ")[1].split(" keeps")[0]: v.answer
@@ -63,5 +68,7 @@ def test_an_autoencoder_is_judged_beside_pca_and_beside_the_paper():
         for k in (2, 5)
         for t in range(5)
     ]
-    found = [v.answer for v in intrinsic_verdicts(pd.DataFrame(rows), "here")]
+    table = pd.DataFrame(rows)
+    scored = table.assign(score=0.2 + 0.5 * table.relative, full=0.7, chance=0.2)
+    found = [v.answer for v in intrinsic_verdicts(scored, "here")]
     assert found == ["holds here", "does not hold here", "holds here", "does not hold here"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import nan
-
 import pandas as pd
 import pytest
 
@@ -11,8 +9,8 @@ from lab.statistics.shared_subspace import (
     MEAN,
     RANDOM,
     SHARED,
+    gain_at,
     gain_over,
-    relative_at,
     share_over_null,
     sharing_verdicts,
     worth_verdicts,
@@ -29,14 +27,16 @@ def beside(gain: float) -> pd.DataFrame:
 
 
 def scores() -> pd.DataFrame:
+    """The full method gains 0.5 on five tasks, and next to nothing on a sixth, which all rows leave at chance."""
     rows = []
     for t in range(5):
         for k in (1, 5):
             rows.append((f"t{t}", SHARED, k, 0.7 + 0.02 * k))
             rows.append((f"t{t}", RANDOM, k, 0.5 + 0.02 * k + 0.01 * t))
         rows.append((f"t{t}", MEAN, 0, 0.77 + 0.03 * (-1) ** t))
-    rows.append(("not learned", SHARED, 1, nan))
-    return pd.DataFrame(rows, columns=["task", "row", "k", "relative"])
+    table = pd.DataFrame(rows, columns=["task", "row", "k", "relative"])
+    learned = table.assign(score=0.5 + 0.5 * table.relative, full=1.0, chance=0.5)
+    return pd.concat([learned, learned[learned.task == "t0"].assign(task="not learned", score=0.5, full=0.501)])
 
 
 def test_a_share_is_taken_with_all_directions_and_averaged_over_tasks():
@@ -49,15 +49,17 @@ def test_a_share_is_taken_with_all_directions_and_averaged_over_tasks():
 
 
 def test_a_gain_compares_equal_k_and_a_fixed_body_stands_at_every_k():
-    assert gain_over(scores(), SHARED, RANDOM)["t2"] == pytest.approx([0.18, 0.18])
-    assert gain_over(scores(), SHARED, MEAN)["t0"] == pytest.approx([-0.08, 0.0])
-    assert set(gain_over(scores(), SHARED, MEAN)) == {"t0", "t1", "t2", "t3", "t4"}
+    assert gain_over(scores(), SHARED, RANDOM)["t2"] == pytest.approx((0.09, 0.5))
+    assert gain_over(scores(), SHARED, MEAN)["t0"] == pytest.approx(((-0.04 + 0.0) / 2, 0.5))
     assert gain_over(scores(), SHARED, "no such row") == {}
 
 
-def test_relative_scores_are_of_learned_tasks():
-    assert relative_at(scores(), SHARED, 5) == pytest.approx(dict.fromkeys(("t0", "t1", "t2", "t3", "t4"), 0.8))
-    assert relative_at(scores(), SHARED) == relative_at(scores(), SHARED, 5)
+def test_tasks_that_were_not_learned_count_by_their_gain():
+    tasks = ["t0", "t1", "t2", "t3", "t4", "not learned"]
+    assert list(gain_over(scores(), SHARED, MEAN)) == list(gain_at(scores(), SHARED, 5)) == tasks
+    assert gain_at(scores(), SHARED, 5) == gain_at(scores(), SHARED)
+    assert gain_at(scores(), SHARED, 5)["t1"] == pytest.approx((0.4, 0.5))
+    assert gain_at(scores(), SHARED, 5)["not learned"] == pytest.approx((0.0, 0.001))
 
 
 def answers(beside: pd.DataFrame) -> dict[str, str]:
