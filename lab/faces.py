@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from html import escape
@@ -93,21 +94,30 @@ def _outline(value: Any) -> object:
         return ", ".join(map(str, value)) or "none"
     if isinstance(value, list | tuple | set | frozenset):
         few = len(value) <= _FEW and all(isinstance(one, str | int | float) for one in value)
-        return ", ".join(str(_written(one)) for one in value) if few and value else f"{len(value):,} of them"
+        return ", ".join(str(written(one)) for one in value) if few and value else f"{len(value):,} of them"
     return value
+
+
+def sign_alone(x: float) -> str:
+    """ "just above 0" or "just below 0" for what is nearer to it than any quantity measured, such as the low end of a
+    test of a sign (`lab.statistics.Relabelling.interval`); "" for every other number."""
+    if not 0 < abs(x) < sys.float_info.min:
+        return ""
+    return "just above 0" if x > 0 else "just below 0"
 
 
 def shown(facts: Facts) -> dict[str, str]:
     """Facts as they are written: numbers with four digits, counts grouped, long texts cut, None left out."""
-    return {name: _written(value) for name, value in facts.items() if value is not None}
+    return {name: written(value) for name, value in facts.items() if value is not None}
 
 
-def _written(value: object) -> str:
+def written(value: object) -> str:
+    """One fact in words; the end of a test that says a sign and no more is "just above 0"."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return sign_alone(value) or f"{value:.4g}"
     text = " ".join(str(value).split())
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

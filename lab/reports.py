@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from lab.faces import sign_alone
 from lab.runs import SHOWN_KEY, Damaged, Manifest, Record, Records, flattened, key
 from lab.statistics import Verdict
 
@@ -95,12 +95,12 @@ def claims_table(verdicts: Sequence[Verdict]) -> Table:
 
 
 def number(x: float) -> str:
-    """Three digits, thousands separated; an end that nothing bounds is said in words."""
+    """Three digits, thousands separated; an end that nothing bounds, and what is not known, are said in words."""
+    if x != x:
+        return "unknown"
     if not isfinite(x):
         return "unbounded"
-    if 0 < abs(x) < sys.float_info.min:  # the end of a test that says the sign and no more
-        return "just above 0" if x > 0 else "just below 0"
-    return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3g}"
+    return sign_alone(x) or (f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3g}")
 
 
 def experiments_table(runs: Records, questions: Mapping[str, str]) -> Table:

@@ -20,7 +20,7 @@ from lab.geometry.collections import Portrait
 from lab.linalg import Matrix, Spectrum, lanczos
 from lab.models.tiny import tiny_plm
 from lab.runs import Job, Record, Store
-from lab.statistics import Interval, Verdict
+from lab.statistics import Evidence, Interval, Relabelling, Verdict
 from lab.tasks import Examples, Task
 from lab.tasks.metrics import ACCURACY
 from lab.training import Fit
@@ -103,6 +103,15 @@ def test_facts_are_written_for_people():
 
     assert repr(Noun()).startswith("Noun(share=0.1235, n=22,713,216, yes=yes, long=xxx")
     assert len(repr(Noun())) < LONGEST + 60
+
+
+def test_a_verdict_on_a_sign_alone_says_so():
+    """The low end of a sign that a test tells is the smallest number above 0."""
+    measured = Relabelling(0.8, 0.001, 0.001, 100, exact=True).interval(9)
+    verdict = Evidence("a source", "a setting", "transfer", "tasks").above(0.0, measured, "It is better.", "ρ [1]")
+    assert verdict.answer == "holds here"
+    assert "0.8 [just above 0, 1]" in repr(verdict)
+    assert "e-324" not in verdict._repr_html_()
 
 
 def test_a_delta_says_which_method_made_it_and_a_plm_no_module():

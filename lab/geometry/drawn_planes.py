@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, isfinite, sqrt
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,11 @@ class TrainedDelta:
 
 
 def around_solution(run: TrainedDelta, found: Drawn) -> None:
-    """The line from start to solution; at the solution a random and the stiffest directions; the trajectory's plane."""
+    """The line from start to solution; at the solution a random and the stiffest directions; the trajectory's plane.
+
+    A stiff direction is as long as the quadratic model needs to be back at the start's loss. Where the loss is flat to
+    second order (λ ≤ 0, as of a saturated model), it is as long as the way that was trained.
+    """
     delta, phi, label = run.delta, run.phi, run.label
     moved = phi - delta.phi0
     found.line(label, "start to solution", loss_line(run.loss, delta.phi0, moved, alphas=found.wide))
@@ -124,8 +129,8 @@ def around_solution(run: TrainedDelta, found: Drawn) -> None:
     operator = gauss_newton(lambda x: delta.logits(x, run.batch), phi, loss=kind)
     stiff = lanczos(operator, 2, tol=1e-2)  # a direction to look along; its eigenvalue is good to the square of that
     start = run.value(delta.phi0)  # steps along a direction of curvature λ that the quadratic model takes to this loss
-    pairs = zip(stiff.ritz_vectors.T, stiff.ritz_values, strict=True)
-    first, second = (v * (2 * start / float(w)) ** 0.5 for v, w in pairs)
+    pairs = zip(stiff.ritz_vectors.T, stiff.ritz_values.tolist(), strict=True)
+    first, second = (v * _stiff_length(w, start, float(moved.norm())) for v, w in pairs)
     found.line(label, "stiffest direction at the solution", loss_line(run.loss, phi, first, alphas=found.grid))
     found.plane(label, "two stiffest directions", run.loss, phi, (first, second), {"solution": phi})
     found.metrics |= {
@@ -141,6 +146,12 @@ def around_solution(run: TrainedDelta, found: Drawn) -> None:
     named = {"start": delta.phi0, "solution": phi}
     found.plane(label, "PCA of the trajectory", run.loss, origin, directions, named, run.trajectory)
     found.metrics |= {"trajectory_share": sum(shares), "walk_share": walk_share(run.trajectory)}
+
+
+def _stiff_length(curvature: float, loss: float, otherwise: float) -> float:
+    """√(2·loss/λ), where ½λs² reaches the loss; another length where λ is not above 0, and no length does."""
+    length = sqrt(2 * loss / curvature) if curvature > 0 and loss >= 0 else inf
+    return length if isfinite(length) else otherwise
 
 
 def between_solutions(runs: list[TrainedDelta], found: Drawn) -> None:

@@ -106,11 +106,17 @@ def count_sweep(overlaps: pd.DataFrame) -> pd.DataFrame:
 
 
 def onset_row(matrix: ChangedMatrix, k: int, epsilon: float, dense: Collection[str] = ()) -> dict[str, Any]:
-    """At which strength the first intruder is forecast, and at which it is seen; NaN with random signs of factors."""
+    """At which strength the first intruder is forecast, and at which it is seen; NaN with random signs of factors.
+
+    Infinite, and nothing tried, where no strength brings one: of ΔW = 0, and where W₀ = 0 has no directions.
+    """
     base, norm = matrix.base_spectrum, matrix.update.spectral_norm
     forecast = forecast_intruder(base, matrix.update, k=k, epsilon=epsilon)
-    low = 0.05 * float(base.values[min(k, len(base.values)) - 1]) / norm
-    high = 20 * base.spectral_norm / norm
+    known = base.values[:k][base.values[:k] > 1e-12 * base.spectral_norm]  # a rank below k has no σ_k to start from
+    high = 20 * base.spectral_norm / norm if norm > 0 else inf
+    if not (len(known) and isfinite(high)):
+        return _no_onset(matrix, dense=matrix.at.label in dense)
+    low = 0.05 * float(known[-1]) / norm
     looked: dict[str, Any] = {"low": low, "high": high, "k": k, "epsilon": epsilon, "step": 2.0, "tolerance": 0.05}
     nulls = null_changes(matrix, dense=matrix.at.label in dense, seed=1)
     seen = {name: intruder_onset(matrix.base, change, base=base, **looked) for name, change in nulls.items()}
@@ -126,6 +132,15 @@ def onset_row(matrix: ChangedMatrix, k: int, epsilon: float, dense: Collection[s
         "tried_up_to": high,
         "relative_frobenius_norm": matrix.update.frobenius_norm / base.frobenius_norm,
     }
+
+
+def _no_onset(matrix: ChangedMatrix, *, dense: bool) -> dict[str, Any]:
+    never = ("forecast", "forecast_low", "forecast_high", "gaussian", "seen", "seen_random")
+    base, change = matrix.base_spectrum.frobenius_norm, matrix.update.frobenius_norm
+    return matrix.place | dict.fromkeys(never, inf) | {
+        "aligned": nan, "seen_signs": inf if dense else nan, "tried_up_to": 0.0,
+        "relative_frobenius_norm": change / base if base > 0 else nan,
+    }  # fmt: skip
 
 
 def scaled(plm: PLM, weights: Mapping[str, Tensor], strength: float) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from math import isfinite, sqrt
 from typing import Any, Literal
 
-from lab.faces import Facts, faced
+from lab.faces import Facts, faced, written
 from lab.statistics.interval import LEVEL, Interval
 from lab.statistics.multiplicity import holm
 from lab.statistics.quantiles import student_t
@@ -26,7 +26,7 @@ MOST_UNITS = 1000
 
 def _facts(verdict: Verdict) -> Facts:
     low, found, high = (
-        f"{value:.4g}" for value in (verdict.measured.low, verdict.measured.estimate, verdict.measured.high)
+        written(value) for value in (verdict.measured.low, verdict.measured.estimate, verdict.measured.high)
     )
     return {
         "claim": verdict.claim, verdict.quantity: f"{found} [{low}, {high}]",

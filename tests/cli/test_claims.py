@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from dataclasses import replace
-from math import inf
+from math import inf, nan
 from pathlib import Path
 
 import pandas as pd
@@ -235,4 +235,5 @@ def test_an_empty_store_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_the_end_of_a_test_that_says_the_sign_alone_is_said_in_words():
+    assert [number(x) for x in (inf, nan)] == ["unbounded", "unknown"]
     assert [number(x) for x in (5e-324, -5e-324, 0.0, 1e-9)] == ["just above 0", "just below 0", "0", "1e-09"]
