@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lab.deltas.additive import Additive
+from lab.deltas.cached_prefix import cached_heads
 from lab.deltas.delta import Delta, Reparameterized
 from lab.deltas.peft_layers import peft_model
-from lab.deltas.prefix import prefix_delta
+from lab.deltas.prefix import by_interface, prefix_delta
 from lab.deltas.prompt import prompt_delta
 from lab.deltas.values import Values
 from lab.linalg import Layout
@@ -31,6 +32,8 @@ def prompt_learning(plm: PLM, config: Any, peft: Any, seed: int, label: str) -> 
     config.num_transformer_submodules = _stacks(plm, kind, config.num_transformer_submodules)
     if kind in PROMPTS and config.token_dim is None:  # peft would take the hidden states' width
         config.token_dim = _width(plm)
+    if kind in PREFIXES and (shape := _one_shape(plm)) and config.token_dim is config.num_attention_heads is None:
+        config.num_attention_heads, config.token_dim = shape[0], shape[0] * shape[1]  # peft would take every head's
     config.task_type = "FEATURE_EXTRACTION"  # peft's model without a head of its own
     model = peft_model(plm, config, peft, seed)
     encoder: nn.Module = model.prompt_encoder["default"].to(dtype=plm.dtype, device=plm.device)
@@ -97,7 +100,7 @@ def _host(plm: PLM, kind: str, rows: Tensor, tokens: int, label: str) -> Additiv
         if rows.shape[1] != expected:
             raise ValueError(
                 f"this prefix has {rows.shape[1]} numbers per token; {plm.name!r} needs {expected}"
-                f"{_of_shared_blocks(plm, len(inner.layout) // 2, tokens)}."
+                f"{_of_shared_blocks(plm, len(inner.layout) // 2, tokens) or _of_shared_heads(plm)}."
             )
         if len(rows) != tokens:
             raise ValueError(f"this prefix has {len(rows)} tokens; its configuration says {tokens}.")
@@ -138,6 +141,26 @@ def _of_shared_blocks(plm: PLM, blocks: int, tokens: int) -> str:
         f": its {runs} layers run {'one block' if blocks == 1 else f'{blocks} blocks'}, and peft has keys and values "
         f"for each run, which it cannot use here itself; take Prefix(tokens={tokens}), whose keys and values every run "
         "of a block sees, LoRA(…), or peft's PROMPT_TUNING"
+    )
+
+
+def _one_shape(plm: PLM) -> tuple[int, int] | None:
+    """(heads, head dimension) of the keys that a model with attention of its own caches; None of other models.
+
+    Without word of it peft takes the heads of the queries, and a prefix of that width does not fit Falcon's single one.
+    """
+    shapes = set() if by_interface(plm) else set(cached_heads(plm).values())
+    return shapes.pop() if len(shapes) == 1 else None
+
+
+def _of_shared_heads(plm: PLM) -> str:
+    """What to do about a prefix for every head of the queries; peft itself fails at its first text."""
+    shape = _one_shape(plm)
+    if shape is None:
+        return ""
+    return (
+        f", {shape[0]} heads of {shape[1]} in every block (peft takes those of the queries where its configuration is "
+        f"silent); train it with num_attention_heads={shape[0]}, token_dim={shape[0] * shape[1]}, or take Prefix(…)"
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.deltas.additive import Additive, grafted
+from lab.deltas.cached_prefix import cached_heads, hand_over
 from lab.deltas.delta import Delta, Reparameterized
 from lab.deltas.method import DeltaMethod
 from lab.deltas.prefixed_attention import PrefixTokens, use_prefixes
@@ -28,7 +29,8 @@ class Prefix(DeltaMethod):
 
     Positions: a prefix has none (no rotation, no relative bias). In decoders the text's positions start after the
     prefix, as in Li & Liang's code and in peft; encoders and T5 keep theirs. Every token of the text sees the prefix,
-    beyond a sliding window (Mistral, Gemma 2) too, where peft's is lost from sight.
+    beyond a sliding window (Mistral, Gemma 2) too, where peft's is lost from sight. In decoders that attend by
+    their own code (Falcon, BLOOM, GPT-Neo) it is a cache: windows, and ALiBi's slopes, reach back into it as into text.
 
     Attributes:
         tokens: length of the prefix. Default 5, the source text's setting.
@@ -79,14 +81,17 @@ def prefix_delta(plm: PLM, tokens: int, label: str, std: float, seed: int, *, as
             after the prefix in encoders too, a sliding window reaches back into it no further than into the text, and
             in an encoder-decoder only the decoder's self-attention has one.
 
+    Where a decoder attends by code of its own (Falcon, BLOOM, GPT-J) the model is handed a cache, as by peft.
+
     Raises:
-        ValueError: the model does not take its attention from transformers' interface (DeBERTa, MPNet, Falcon).
+        ValueError: the model takes neither its attention from transformers' interface nor a cache (DeBERTa, MPNet).
     """
-    attentions = [plm.model.get_submodule(m.path) for m in present_places(plm, ("attention", "cross_attention"))]
-    if not has_interface(type(plm.model)) or not all(map(takes_interface, attentions)):
+    own_code = not by_interface(plm)
+    heads = cached_heads(plm) if own_code else {}
+    if own_code and not heads:
         raise ValueError(
-            f"{plm.name!r} ({type(plm.model).__name__}) attends by its own code, where no keys and values can be put "
-            "in front of the text's; take Prompt(…), LoRA(…) or Adapter(…)."
+            f"{plm.name!r} ({type(plm.model).__name__}) attends by its own code and takes no cache, so that no keys "
+            "and values can be put in front of the text's, by peft neither; take Prompt(…), LoRA(…) or Adapter(…)."
         )
     two_stacks, moves = plm.architecture.kind == "encoder-decoder", plm.architecture.kind == "decoder" or as_peft
     widths = decoder_widths(plm) if two_stacks and as_peft else attention_widths(plm)
@@ -105,6 +110,9 @@ def prefix_delta(plm: PLM, tokens: int, label: str, std: float, seed: int, *, as
             key, value = noise.to(dtype=plm.dtype, device=plm.device)
             own = PrefixTokens(key.clone(), value.clone(), positioned=moves, windowed=as_peft)
             model.get_submodule(path).add_module(label, own)
+        if own_code:
+            hand_over(model, base, heads)
+            return
         use_prefixes(model)
         if moves and two_stacks:
             move_decoder(model, base, tokens, next(iter(widths)))
@@ -114,12 +122,25 @@ def prefix_delta(plm: PLM, tokens: int, label: str, std: float, seed: int, *, as
     return grafted(plm, Graft(label, attach), at_identity=False)
 
 
+def by_interface(plm: PLM) -> bool:
+    """Whether every attention module takes its attention from transformers' interface, where a prefix can join in."""
+    attentions = (plm.model.get_submodule(path) for path in attention_paths(plm))
+    return has_interface(type(plm.model)) and all(map(takes_interface, attentions))
+
+
+def attention_paths(plm: PLM) -> tuple[str, ...]:
+    """Paths of the attention modules, by depth; in a block of two, that of the cross-attention is the second."""
+    return tuple(place.path for place in present_places(plm, ("attention", "cross_attention")))
+
+
 def attention_widths(plm: PLM) -> dict[str, int]:
-    """Path of each attention module, by depth -> key-value heads · head dimension.
+    """Path of each attention module, by depth -> key-value heads · head dimension; of a cache where it takes one.
 
     Raises:
         ValueError: the keys have no matrix of their own (latent attention, a fused one of unknown layout).
     """
+    if not by_interface(plm) and (heads := cached_heads(plm)):
+        return {path: n * width for path, (n, width) in heads.items()}
     if "key" not in plm.architecture.roles(plm.model):
         raise ValueError(
             f"{plm.name!r} has no matrix of keys by itself, so that a prefix's width cannot be told; take Prompt(…), "

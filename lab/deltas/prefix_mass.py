@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from lab.deferred import pandas as pd
 from lab.deltas.delta import Delta
-from lab.deltas.prefix import attention_widths
+from lab.deltas.prefix import attention_paths, by_interface
 from lab.deltas.prefixed_attention import prefixes_of, use_prefixes
 from lab.deltas.soft_tokens import soft_positions, soft_tokens_of
 from lab.models.graft import structural_copy
@@ -41,7 +41,7 @@ def prefix_mass(delta: Delta, phi: Tensor, batch: Mapping[str, Tensor]) -> dict[
     model = structural_copy(delta.plm.model)
     stacks = {name: module for name, module in model.named_modules() if soft_tokens_of(module)}
     carriers = {}
-    for path in attention_widths(delta.plm):
+    for path in attention_paths(delta.plm):
         n_prefix = sum(prefix.key.shape[0] for prefix in prefixes_of(model.get_submodule(path)))
         stack = next((module for name, module in stacks.items() if not name or path.startswith(f"{name}.")), None)
         if n_prefix or stack is not None:
@@ -51,7 +51,8 @@ def prefix_mass(delta: Delta, phi: Tensor, batch: Mapping[str, Tensor]) -> dict[
             f"no prefix and no prompt is grafted on {delta.plm.name!r}; build the delta with Prefix(…).on(plm) or "
             "Prompt(…).on(plm)."
         )
-    use_prefixes(model, eager=True)  # SDPA does not return its weights
+    if by_interface(delta.plm):
+        use_prefixes(model, eager=True)  # SDPA does not return its weights
     mass: dict[str, Tensor] = {}
     for path, (n_prefix, stack) in carriers.items():
         model.get_submodule(path).register_forward_hook(_recorder(mass, path, n_prefix, stack))
@@ -66,7 +67,7 @@ def prefix_mass(delta: Delta, phi: Tensor, batch: Mapping[str, Tensor]) -> dict[
 
 def _recorder(mass: dict[str, Tensor], path: str, n_prefix: int, stack: nn.Module | None) -> Any:
     def hook(_module: nn.Module, _args: Any, output: tuple[Any, ...]) -> None:
-        weights = output[-1]  # (batch, heads, q, prefix + k)
+        weights = [x for x in output if isinstance(x, Tensor) and x.ndim == 4][-1]  # (batch, heads, q, prefix + k)
         if stack is None:
             mass[path] = weights[..., :n_prefix].sum(-1)
             return

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from lab.deferred import transformers
+from lab.models.activations import plain_activations
 from lab.models.architecture import Architecture
 from lab.models.attention import Attention, implementation, settle_attention
 from lab.models.classifier import classifier, with_linear_head
@@ -178,6 +179,7 @@ def as_plm(
         ValueError: a verbaliser without a tokenizer, or with words that are no single tokens.
     """
     architecture = architecture or architecture_of_model(model)
+    plain_activations(model)
     if next(model.parameters()).dtype == torch.float64:
         exact_norms(model)
     for parameter in model.parameters():

@@ -59,10 +59,21 @@ def implementation(attention: Attention, model_class: type | None = None) -> str
 def settle_attention(model: Any) -> None:
     """Give a model with attention of its own the mask of this file, which does not look into the batch.
 
-    Falcon picks the class of its attention by transformers' name for it, so it can be told only once it is built.
+    Falcon picks the class of its attention by transformers' name for it, so it can be told only once it is built. With
+    ALiBi its eager attention (transformers 5.23) takes the slopes twice, of its own accord and from the mask, where its
+    SDPA, and the models as they were trained, take them once.
     """
-    if not has_interface(type(model)):
-        model.config._attn_implementation = implementation("eager")
+    if has_interface(type(model)):
+        return
+    model.config._attn_implementation = implementation("eager")
+    if model.config.model_type == "falcon" and model.config.alibi:
+        for module in model.modules():
+            if type(module).__name__ == "FalconAttention":
+                module.register_forward_pre_hook(_slopes_of_the_mask_alone, with_kwargs=True)
+
+
+def _slopes_of_the_mask_alone(_attention: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    return args, {**kwargs, "alibi": torch.zeros_like(kwargs["alibi"])}
 
 
 def has_interface(model_class: type) -> bool:

@@ -60,6 +60,7 @@ _DISTILLED = {
     "n_heads": HEADS,
     "initializer_range": STD,
 }
+_BRIEF = {"n_layer": N_LAYERS, "n_head": HEADS, "initializer_range": STD}
 _SANDWICH = {**_GROUPED, "query_pre_attn_scalar": HIDDEN // HEADS, "sliding_window": 8}
 
 # name -> (model_type, family of the tokenizer, settings)
@@ -108,6 +109,26 @@ CONFIGURATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "gpt2",
         {**_COMMON, "ffn_hidden_size": FEED_FORWARD, "new_decoder_architecture": True, "num_kv_heads": 2},
     ),
+    "bloom": ("bloom", "gpt2", {**_BRIEF, "hidden_size": HIDDEN}),
+    "gptj": (
+        "gptj",
+        "gpt2",
+        {**_BRIEF, "n_embd": HIDDEN, "n_inner": FEED_FORWARD, "rotary_dim": HIDDEN // HEADS, "n_positions": POSITIONS},
+    ),
+    "gpt_neo": (
+        "gpt_neo",
+        "gpt2",
+        {
+            "hidden_size": HIDDEN,
+            "num_layers": N_LAYERS,
+            "num_heads": HEADS,
+            "intermediate_size": FEED_FORWARD,
+            "attention_types": [[["global", "local"], N_LAYERS // 2]],
+            "window_size": 8,
+            "max_position_embeddings": POSITIONS,
+            "initializer_range": STD,
+        },
+    ),
     "phi": ("phi", "gpt2", _WIDE),
     "phi3": ("phi3", "llama", {**_WIDE, "num_key_value_heads": 2}),
     "qwen3_moe": (
@@ -117,7 +138,7 @@ CONFIGURATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
 }
 
-_DEPTHS = ("num_hidden_layers", "num_layers", "n_layers", "encoder_layers", "decoder_layers")
+_DEPTHS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers")
 
 FAMILIES = ("bert", "roberta", "llama", "gpt2", "t5", "gemma")
 """One tiny model per family with a row; `CONFIGURATIONS` holds variants of some, and those found by their structure."""
@@ -185,6 +206,9 @@ def _of_depth(settings: dict[str, Any], n_layers: int) -> dict[str, Any]:
     depth: dict[str, Any] = {name: n_layers for name in _DEPTHS if name in settings}
     if "layer_types" in settings:
         depth["layer_types"] = (settings["layer_types"] * n_layers)[:n_layers]
+    if "attention_types" in settings:
+        kinds = settings["attention_types"][0][0]
+        depth["attention_types"] = [[(kinds * n_layers)[:n_layers], 1]]
     return settings | depth
 
 

@@ -10,6 +10,7 @@ import transformers
 
 from lab.deltas import Adapter, LoRA, Prefix, Prompt
 from lab.models import Architecture, CheckpointError, Slot, Stack, architecture_for, load_plm
+from lab.models.activations import TanhGELU
 from lab.models.classifier import classifier, with_linear_head
 from lab.models.naming import fused_parts, slots_of
 from lab.models.structure import TRIED
@@ -26,10 +27,6 @@ TWO_STACKS = {"vocab_size": 60, "d_model": 16, "encoder_layers": 2, "decoder_lay
 FURTHER = {
     "deberta": {**SIZES, "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0},
     "mbart": TWO_STACKS,
-    "gpt_neo": {**SHORT, "hidden_size": 16, "num_layers": 2, "num_heads": 4, "intermediate_size": 24,
-                "attention_types": [[["global", "local"], 1]], "max_position_embeddings": 40},
-    "gptj": {**SHORT, "n_embd": 16, "n_layer": 2, "n_head": 4, "rotary_dim": 4, "n_positions": 40},
-    "bloom": {**SHORT, "hidden_size": 16, "n_layer": 2, "n_head": 4},
     "olmo2": SIZES,
     "stablelm": {**SIZES, "num_key_value_heads": 2},
     "starcoder2": SIZES,
@@ -321,8 +318,8 @@ def test_a_tower_inside_of_the_text_model_is_left_alone(tmp_path):
     assert "image_encoder.vision_model.post_layernorm" not in plm.architecture.final_norms
     with pytest.warns(UserWarning, match=said):
         works(load_plm(tmp_path, dtype=torch.float64))
-    with pytest.raises(ValueError, match="attends by its own code"):
-        Prefix(tokens=2).on(plm)
+    delta = Prefix(tokens=2).on(plm)
+    assert delta.logits(delta.phi0, {"input_ids": ids}).isfinite().all()
 
 
 @pytest.mark.filterwarnings("ignore:.*taken by its structure", "ignore:Passing `encoder_outputs`")
@@ -440,3 +437,23 @@ def test_an_attention_is_told_by_its_class_where_its_path_says_nothing():
 def test_a_type_without_language_model_is_not_guessed():
     with pytest.raises(ValueError, match=r"'vit' has no architecture row, and its structure is none.*no masked and no"):
         architecture_for(transformers.ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=4))
+
+
+def test_falcons_slopes_are_taken_once(tmp_path):
+    """transformers' eager Falcon (5.23) takes them twice; its SDPA, which it runs by default, once."""
+    settings = {**SHORT, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "alibi": True,
+                "multi_query": False}  # fmt: skip
+    theirs = language_model(tmp_path, "falcon", settings).eval().double()
+    assert theirs.config._attn_implementation == "sdpa"
+    ids = torch.tensor([[5, 9, 11, 7, 20]])
+    plm = load_plm(tmp_path, head="lm", dtype=torch.float64)
+    torch.testing.assert_close(plm.logits({}, {"input_ids": ids}), theirs(ids).logits, rtol=0, atol=1e-12)
+    eager = transformers.FalconForCausalLM.from_pretrained(tmp_path, attn_implementation="eager").eval().double()
+    assert not torch.allclose(eager(ids).logits, theirs(ids).logits, atol=1e-2)
+
+
+def test_blooms_activation_is_transformers_own_bit_for_bit():
+    plm = tiny_plm("bloom")
+    (found, *_) = [module for module in plm.model.modules() if isinstance(module, TanhGELU)]
+    x = torch.linspace(-4, 4, 50)
+    assert torch.equal(found(x), transformers.models.bloom.modeling_bloom.BloomGelu()(x))
