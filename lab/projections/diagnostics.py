@@ -11,10 +11,11 @@ from torch import Tensor
 from lab.linalg.krylov import lanczos
 from lab.linalg.layout import Layout
 from lab.linalg.operator import LinearOperator
-from lab.linalg.structure import Structure
+from lab.projections.projection import Gram, Projection
 
-BATCH = 8  # columns of P at a time: as many as its kernels share one drawing for
 PROBES = 4
+DENSE, DENSE_BY_PARTS = 256, 2048
+"""Largest d of an exact isometry: where PᵀP costs products of P, and where its eigenvalues are all the cost."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Isometry:
         return self.largest / self.smallest if self.smallest > 0 else inf
 
 
-def isometry(P: LinearOperator, *, exact_up_to: int = 256, seed: int = 0) -> Isometry:
+def isometry(P: LinearOperator, *, exact_up_to: int | None = None, seed: int = 0) -> Isometry:
     """Isometry defect and condition number of P: R^d -> R^D.
 
     For a Gaussian P of large D the singular values fill [1 - √(d/D), 1 + √(d/D)] (Marchenko & Pastur), the null to
@@ -49,14 +50,16 @@ def isometry(P: LinearOperator, *, exact_up_to: int = 256, seed: int = 0) -> Iso
 
     Args:
         P: any operator (D, d), in float64.
-        exact_up_to: largest d for which the Gram matrix is formed (2·d products); beyond it, Lanczos from both ends,
-            some hundred products.
+        exact_up_to: largest d for which the Gram matrix PᵀP is formed; beyond it, Lanczos from both ends, some hundred
+            of its products. None: `DENSE` where forming it takes 2·d products of P, `DENSE_BY_PARTS` where P knows it
+            without any (`Projection.gram`), as Kronecker does.
         seed: of Lanczos's start.
     """
-    gram = _Gram(P)
+    gram = P.gram() if isinstance(P, Projection) else Gram(P)
+    if exact_up_to is None:
+        exact_up_to = DENSE if isinstance(gram, Gram) else DENSE_BY_PARTS
     if P.shape[1] <= exact_up_to:
-        columns = torch.eye(P.shape[1], dtype=gram.dtype, device=P.device)
-        matrix = torch.cat([gram @ batch for batch in columns.split(BATCH, dim=1)], dim=1)
+        matrix = gram.to_dense()
         values = torch.linalg.eigvalsh((matrix + matrix.T) / 2)
         return Isometry(_root(values[0]), _root(values[-1]), exact=True)
     low = lanczos(gram, 1, which="smallest", generator=seed, tol=1e-3, max_iterations=120)
@@ -98,22 +101,6 @@ def coverage(P: LinearOperator, layout: Layout | None = None, *, seed: int = 0) 
             }
         )
     return rows
-
-
-class _Gram(LinearOperator):
-    """PᵀP in float64."""
-
-    structure = Structure.POSITIVE_SEMIDEFINITE
-
-    def __init__(self, P: LinearOperator):
-        self.P = P
-        self.shape, self.dtype, self.device = (P.shape[1], P.shape[1]), torch.float64, P.device
-
-    def _matmat(self, X: Tensor) -> Tensor:
-        return self.P.T @ (self.P @ X)
-
-    def _rmatmat(self, Y: Tensor) -> Tensor:
-        return self._matmat(Y)
 
 
 def _root(value: Tensor) -> float:

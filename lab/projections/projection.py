@@ -12,6 +12,9 @@ from torch import Tensor
 from lab.linalg.differentiable import linear_map
 from lab.linalg.layout import Layout
 from lab.linalg.operator import LinearOperator
+from lab.linalg.structure import Structure
+
+BATCH = 8  # columns of P at a time: as many as its kernels share one drawing for
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,10 @@ class Projection(LinearOperator):
         """
         return Rows(self, self._checked(places))
 
+    def gram(self) -> LinearOperator:
+        """PᵀP, (d, d) in float64; a class that knows it without products of length D overrides this."""
+        return Gram(self)
+
     def _checked(self, places: Tensor | slice) -> Tensor | slice:
         if isinstance(places, slice):
             start, stop, step = places.indices(self.D)
@@ -97,6 +104,27 @@ class Projection(LinearOperator):
 
     def _rmatmat(self, Y: Tensor) -> Tensor:
         return linear_map(self._adjoint_product, self._product, _floating(self, Y))
+
+
+class Gram(LinearOperator):
+    """PᵀP in float64, by a product of P and one of its adjoint."""
+
+    structure = Structure.POSITIVE_SEMIDEFINITE
+
+    def __init__(self, P: LinearOperator):
+        self.P = P
+        self.shape, self.dtype, self.device = (P.shape[1], P.shape[1]), torch.float64, P.device
+
+    def _matmat(self, X: Tensor) -> Tensor:
+        return self.P.T @ (self.P @ X)
+
+    def _rmatmat(self, Y: Tensor) -> Tensor:
+        return self._matmat(Y)
+
+    def to_dense(self) -> Tensor:
+        """The matrix, a few columns at a time."""
+        columns = torch.eye(self.shape[0], dtype=self.dtype, device=self.device)
+        return torch.cat([self @ batch for batch in columns.split(BATCH, dim=1)], dim=1)
 
 
 class Rows(LinearOperator):

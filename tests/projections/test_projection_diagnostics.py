@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lab.linalg import Layout, Part
-from lab.projections import PROJECTIONS, Basis, Fastfood, Gaussian, OneHot, Sparse, coverage, isometry
+from lab.projections import PROJECTIONS, Basis, Fastfood, Gaussian, Kronecker, OneHot, Sparse, coverage, isometry
 
 
 @pytest.mark.parametrize("projection", PROJECTIONS, ids=[P.name for P in PROJECTIONS])
@@ -73,3 +73,39 @@ def test_coverage_by_part():
 def test_a_layout_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r"layout of 10 coordinates, the length of P's image; got 6"):
         coverage(OneHot(10, 2), Layout((Part("a", (6,)),)))
+
+
+SHAPES = ((12, 7), (31,), (3, 4, 5), (10,), (1,), (16,), (6, 9))
+"""Matrices, one of them with three dimensions, and vectors: two that fill their square, three that do not."""
+
+
+@pytest.mark.parametrize("d", [1, 10, 16, 50])
+def test_the_gram_matrix_of_kronecker_is_the_sum_of_products_of_small_ones(d):
+    P = Kronecker(sum(map(math.prod, SHAPES)), d, 3, SHAPES)
+    dense, gram = P @ torch.eye(d, dtype=torch.float64), P.gram()
+    torch.testing.assert_close(gram.to_dense(), dense.T @ dense, rtol=1e-12, atol=1e-14)
+    x = torch.randn(d, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(gram @ x, dense.T @ (dense @ x), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(gram.T @ x, gram @ x)
+
+
+def test_a_vector_folded_with_whole_rows_behind_its_end_has_its_own_gram_matrix(monkeypatch):
+    monkeypatch.setattr("lab.projections.kronecker.folded", lambda shape: (5, 4))
+    P = Kronecker(9, 4, 0, ((9,),))
+    dense = P @ torch.eye(4, dtype=torch.float64)
+    torch.testing.assert_close(P.gram().to_dense(), dense.T @ dense, rtol=1e-12, atol=1e-14)
+
+
+def test_the_isometry_of_kronecker_is_exact_and_takes_no_product_with_weights(monkeypatch):
+    """d = 1,000 in the matrices of a small PLM: 2·d products of length D would be minutes."""
+    layout = Layout(
+        (Part("embedding", (3000, 64)), *(Part(f"query {i}", (64, 64)) for i in range(12)), Part("b", (64,)))
+    )
+    P = Kronecker.over(layout, 1000)
+    for name in ("_product", "_adjoint_product"):
+        monkeypatch.setattr(Kronecker, name, None)
+    found, near = isometry(P), isometry(P, exact_up_to=10)
+    assert found.exact
+    assert not near.exact
+    assert 0 < found.smallest < 1 < found.largest
+    assert near.largest == pytest.approx(found.largest, rel=0.02)
