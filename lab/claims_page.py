@@ -6,13 +6,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import get_args
 
 from lab.reports import number
 from lab.source_claims import OTHER_SOURCES, SOURCE_CLAIMS, SourceClaim
-from lab.statistics import FEWEST, LEVEL, Judgement, Verdict, expected_false
+from lab.statistics import FEWEST, LEVEL, Judgement, Verdict, error_of_looks, expected_false
 
 ANSWERS: tuple[Judgement, ...] = get_args(Judgement)
 IMAGES = "img/claims"
@@ -22,22 +22,27 @@ HEAD = """# What holds here
 
 Made by `deltalab claims --store gallery --out docs/claims.md` from the records in `gallery/`; do not edit.
 
-The source text and the papers behind it make claims. Each is turned into statements about one quantity that should lie
-above or below a threshold, and the records answer: it **holds here** when the quantity's whole 95 % interval lies on
-the claimed side, it **does not hold here** when the whole interval lies on the other, and otherwise they **cannot
-tell**. "Here" is small: small models, few steps, few seeds. It is no verdict on the setting of a paper.
+The source text and the papers behind it make claims; some questions are this laboratory's own, and say so. Each is
+turned into statements about one quantity that should lie above or below a threshold, and the records answer: it **holds
+here** when the quantity's whole 95 % interval lies on the claimed side, it **does not hold here** when the whole
+interval lies on the other, both only with enough units and after the correction for many statements (below), and
+otherwise they **cannot tell**. "Here" is small: small models, few steps, few seeds. It is no verdict on the setting of
+a paper.
 
-* **Units.** n counts what was drawn at random, and the plots name it: tasks, seeds, methods. With fewer than {fewest}
-  units nothing is decided, whatever the interval looks like.
-* **Many statements.** All that is said of one claim is one family, corrected by Holm's rule: the chance that it holds
-  any false verdict is at most 5 %. Of the {tested} statements that chance could decide, {expected:.1f} would come out
-  for their claim without that rule if every quantity lay on its threshold, and as many against.
+* **Units.** n counts what is taken as drawn at random, and the plots name it: tasks, seeds, methods. Seeds were drawn;
+  tasks and methods were chosen, and an interval over them speaks of others as far as those are alike. With fewer than
+  {fewest} units nothing is decided, whatever the interval looks like.
+* **Many statements.** All that is said of one claim is one family, corrected by Holm's rule: with n settled beforehand,
+  the chance that it holds any false verdict is at most 5 %. If every quantity lay on its threshold, of the {tested}
+  statements that chance could decide at most {expected:.1f} would come out for their claim without that rule, on
+  average, and at most as many against.
 * **Looked at twice.** An interval supposes that n was settled beforehand. Where seeds or tasks are added because the
   first ones left a question open (in the gallery: those of `combination`, `performance`, `convergence`, `robustness`,
-  `intrinsic_dimension`, `transfer`, `subspace_similarity`, `shared_subspace`, `scale` and `template`, of `combination`
-  three times over), it errs more often than its 5 %: 8.3 % for two looks, 10.7 % for three (Armitage, McPherson & Rowe
-  1969).
-* **No chance.** Identities, proven bounds and counts have no sampling error: the worst case seen decides.
+  `intrinsic_dimension`, `transfer`, `subspace_similarity`, `shared_subspace`, `scale` and `template`, three times those
+  of `combination`), it errs more often than its 5 %: at most {two:.1%} for two looks and {three:.1%} for three (Šidák
+  1967), and a family more often than its own. No p on this page corrects for it.
+* **No chance.** Identities, proven bounds and counts have no sampling error: the worst of the cases tried decides, and
+  says nothing of cases that were not.
 * Records of another model, budget or scale are a setting and a statement of their own. Settings on fewer than {fewest}
   units ({weaker} here) are left out where the same statement about the same PLM stands on more; they decide nothing
   either way, and stay in the gallery and its figures. Of two records that differ in their seeds alone, the one whose
@@ -97,6 +102,7 @@ def claims_page(verdicts: Sequence[Verdict]) -> str:
     found = sections(verdicts)
     tested = sum(not v.exact and not v.too_few for v in verdicts)
     counts: dict[str, object] = {"n": len(verdicts), "tally": tally(verdicts), "tested": tested, "fewest": FEWEST}
+    counts |= {"two": error_of_looks(2, LEVEL), "three": error_of_looks(3, LEVEL)}
     counts["weaker"] = sum(v.weaker for v in verdicts)
     parts = [HEAD.format(expected=expected_false(tested, LEVEL), **counts)]
     parts += ["\n## At a glance\n\n| claim | statements | here |\n|---|---|---|\n"]
@@ -154,21 +160,25 @@ def _answers(verdicts: Sequence[Verdict]) -> Iterator[str]:
 
 
 def _remedies(verdicts: Sequence[Verdict]) -> Iterator[str]:
-    """Why statements are open, by reason, and how many units would close them if estimates and spreads stayed."""
+    """Why statements are open, by reason, and how many units would close them, among all statements of their claim, if
+    estimates and spreads stayed."""
     open_ones = [v for v in verdicts if v.answer == "cannot tell"]
+    members = sum(not v.exact and not v.too_few for v in verdicts)
     few: dict[tuple[int, str], list[Verdict]] = {}
     for v in open_ones:
         if v.too_few:
             few.setdefault((v.measured.n, v.unit), []).append(v)
     for (n, unit), own in few.items():
-        yield f"{_counted(len(own), 'statement')} with n = {n} {unit}: at least {FEWEST} are needed{_enough(own)}."
+        joining = [replace(v, together=members + 1) for v in own]
+        yield f"{_counted(len(own), 'statement')} with n = {n} {unit}: at least {FEWEST} are needed{_enough(joining)}."
     held = [v for v in open_ones if not v.too_few and v.alone == "cannot tell"]
     if held:
         units = ", ".join(dict.fromkeys(f"n = {v.measured.n} {v.unit}" for v in held))
         yield f"{_counted(len(held), 'interval')} ({units}) with the threshold inside: narrower ones{_enough(held)}."
     lost = [v for v in open_ones if not v.too_few and v.alone != "cannot tell"]
     if lost:
-        yield f"{_counted(len(lost), 'statement')} decided alone and not among all of this claim: more units."
+        told = f"{_counted(len(lost), 'statement')} decided alone and not among all of this claim: more units"
+        yield f"{told}{_enough(lost)}."
 
 
 def _enough(verdicts: Sequence[Verdict]) -> str:
@@ -179,7 +189,7 @@ def _enough(verdicts: Sequence[Verdict]) -> str:
     ends = f"{needed[0]}" if needed[0] == needed[-1] else f"{needed[0]} to {needed[-1]}"
     beyond = len(verdicts) - len(needed)
     more = f" ({_counted(beyond, 'statement')} would need far more, or nothing bounds them yet)" if beyond else ""
-    return f"; with the spread seen, n = {ends} would do{more}"
+    return f"; with estimate and spread as seen, n = {ends} would do{more}"
 
 
 def _details(verdicts: Sequence[Verdict]) -> str:

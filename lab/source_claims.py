@@ -31,8 +31,8 @@ SOURCE_CLAIMS: Mapping[int, SourceClaim] = MappingProxyType(
             "Delta methods add modules, specify which weights may move, or reparameterise the change of the weights. "
             "Of the second family it is said that BitFit, which trains the biases alone, keeps more than 95 % of full "
             "fine-tuning's score.",
-            "BitFit's score over full fine-tuning's on the same task and seed, both with the step size that a grid "
-            "chose by the same rule.",
+            "BitFit's mean score over full fine-tuning's, of the same tasks and seeds, each with the step size that a "
+            "grid chose by the same rule on the validation data of one of the tasks.",
             "That there are three families is a definition: docs/methods.md says what each method trains.",
         ),
         2: SourceClaim(
@@ -47,8 +47,9 @@ SOURCE_CLAIMS: Mapping[int, SourceClaim] = MappingProxyType(
             "fine-tuning converges fastest, adapter and LoRA alike, prefix later. Neither order is decided by how many "
             "parameters are trained.",
             "All methods on the same tasks, steps and batches. Two neighbours in the order are compared task by task, "
-            "seeds averaged; the number of parameters is ranked against score and speed over the methods. Tasks are "
-            "the units, though sst-2, sst-5 and rotten-tomatoes draw on the same reviews.",
+            "seeds averaged, and tasks are the units, though sst-2, sst-5 and rotten-tomatoes draw on the same "
+            "reviews. The number of parameters is ranked against score and speed over the methods, which are the "
+            "units there.",
             "The average over more than a hundred tasks on T5-base: few classification tasks on small PLMs are run.",
         ),
         4: SourceClaim(
@@ -78,7 +79,7 @@ SOURCE_CLAIMS: Mapping[int, SourceClaim] = MappingProxyType(
         7: SourceClaim(
             "Manual templates",
             "A manual template lifts zero-shot scores, helps with few examples, and hardly matters with all data.",
-            "SmolLM2 with an adapter, with template and label words or with a new head, seed by seed.",
+            "SmolLM2 with an adapter on one task, with template and label words or with a new head, seed by seed.",
         ),
         8: SourceClaim(
             "The generalisation gap",
@@ -93,15 +94,15 @@ SOURCE_CLAIMS: Mapping[int, SourceClaim] = MappingProxyType(
             "Deltas and heads of one task scored on another, relative to training there. The tasks are the units, and "
             "the test deals the types out to the tasks anew. Inside a type, sst-2 and rotten-tomatoes draw "
             "on the same reviews.",
-            "Generation tasks, and transfer from generation to sentiment: every task here is a classification. Twelve "
-            "tasks of five types: packaged tasks of two classes make four, of two types.",
+            "Generation tasks, and transfer from generation to sentiment: every task here is a classification, of two "
+            "classes, since the head goes along. The source's twelve tasks of five types: there are fewer here.",
         ),
         10: SourceClaim(
             "Power of scale",
             "On larger models all methods improve and converge sooner; training only the last layer is a bad choice, "
             "modules at random places a good one.",
-            "Last layer and random modules beside the other methods on whole PLMs. Series of first blocks of one PLM "
-            "are not counted here: they are about depth, and stand further below.",
+            "Last layer and random modules beside the other methods on whole PLMs, on one task. Series of first blocks "
+            "of one PLM are not counted here: they are about depth, and stand further below.",
             "T5 small, base and XXL, and scale of pre-training: the packaged series is one PLM cut after some blocks.",
         ),
         11: SourceClaim(
@@ -189,8 +190,8 @@ OTHER_SOURCES: Mapping[str, SourceClaim] = MappingProxyType(
             "Task arithmetic, TIES, DARE, a common subspace and least squares on activations each claim to keep more "
             "of every task than the plain mean; principal angles between changes should tell what they cost each "
             "other.",
-            "What a merge keeps of each task's gain over chance, task by task, and a forecast that is judged on pairs "
-            "of tasks that it has not seen (docs/shared_subspaces.md).",
+            "What a merge keeps of what all tasks gained over chance, the tasks being the units, and a forecast that "
+            "is judged on pairs of tasks that it has not seen (docs/shared_subspaces.md).",
         ),
         "autoencoder": SourceClaim(
             "An autoencoder beside plain PCA",

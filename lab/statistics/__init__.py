@@ -13,7 +13,7 @@ from lab.statistics.factorial import effects_beside, factorial_effects
 from lab.statistics.interval import LEVEL, Interval, absolute, at_resolution, least_of, unbounded, worst_case
 from lab.statistics.learned import learned
 from lab.statistics.means import cluster_interval, mean_interval, pair_interval, stratified_interval
-from lab.statistics.multiplicity import expected_false, holm
+from lab.statistics.multiplicity import error_of_looks, expected_false, holm
 from lab.statistics.proportion import clustered_proportion, proportion_interval
 from lab.statistics.rank_correlation import (
     rank_correlation,
@@ -43,6 +43,7 @@ __all__ = [
     "critical_difference",
     "crossing_interval",
     "effects_beside",
+    "error_of_looks",
     "expected_false",
     "factorial_effects",
     "holm",

@@ -43,7 +43,7 @@ def merging_verdicts(merged: pd.DataFrame, pairs: pd.DataFrame, setting: str) ->
     verdicts = [
         Evidence(f"merging, after {source}", setting, "merging", "tasks").above(
             0.0, share_interval(gains),
-            f"Merging many tasks by {merge} keeps more of each than the mean of the changes does.",
+            f"Merging many tasks by {merge} keeps more of what they gained than the mean of the changes does.",
             "part of the tasks' own gain over chance that is kept beyond what the mean of the changes keeps, "
             "Σ(score − the mean's score)/Σ(own − chance) over all tasks; interval over tasks [1]",
         )

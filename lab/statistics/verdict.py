@@ -60,7 +60,7 @@ class Verdict:
             number of units then, and no chance to correct for.
         commands: what made the records; `lab.study.verdicts_of` fills it in.
         adjusted: p of the threshold, adjusted for its family by Holm's rule; None: it stands alone.
-        together: statements in that family.
+        together: statements in that family; 1 of one on too few units, which is no member.
         models: the PLMs that were measured; `lab.study.verdicts_of` fills them in.
         weaker: settings of the same statement left out in its favour (`strongest`).
     """
@@ -127,19 +127,21 @@ class Verdict:
 
     @property
     def units_needed(self) -> int | None:
-        """Units at which the interval would lie on one side if estimate and spread stayed as they are.
+        """Units at which it would be decided among `together` statements if estimate and spread stayed as they are.
 
-        half(n') = half(n)·√(n/n')·t_{n'−1}/t_{n−1} < |estimate − threshold|, and no fewer than `FEWEST`. None where the
-        interval bounds nothing, where more than `MOST_UNITS` would be needed, and where nothing is random.
+        half(n') = half(n)·√(n/n')·t'_{n'−1}/t_{n−1} < |estimate − threshold|, with t' at the strictest level that
+        Holm's rule can ask for, 1 − (1 − level)/together, and no fewer than `FEWEST`. None where the interval bounds
+        nothing, where more than `MOST_UNITS` would be needed, and where nothing is random.
         """
         m, t = self.measured, (1 + LEVEL) / 2
+        strictest = 1 - (1 - t) / self.together
         distance = abs(m.estimate - self.threshold)
         half = m.high - m.estimate if m.estimate < self.threshold else m.estimate - m.low
         if self.exact or m.n < 2 or not isfinite(half) or not distance > 0:
             return None
         spread = half * sqrt(m.n) / student_t(t, m.n - 1)
         for n in range(max(FEWEST, m.n), MOST_UNITS + 1):
-            if spread * student_t(t, n - 1) / sqrt(n) < distance:
+            if spread * student_t(strictest, n - 1) / sqrt(n) < distance:
                 return n
         return None
 
@@ -202,9 +204,10 @@ def _statement(v: Verdict) -> tuple[str, str, tuple[str, ...], str]:
 def judged(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """Verdicts corrected for those of the same family, in their order.
 
-    A family is all that is said of one claim of the source text, or by one other source: with twenty statements at 95 %
-    one comes out by chance. Holm's rule keeps the chance of any false one in a family at 5 %. What has fewer units
-    than `FEWEST` is no test, since its answer does not depend on what was measured; what is exact has no chance.
+    A family is all that is said of one claim of the source text, or by one other source: of twenty statements on their
+    thresholds one comes out at 95 %, on average. Holm's rule keeps the chance of any false one in a family at 5 % (Holm
+    1979; of verdicts for the wrong side, Shaffer 1980, for independent statements). What has fewer units than `FEWEST`
+    is no test, since its answer does not depend on what was measured; what is exact has no chance.
 
     Raises:
         ValueError: a measured interval that is known at one confidence only, and is not exact.

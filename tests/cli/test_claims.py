@@ -45,7 +45,7 @@ def test_page_says_what_was_measured_and_what_follows():
     section = page[page.index("### 3. ") : page.index("### 4. ")]
     assert "**Answer.** It holds that LoRA holds. The records leave 2 of 3 statements open." in section
     assert "1 statement with n = 1 tasks: at least 5 are needed." in section
-    assert "1 statement decided alone and not among all of this claim: more units." in section
+    assert "1 statement decided alone and not among all of this claim: more units; " in section
     cells = (
         "| LoRA holds. | gap [1]: 0.25; tiny \\| two; seeds 0, 1 | 0.1 to 0.4 | 5 seeds | above 0 | – | **holds here** "
     )
@@ -59,11 +59,14 @@ def test_page_says_what_was_measured_and_what_follows():
 def test_how_many_units_would_decide_is_said_where_spread_and_estimate_are_known():
     open_ones = [judged_as("A", 7, Interval(0.1, -0.1, 0.3, 5)), judged_as("B", 7, Interval(0.2, -0.1, 0.5, 3))]
     section = claims_page(open_ones)
-    assert (
-        "1 interval (n = 5 seeds) with the threshold inside: narrower ones; with the spread seen, n = 13 would do."
-        in section
-    )
-    assert "1 statement with n = 3 seeds: at least 5 are needed; with the spread seen, n = 5 would do." in section
+    told = "with estimate and spread as seen, n = {} would do."
+    narrower = "1 interval (n = 5 seeds) with the threshold inside: narrower ones"
+    assert f"{narrower}; {told.format(13)}" in section
+    few = "1 statement with n = 3 seeds: at least 5 are needed"
+    assert f"{few}; {told.format(5)}" in section
+    needed = replace(open_ones[1], together=41).units_needed  # it would be one more in a family of forty
+    assert needed > 5
+    assert f"{few}; {told.format(needed)}" in claims_page([*open_ones[:1] * 40, open_ones[1]])
 
 
 def test_the_page_has_the_claims_of_the_source_in_order_then_other_papers():

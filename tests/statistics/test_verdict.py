@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import sqrt
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from lab.statistics import Evidence, Interval, Verdict, judged, mean_interval, strongest, worst_case
 
@@ -94,6 +96,16 @@ def test_units_that_would_decide():
     assert verdict(0.05, 0.15, n=3).units_needed == 5
     assert verdict(-1.0, 1.0).units_needed is None  # on the threshold
     assert replace(v, exact=True).units_needed is None
+
+
+def test_units_that_would_decide_among_others():
+    """Alone t·s/√n < 0.1 from n = 13 on; among ten, with t at 0.9975 (3.249 at n = 28), from n = 28."""
+    v = verdict(-0.1, 0.3)
+    spread = 0.2 * sqrt(5) / student.ppf(0.975, 4)
+    needed = replace(v, together=10).units_needed
+    at, before = (student.ppf(1 - 0.025 / 10, n - 1) * spread / sqrt(n) for n in (needed, needed - 1))
+    assert at < 0.1 < before
+    assert needed > v.units_needed
 
 
 def test_evidence_is_what_verdicts_have_alike():
