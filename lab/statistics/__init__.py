@@ -10,7 +10,16 @@ from lab.statistics.crossing import crossing_interval
 
 # designs
 from lab.statistics.factorial import effects_beside, factorial_effects
-from lab.statistics.interval import LEVEL, Interval, absolute, at_resolution, least_of, unbounded, worst_case
+from lab.statistics.interval import (
+    LEVEL,
+    Interval,
+    absolute,
+    at_resolution,
+    greatest_of,
+    least_of,
+    unbounded,
+    worst_case,
+)
 from lab.statistics.learned import learned
 from lab.statistics.means import cluster_interval, mean_interval, pair_interval, stratified_interval
 from lab.statistics.multiplicity import error_of_looks, expected_false, holm
@@ -46,6 +55,7 @@ __all__ = [
     "error_of_looks",
     "expected_false",
     "factorial_effects",
+    "greatest_of",
     "holm",
     "judged",
     "learned",

@@ -93,10 +93,11 @@ def order_scores(table: pd.DataFrame) -> pd.DataFrame:
     return orders.pivot_table(index="seed", columns="order", values="score", sort=False)
 
 
-def gains_of_the_best(wide: pd.DataFrame) -> list[float]:
-    """Leave one seed out, choose the best order on the others, and see what it gains over the average order there."""
-    gains = []
-    for seed in wide.index:
-        best = wide.drop(index=seed).mean().idxmax()
-        gains.append(float(wide.loc[seed, best] - wide.loc[seed].mean()))
-    return gains
+def gains_of_orders(wide: pd.DataFrame) -> dict[str, Interval]:
+    """Order -> its score minus the mean of all orders with the same seed, with the interval over seeds.
+
+    Args:
+        wide: of `order_scores`.
+    """
+    above = wide.sub(wide.mean(axis=1), axis=0)
+    return {str(order): mean_interval(list(above[order].dropna())) for order in above}

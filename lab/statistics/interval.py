@@ -169,6 +169,26 @@ def least_of(intervals: Mapping[str, Interval], level: float = LEVEL) -> Interva
     return Interval(estimate, min(low, estimate), max(high, estimate), min(x.n for x in intervals.values()))
 
 
+def greatest_of(intervals: Mapping[str, Interval], level: float = LEVEL) -> Interval:
+    """Interval of the largest of several quantities, whichever it is: minus the `least_of` of what is minus them.
+
+    Such as what the best of several orders gains: its own interval was chosen on the data that judge it, and to choose
+    on all seeds but one and judge on that one makes values that are not independent, since every choice shares them.
+
+    Args:
+        intervals: name -> interval, known at every level.
+        level: confidence.
+
+    Raises:
+        ValueError: no interval, or one that is known at one confidence only.
+    """
+    return _negative(least_of({name: _negative(x) for name, x in intervals.items()}, level))
+
+
+def _negative(x: Interval) -> Interval:
+    return mapped(x, lambda y: Interval(-y.estimate, -y.high, -y.low, y.n))
+
+
 def finite(values: Sequence[float]) -> np.ndarray:
     """Numbers as a vector.
 

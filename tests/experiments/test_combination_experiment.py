@@ -11,7 +11,7 @@ import pytest
 from experiments import combination
 from lab.execution import Local
 from lab.runs import Record, Store
-from lab.statistics.combination import FACTORS, contrasts, gains_of_the_best, gaps_over_single
+from lab.statistics.combination import FACTORS, contrasts, gains_of_orders, gaps_over_single
 from lab.study import measured
 
 COMBINATION = combination.EXPERIMENT
@@ -51,10 +51,12 @@ def test_gap_of_combinations_over_single_deltas():
     assert gaps_over_single(table) == pytest.approx([0.9 / 4 - 0.1] * 3)
 
 
-def test_the_best_order_is_chosen_without_the_seed_it_is_judged_on():
-    wide = pd.DataFrame({"a": [0.9, 0.1, 0.1], "b": [0.2, 0.5, 0.5], "c": [0.4, 0.3, 0.3]})
-    gains = gains_of_the_best(wide)  # without row 0 "b" leads; without 1 or 2 "a" does
-    assert gains == pytest.approx([0.2 - 0.5, 0.1 - 0.3, 0.1 - 0.3])
+def test_an_order_gains_over_the_average_of_its_seed():
+    wide = pd.DataFrame({"a": [0.9, 0.1, 0.2], "b": [0.2, 0.5, 0.5], "c": [0.4, 0.3, 0.2]})
+    gains = gains_of_orders(wide)
+    assert gains["a"].estimate == pytest.approx((0.4 - 0.2 - 0.1) / 3)
+    assert sum(gain.estimate for gain in gains.values()) == pytest.approx(0)
+    assert {gain.n for gain in gains.values()} == {3}
 
 
 def test_every_order_has_its_stages_and_shares_its_beginning(tmp_path):
