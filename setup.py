@@ -9,5 +9,6 @@ setup(
         "lab.gallery",
     ],
     package_dir={"lab.gallery": "gallery"},
+    include_package_data=False,  # what is named is enough; setuptools would warn of every record, a folder
     package_data={"app": ["*.svg", "*.toml"], "lab.gallery": ["**/*"]},
 )

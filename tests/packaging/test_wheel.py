@@ -35,7 +35,8 @@ def wheel(tmp_path_factory) -> Path:
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     build = [*PIP, "wheel", "--no-build-isolation", "--no-deps", "--no-index", "--wheel-dir", str(out), str(copy)]
-    subprocess.run(build, check=True, capture_output=True)
+    done = subprocess.run(build, check=True, capture_output=True, text=True)
+    assert "Warning" not in done.stdout + done.stderr
     (built,) = out.glob("*.whl")
     return built
 
