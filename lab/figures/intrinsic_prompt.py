@@ -101,7 +101,8 @@ INTRINSIC_PROMPT = Figure(
     caption=(
         "Relative score, (score − chance)/(full method's score − chance), of few trained coordinates z and a head, "
         "with φ = dec(z) and the decoder fixed: of an autoencoder trained on the seen tasks' φ and losses (Qin et al. "
-        "2021), and of the principal components of the same φ. Means and 95 % intervals over tasks."
+        "2021), and of the principal components of the same φ. Means and 95 % intervals over the tasks that "
+        "were learned; verdicts take shares of the summed gain of all."
     ),
     reading=(
         "What the autoencoder has above PCA in as many coordinates is worth its training. The distance from the seen "

@@ -71,7 +71,8 @@ MERGING = Figure(
     caption=(
         "The changes of all tasks merged into one, scored on every task's test data under the head that came with the "
         "task's own change: (score − chance)/(score of its own change − chance). One mark per task, coloured by type; "
-        "bar: mean over tasks. λ of each merge is chosen by the mean validation loss over tasks."
+        "bar: mean over the tasks that were learned (verdicts take shares of the summed gain of all). "
+        "λ of each merge is chosen by the mean validation loss over tasks."
     ),
     reading=(
         "At 1 a task is as good as under its own change, at 0 as good as a constant answer. The row of the untouched "

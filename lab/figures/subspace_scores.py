@@ -111,7 +111,7 @@ SUBSPACE_SCORES = Figure(
         "against the number k of trained coordinates, the head trained in every row: k principal directions of the "
         "other tasks around their mean, as many in a random subspace and in subspaces of null collections; and of all "
         "tasks, the scored one among them (seen). Across: the head alone on a fixed body. Means and 95 % intervals "
-        "over tasks, set side by side."
+        "over the tasks that the full method learned, set side by side; verdicts take shares of the summed gain of all."
     ),
     reading=(
         "What the shared subspace has above the Fastfood line of equal k is what other tasks know of this one; above "

@@ -18,15 +18,18 @@ def ratio_interval(numerators: Sequence[float], denominators: Sequence[float], l
     Fieller 1954: {θ : |ā − θḡ| ≤ t_{n−1}·√(v(a − θg)/n)} is exact for normal pairs, however a and g are correlated. The
     estimate Σa/Σg weighs a unit by its denominator. The mean of the ratios a_i/g_i has no such meaning where a g_i is
     small beside its own noise, and to leave these units out is to choose on the data that judge (docs/statistics.md).
-    At θ = 0 it is the paired t test of the numerators.
+    At θ = 0 it is the paired t test of the numerators, where ḡ is above 0 for sure.
+
+    E g > 0 is supposed: θ lies above θ₀ iff E(a − θ₀g) > 0. Where ḡ is not above 0 for sure, the test rejects an
+    interval of θ₀ on one side of θ at most: what lies beyond is rejected with it, and nothing bounds θ on the other.
 
     Args:
         numerators, denominators: (n,), one pair per independent unit.
         level: confidence.
 
     Returns:
-        The interval with n the number of units; open for a single one, and where ḡ is not above 0 at this level: then
-        there is nothing to take a share of. The estimate is nan where ḡ is not positive.
+        The interval with n the number of units; open for a single one, and where ḡ ≤ 0: then there is nothing to take a
+        share of, and the estimate is nan.
 
     Raises:
         ValueError: sequences of different length, none, or a value that is not finite.
@@ -44,12 +47,14 @@ def ratio_interval(numerators: Sequence[float], denominators: Sequence[float], l
         return Interval(theta, -inf, inf, n)
     rest = a - theta * g  # of mean 0: with θ + φ the bound is ḡ²φ² ≤ t²(v(rest) − 2φ c(rest, g) + φ² v(g))/n
     (v_rest, covariance), (_, v_g) = np.cov(rest, g) * student_t((1 + level) / 2, n - 1) ** 2 / n
-    curvature = mean**2 - float(v_g)
-    if not curvature > 0:
+    a2, a1, a0 = mean**2 - float(v_g), float(covariance), float(v_rest)  # not rejected: a2·φ² + 2·a1·φ ≤ a0
+    if a2 == 0 or a1**2 + a2 * a0 < 0:
         return Interval(theta, -inf, inf, n)
-    half = sqrt(float(covariance) ** 2 + curvature * float(v_rest))
-    low, high = (theta + (-float(covariance) + side * half) / curvature for side in (-1, 1))
-    return Interval(theta, min(low, theta), max(high, theta), n)
+    roots = sorted((-a1 + side * sqrt(a1**2 + a2 * a0)) / a2 for side in (-1, 1))
+    if a2 > 0:
+        return Interval(theta, theta + min(roots[0], 0.0), theta + max(roots[1], 0.0), n)
+    below = roots[1] < 0  # what lies between the roots is rejected, from one side
+    return Interval(theta, theta + roots[1] if below else -inf, inf if below else theta + roots[0], n)
 
 
 Parts = Mapping[str, tuple[float, float]]
