@@ -19,7 +19,7 @@ _COLUMNS = columns("interference", "label", "one", "other", "types", "overlap", 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
     grid = Grid(theme, wrap=2, height=400, share_y=True)
     for panel, part in grid.by(table, "label"):
-        for kind, own in split(part, "types"):
+        for kind, own in sorted(split(part, "types"), key=lambda kind: -len(kind[1])):  # the fewer ones on top
             hover = "%{customdata[1]} added to %{customdata[0]}: %{y:.2f} nats, forecast %{x:.2f}"
             name = "both tasks of one type" if kind == "inside" else "of two types"
             panel.points(
@@ -28,6 +28,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
                 name,
                 symbol=grid.symbol(name),
                 size=7,
+                alpha=0.7,
                 hover=hover,
                 data=[own.one, own.other],
             )

@@ -15,14 +15,18 @@ from lab.statistics import Answer
 
 _COLUMNS = columns("shared_directions", "label", "null", "k", "share", "null_low", "null_high", "p")
 _LEVEL = 0.05
+DRAWN = "collections drawn at random"
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    grid = Grid(theme, wrap=3, height=360, share_y=True)
-    for panel, part in grid.by(each_once(table), "label"):
+    """A panel for each null of one collection, whose bands would cover one another; of several, one for each."""
+    table = each_once(table)
+    alone = table.label.nunique() == 1
+    grid = Grid(theme, wrap=2 if alone else 3, height=270 if alone else 360, share_x=alone, share_y=True)
+    for panel, part in grid.by(table, "null" if alone else "label"):
         for null, rows in split(part, "null"):
-            rows = rows.sort_values("k")
-            panel.band(rows.k, rows.null_low, rows.null_high, null, colour=grid.colour(null), alpha=0.3, edge=1)
+            rows, name = rows.sort_values("k"), DRAWN if alone else null
+            panel.band(rows.k, rows.null_low, rows.null_high, name, colour=grid.colour(name), alpha=0.3, edge=1)
         own = part.sort_values("k").drop_duplicates("k")
         hover = "%{x} directions: %{y:.1%} of ‖ΔW‖²"
         panel.line(own.k, own.share, "the tasks", colour=theme.ink, symbol="circle", hover=hover)
@@ -85,7 +89,7 @@ SHARED_DIRECTIONS = Figure(
     caption=(
         "Share of a task's weight change ‖ΔW‖² that the affine subspace of the other tasks explains, mean over the "
         "tasks, against the number of principal directions around their mean (0: the mean alone). Bands: 95 % of "
-        "collections drawn at random that keep the spectrum of every change and what the legend says."
+        "collections drawn at random that keep the spectrum of every change and what the panel or legend names."
     ),
     reading=(
         "A line above a band means that the tasks share more than such chance gives; where both rise alike, the "

@@ -7,19 +7,28 @@ import pandas as pd
 from lab.columns import columns
 from lab.figures.definition import Figure
 from lab.figures.each_collection import each_once
-from lab.figures.grammar import Grid, listed, split
+from lab.figures.grammar import Grid, first_seen, listed, split
+from lab.figures.shared_directions import DRAWN
 from lab.figures.sources import QIN_2021
 from lab.figures.style import Theme
 from lab.statistics import Answer
 
 _COLUMNS = columns("tasks_needed", "label", "of", "n", "share", "low", "high", "mean_only")
+TASKS = "the tasks"
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    grid = Grid(theme, wrap=2, height=360, share_y=True)
-    for panel, part in grid.by(each_once(table), "label"):
-        for name, own in split(part, "of"):
-            own = own.sort_values("n")
+    """A panel for each null of one collection, beside its tasks, as bands would cover one another; of several, one for
+    each."""
+    table = each_once(table)
+    alone = table.label.nunique() == 1 and table.of.nunique() > 2
+    grid = Grid(theme, wrap=2, height=270 if alone else 360, share_x=alone, share_y=True)
+    nulls = [name for name in first_seen(table.of) if name != TASKS]
+    parts = [(name, table[table.of.isin([TASKS, name])]) for name in nulls] if alone else split(table, "label")
+    for title, part in parts:
+        panel = grid.panel(title)
+        for of, own in split(part, "of"):
+            own, name = own.sort_values("n"), DRAWN if alone and of != TASKS else of
             colour, symbol = grid.colour(name), grid.symbol(name)
             panel.band(own.n, own.low, own.high, name, colour=colour)
             panel.line(
