@@ -18,6 +18,9 @@ from lab.statistics.transfer import with_ratio
 _COLUMNS = columns("transfer", "label", "source", "target", "source_type", "target_type", "score", "own", "relative")
 
 
+WIDE = 6
+"""Tasks of which three matrices side by side leave room for numbers."""
+
 UNLEARNED = "not learned where it is evaluated"
 
 
@@ -31,9 +34,9 @@ def _tasks(table: pd.DataFrame) -> tuple[list[str], list[str]]:
 
 
 def _build(table: pd.DataFrame, theme: Theme) -> Grid:
-    """One panel per method: colour and number are relative transfer, the cursor says the scores; seeds are averaged."""
+    """One panel per method: colour and number (in per cent) are relative transfer; the cursor says the scores."""
     tasks, types = _tasks(table)
-    grid = Grid(theme, wrap=3, height=60 + 70 * len(tasks), share_x=True, share_y=True)
+    grid = Grid(theme, wrap=3 if len(tasks) <= WIDE else 2, height=60 + 70 * len(tasks), share_x=True, share_y=True)
     hover = (
         "trained on %{y}, evaluated on %{x}<br>score %{customdata[0]:.3f}, trained there %{customdata[1]:.3f}<br>"
         "relative %{z:.2f}, score/own %{customdata[2]:.2f}"
@@ -42,7 +45,7 @@ def _build(table: pd.DataFrame, theme: Theme) -> Grid:
         means = with_ratio(part).groupby(["source", "target"])[["relative", "score", "own", "ratio"]].mean()
         cells = [means[name].unstack().reindex(tasks, columns=tasks) for name in means]
         cells = [frame.set_axis(range(len(tasks))).set_axis(range(len(tasks)), axis=1) for frame in cells]
-        words = [["" if value != value else f"{value:.2f}" for value in row] for row in cells[0].to_numpy()]
+        words = [["" if value != value else f"{100 * value:.0f}" for value in row] for row in cells[0].to_numpy()]
         panel.heat(cells[0], "relative transfer [1]", low=0, high=1, text=words, data=cells[1:], hover=hover, gap=1)
         rows, columns = np.nonzero(cells[1].notna().to_numpy() & cells[0].isna().to_numpy())
         if len(rows):
@@ -109,8 +112,8 @@ TRANSFER = Figure(
     averages=("seed",),
     caption=(
         "Zero-shot transfer of each method: a delta trained on the task of the row, evaluated on the task of the "
-        "column without further training, relative to the same method trained there (1) and to chance (0). Gaps "
-        "separate types of tasks."
+        "column without further training, relative to the same method trained there (1) and to chance (0); numbers "
+        "are per cent of that. Gaps separate types of tasks."
     ),
     reading=(
         "The diagonal is 1 by definition. A bright block on the diagonal says that tasks of one type can use each "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from lab.figures import TRANSFER, TRANSFER_SIMILARITY
+from lab.figures import LIGHT, TRANSFER, TRANSFER_SIMILARITY
+from lab.figures.style import Size
 from lab.statistics import rank_correlation
 from lab.statistics.transfer import correlations, with_ratio
 
@@ -89,3 +90,13 @@ def test_what_was_not_learned_is_a_dot_that_the_legend_explains():
     assert len(set(dots.x)) == 1
     assert "not learned where it is evaluated" in str(drawing.layout.annotations) + str(drawing.layout.legend)
     assert not any(trace.name == dots.name for trace in TRANSFER.draw(TRANSFER.example()).data)
+
+
+def test_numbers_stand_in_the_cells_of_nine_tasks_beside_the_choices_of_a_page():
+    tasks = [f"task {i}" for i in range(9)]
+    pairs = [(label, *ends) for label in ("LoRA", "prompt", "prefix") for ends in product(tasks, tasks)]
+    table = pd.DataFrame(pairs, columns=["label", "source", "target"]).assign(
+        source_type="form", target_type="form", score=0.4, own=0.8, relative=-0.164
+    )
+    heats = [t for t in TRANSFER.draw(table, LIGHT, Size(720, 13, fixed=False)).data if t.type == "heatmap"]
+    assert [{word for row in heat.text for word in row} for heat in heats] == [{"−16"}] * 3
