@@ -57,15 +57,27 @@ def _contours(panel: Panel, part: pd.DataFrame) -> None:
 
 
 def _answer(table: pd.DataFrame) -> Answer:
-    """Per plane: least and largest loss on the grid, and how many points of it lie above ten times the least."""
+    """Per plane: least and largest loss on the grid, how much of it lies above ten times the least, and the loss at its
+    named points. A plane is of one run and batch, hence no interval."""
     rows = []
     for (label, plane), part in table.groupby(["label", "plane"], sort=False):
         loss = part.loss[part.kind == "grid"] if (part.kind == "grid").any() else part.loss
         rows.append((label, plane, len(loss), loss.min(), loss.max(), float((loss > 10 * loss.min()).mean())))
     names = ["label", "plane", "points [count]", "least loss [nats]", "largest loss [nats]"]
     found = pd.DataFrame(rows, columns=[*names, "above ten times the least [share]"])
-    told = [f"{label}, {plane}: {low:.3g} to {high:.3g}" for label, plane, _, low, high, _ in rows]
-    return Answer(listed("Loss on the planes [nats]", told), found)
+    told = [
+        f"{label}, {plane}: least {low:.3g}{_named(table, label, plane)}, above ten times that on {share:.0%} of it"
+        for label, plane, _, low, _, share in rows
+    ]
+    return Answer(listed("Loss on a batch [nats], each plane of one run and so without an interval", told), found)
+
+
+def _named(table: pd.DataFrame, label: str, plane: str) -> str:
+    """The loss at the points of a plane that have names, in words."""
+    own = table[(table.label == label) & (table.plane == plane) & (table.kind == "point")]
+    if "name" not in own or own.empty:
+        return ""
+    return ", " + ", ".join(f"{loss:.3g} at {name}" for name, loss in zip(own["name"], own.loss, strict=True))
 
 
 def _example() -> pd.DataFrame:

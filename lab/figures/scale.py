@@ -75,13 +75,25 @@ def _answer(table: pd.DataFrame) -> Answer:
         for plm in _sizes(table):
             row[f"steps, {plm} [count]"] = float(steps[(steps.label == label) & (steps.plm == plm)].steps.mean())
         rows.append(row)
+    n = counted(int(table.groupby(["label", "plm"]).seed.nunique().max()), "seed")
+    if table.plm.nunique() == 1:
+        plm = str(table.plm.iloc[0])
+        told = [f"{row['label']} {_interval(last[last.label == row['label']].score)}" for row in rows]
+        lead = f"One PLM says nothing of size. Last score on {plm}, mean over {n}"
+        return Answer(listed(lead, told), pd.DataFrame(rows))
     for _, part in table.groupby(series_of(table.plm), sort=False):
         sizes = _sizes(part)
         for row in rows:
             first, final = row[f"score, {sizes[0]}"], row[f"score, {sizes[-1]}"]
             told.append(f"{row['label']}: {first:.3f} ({sizes[0]}) to {final:.3f} ({sizes[-1]})")
-    n = counted(int(table.groupby(["label", "plm"]).seed.nunique().max()), "seed")
     return Answer(listed(f"Last score from the smallest to the largest PLM, mean over {n}", told), pd.DataFrame(rows))
+
+
+def _interval(scores: pd.Series) -> str:
+    """Mean and Student interval in words; the mean alone of one seed."""
+    found = mean_interval(list(scores.astype(float)))
+    told = f" [{found.low:.3f}, {found.high:.3f}]" if np.isfinite(found.low) else ""
+    return f"{found.estimate:.3f}{told}"
 
 
 def _example() -> pd.DataFrame:
