@@ -21,6 +21,15 @@ SHOWN_KEY = 12
 MOST_NAMED = 3
 """Settings that a name holds; where jobs differ in more, they are numbered."""
 
+COUNTED = ("steps", "n_train", "n_validation", "n_test", "splits", "tokens", "sentences", "shots", "batch_size")
+"""Settings that are numbers of something: "160 steps"; none of it is all."""
+
+SPEAKING = ("kind", "setting", "part", "measured")
+"""Settings whose values say what they are of."""
+
+LONGEST_LIST = 40
+"""Characters of a list that words hold; of a longer one they say how many entries it has."""
+
 _METHOD = "method."  # prefix of a nested method's settings in a flattened config
 
 
@@ -42,25 +51,74 @@ def setting(manifest: Manifest, name: str) -> Any:
 
 
 def method(config: Mapping[str, Any]) -> str:
-    """The method of a flattened config: "DID fastfood", "lora rank=8", "full, random weights"; "" if it has none.
+    """The method of a flattened config as figures call it: "DID fastfood", "LoRA r = 8"; "" if it has none.
 
-    Of its settings two numbers are named; what else sets records apart, `labelled` adds.
+    Of other settings of the method, what sets records apart, `labelled` adds.
     """
     name = config.get("method") or config.get("method.method")
     if not name:
         return ""
-    projection = config.get("projection") or config.get("method.projection")
-    words = [str(name).upper(), str(projection)] if projection else [str(name)]
-    own = ((setting.removeprefix(_METHOD), value) for setting, value in config.items() if setting.startswith(_METHOD))
-    numbers = [(name, value) for name, value in own if isinstance(value, (int, float)) and not isinstance(value, bool)]
-    words += [f"{name}={value}" for name, value in numbers[:2]]
-    return " ".join(words) + (", random weights" if config.get("weights") == "random" else "")
+    own = {setting.removeprefix(_METHOD): value for setting, value in config.items() if setting.startswith(_METHOD)}
+    return _titled(str(name), {"projection": config.get("projection"), **own}) + (
+        ", random weights" if config.get("weights") == "random" else ""
+    )
+
+
+_METHODS = {
+    "full": ("full fine-tuning",), "linear-probe": ("linear probe",), "lora": ("LoRA", "rank", "r = {}"),
+    "adapter": ("adapter", "bottleneck", "{}"), "prefix": ("prefix", "tokens", "{}"),
+    "prompt": ("prompt", "tokens", "{}"), "ia3": ("IA3",), "bitfit": ("BitFit",), "added-bias": ("added biases",),
+    "last-layer": ("last layer",), "selective-module": ("random modules",), "diff-pruning": ("diff pruning",),
+    "did": ("DID", "dimension", "d = {:,}"), "said": ("SAID", "dimension", "d = {:,}"),
+}  # fmt: skip
+"""Name in a job → what figures call the method, its size, and the form of that: as `lab.deltas` does, without torch."""
+
+
+def _titled(name: str, own: Mapping[str, Any]) -> str:
+    shown, *sized = _METHODS.get(name, (name,))
+    size = own.get(sized[0]) if sized else None
+    words = [shown, str(own.get("projection") or ""), sized[1].format(size) if size is not None else ""]
+    return " ".join(word for word in words if word)
+
+
+def in_words(settings: Mapping[str, Any]) -> str:
+    """Settings that tell records apart, for a menu: "160 steps, 800 training examples", "LoRA r = 4, step size 0.03".
+
+    Args:
+        settings: of a flattened config, such as `lab.study.alike.differences` finds.
+    """
+    words: list[str] = []
+    left = dict(settings)
+    for name in [name for name in settings if name.endswith(".method")]:
+        place = name.removesuffix("method")
+        own = {key.removeprefix(place): value for key, value in settings.items() if key.startswith(place)}
+        if (title := _titled(str(own["method"]), own)) and own["method"] is not None:
+            words.append(title if place == _METHOD else f"{quantity(place[:-1])} {title}")
+        for used in ("method", "projection", *_METHODS.get(str(own["method"]), ())[1:2]):
+            left.pop(place + used, None)
+    return ", ".join([*words, *filter(None, (_in_words(name, value) for name, value in left.items()))])
+
+
+def _in_words(name: str, value: Any) -> str:
+    called = quantity(name)
+    entries = json.loads(value) if isinstance(value, str) and value.startswith("[") else value
+    if value is None:
+        return f"all {called}" if name in COUNTED else ""
+    if name in SPEAKING:
+        return str(value)
+    if isinstance(entries, list):
+        told = ", ".join(map(str, entries))
+        short = len(told) <= LONGEST_LIST and not any(isinstance(entry, (dict, list)) for entry in entries)
+        return f"{called} {told}" if short else f"{len(entries)} {called}"
+    if isinstance(value, bool):
+        return called if value else f"no {called}"
+    return f"{value:,} {called}" if name in COUNTED else f"{called} {number_or_word(value)}"
 
 
 def labelled(table: pd.DataFrame, manifests: Sequence[Manifest], *, pool: Sequence[str] = ()) -> pd.DataFrame:
     """The table with a `label` on every row, no label standing for different jobs on one PLM and task.
 
-    Where it would, what differs between the jobs is added: "DID fastfood, head=free".
+    Where it would, what differs between the jobs is added: "DID fastfood, head free".
 
     Args:
         table: rows of these records, with their `key`.
@@ -102,7 +160,7 @@ def told_by_number(manifests: Sequence[Manifest], pool: Sequence[str] = ()) -> l
 
 
 def _differences(configs: Mapping[str, Mapping[str, Any]], pool: Sequence[str]) -> dict[str, str]:
-    """For each key what sets its config apart from the others, as ", name=value"; its digits where nothing does."""
+    """For each key what sets its config apart from the others, as ", 30 steps"; its digits where nothing does."""
     names = dict.fromkeys(name for config in configs.values() for name in config)
     differing = [
         name for name in names if name not in pool and len({repr(config.get(name)) for config in configs.values()}) > 1
@@ -113,7 +171,7 @@ def _differences(configs: Mapping[str, Mapping[str, Any]], pool: Sequence[str]) 
     chosen = {key: tuple(repr(config.get(name)) for name in told) for key, config in configs.items()}
     words = {
         key: "".join(
-            f", {name}={_brief(value)}" for name in told[:MOST_NAMED] if (value := config.get(name)) is not None
+            f", {_in_words(name, value)}" for name in told[:MOST_NAMED] if (value := config.get(name)) is not None
         )
         for key, config in configs.items()
     }
@@ -122,14 +180,6 @@ def _differences(configs: Mapping[str, Mapping[str, Any]], pool: Sequence[str]) 
         return words
     more = ", …" if len(told) > MOST_NAMED else ""
     return {key: f"{said}{more} (setting {settings.index(chosen[key]) + 1})" for key, said in words.items()}
-
-
-def _brief(value: Any) -> str:
-    """A setting in a name; of a list, how many."""
-    entries = json.loads(value) if isinstance(value, str) and value.startswith("[") else value
-    if not isinstance(entries, list):
-        return str(value)
-    return f"{len(entries)} of them" if len(entries) > 1 else ", ".join(map(str, entries))
 
 
 def overview(manifests: Sequence[Manifest], mine: frozenset[str]) -> pd.DataFrame:
@@ -149,7 +199,9 @@ _WORDS = {
     "lr": "step size", "head_lr": "step size of the head", "max_length": "tokens of a text, at most",
     "batch_size": "texts in a batch", "d90": "d90", "tunable": "trained numbers", "stored": "stored numbers",
     "native": "parameters of the PLM", "seconds": "time of the run", "train_seconds": "training time", "model": "PLM",
-    "method.method": "method", "keep_phi": "φ kept", "key": "record",
+    "method.method": "method", "keep_phi": "φ kept", "key": "record", "sizes": "PLMs", "shots": "examples of a class",
+    "own_starts": "starts of their own", "joint_with": "jointly with", "tuning_task": "tuned on",
+    "scored": "scored tasks",
 }  # fmt: skip
 """What settings and metrics are called where their own name does not say it."""
 

@@ -10,12 +10,12 @@ import streamlit as st
 from app.filters import first, keep, one, passing, word
 from app.loading import identity, table_of
 from app.markdown import literal
-from app.naming import labelled, setting, told_by_number
+from app.naming import in_words, labelled, setting, told_by_number
 from app.panel import panels
 from app.states import warn
 from lab.figures import Figure
 from lab.runs import Manifest
-from lab.study.alike import drawn_together, told_apart
+from lab.study.alike import differences, drawn_together
 from lab.study.catalogue import Outline
 
 Pick = Callable[[pd.DataFrame, str, str], pd.DataFrame]
@@ -103,12 +103,21 @@ def choose(manifests: Sequence[Manifest], outline: Outline, drawn: Figure | None
 def settings(manifests: Sequence[Manifest], outline: Outline) -> dict[str, Sequence[Manifest]]:
     """What sets them apart → the records that may be drawn together, the newest first."""
     groups = [part for group in drawn_together(manifests, outline.replicates) for part in _of_one_setting(group)]
-    names = told_apart(groups, outline.replicates)
-    named = zip(names, groups, strict=True)
+    groups.sort(key=_cut)  # what pre-training made first
+    names = [in_words(own) for own in differences(groups, outline.replicates, lists=True)]
+    for name in [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        places = [i for i, other in enumerate(names) if other == name]
+        for i, own in zip(places, differences([groups[i] for i in places], (), lists=True), strict=True):
+            names[i] = ", ".join(filter(None, (name, in_words(own))))
     return {
-        name if name and names.count(name) == 1 else f"{name or 'other'} ({group[0].key[:8]})": group
-        for name, group in named
+        name if name and names.count(name) == 1 else f"{name or 'other'} (record {group[0].key[:8]})": group
+        for name, group in zip(names, groups, strict=True)
     }
+
+
+def _cut(manifests: Sequence[Manifest]) -> bool:
+    """Whether the smallest PLM of a series is the first blocks of another, "minilm:1", which no pre-training made."""
+    return any(":" in str(size) for manifest in manifests for size in manifest.job.config.get("sizes") or ())
 
 
 def _of_one_setting(manifests: Sequence[Manifest]) -> list[list[Manifest]]:

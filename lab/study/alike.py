@@ -56,12 +56,40 @@ def told_apart(settings: Sequence[Sequence[Asked]], replicates: Sequence[str], m
         replicates: as there.
         most: entries that are named.
     """
+    found = differences(settings, replicates, most)
+    return [", ".join(f"{name}={value}" for name, value in own.items()) for own in found]
+
+
+def differences(
+    settings: Sequence[Sequence[Asked]], replicates: Sequence[str], most: int = 3, *, lists: bool = False
+) -> list[dict[str, Any]]:
+    """The entries of each setting's flattened config that set it apart from the others.
+
+    Those first that tell more of the settings apart than the ones before them do; the rest only while there is room.
+
+    Args:
+        settings: groups of `settings_of`.
+        replicates: as there.
+        most: entries that are named.
+        lists: whether entries that are lists are named, too.
+    """
     configs = [flattened(_fixed(setting[0], replicates)) for setting in settings]
     names = dict.fromkeys(name for config in configs for name in config if not name.startswith(f"{CONTENT}."))
     differing = [name for name in names if len({repr(config.get(name)) for config in configs}) > 1]
-    short = [name for name in differing if not any(str(config.get(name))[:1] in "[{" for config in configs)]
-    named = short[:most]
-    return [", ".join(f"{name}={config[name]}" for name in named if name in config) for config in configs]
+    if not lists:
+        differing = [n for n in differing if not any(str(config.get(n))[:1] in "[{" for config in configs)]
+    telling: list[str] = []
+    for name in differing:
+        if _told(configs, [*telling, name]) > _told(configs, telling):
+            telling.append(name)
+    kept = {*telling[:most]}
+    kept |= {*[name for name in differing if name not in kept][: most - len(kept)]}
+    return [{name: config[name] for name in differing if name in kept and name in config} for config in configs]
+
+
+def _told(configs: Sequence[dict[str, Any]], names: Sequence[str]) -> int:
+    """How many of the configs these entries tell apart."""
+    return len({repr([config.get(name) for name in names]) for config in configs})
 
 
 def _fixed(record: Asked, replicates: Sequence[str]) -> dict[str, Any]:

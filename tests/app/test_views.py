@@ -21,6 +21,7 @@ from app.question import questions
 from lab.figures import PRINCIPAL_ANGLES, figure
 from lab.runs import Job, Store, places
 from lab.study.catalogue import experiment_names
+from tests.app.conftest import measurement
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTIONS = [outline for asked in questions().values() for outline in asked]
@@ -283,9 +284,9 @@ def test_one_method_is_drawn_where_each_would_have_panels_for_what_no_filter_nam
 def test_one_run_is_drawn_by_a_figure_that_would_take_two_for_one(opened, of_two_runs):
     shown = opened("subspace_similarity", of_two_runs, figure=PRINCIPAL_ANGLES.title)
     first, other = shown.selectbox(key="settings").options
-    assert {first, other} == {"steps=30", "steps=60"}
-    assert f'"steps": {first.removeprefix("steps=")}' in words(shown)
-    assert f'"steps": {other.removeprefix("steps=")}' not in words(shown)
+    assert {first, other} == {"30 steps", "60 steps"}
+    assert f'"steps": {first.removesuffix(" steps")}' in words(shown)
+    assert f'"steps": {other.removesuffix(" steps")}' not in words(shown)
 
 
 def test_an_unknown_value_in_the_address_is_ignored(opened, filled):
@@ -356,8 +357,26 @@ def test_the_explorer_starts_without_torch(models_imported):
 
 def test_the_newest_setting_is_drawn_until_another_is_chosen(opened, of_two_budgets):
     shown = opened("performance", of_two_budgets)
-    assert shown.selectbox(key="settings").options == ["steps=160", "steps=64"]
+    assert shown.selectbox(key="settings").options == ["160 steps", "64 steps"]
     assert '"steps": 160' in words(shown)
     assert '"steps": 64' not in words(shown)
-    shown.selectbox(key="settings").set_value("steps=64").run()
+    shown.selectbox(key="settings").set_value("64 steps").run()
     assert '"steps": 160' not in words(shown)
+
+
+def test_what_no_pre_training_made_is_not_drawn_first(opened, tmp_path):
+    store = Store(tmp_path / "series")
+    store.put(measurement("scale", sizes=["minilm:1", "minilm"], day=2))
+    store.put(measurement("scale", sizes=["minilm", "mpnet"], day=1))
+    shown = opened("scale", store.path)
+    assert shown.selectbox(key="settings").options == ["PLMs minilm, mpnet", "PLMs minilm:1, minilm"]
+
+
+def test_settings_of_one_name_are_told_apart_by_what_they_repeat_over(opened, tmp_path):
+    store, (lora, prompt) = Store(tmp_path / "sets"), ({"method": "lora", "rank": 4}, {"method": "prompt", "tokens": 8})
+    for day, (method, targets) in enumerate(((lora, ["mpqa"]), (lora, ["imdb", "subj"]), (prompt, ["mpqa"])), 1):
+        rest = dict.fromkeys(("few_steps", "draws", "n_test"), day)
+        store.put(measurement("shared_subspace", method=method, targets=targets, day=day, lr=day / 100, **rest))
+    options = opened("shared_subspace", store.path).selectbox(key="settings").options
+    assert len(set(options)) == 3
+    assert not any("=" in option.replace("r = ", "") or "record" in option for option in options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lab.runs import Job, Record
 from lab.study import settings_of
 from lab.study.again import CONTENT
-from lab.study.alike import told_apart
+from lab.study.alike import differences, told_apart
 
 
 def record(task: str, digest: str | None = None, **config) -> Record:
@@ -40,3 +40,17 @@ def test_settings_are_told_apart_by_what_differs_in_single_values():
     records = [record("subj", "a"), record("mpqa", "b", steps=61), record("mpqa", "b", steps=61, methods=[1])]
     groups = settings_of(records, ("task",))
     assert told_apart(groups, ("task",)) == ["steps=60", "steps=61", "steps=61"]
+
+
+def test_what_tells_settings_apart_comes_before_what_tells_no_more_of_them():
+    records = [record("subj", "a", a=1, b=1, c=1, d=1), record("subj", "a", a=2, b=2, c=2, d=2)]
+    records.append(record("subj", "a", a=2, b=2, c=2, d=3))
+    groups = settings_of(records, ("task",))
+    assert told_apart(groups, ("task",), 2) == ["a=1, d=1", "a=2, d=2", "a=2, d=3"]
+
+
+def test_lists_tell_settings_apart_where_they_are_wanted():
+    records = [record("subj", "a", sizes=[1]), record("subj", "a", sizes=[1, 2])]
+    groups = settings_of(records, ("task",))
+    assert differences(groups, ("task",)) == [{}, {}]
+    assert [own["sizes"] for own in differences(groups, ("task",), lists=True)] == ["[1]", "[1, 2]"]
