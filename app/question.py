@@ -30,7 +30,7 @@ def questions() -> dict[str, list[Outline]]:
 
 def title(outline: Outline) -> str:
     """The name of a question in a menu."""
-    return outline.name.replace("_", " ").capitalize()
+    return outline.name.replace("_", " ").replace("generalization", "generalisation").capitalize()
 
 
 def sentence(outline: Outline) -> str:

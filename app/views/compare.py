@@ -10,8 +10,10 @@ from app.loading import table_of
 from app.markdown import literal
 from app.naming import describe, labelled
 from app.panel import details, draw_or_stop
+from app.question import title
 from app.slices import FILTERS, readable
 from app.states import found_or_stop, nothing_yet, warn
+from lab.study.catalogue import outline_of
 
 st.title("Compare", anchor=False)
 st.markdown("#### What sets these records apart, and what came of it?")
@@ -21,7 +23,7 @@ found.memory["compare",] = groups
 if not groups:
     nothing_yet("record that draws a figure", "intrinsic_dimension", found)
 question, several = st.columns([1, 3], gap="medium")
-asked = {name.replace("_", " ").capitalize(): name for name in groups}
+asked = {title(outline_of(name)): name for name in groups}
 experiment = question.selectbox("Experiment", list(asked), key="experiment", bind="query-params")
 group = groups[asked.get(experiment, next(iter(groups)))]
 names = {f"{describe(m)} ({m.key[:8]})": m for m in group}
