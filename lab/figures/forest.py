@@ -13,7 +13,7 @@ from lab.statistics import Verdict
 
 _SYMBOLS = {"holds here": "circle", "does not hold here": "square", "cannot tell": "diamond-open"}
 _COLOURS = {"holds here": 2, "does not hold here": 1}
-_WIDE = 30.0  # ratio of the ends of what a panel shows from which on it is logarithmic
+_WIDE = 30.0  # ratio of estimates and threshold from which on a panel is logarithmic; ends of intervals are no reason
 
 
 def forest(verdicts: Sequence[Verdict], theme: Theme) -> Grid:
@@ -112,7 +112,8 @@ def _range(rows: Sequence[Verdict], threshold: float) -> tuple[float, float, boo
     ends = [x for v in rows for x in (v.measured.estimate, v.measured.low, v.measured.high)]
     shown = [x for x in (threshold, *ends) if isfinite(x)]
     low, high = min(shown), max(shown)
-    if low > 0 and high / low > _WIDE:
+    told = [x for x in (threshold, *(v.measured.estimate for v in rows)) if isfinite(x)]
+    if low > 0 and max(told) / min(told) > _WIDE:
         return low / (high / low) ** 0.06, high * (high / low) ** 0.06, True
     room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
     return low - room, high + room, False

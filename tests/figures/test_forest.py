@@ -63,6 +63,11 @@ def test_small_shares_are_on_a_logarithmic_axis_and_alike_rows_are_told_apart():
     assert any(name.endswith("A (minilm; n = 5 tasks) #3") for name in names)
 
 
+def test_an_interval_that_reaches_down_to_next_to_nothing_makes_no_axis_logarithmic():
+    found = forest([verdict("A", 1e-3, 0.7, estimate=0.4, threshold=0.65)], LIGHT).figure()
+    assert found.layout.xaxis.type is None  # linear
+
+
 def test_the_unit_is_what_the_quantity_ends_with():
     assert unit_in("ρ over methods [1]; below 0.71 [a note] means less") == "a note"
     assert unit_in("d90 / D") == "1"
