@@ -302,7 +302,7 @@ def test_runs_of_two_seeds_are_compared_and_pooled(opened, filled):
     different, whole, curves = (frame.value for frame in shown.dataframe)
     assert set(different["what"]) == {"seed", "score [accuracy]"}
     assert {"PLM", "task", "trained numbers"} <= set(whole["what"])
-    assert set(curves["label"]) == {"lora rank=8"}
+    assert set(curves["label"]) == {"LoRA r = 8"}
     assert set(curves["seeds [count]"]) == {2}
 
 
@@ -366,10 +366,12 @@ def test_the_newest_setting_is_drawn_until_another_is_chosen(opened, of_two_budg
 
 def test_what_no_pre_training_made_is_not_drawn_first(opened, tmp_path):
     store = Store(tmp_path / "series")
-    store.put(measurement("scale", sizes=["minilm:1", "minilm"], day=2))
-    store.put(measurement("scale", sizes=["minilm", "mpnet"], day=1))
-    shown = opened("scale", store.path)
-    assert shown.selectbox(key="settings").options == ["PLMs minilm, mpnet", "PLMs minilm:1, minilm"]
+    for day, sizes in enumerate((["minilm", "mpnet"], ["minilm:1", "minilm"]), 1):
+        rest = dict.fromkeys(("steps", "n_validation", "n_test", "splits"), day)
+        store.put(measurement("scale", sizes=sizes, day=day, **rest))
+    cut, whole = "PLMs minilm:1, minilm, ", "PLMs minilm, mpnet, "
+    options = opened("scale", store.path).selectbox(key="settings").options
+    assert [option[: len(start)] for option, start in zip(options, (whole, cut), strict=True)] == [whole, cut]
 
 
 def test_settings_of_one_name_are_told_apart_by_what_they_repeat_over(opened, tmp_path):
