@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -66,15 +67,15 @@ def _answer(table: pd.DataFrame) -> Answer:
     names = ["label", "plane", "points [count]", "least loss [nats]", "largest loss [nats]"]
     found = pd.DataFrame(rows, columns=[*names, "above ten times the least [share]"])
     told = [
-        f"{label}, {plane}: least {low:.3g}{_named(table, label, plane)}, above ten times that on {share:.0%} of it"
+        f"{label}, {plane}: least {low:.3g}{_named(table, (label, plane))}, above ten times that on {share:.0%} of it"
         for label, plane, _, low, _, share in rows
     ]
     return Answer(listed("Loss on a batch [nats], each plane of one run and so without an interval", told), found)
 
 
-def _named(table: pd.DataFrame, label: str, plane: str) -> str:
+def _named(table: pd.DataFrame, of: tuple[Hashable, Hashable]) -> str:
     """The loss at the points of a plane that have names, in words."""
-    own = table[(table.label == label) & (table.plane == plane) & (table.kind == "point")]
+    own = table[(table.label == of[0]) & (table.plane == of[1]) & (table.kind == "point")]
     if "name" not in own or own.empty:
         return ""
     return ", " + ", ".join(f"{loss:.3g} at {name}" for name, loss in zip(own["name"], own.loss, strict=True))
