@@ -11,7 +11,7 @@ from torch import Tensor
 from lab.checkpoints.adapter_folder import BASE, CONFIG, AdapterFolder
 from lab.checkpoints.error import CheckpointError
 from lab.checkpoints.lora_options import LoRAOptions
-from lab.checkpoints.names import is_buffer
+from lab.checkpoints.names import EMBEDDINGS, HEADS, is_buffer
 from lab.checkpoints.safetensors_file import require_floats
 from lab.linalg import LowRank
 
@@ -136,6 +136,13 @@ def lora_tensors(adapter: AdapterFolder, options: LoRAOptions) -> LoRATensors:
         del grouped[module]
     for module in grouped:
         if not options.targets.names_some_prefix(module):
+            if options.tied and EMBEDDINGS.search(f"{module}.weight"):
+                raise CheckpointError(
+                    f"{adapter.weights}: module {module!r}, a table that is tied to others, has factors, but "
+                    f"target_modules of {adapter.options} do not name it: peft (0.21) writes such a folder of a model "
+                    "with several tied tables, and reads it without these factors. Adapt the shared table alone "
+                    "(target_modules without the head), or compare the merged model as a folder."
+                )
             raise CheckpointError(
                 f"{adapter.weights}: module {module!r} is not among target_modules "
                 f"({adapter.config.get('target_modules')!r:.200}) of {adapter.options}; it was renamed, or the two "
@@ -143,6 +150,20 @@ def lora_tensors(adapter: AdapterFolder, options: LoRAOptions) -> LoRATensors:
             )
     factors = {module: _checked(adapter, module, parts, options) for module, parts in grouped.items()}
     return LoRATensors(factors, tokens, saved, bases, tuple(excluded))
+
+
+def tied_only(adapter: AdapterFolder, options: LoRAOptions) -> tuple[str, ...]:
+    """Paths of the heads that a LoRA adapter has factors of, and does not name, because they are tied.
+
+    Asked for a LoRA of the head with `ensure_weight_tying`, peft (0.21) names the embedding alone in the file.
+    """
+    modules = {
+        key.removeprefix(BASE).removesuffix(".lora_A.weight")
+        for key in adapter.tensors
+        if key.endswith("lora_A.weight")
+    }
+    heads = (module for module in modules if HEADS.search(f"{module}.") and not options.targets.names(module))
+    return tuple(sorted(heads)) if options.tied else ()
 
 
 def _tied_heads(grouped: Mapping[str, Mapping[str, tuple[str, Tensor]]], options: LoRAOptions) -> dict[str, str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lab.checkpoints.adapter_folder import BASE, AdapterFolder, read_adapter, write_adapter
 from lab.checkpoints.error import CheckpointError
-from lab.checkpoints.lora_factors import lora_tensors
+from lab.checkpoints.lora_factors import lora_tensors, tied_only
 from lab.checkpoints.lora_options import lora_options
 from lab.deltas.additive import Additive
 from lab.deltas.delta import Combined, Delta
@@ -136,6 +136,9 @@ def _injected(plm: PLM, adapter: AdapterFolder) -> tuple[PeftLayers, Values]:
         if not options.further:
             lora_tensors(adapter, options)  # ranks agree with the tensors before peft builds anything
     options_of = without_saved(adapter.config, [path for path, _ in plm.model.named_modules() if path])
+    if adapter.kind == "LORA" and isinstance(options_of.get("target_modules"), list):
+        tied = tied_only(adapter, options)  # peft (0.21) reads some such folders without them
+        options_of["target_modules"] = [*options_of["target_modules"], *tied]
     peft = peft_library()
     try:
         method = PeftMethod(json.dumps(options_of, sort_keys=True), label=_LABEL)

@@ -179,7 +179,10 @@ class _LoRA:
     def _base_names(self, names: Sequence[str]) -> dict[str, str]:
         assert self.weights is not None
         pairs, others, missing = aligned(self.weights.files, names)
-        missing = [name for name in missing if name not in self.found.bases]  # a tied head: W₀ came with the adapter
+        pairs = {**pairs, **self._tables_of_heads(missing)}
+        missing = [
+            name for name in missing if name not in {*pairs, *self.found.bases}
+        ]  # a tied head: W₀ came with the adapter
         if missing:
             raise CheckpointError(
                 f"{self.weights.path} has no {missing[0]!r}, which {self.adapter.source} changes ({len(missing)} such "
@@ -202,6 +205,14 @@ class _LoRA:
                 "the adapter."
             )
         return pairs
+
+    def _tables_of_heads(self, names: Sequence[str]) -> dict[str, str]:
+        """Heads that the base does not store because they are its word embedding -> that table."""
+        assert self.weights is not None
+        tables = [name for name in self.weights.files if EMBEDDINGS.search(name)]
+        if len(tables) != 1 or self.weights.config.get("tie_word_embeddings") is False:
+            return {}
+        return {name: tables[0] for name in names if HEADS.search(name)}
 
     def _base_matrix(self, stored_as: str, name: str, at: Position) -> Tensor:
         """W₀ (m, n), as its layer applies it."""

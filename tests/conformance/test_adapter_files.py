@@ -266,6 +266,61 @@ def test_a_tied_heads_factors_are_the_embeddings(family, tmp_path):
     }
 
 
+@pytest.mark.parametrize("table", [(), ("table",)])
+@pytest.mark.parametrize("family", ["gpt2", "bloom", "llama"])
+def test_a_tied_head_that_the_file_does_not_name_is_read_as_it_was_trained(family, table, tmp_path):
+    """Asked for a LoRA of the head peft ties the embedding to it, and names that alone in the file; of GPT-2 and BLOOM
+    it then reads the folder without the head's factors."""
+    plm = tiny_plm(family, head="lm")
+    plm.model.save_pretrained(tmp_path / "base")
+    embedding = {"gpt2": "wte", "bloom": "word_embeddings", "llama": "embed_tokens"}[family]
+    query = {"gpt2": "c_attn", "bloom": "query_key_value", "llama": "q_proj"}[family]
+    chosen = {"target_modules": [query, "lm_head", *(embedding for _ in table)]}
+    model, size = tied_once(plm, tmp_path / "adapter", **chosen, fan_in_fan_out=family == "gpt2")
+    named = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["target_modules"]
+    assert "lm_head" not in named
+    delta, phi = load_adapter(plm, tmp_path / "adapter")
+    assert delta.size == size
+    batch = batch_of(plm)
+    torch.testing.assert_close(delta.logits(phi, batch), model(**batch).logits, rtol=0, atol=1e-9)
+    (change,) = (c for c in adapter_changes(tmp_path / "adapter", tmp_path / "base") if c.role == "embedding")
+    truth = model.get_input_embeddings().get_delta_weight("default")
+    torch.testing.assert_close(change.difference.to_dense(), truth, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_factors_of_several_tied_tables_say_what_to_do(family, tmp_path):
+    plm = tiny_plm(family, head="lm")
+    plm.model.save_pretrained(tmp_path / "base")
+    query = {"t5": "q", "bart": "q_proj"}[family]
+    tied_once(plm, tmp_path / "adapter", target_modules=[query, "lm_head"])
+    for read in (lambda: load_adapter(plm, tmp_path / "adapter"),
+                 lambda: adapter_changes(tmp_path / "adapter", tmp_path / "base")):  # fmt: skip
+        with pytest.raises(CheckpointError, match=r"table that is tied to others.*Adapt the shared table alone"):
+            read()
+
+
+@pytest.mark.parametrize("kind", ["tokens", "factors"])
+@pytest.mark.parametrize("family", ["gpt2", "bert", "bloom"])
+def test_what_changes_a_tied_head_alone_is_compared_with_the_table_that_it_is(family, kind, tmp_path):
+    """The base does not store it: W₀ is its word embedding."""
+    plm = tiny_plm(family, head="lm")
+    plm.model.save_pretrained(tmp_path / "base")
+    head = "decoder" if family == "bert" else "lm_head"
+    query = {"gpt2": "c_attn", "bloom": "query_key_value", "bert": "query"}[family]
+    chosen = {"tokens": {"target_modules": [query], "trainable_token_indices": {head: [9, 11, 12]}},
+              "factors": {"target_modules": [query, head]}}[kind]  # fmt: skip
+    written(plm, tmp_path / "adapter", r=2, **chosen, fan_in_fan_out=family == "gpt2")
+    theirs = peft.PeftModel.from_pretrained(copy.deepcopy(plm.model), str(tmp_path / "adapter"))
+    name = "cls.predictions.decoder" if family == "bert" else head
+    before = plm.model.get_submodule(name).weight.detach().clone()
+    after = theirs.merge_and_unload().get_submodule(name).weight.detach()
+    (change,) = (c for c in adapter_changes(tmp_path / "adapter", tmp_path / "base") if c.name == f"{name}.weight")
+    difference = change.difference
+    dense = difference.to_dense() if isinstance(difference, LowRank) else difference
+    torch.testing.assert_close(dense, (after - before).double(), rtol=1e-5, atol=1e-6)
+
+
 def test_a_tied_head_under_a_magnitude_of_its_own_is_listed(tmp_path):
     plm = tiny_plm("llama", head="lm")
     plm.model.save_pretrained(tmp_path / "base")
