@@ -212,7 +212,7 @@ def claims(found: Sequence[Finding[Transfer]]) -> list[Verdict]:
 
 def _exact(test: Relabelling, n: int) -> str:
     kind = "exact" if test.exact else "permutation"
-    return f"{kind} test over {n} tasks: one-sided p = {test.p_value:.2g}, the smallest possible {test.attainable:.2g}"
+    return f"{kind} test over {n} tasks: one-sided p = {test.p_value:.3g}, the smallest possible {test.attainable:.3g}"
 
 
 _DEMO = Plan(

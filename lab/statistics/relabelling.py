@@ -32,6 +32,7 @@ class Relabelling:
         attainable: the smallest p_value that these numbers could have given; with few units no test can reach 5 %.
         n: relabellings looked at.
         exact: whether they are all there are.
+        p_negative: share of relabellings whose statistic is at most as large: one-sided, for the other sign.
     """
 
     statistic: float
@@ -39,11 +40,13 @@ class Relabelling:
     attainable: float
     n: int
     exact: bool
+    p_negative: float = 1.0
 
     def interval(self, n_units: int, level: float = LEVEL, *, largest: float = 1.0) -> Interval:
-        """The statistic with what the test says of its sign: low end above 0 iff it is positive.
+        """The statistic with what the test says of its sign: low end above 0 iff it is positive, high end below 0 iff
+        it is negative.
 
-        Two-sided at `level`: p_value ≤ (1 − level)/2. A test of the sign gives no other bound.
+        Two-sided at `level`: the p of the sign is ≤ (1 − level)/2. A test of the sign gives no other bound.
 
         Args:
             n_units: units that were relabelled.
@@ -52,8 +55,9 @@ class Relabelling:
         """
 
         def at(confidence: float) -> Interval:
-            positive = self.p_value <= (1 - confidence) / 2
-            return Interval(self.statistic, float(np.nextafter(0, 1)) if positive else -largest, largest, n_units)
+            positive, negative = (p <= (1 - confidence) / 2 for p in (self.p_value, self.p_negative))
+            just = float(np.nextafter(0, 1))
+            return Interval(self.statistic, just if positive else -largest, -just if negative else largest, n_units)
 
         return replace(at(level), at=at)
 
@@ -125,7 +129,7 @@ def sign_flips(values: Sequence[float], *, seed: int = 0) -> Relabelling:
         rng = np.random.default_rng(seed)
         drawn = (rng.choice((1, -1), len(x)) if i else np.ones(len(x)) for i in range(DRAWN))
         found = _tested(mean, drawn, exact=False)
-    return Relabelling(found.statistic / len(x), found.p_value, found.attainable, found.n, found.exact)
+    return replace(found, statistic=found.statistic / len(x))
 
 
 def _tested(statistic: Callable[[np.ndarray], float], orders: Iterable[np.ndarray], *, exact: bool) -> Relabelling:
@@ -135,4 +139,4 @@ def _tested(statistic: Callable[[np.ndarray], float], orders: Iterable[np.ndarra
         return Relabelling(float(found[0]), 1.0, 1.0, len(found), exact)
     room = 1e-9 * max(1.0, float(np.abs(found).max()))  # equal up to rounding
     at_least, largest = (float((found >= value - room).mean()) for value in (found[0], found.max()))
-    return Relabelling(float(found[0]), at_least, largest, len(found), exact)
+    return Relabelling(float(found[0]), at_least, largest, len(found), exact, float((found <= found[0] + room).mean()))

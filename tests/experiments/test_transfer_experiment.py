@@ -63,13 +63,13 @@ def test_verdicts_are_those_planted():
     found = answers(10)
     assert found["transfer"] == "holds here"
     assert found["cosine"] == "holds here"
-    assert found["subspace"] == "cannot tell"
+    assert found["subspace"] == "does not hold here"  # it runs against the transfer
 
 
 def test_four_tasks_cannot_tell_whatever_they_show():
     assert set(answers(4).values()) == {"cannot tell"}
     (by_type, *_) = transfer.claims([planted(4, job) for job in TRANSFER.jobs("demo")])
-    assert "exact test over 4 tasks: p = 0.333, the smallest possible 0.333" in by_type.quantity
+    assert "exact test over 4 tasks: one-sided p = 0.333, the smallest possible 0.333" in by_type.quantity
     assert by_type.measured.n == 4
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from math import factorial
+from math import factorial, inf
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from lab.statistics import mantel, relabelled, sign_flips
+from lab.statistics import Evidence, mantel, relabelled, sign_flips
 
 
 def distances(x):
@@ -93,3 +93,26 @@ def test_a_true_null_is_rejected_no_more_often_than_said_in_full():
 def test_too_little_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_test_of_a_sign_can_speak_for_either_sign():
+    """Of 2⁸ signs one makes the sum of eight negative values as small as it is."""
+    found = sign_flips([-0.1, -0.2, -0.3, -0.15, -0.12, -0.3, -0.2, -0.1])
+    assert (found.p_value, found.p_negative) == (1.0, 1 / 256)
+    interval = found.interval(8, largest=inf)
+    assert (interval.low, interval.estimate) == (-inf, found.statistic)
+    assert -1e-300 < interval.high < 0
+    assert interval.p_value(0.0) == pytest.approx(2 / 256)
+    verdict = Evidence("a source", "here", "f", "tasks").above(0.0, interval, "It is better.", "difference [1]")
+    assert verdict.answer == "does not hold here"
+
+
+def test_of_no_order_at_all_either_sign_is_said_as_rarely_as_the_level_allows():
+    rng = np.random.default_rng(0)
+    said = {"above": 0, "below": 0}
+    for _ in range(400):
+        found = sign_flips(rng.standard_normal(7).tolist()).interval(7)
+        said["above"] += found.low > 0
+        said["below"] += found.high < 0
+    assert max(said.values()) / 400 <= 0.025 + 3.5 * (0.025 * 0.975 / 400) ** 0.5
+    assert min(said.values()) > 0
