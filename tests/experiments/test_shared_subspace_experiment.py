@@ -25,7 +25,8 @@ def record(*, share: float, score: float | None = None, **changes) -> Record:
     tables = {"beside_nulls": pd.DataFrame(shares).assign(label=c.label)}
     if score is not None:
         rows = [
-            {"row": "shared subspace", "task": t, "k": 5, "relative": score + 0.01 * i} for i, t in enumerate(TASKS)
+            {"row": "shared subspace", "task": t, "k": 5, "score": score + 0.01 * i, "full": 1.0, "chance": 0.0}
+            for i, t in enumerate(TASKS)
         ]
         tables["subspace_scores"] = pd.DataFrame(rows).assign(label=c.label)
     return Record(Job("shared_subspace", c.to_json()), {"types": 2, "compared": "ΔW"}, tables)
@@ -54,7 +55,8 @@ def test_a_subspace_of_two_methods_is_not_held_against_the_numbers_of_one():
     alone = replace(joint, joint_with=None)
     names = ("PCA", "autoencoder, linear", "autoencoder, one hidden layer")
     rows = [
-        {"row": row, "task": task, "seen": seen, "k": 5, "relative": 0.9 + 0.01 * i, "label": alone.label}
+        {"row": row, "task": task, "seen": seen, "k": 5, "score": 0.9 + 0.01 * i, "full": 1.0, "chance": 0.0,
+         "label": alone.label}
         for row in names for seen in ("seen", "unseen") for i, task in enumerate(TASKS)
     ]  # fmt: skip
     tables = {"intrinsic_prompt": pd.DataFrame(rows)}
