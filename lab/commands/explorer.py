@@ -40,7 +40,7 @@ def explorer(
     settings = tomllib.loads((page.parent / SETTINGS).read_text(encoding="utf-8"))
     settings["server"] |= {"port": port, "headless": not browser}
     streamlit = importlib.import_module("streamlit.web.cli")
-    threading.Thread(target=importlib.import_module("app.ready").load, daemon=True).start()
+    threading.Thread(target=importlib.import_module("app.ready").begin, daemon=True).start()
     # in this process, so that whoever ends it ends the server
     sys.exit(streamlit.main(["run", str(page), *flags(settings)], prog_name="streamlit"))
 

@@ -47,3 +47,32 @@ def test_panels_are_counted_as_they_are_drawn(name):
     layout = drawn.draw(table).layout.to_plotly_json()
     assert panels(drawn, table) == sum(axis.startswith(("xaxis", "scene")) for axis in layout)
     assert panels(drawn, table.drop(columns="label")) == 0
+
+
+def test_what_other_pages_need_comes_after_the_first_page_had_its_time(monkeypatch):
+    order: list[str] = []
+    monkeypatch.setattr(ready, "load", lambda: order.append("load"))
+    monkeypatch.setattr(ready.time, "sleep", lambda seconds: order.append(f"pause {seconds:g}"))
+    monkeypatch.setattr(ready, "compiled", lambda: order.append("compile"))
+    monkeypatch.setattr(ready.importlib, "import_module", order.append)
+    monkeypatch.setattr(ready, "settle", lambda: order.append("settle"))
+    ready.begin()
+    assert order == ["load", f"pause {ready.PAUSE:g}", *ready.LATER, "settle", "compile"]
+
+
+def test_a_process_that_cannot_be_started_leaves_the_compiling_to_the_page(monkeypatch):
+    def refuse(*_args: object, **_more: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(ready.subprocess, "run", refuse)
+    monkeypatch.setattr(ready.importlib, "import_module", lambda name: None)
+    try:
+        ready.further()
+    finally:
+        gc.unfreeze()
+
+
+def test_compiled_kernels_are_kept_for_the_server(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert ready.compiled() == 0
+    assert list(tmp_path.rglob("*.nbc"))

@@ -29,7 +29,7 @@ def streamlit(monkeypatch) -> list[str]:
         return 3
 
     monkeypatch.setenv("DELTALAB_STORE", "")  # the command sets it; restored afterwards
-    monkeypatch.setattr("app.ready.load", lambda: None)
+    monkeypatch.setattr("app.ready.begin", lambda: None)
     monkeypatch.setitem(sys.modules, "streamlit.web.cli", types.SimpleNamespace(main=main))  # type: ignore[arg-type]
     return words
 
