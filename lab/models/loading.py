@@ -30,7 +30,7 @@ from lab.models.plm import PLM
 from lab.models.quiet import quiet
 from lab.models.structure import architecture_for, is_tried
 from lab.models.tiny import BUILT_IN, built_in, tiny_plm
-from lab.models.tokenizer import NO_LIMIT, tokenizer_of
+from lab.models.tokenizer import NO_LIMIT, tokenizer_of, warn_of_another
 from lab.models.trial import Unfit, try_once
 
 
@@ -88,7 +88,8 @@ def load_plm(
         TypeError: an object that is no model of transformers or peft.
 
     Warns:
-        UserWarning: a local folder has the name of a built-in model; an architecture was found by structure alone.
+        UserWarning: a local folder has the name of a built-in model; an architecture was found by structure alone; the
+            tokenizer may be that of another model.
     """
     if _is_built_in(name):
         return tiny_plm(
@@ -109,6 +110,7 @@ def load_plm(
     if n_layers is not None:
         tensors = _truncate(config, where, tensors, n_layers)
     model, new_names, unused = _build(checkpoint, config, where, tensors, request, dtype, attention, seed)
+    warn_of_another(checkpoint, tokenizer)
     model = model.to(place)
     provenance |= {
         "files": checkpoint.files,

@@ -29,6 +29,39 @@ def tokenizer_of(checkpoint: Checkpoint) -> Any:
     return _read_tokenizer(checkpoint)
 
 
+def warn_of_another(checkpoint: Checkpoint, tokenizer: Any) -> None:
+    """Warn of a tokenizer that may be another model's, though its ids fit.
+
+    It is doubted where a special token of config.json is none of its own, or where it knows less than half of the words
+    that the model has. One of the same size and layout cannot be told.
+    """
+    doubt = "" if tokenizer is None else _doubt(checkpoint, tokenizer)
+    if doubt:
+        warnings.warn(
+            f"the tokenizer in {checkpoint.folder} may be that of another model: {doubt}. Texts would be read as other "
+            "words than it was trained on; copy the tokenizer's files from where the weights are from, or correct "
+            "config.json.",
+            stacklevel=3,
+        )
+
+
+def _doubt(checkpoint: Checkpoint, tokenizer: Any) -> str:
+    """What speaks against a tokenizer, or ""."""
+    rows = checkpoint.config.get_text_config().to_dict().get("vocab_size")
+    if not isinstance(rows, int):
+        return ""
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    for role in ("pad", "bos", "eos", "cls", "sep"):
+        stated = checkpoint.headers.config.get(f"{role}_token_id")
+        if type(stated) is int and 0 <= stated < rows and stated not in special:
+            word = tokenizer.convert_ids_to_tokens(stated) if stated < len(tokenizer) else None
+            there = f"the ordinary token {word!r}" if word is not None else "no token"
+            return f"config.json has {role}_token_id {stated}, which is {there} of this tokenizer"
+    if 2 * len(tokenizer) < rows:
+        return f"it has {len(tokenizer):,} tokens, the model's vocabulary {rows:,}"
+    return ""
+
+
 def _of_pieces(checkpoint: Checkpoint, file: str) -> Any:
     """A tokenizer of which the folder has the sentencepiece model alone; None, with a warning, where that fails."""
     try:
