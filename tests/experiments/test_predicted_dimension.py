@@ -94,3 +94,27 @@ def test_every_variant_is_predicted_and_the_hessians_are_those_of_the_loss():
         values, vectors = torch.linalg.eigh(H)
         spectrum = values.clamp(min=0)
         assert found[name].start == pytest.approx(float(0.5 * spectrum @ (vectors.T @ e) ** 2), rel=1e-4)
+
+
+def test_a_dimension_above_the_largest_tried_counts_as_that_and_is_not_left_out():
+    planted = [record(i, 2.0 * i, 100.0 + i) for i in range(6)]
+    unreached = [
+        replace(f, record=replace(f.record, metrics=f.metrics | {"d90": None, "score_status": "above_range"}))
+        for f in planted[:3]
+    ]
+    few = next(verdict for verdict in claims([*unreached, *planted[3:]]) if verdict.threshold == 0.1)
+    assert few.measured.n == 6
+    assert few.measured.estimate == pytest.approx((3 * 0.5 + 0.013 + 0.014 + 0.015) / 6)
+
+
+def test_records_that_call_the_participation_ratio_effective_rank_are_ranked_beside_newer_ones():
+    planted = [record(i, 2.0 * i, 100.0 + i) for i in range(6)]
+    older = [
+        replace(f, record=replace(f.record, tables={
+            name: table.rename(columns={"participation_ratio": "effective_rank"}) for name, table in f.tables.items()
+        }))
+        for f in planted[:3]
+    ]  # fmt: skip
+    assert controllability_correlation(measured_rows(older)).n == 3
+    mixed = controllability_correlation(measured_rows([*older, *planted[3:]]))
+    assert (mixed.n, mixed.estimate) == (6, pytest.approx(1.0))
