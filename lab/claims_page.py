@@ -36,10 +36,11 @@ a paper.
   the chance that it holds any false verdict is at most 5 %. If every quantity lay on its threshold, of the {tested}
   statements that chance could decide at most {expected:.1f} would come out for their claim without that rule, on
   average, and at most as many against.
-* **Looked at twice.** An interval supposes that n was settled beforehand. Where seeds or tasks are added because the
-  first ones left a question open (in the gallery: those of `combination`, `performance`, `convergence`, `robustness`,
-  `intrinsic_dimension`, `transfer`, `subspace_similarity`, `shared_subspace`, `scale` and `template`, three times those
-  of `combination`), it errs more often than its 5 %: at most {two:.1%} for two looks and {three:.1%} for three (Šidák
+* **Looked at twice.** An interval supposes that n was settled beforehand. Where seeds, tasks or steps are added because
+  the first ones left a question open (in the gallery: those of `combination`, `performance`, `convergence`,
+  `robustness`, `intrinsic_dimension`, `predicted_dimension`, `transfer`, `subspace_similarity`, `shared_subspace`,
+  `merging`, `scale` and `template`, three times those of `combination` and `shared_subspace`), it errs more often than
+  its 5 %: at most {two:.1%} for two looks and {three:.1%} for three (Šidák
   1967), and a family more often than its own. No p on this page corrects for it.
 * **No chance.** Identities, proven bounds and counts have no sampling error: the worst of the cases tried decides, and
   says nothing of cases that were not.
