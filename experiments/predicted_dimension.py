@@ -80,8 +80,8 @@ def measure(c: Prediction, lab: Lab) -> Result:
     full = runs.whole()
     batch = runs.shared.batch(delta, c.sentences)
     options: dict[str, Any] = {
-        "max_dimension": int(LARGEST * delta.size), "min_dimension": 2, "start": c.start, "seeds": c.seeds, "tolerance": 2.0,
-        "max_evaluations": c.max_evaluations,
+        "max_dimension": int(LARGEST * delta.size), "min_dimension": 2, "start": c.start, "seeds": c.seeds,
+        "tolerance": 2.0, "max_evaluations": c.max_evaluations,
     }  # fmt: skip
     scores, chance, reference = [reported(run) for run in full], 1 / c.data.num_labels, constant_score(c.data, c.judged)
     n_examples = len(c.data.splits[c.judged]) if c.data.metric.name == "accuracy" else None
@@ -150,7 +150,7 @@ def claims(findings: Sequence[Finding[Prediction]]) -> list[Verdict]:
         few = evidence.below(
             0.1, cluster_interval(shares),
             "A delta's solutions can be found in a random subspace of few of its own dimensions.",
-            "d90 / d, mean over tasks, methods averaged within each, a half where d90 is more; floor of d90: chance [1]",
+            "d90 / d, mean over tasks, methods averaged within each, a half where it is more; floor of d90: chance [1]",
             source="Ding et al. 2022 (low-dimensional solution space); Li et al. 2018", number=11,
         )  # fmt: skip
         found.append(few)
