@@ -51,7 +51,7 @@ def _doubt(checkpoint: Checkpoint, tokenizer: Any) -> str:
     if not isinstance(rows, int):
         return ""
     special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    for role in ("pad", "bos", "eos", "cls", "sep"):
+    for role in ("bos", "eos", "cls", "sep"):  # not pad: texts are padded by the tokenizer, whatever config.json has
         stated = checkpoint.headers.config.get(f"{role}_token_id")
         if type(stated) is int and 0 <= stated < rows and stated not in special:
             word = tokenizer.convert_ids_to_tokens(stated) if stated < len(tokenizer) else None

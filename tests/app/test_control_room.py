@@ -97,7 +97,7 @@ def test_the_least_control_is_solved_and_applied(opened, reviews):
 def test_only_a_prefix_has_an_attention_mass(opened, reviews):
     shown = opened("control_room", reviews)
     name = {option.split()[0]: option for option in shown.selectbox(key="delta").options}
-    for method, has in (("prefix", True), ("lora", False)):
+    for method, has in (("prefix", True), ("LoRA", False)):
         shown.selectbox(key="delta").set_value(name[method]).run()
         assert not shown.exception
         assert (room.MASS in shown.radio(key="quantity").options) is has
