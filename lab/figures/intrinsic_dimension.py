@@ -74,9 +74,10 @@ def _curve(
 ) -> None:
     """Interval, fit, a point per seed, the null, and the diamond at (d90, line)."""
     grid = panel.grid
-    if isfinite(answer.low) or isfinite(answer.high):
-        low = answer.low if isfinite(answer.low) and answer.low > 0 else span[0]
-        panel.zone(x=(low, answer.high if isfinite(answer.high) else span[1]), colour=look["colour"])
+    closed = isfinite(answer.low) and answer.low > 0, isfinite(answer.high)
+    if any(closed):  # a search that learned nothing, or has one seed, bounds d90 on neither side
+        ends = (answer.low if closed[0] else span[0], answer.high if closed[1] else span[1])
+        panel.zone(x=ends, colour=look["colour"])
     null, fit, runs = (rows[rows.kind == kind] for kind in ("random_weights", "fit", "subspace"))
     hover = f"d = %{{x:,}}, seed %{{customdata[0]}}<br>score %{{y:.3f}}<extra>{plain(name)}</extra>"
     points: dict[str, Any] = {"hover": hover, "edge": grid.theme.background}

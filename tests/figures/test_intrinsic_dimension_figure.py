@@ -123,3 +123,13 @@ def test_every_seed_is_a_point():
     np.testing.assert_array_equal(points.x, expected.d)
     np.testing.assert_array_equal(points.y, expected.score)
     np.testing.assert_array_equal(np.asarray(points.customdata)[:, 0].astype(float), expected.seed)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bands"), [(600, 1100, 1), (0, 1100, 1), (600, nan, 1), (0, nan, 0), (nan, nan, 0)]
+)
+def test_only_what_bounds_d90_is_shaded(low, high, bands):
+    def drawn(table) -> int:
+        return sum(shape.type == "rect" for shape in INTRINSIC_DIMENSION.draw(table).layout.shapes)
+
+    assert drawn(with_d90(812, low, high)) - drawn(with_d90(812, nan, nan)) == bands
